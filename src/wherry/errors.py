@@ -8,6 +8,7 @@ WherryError
 ├── Misconfigured    a setting that cannot be read; the program does not start
 ├── JobFailed        ends a job; its code and message are shown on the job
 ├── JobCancelled     the owner asked for it; ends a job as cancelled
+├── JobReleased      the worker is stopping; the job goes back to the queue, and on from its checkpoint
 └── LeaseLost        another worker owns this job now; stop quietly
 """
 
@@ -207,6 +208,10 @@ class JobFailed(WherryError):
 
 class JobCancelled(WherryError):
     """The owner asked for the job to be cancelled, and the runner has stopped at a checkpoint."""
+
+
+class JobReleased(WherryError):
+    """The worker is stopping, or the database went away: the job goes back to the queue as it stands."""
 
 
 class LeaseLost(WherryError):

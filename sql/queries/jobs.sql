@@ -1,0 +1,171 @@
+-- name: insert
+insert into jobs (id, kind, owner_id, resource, format, options, source, idempotency_key, fingerprint, message, traceparent)
+values (
+  %(id)s, %(kind)s, %(owner_id)s, %(resource)s, %(format)s, %(options)s, %(source)s, %(idempotency_key)s,
+  %(fingerprint)s, %(message)s, %(traceparent)s
+)
+on conflict (kind, owner_id, resource, idempotency_key) where idempotency_key is not null do nothing
+returning *
+
+-- name: by_key
+select *
+from jobs
+where kind = %(kind)s
+  and owner_id is not distinct from %(owner_id)s
+  and resource = %(resource)s
+  and idempotency_key = %(idempotency_key)s
+
+-- name: by_id
+select *
+from jobs
+where id = %(id)s
+
+-- name: page
+select *
+from jobs
+where owner_id = %(owner_id)s
+  and (%(kind)s::text is null or kind = %(kind)s)
+  and (%(status)s::text is null or status = %(status)s)
+  and (%(before)s::uuid is null or id < %(before)s)
+order by id desc
+limit %(limit)s
+
+-- name: lock
+select *
+from jobs
+where id = %(id)s
+for update
+
+-- name: claim
+update jobs
+set status = 'running',
+    epoch = epoch + 1,
+    deaths = case
+      when status = 'queued' then 0
+      when checkpoint is not distinct from death_checkpoint then deaths + 1
+      else 1
+    end,
+    death_checkpoint = case when status = 'running' then checkpoint end,
+    started_at = coalesce(started_at, now()),
+    updated_at = now()
+where id = %(id)s
+  and status = any(%(sources)s)
+returning *
+
+-- name: advance
+update jobs
+set success_count = success_count + %(successes)s,
+    error_count = error_count + %(errors)s,
+    error_summary = case
+      when %(summary)s::jsonb = '{}' then error_summary
+      else (
+        select jsonb_object_agg(key, total)
+        from (
+          select key, sum(value::bigint) as total
+          from (
+            select * from jsonb_each_text(jobs.error_summary)
+            union all
+            select * from jsonb_each_text(%(summary)s::jsonb)
+          ) as counts
+          group by key
+        ) as totals
+      )
+    end,
+    checkpoint = coalesce(%(checkpoint)s::jsonb, checkpoint),
+    total_records = coalesce(%(total_records)s, total_records),
+    progress = greatest(progress, coalesce(%(progress)s, progress)),
+    stage = coalesce(%(stage)s, stage),
+    stage_progress = coalesce(%(stage_progress)s, stage_progress),
+    message = coalesce(%(message)s, message),
+    updated_at = now()
+where id = %(id)s
+  and epoch = %(epoch)s
+  and status = 'running'
+returning cancel_requested_at is not null as cancel_requested, success_count, error_count
+
+-- name: finish
+update jobs
+set status = %(status)s,
+    artifact = coalesce(%(artifact)s::jsonb, artifact),
+    expires_at = now() + %(keep_for)s::interval,
+    error = coalesce(%(error)s::jsonb, error),
+    total_records = coalesce(%(total_records)s, total_records),
+    progress = case when %(status)s in ('succeeded', 'partial') then 100 else progress end,
+    message = coalesce(%(message)s, message),
+    updated_at = now(),
+    completed_at = now()
+where id = %(id)s
+  and epoch = %(epoch)s
+  and status = 'running'
+returning *
+
+-- name: release
+update jobs
+set status = 'queued',
+    updated_at = now()
+where id = %(id)s
+  and epoch = %(epoch)s
+  and status = 'running'
+returning id
+
+-- name: cancel_queued
+update jobs
+set status = 'cancelled',
+    cancel_requested_at = coalesce(cancel_requested_at, now()),
+    updated_at = now(),
+    completed_at = now()
+where id = %(id)s
+  and status = 'queued'
+returning *
+
+-- name: request_cancel
+update jobs
+set cancel_requested_at = coalesce(cancel_requested_at, now())
+where id = %(id)s
+  and status = 'running'
+returning *
+
+-- name: expire_artifact
+update jobs
+set expires_at = now()
+where id = %(id)s
+  and artifact is not null
+  and (expires_at is null or expires_at > now())
+returning *
+
+-- name: count_unfinished
+select count(*)
+from jobs
+where kind = %(kind)s
+  and owner_id is not distinct from %(owner_id)s
+  and status in ('queued', 'running')
+
+-- name: count_queued
+select count(*)
+from jobs
+where kind = %(kind)s
+  and status = 'queued'
+
+-- name: append_event
+with numbered as (
+  update jobs
+  set last_event_seq = last_event_seq + 1,
+      updated_at = now()
+  where id = %(id)s
+  returning id, last_event_seq, stage, progress, stage_progress, message
+)
+insert into job_events (job_id, seq, type, stage, progress, stage_progress, message, meta)
+select id, last_event_seq, %(type)s, stage, progress, stage_progress, coalesce(message, ''), %(meta)s
+from numbered
+returning *
+
+-- name: events_since
+select *
+from job_events
+where job_id = %(id)s
+  and seq > %(since)s
+order by seq
+limit %(limit)s
+
+-- name: notify
+select pg_notify('wherry_jobs', %(id)s::text)

@@ -1,0 +1,1 @@
+"""PostgreSQL: pools, migrations, named queries, and the embedded server."""

@@ -1,0 +1,1 @@
+"""Jobs of every kind: their states, the ledger that owns their rows, the queue, events, rescue and retention."""

@@ -1,0 +1,256 @@
+"""The only code that writes `jobs`.
+
+In: what a caller asks for, what a runner has done. Out: rows whose every later write names the lease it was made
+under: `where id = … and epoch = … and status = 'running'`. No row: the lease is lost, and the transaction with it.
+Every function works on the caller's connection, inside the caller's transaction, and never commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import dict_row
+
+from wherry.database.pools import Connection
+from wherry.database.queries import load
+from wherry.errors import Invalid, LeaseLost
+from wherry.jobs.models import Advance, Job, Lease, NewJob, Outcome
+from wherry.jobs.states import Kind, Status, sources
+
+_COLUMNS = tuple(column.name for column in fields(Job))
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a job's log."""
+
+    job_id: UUID
+    seq: int
+    ts: datetime
+    type: str
+    stage: str
+    progress: float
+    stage_progress: float
+    message: str
+    meta: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job that is now ours, and how many of its workers died in a row at the checkpoint it stands on."""
+
+    job: Job
+    lease: Lease
+    deaths: int
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a job stands after an advance: whether its owner wants it cancelled, and its counters."""
+
+    cancel_requested: bool
+    success_count: int
+    error_count: int
+
+
+async def create(connection: Connection, new: NewJob) -> tuple[Job, bool]:
+    """Insert a job; or find the one that the same request made before: `(job, replayed)`.
+
+    A concurrent request with the same key waits here until the first has committed, then finds its job.
+
+    Raises:
+        Invalid: the key was used for a request that asked for something else.
+    """
+    row = await _one(connection, "insert", _new_values(new))
+    if row is not None:
+        await notify(connection, new.id)
+        return _job(row), False
+    row = await _one(connection, "by_key", _new_values(new))
+    if row is None or row["fingerprint"] != new.fingerprint:
+        raise Invalid(
+            "idempotencyKey was already used for a different request",
+            field="idempotencyKey",
+            code="IDEMPOTENCY_KEY_REUSED",
+        )
+    return _job(row), True
+
+
+async def get(connection: Connection, job_id: UUID) -> Job | None:
+    """The job as it is now."""
+    row = await _one(connection, "by_id", {"id": job_id})
+    return None if row is None else _job(row)
+
+
+async def find_by_key(
+    connection: Connection, kind: Kind, owner_id: int | None, resource: str, idempotency_key: str
+) -> Job | None:
+    """The job that an earlier request with this key made."""
+    values = {"kind": kind, "owner_id": owner_id, "resource": resource, "idempotency_key": idempotency_key}
+    row = await _one(connection, "by_key", values)
+    return None if row is None else _job(row)
+
+
+async def page(
+    connection: Connection,
+    owner_id: int,
+    *,
+    kind: Kind | None = None,
+    status: Status | None = None,
+    before: UUID | None = None,
+    limit: int,
+) -> list[Job]:
+    """The owner's jobs, newest first, that are older than `before`."""
+    values = {"owner_id": owner_id, "kind": kind, "status": status, "before": before, "limit": limit}
+    return [_job(row) for row in await _all(connection, "page", values)]
+
+
+async def claim(connection: Connection, job_id: UUID) -> Claim | None:
+    """Take the job, from the queue or from a worker that is gone; None where it has ended or never was.
+
+    The queue hands a job over a second time only after its worker was found dead, so a running job may be taken:
+    the epoch rises, and whatever the old worker still tries to write finds no row.
+    """
+    row = await _one(connection, "claim", {"id": job_id, "sources": sources(Status.RUNNING)})
+    if row is None:
+        return None
+    await notify(connection, job_id)
+    return Claim(_job(row), Lease(job_id, row["epoch"]), row["deaths"])
+
+
+async def advance(connection: Connection, lease: Lease, step: Advance) -> Position:
+    """Count one batch and move the checkpoint behind it, in the transaction that writes the batch.
+
+    Raises:
+        LeaseLost: another worker has claimed the job since.
+    """
+    values = {
+        "successes": step.successes,
+        "errors": step.errors,
+        "summary": _json(step.summary),
+        "checkpoint": _json(step.checkpoint),
+        "total_records": step.total_records,
+        "progress": step.progress,
+        "stage": step.stage,
+        "stage_progress": step.stage_progress,
+        "message": step.message,
+    }
+    row = await _fenced(connection, "advance", lease, values)
+    await notify(connection, lease.job_id)
+    return Position(row["cancel_requested"], row["success_count"], row["error_count"])
+
+
+async def finish(connection: Connection, lease: Lease, outcome: Outcome) -> Job:
+    """End the job.
+
+    Raises:
+        LeaseLost: another worker has claimed the job since.
+    """
+    values = {
+        "status": outcome.status,
+        "artifact": _json(outcome.artifact),
+        "keep_for": outcome.keep_for,
+        "error": _json(outcome.error),
+        "total_records": outcome.total_records,
+        "message": outcome.message,
+    }
+    row = await _fenced(connection, "finish", lease, values)
+    await notify(connection, lease.job_id)
+    return _job(row)
+
+
+async def release(connection: Connection, lease: Lease) -> None:
+    """Give the job back unfinished: it goes on from its checkpoint under somebody else's lease.
+
+    Raises:
+        LeaseLost: another worker has claimed the job since.
+    """
+    await _fenced(connection, "release", lease, {})
+    await notify(connection, lease.job_id)
+
+
+async def cancel(connection: Connection, job_id: UUID) -> Job | None:
+    """Cancel a queued job at once, ask a running one to stop; the job as it is then, None where it never was."""
+    await _one(connection, "lock", {"id": job_id})
+    for query in ("cancel_queued", "request_cancel", "by_id"):
+        row = await _one(connection, query, {"id": job_id})
+        if row is not None:
+            await notify(connection, job_id)
+            return _job(row)
+    return None
+
+
+async def expire_artifact(connection: Connection, job_id: UUID) -> Job | None:
+    """End an artifact's time now; None where there is none, or its time is over already."""
+    row = await _one(connection, "expire_artifact", {"id": job_id})
+    return None if row is None else _job(row)
+
+
+async def count_unfinished(connection: Connection, kind: Kind, owner_id: int | None) -> int:
+    """How many of the owner's jobs of this kind are queued or running."""
+    row = await _one(connection, "count_unfinished", {"kind": kind, "owner_id": owner_id})
+    return int(row["count"]) if row else 0
+
+
+async def count_queued(connection: Connection, kind: Kind) -> int:
+    """How many jobs of this kind wait for a worker."""
+    row = await _one(connection, "count_queued", {"kind": kind})
+    return int(row["count"]) if row else 0
+
+
+async def append_event(
+    connection: Connection, job_id: UUID, event_type: str, meta: Mapping[str, object] | None = None
+) -> Event:
+    """Log the job's present stage, progress and message under the next number; fence it by an `advance` before it."""
+    row = await _one(connection, "append_event", {"id": job_id, "type": event_type, "meta": _json(meta)})
+    assert row is not None, "an event belongs to a job that exists"
+    await notify(connection, job_id)
+    return Event(**row)
+
+
+async def events_since(connection: Connection, job_id: UUID, since: int, limit: int) -> list[Event]:
+    """At most `limit` events with a number above `since`, in order."""
+    rows = await _all(connection, "events_since", {"id": job_id, "since": since, "limit": limit})
+    return [Event(**row) for row in rows]
+
+
+async def notify(connection: Connection, job_id: UUID) -> None:
+    """Tell every listening process, at commit, that the job has changed."""
+    await connection.execute(load("jobs")["notify"], {"id": job_id})
+
+
+async def _fenced(connection: Connection, query: str, lease: Lease, values: Mapping[str, object]) -> dict[str, Any]:
+    row = await _one(connection, query, {**values, "id": lease.job_id, "epoch": lease.epoch})
+    if row is None:
+        raise LeaseLost(f"job {lease.job_id} is no longer held under epoch {lease.epoch}")
+    return row
+
+
+async def _one(connection: Connection, query: str, values: Mapping[str, object]) -> dict[str, Any] | None:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(load("jobs")[query], values)
+        return await cursor.fetchone()
+
+
+async def _all(connection: Connection, query: str, values: Mapping[str, object]) -> list[dict[str, Any]]:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(load("jobs")[query], values)
+        return await cursor.fetchall()
+
+
+def _new_values(new: NewJob) -> dict[str, object]:
+    values: dict[str, object] = {column.name: getattr(new, column.name) for column in fields(new)}
+    return {**values, "options": _json(new.options), "source": _json(new.source)}
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+def _job(row: Mapping[str, Any]) -> Job:
+    values = {name: row[name] for name in _COLUMNS}
+    return Job(**{**values, "kind": Kind(values["kind"]), "status": Status(values["status"])})

@@ -1,0 +1,176 @@
+"""One run of one job: claim it, let its kind's runner work, end it or give it back.
+
+In: a job's id, from the queue. Out: the job ended in the ledger; or `JobReleased`, after which the queue hands it
+over again. Whatever happens, the ledger and not the queue says what became of a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+import psycopg
+import structlog
+from psycopg_pool import PoolTimeout
+
+from wherry.database.pools import Pool
+from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost
+from wherry.jobs import ledger
+from wherry.jobs.models import Job, Lease, Outcome
+from wherry.jobs.states import Kind, Status
+
+MAX_DEATHS = 3
+"""A job whose workers die this often in a row at one checkpoint is what kills them."""
+
+STOP_SECONDS = 8.0
+"""What a runner has to finish the batch in hand when the worker stops."""
+
+CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+RECONNECT_SECONDS = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a runner is given: the job as it was claimed, the lease to write under, and whether to stop."""
+
+    job: Job
+    lease: Lease
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def check(self, position: ledger.Position) -> None:
+        """Call after every advance.
+
+        Raises:
+            JobCancelled: the owner wants the job to end.
+            JobReleased: the worker is stopping.
+        """
+        if position.cancel_requested:
+            raise JobCancelled(f"job {self.job.id} was cancelled by its owner")
+        if self.stopping.is_set():
+            raise JobReleased(f"job {self.job.id} is given back, as the worker is stopping")
+
+
+class Runner(Protocol):
+    """Does one kind of job, in steps that each advance the lease."""
+
+    async def run(self, run: Run) -> Outcome:
+        """Work until the job is done, from its checkpoint on.
+
+        Raises:
+            JobFailed, JobCancelled, JobReleased, LeaseLost: as `Run.check` and the ledger say.
+        """
+        ...
+
+
+class Executor:
+    """Runs jobs with the runner of their kind.
+
+    Args:
+        pool: for claiming and ending; runners have pools of their own.
+        runners: one a kind.
+    """
+
+    def __init__(self, pool: Pool, runners: Mapping[Kind, Runner]) -> None:
+        self._pool = pool
+        self._runners = runners
+
+    async def execute(self, job_id: UUID) -> None:
+        """Run a job to its end.
+
+        Raises:
+            JobReleased: the job is back in the ledger's queue and wants another run.
+        """
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                claim = await ledger.claim(connection, job_id)
+        except CONNECTION_ERRORS as error:
+            raise JobReleased(f"job {job_id} could not be claimed: the database did not answer") from error
+        if claim is None:
+            return
+        run = Run(claim.job, claim.lease)
+        with structlog.contextvars.bound_contextvars(job_id=str(job_id), kind=claim.job.kind, epoch=claim.lease.epoch):
+            if claim.deaths >= MAX_DEATHS:
+                await self._settle(run, _too_many_deaths(claim))
+            else:
+                await self._settle(run, await self._until_stopped(run))
+
+    async def _until_stopped(self, run: Run) -> Outcome | JobReleased | None:
+        """Await the runner; when this task is cancelled, let it reach its next checkpoint first."""
+        work = asyncio.create_task(self._attempt(run), name=f"run {run.job.id}")
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            run.stopping.set()
+            await asyncio.wait([work], timeout=STOP_SECONDS)
+            if not work.done():
+                work.cancel()
+                await asyncio.wait([work])
+            if work.cancelled():
+                return JobReleased(f"job {run.job.id} was interrupted, as the worker is stopping")
+            return work.result()
+
+    async def _attempt(self, run: Run) -> Outcome | JobReleased | None:
+        try:
+            return await self._runners[run.job.kind].run(run)
+        except LeaseLost:
+            log.warning("lease lost")
+            return None
+        except JobReleased as released:
+            return released
+        except JobCancelled:
+            return Outcome(status=Status.CANCELLED, message="Cancelled")
+        except JobFailed as failure:
+            log.info("job failed", code=failure.code, reason=failure.message)
+            return Outcome(status=Status.FAILED, error=_error(failure), message=failure.message)
+        except CONNECTION_ERRORS as error:
+            log.warning("database connection lost", error=str(error))
+            return JobReleased(f"job {run.job.id} lost its database connection")
+        except Exception:
+            log.exception("job crashed")
+            crash = JobFailed(ErrorCode.INTERNAL_ERROR, "The job failed for an internal reason; the log has it")
+            return Outcome(status=Status.FAILED, error=_error(crash), message=crash.message)
+
+    async def _settle(self, run: Run, result: Outcome | JobReleased | None) -> None:
+        """Write the end or the release, as soon as the database answers again."""
+        if result is None:
+            return
+        deadline = asyncio.get_running_loop().time() + RECONNECT_SECONDS
+        while True:
+            try:
+                async with self._pool.connection() as connection, connection.transaction():
+                    if isinstance(result, Outcome):
+                        await ledger.finish(connection, run.lease, result)
+                    else:
+                        await ledger.release(connection, run.lease)
+                break
+            except LeaseLost:
+                # Either another worker has the job, or an earlier try was committed and its answer lost.
+                log.info("job was settled already")
+                return
+            except CONNECTION_ERRORS as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise JobReleased(f"job {run.job.id} could not be settled: the database is away") from error
+        if isinstance(result, JobReleased):
+            raise result
+
+
+def _error(failure: JobFailed) -> dict[str, object]:
+    error: dict[str, object] = {"code": failure.code, "message": failure.message}
+    if failure.number is not None:
+        error["number"] = failure.number
+    if failure.detail:
+        error["detail"] = failure.detail
+    return error
+
+
+def _too_many_deaths(claim: ledger.Claim) -> Outcome:
+    place = "its beginning" if claim.job.checkpoint is None else f"checkpoint {claim.job.checkpoint}"
+    message = f"The job's worker died {claim.deaths} times in a row at {place}; it is not tried again"
+    log.error("job kills its workers", place=place, deaths=claim.deaths)
+    failure = JobFailed(ErrorCode.INTERNAL_ERROR, message, detail={"checkpoint": claim.job.checkpoint})
+    return Outcome(status=Status.FAILED, error=_error(failure), message=message)

@@ -1,0 +1,55 @@
+"""What states a job can be in, and which moves between them are legal.
+
+queued ──claim──▶ running ──finish──▶ succeeded | partial | failed | cancelled
+   ▲                 │  ▲
+   └────release──────┘  └──claim (its worker is gone: the epoch rises)
+queued ──cancel──▶ cancelled
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Status(StrEnum):
+    """A job's state, as `jobs.status` holds it."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Kind(StrEnum):
+    """What a job does, as `jobs.kind` holds it; also the name of its queue."""
+
+    IMPORT = "import"
+    EXPORT = "export"
+    CAPSULE = "capsule"
+
+
+MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
+    {
+        Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.FAILED}),
+        Status.RUNNING: frozenset(
+            {Status.RUNNING, Status.QUEUED, Status.SUCCEEDED, Status.PARTIAL, Status.FAILED, Status.CANCELLED}
+        ),
+        Status.SUCCEEDED: frozenset(),
+        Status.PARTIAL: frozenset(),
+        Status.FAILED: frozenset(),
+        Status.CANCELLED: frozenset(),
+    }
+)
+"""From a state, the states that may follow."""
+
+FINISHED = frozenset(status for status, following in MOVES.items() if not following)
+UNFINISHED = frozenset(Status) - FINISHED
+
+
+def sources(target: Status) -> list[str]:
+    """The states from which `target` may be reached, for a statement's `status = any(…)`."""
+    return sorted(status for status, following in MOVES.items() if target in following)

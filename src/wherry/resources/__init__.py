@@ -1,0 +1,1 @@
+"""What a record is: one file a resource, one registry."""

@@ -1,0 +1,28 @@
+"""Every resource there is, in the order in which references allow them to be imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from wherry.errors import Invalid
+from wherry.resources.articles import ARTICLES
+from wherry.resources.comments import COMMENTS
+from wherry.resources.model import Resource
+from wherry.resources.users import USERS
+
+RESOURCES: Mapping[str, Resource] = MappingProxyType(
+    {resource.name: resource for resource in (USERS, ARTICLES, COMMENTS)}
+)
+
+
+def find(name: object) -> Resource:
+    """The resource of that name.
+
+    Raises:
+        Invalid: there is none; the message names those there are.
+    """
+    resource = RESOURCES.get(name) if isinstance(name, str) else None
+    if resource is None:
+        raise Invalid(f"resource must be one of {', '.join(RESOURCES)}", field="resource", code="UNSUPPORTED_RESOURCE")
+    return resource

@@ -46,6 +46,9 @@ set status = 'running',
       else 1
     end,
     death_checkpoint = case when status = 'running' then checkpoint end,
+    stage = case kind when 'capsule' then 'transform' else 'running' end,
+    stage_progress = 0,
+    message = case when epoch = 0 then 'Started' else 'Taken up again' end,
     started_at = coalesce(started_at, now()),
     updated_at = now()
 where id = %(id)s
@@ -91,6 +94,13 @@ set status = %(status)s,
     error = coalesce(%(error)s::jsonb, error),
     total_records = coalesce(%(total_records)s, total_records),
     progress = case when %(status)s in ('succeeded', 'partial') then 100 else progress end,
+    stage = case
+      when kind <> 'capsule' then 'finished'
+      when %(status)s = 'succeeded' then 'download_ready'
+      when %(status)s = 'failed' then 'failed'
+      else 'canceled'
+    end,
+    stage_progress = case when %(status)s in ('succeeded', 'partial') then 100 else stage_progress end,
     message = coalesce(%(message)s, message),
     updated_at = now(),
     completed_at = now()
@@ -108,14 +118,16 @@ where id = %(id)s
   and status = 'running'
 returning id
 
--- name: cancel_queued
+-- name: cancel_now
 update jobs
 set status = 'cancelled',
+    stage = case kind when 'capsule' then 'canceled' else 'finished' end,
+    message = %(message)s,
     cancel_requested_at = coalesce(cancel_requested_at, now()),
     updated_at = now(),
     completed_at = now()
 where id = %(id)s
-  and status = 'queued'
+  and status = any(%(sources)s)
 returning *
 
 -- name: request_cancel

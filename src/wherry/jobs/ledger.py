@@ -20,9 +20,15 @@ from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.errors import Invalid, LeaseLost
 from wherry.jobs.models import Advance, Job, Lease, NewJob, Outcome
-from wherry.jobs.states import Kind, Status, sources
+from wherry.jobs.states import UNFINISHED, Kind, Status, sources
 
 _COLUMNS = tuple(column.name for column in fields(Job))
+_FINAL_EVENTS = {
+    Status.SUCCEEDED: "job_completed",
+    Status.PARTIAL: "job_completed",
+    Status.FAILED: "job_failed",
+    Status.CANCELLED: "job_canceled",
+}
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ async def claim(connection: Connection, job_id: UUID) -> Claim | None:
     row = await _one(connection, "claim", {"id": job_id, "sources": sources(Status.RUNNING)})
     if row is None:
         return None
-    await notify(connection, job_id)
+    await append_event(connection, job_id, "job_started")
     return Claim(_job(row), Lease(job_id, row["epoch"]), row["deaths"])
 
 
@@ -159,7 +165,7 @@ async def finish(connection: Connection, lease: Lease, outcome: Outcome) -> Job:
         "message": outcome.message,
     }
     row = await _fenced(connection, "finish", lease, values)
-    await notify(connection, lease.job_id)
+    await append_event(connection, lease.job_id, _FINAL_EVENTS[outcome.status])
     return _job(row)
 
 
@@ -176,12 +182,24 @@ async def release(connection: Connection, lease: Lease) -> None:
 async def cancel(connection: Connection, job_id: UUID) -> Job | None:
     """Cancel a queued job at once, ask a running one to stop; the job as it is then, None where it never was."""
     await _one(connection, "lock", {"id": job_id})
-    for query in ("cancel_queued", "request_cancel", "by_id"):
-        row = await _one(connection, query, {"id": job_id})
-        if row is not None:
-            await notify(connection, job_id)
-            return _job(row)
-    return None
+    cancelled = await _cancel_from(connection, job_id, Status.QUEUED)
+    if cancelled is None and await _one(connection, "request_cancel", {"id": job_id}):
+        await notify(connection, job_id)
+    return cancelled or await get(connection, job_id)
+
+
+async def cancel_now(connection: Connection, job_id: UUID) -> Job | None:
+    """Cancel an unfinished job at once: a worker that has it finds its lease lost. The job, None where it never was."""
+    return await _cancel_from(connection, job_id, *UNFINISHED) or await get(connection, job_id)
+
+
+async def _cancel_from(connection: Connection, job_id: UUID, *states: Status) -> Job | None:
+    values = {"id": job_id, "sources": list(states), "message": "Cancelled"}
+    row = await _one(connection, "cancel_now", values)
+    if row is None:
+        return None
+    await append_event(connection, job_id, _FINAL_EVENTS[Status.CANCELLED])
+    return _job(row)
 
 
 async def expire_artifact(connection: Connection, job_id: UUID) -> Job | None:

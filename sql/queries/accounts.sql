@@ -1,0 +1,108 @@
+-- name: any_account
+select exists (select 1 from users) as found
+
+-- name: lock_first
+select pg_advisory_xact_lock(%(key)s)
+
+-- name: taken
+select coalesce(bool_or(email = %(email)s), false) as email,
+       coalesce(bool_or(username = %(username)s), false) as username
+from users
+where (email = %(email)s or username = %(username)s)
+  and id is distinct from %(except_id)s
+
+-- name: insert
+insert into users (email, username, name, role, password_hash, bio, image)
+values (%(email)s, %(username)s, %(username)s, %(role)s, %(password_hash)s, %(bio)s, %(image)s)
+returning id, email, username, role, active, bio, image
+
+-- name: by_id
+select id, email, username, role, active, bio, image
+from users
+where id = %(id)s
+
+-- name: for_login
+select id, email, username, role, active, bio, image, password_hash,
+       exists (
+         select 1
+         from login_addresses
+         where user_id = users.id
+           and address_hash = %(address_hash)s
+           and seen_at > now() - make_interval(days => %(known_days)s)
+       ) as known_address
+from users
+where email = %(email)s
+
+-- name: remember_address
+insert into login_addresses as known (user_id, address_hash)
+values (%(user_id)s, %(address_hash)s)
+on conflict (user_id, address_hash) do update
+set seen_at = excluded.seen_at
+where known.seen_at < excluded.seen_at - interval '1 day'
+
+-- name: update
+update users
+set email = coalesce(%(email)s, email),
+    username = coalesce(%(username)s, username),
+    name = case when name = username then coalesce(%(username)s, name) else name end,
+    password_hash = coalesce(%(password_hash)s, password_hash),
+    bio = case when %(sets_bio)s then %(bio)s else bio end,
+    image = case when %(sets_image)s then %(image)s else image end,
+    updated_at = now()
+where id = %(id)s
+  and active
+returning id, email, username, role, active, bio, image
+
+-- name: rehash
+update users
+set password_hash = %(password_hash)s
+where id = %(id)s
+  and password_hash = %(old_hash)s
+
+-- name: create_reset_link
+insert into password_links (token_hash, user_id, expires_at)
+select %(token_hash)s, id, now() + %(valid_for)s
+from users
+where email = %(email)s
+  and active
+returning expires_at
+
+-- name: create_onboarding_link
+insert into password_links (token_hash, user_id, expires_at)
+select %(token_hash)s, id, now() + %(valid_for)s
+from users
+where id = %(user_id)s
+  and active
+  and password_hash is null
+returning expires_at
+
+-- name: link_owner
+select user_id
+from password_links
+join users on users.id = password_links.user_id
+where token_hash = %(token_hash)s
+  and used_at is null
+  and expires_at > now()
+  and users.active
+
+-- name: use_link
+update password_links
+set used_at = now()
+where token_hash = %(token_hash)s
+  and used_at is null
+  and expires_at > now()
+returning user_id
+
+-- name: void_links
+update password_links
+set used_at = now()
+where user_id = %(user_id)s
+  and used_at is null
+
+-- name: purge_links
+delete from password_links
+where expires_at < now() - interval '1 day'
+
+-- name: purge_addresses
+delete from login_addresses
+where seen_at < now() - make_interval(days => %(known_days)s)

@@ -1,0 +1,33 @@
+-- name: take
+insert into rate_limits as bucket (policy, subject, used, expires_at)
+values (%(policy)s, %(subject)s, 1, clock_timestamp() + make_interval(secs => %(window)s))
+on conflict (policy, subject) do update
+set used = case
+      when bucket.expires_at <= clock_timestamp() then 1
+      else least(bucket.used, %(quota)s) + 1
+    end,
+    expires_at = case
+      when bucket.expires_at <= clock_timestamp() then excluded.expires_at
+      else bucket.expires_at
+    end
+returning used, greatest(1, ceil(extract(epoch from expires_at - clock_timestamp())))::integer as reset_seconds
+
+-- name: give_back
+update rate_limits
+set used = greatest(0, least(used, %(quota)s) - 1)
+where policy = %(policy)s
+  and subject = %(subject)s
+  and expires_at > clock_timestamp()
+
+-- name: purge
+delete from rate_limits
+where (policy, subject) in (
+  select policy, subject
+  from rate_limits
+  where expires_at <= clock_timestamp()
+  limit %(limit)s
+  for update skip locked
+)
+
+-- name: lock_owner
+select pg_advisory_xact_lock(%(kind)s, %(owner_id)s)

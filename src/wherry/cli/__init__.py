@@ -1,0 +1,48 @@
+"""The command line: `wherry up`, `api`, `worker`, `migrate`, `demo`.
+
+In: arguments and the environment. Out: an exit status; 2 where the arguments or a setting cannot be read.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+
+from cyclopts import App
+from rich.console import Console
+
+from wherry.cli.api import api
+from wherry.cli.demo import demo
+from wherry.cli.migrate import migrate
+from wherry.cli.up import up
+from wherry.cli.worker import worker
+from wherry.errors import Misconfigured, Refused, Unavailable, WherryError
+
+app = App(
+    name="wherry",
+    version=version("wherry"),
+    help=(
+        "Bulk import, export and code-graph capsules over HTTP, as durable jobs on PostgreSQL.\n\n"
+        "New here? `wherry demo` shows the whole job in about a minute. `wherry up` serves it on this machine: with "
+        "DATABASE_URL on your server, without it on an embedded one. In production run `wherry migrate`, then any "
+        "number of `wherry api` and `wherry worker` processes. Settings come from the environment and a .env file."
+    ),
+    help_format="markdown",
+)
+for command in (up, api, worker, migrate, demo):
+    app.command(command)
+
+
+def main() -> None:
+    """Entry point of the `wherry` command."""
+    try:
+        app()
+    except WherryError as error:
+        Console(stderr=True).print(f"[bold red]wherry:[/] {_reason(error)}", highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, Misconfigured) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _reason(error: WherryError) -> str:
+    return error.detail if isinstance(error, (Refused, Unavailable)) else str(error)

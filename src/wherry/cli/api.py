@@ -1,0 +1,58 @@
+"""`wherry api`: serves HTTP until it is told to stop."""
+
+from __future__ import annotations
+
+import socket
+from typing import Annotated
+
+import uvicorn
+from cyclopts import Parameter
+
+from wherry.app import create_app
+from wherry.cli.processes import follow_parent, listen
+from wherry.logs import configure_logs
+from wherry.settings import Settings, load_settings
+
+SHUTDOWN_SECONDS = 5
+BACKLOG = 2048
+
+
+def api(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    fd: Annotated[int | None, Parameter(show=False)] = None,
+) -> None:
+    """Serve the HTTP API until SIGTERM or Ctrl-C. Start as many as you like, on any number of hosts.
+
+    Parameters
+    ----------
+    host
+        Address to listen on; HOST where it is not given, by default 127.0.0.1.
+    port
+        Port to listen on; PORT where it is not given, by default 3000.
+    """
+    follow_parent()
+    given = {"host": host, "port": port}
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    configure_logs(settings)
+    settings.require_jwt_secret()
+    sockets = _sockets(settings, fd)
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        backlog=BACKLOG,
+    )
+    uvicorn.Server(config).run(sockets=sockets)
+
+
+def _sockets(settings: Settings, fd: int | None) -> list[socket.socket]:
+    """An inherited socket, or one on HOST and PORT; and one on MEMVID_EXPORT_BIND_ADDR where that is set."""
+    sockets = [listen(settings.host, settings.port) if fd is None else socket.socket(fileno=fd)]
+    if settings.memvid_export_bind_addr is not None:
+        host, _, port = settings.memvid_export_bind_addr.rpartition(":")
+        sockets.append(listen(host.strip("[]"), int(port)))
+    return sockets

@@ -1,0 +1,165 @@
+"""Records for the demonstration: made up on the spot, one in a hundred broken on purpose.
+
+In: how many of each. Out: ndjson lines, and the errors that importing them must report, by name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+FIRST_USER_ID = 2  # the account that registers first has id 1
+BROKEN_EVERY = 100
+WORDS = tuple(
+    [
+        "harbour",
+        "tide",
+        "barge",
+        "cargo",
+        "river",
+        "ferry",
+        "oar",
+        "keel",
+        "current",
+        "lantern",
+        "rope",
+        "mast",
+        "anchor",
+        "shoal",
+        "pier",
+        "gull",
+        "fog",
+        "bell",
+        "ledger",
+        "manifest",
+        "crate",
+        "barrel",
+        "salt",
+        "grain",
+        "timber",
+        "wool",
+        "iron",
+        "copper",
+        "tin",
+        "lock",
+        "weir",
+        "bridge",
+        "ford",
+        "quay",
+        "dock",
+    ]
+)
+
+Record = dict[str, Any]
+Breakage = tuple[str, Callable[[Record], Record | bytes]]
+
+
+@dataclass
+class Batch:
+    """One resource's lines, and what is wrong with them."""
+
+    resource: str
+    total: int
+    lines: Iterator[bytes]
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def broken(self) -> int:
+        return self.total // BROKEN_EVERY
+
+
+def users(count: int) -> Batch:
+    """Accounts with ids from 2."""
+
+    def record(index: int) -> Record:
+        number = FIRST_USER_ID + index
+        return {"id": number, "email": f"sailor{number}@example.com", "name": f"Sailor {number}", "active": True}
+
+    return _batch("users", count, record, (*_BAD_ANY, *_BAD_USERS))
+
+
+def articles(count: int, user_count: int) -> Batch:
+    """Articles of about 400 bytes by those accounts that import well."""
+
+    def record(index: int) -> Record:
+        return {
+            "id": index + 1,
+            "slug": f"log-entry-{index + 1}",
+            "title": f"Log entry {index + 1}: {_words(index, 3)}",
+            "body": _words(index, 40),
+            "author_id": FIRST_USER_ID + _sound(index, user_count),
+            "tags": [WORDS[index % len(WORDS)], WORDS[index // 7 % len(WORDS)]],
+            "status": "published",
+            "published_at": f"2026-01-{index % 28 + 1:02d}T12:00:00.000Z",
+        }
+
+    return _batch("articles", count, record, (*_BAD_ANY, *_BAD_ARTICLES))
+
+
+def comments(count: int, article_count: int, user_count: int) -> Batch:
+    """Comments by those accounts on those articles that import well."""
+
+    def record(index: int) -> Record:
+        return {
+            "id": index + 1,
+            "article_id": 1 + _sound(index, article_count),
+            "user_id": FIRST_USER_ID + _sound(index * 7, user_count),
+            "body": _words(index, 12),
+        }
+
+    return _batch("comments", count, record, (*_BAD_ANY, *_BAD_COMMENTS))
+
+
+_BAD_ANY: tuple[Breakage, ...] = (
+    ("INVALID_FIELD_TYPE", lambda record: record | {"id": str(record["id"])}),
+    ("PARSE_ERROR", lambda record: msgspec.json.encode(record)[:-1]),
+)
+_BAD_USERS: tuple[Breakage, ...] = (
+    ("MISSING_REQUIRED_FIELD", lambda record: record | {"name": None}),
+    ("INVALID_FIELD_FORMAT", lambda record: record | {"email": "no address"}),
+    ("INVALID_ENUM_VALUE", lambda record: record | {"role": "captain"}),
+)
+_BAD_ARTICLES: tuple[Breakage, ...] = (
+    ("FIELD_TOO_SHORT", lambda record: record | {"title": "  "}),
+    ("DUPLICATE_VALUE", lambda record: record | {"slug": "log-entry-1"}),
+    ("INVALID_REFERENCE", lambda record: record | {"author_id": 2_000_000_000}),
+)
+_BAD_COMMENTS: tuple[Breakage, ...] = (
+    ("FIELD_TOO_LONG", lambda record: record | {"body": "ahoy " * 501}),
+    ("INVALID_REFERENCE", lambda record: record | {"article_id": 2_000_000_000}),
+    ("INVALID_FIELD_FORMAT", lambda record: record | {"body": "cut\x00off"}),
+)
+
+
+def _batch(resource: str, count: int, record: Callable[[int], Record], breakages: tuple[Breakage, ...]) -> Batch:
+    batch = Batch(resource, count, iter(()))
+
+    def lines() -> Iterator[bytes]:
+        for index in range(count):
+            made: Record | bytes = record(index)
+            if _is_broken(index) and isinstance(made, dict):
+                name, spoil = breakages[index // BROKEN_EVERY % len(breakages)]
+                batch.errors[name] += 1
+                made = spoil(made)
+            yield (made if isinstance(made, bytes) else msgspec.json.encode(made)) + b"\n"
+
+    batch.lines = lines()
+    return batch
+
+
+def _is_broken(index: int) -> bool:
+    return index % BROKEN_EVERY == BROKEN_EVERY - 1
+
+
+def _sound(index: int, count: int) -> int:
+    """An index below `count` whose record is not broken."""
+    chosen = index % count
+    return chosen - 1 if _is_broken(chosen) else chosen
+
+
+def _words(seed: int, count: int) -> str:
+    return " ".join(WORDS[(seed * 31 + place * place * 7 + place) % len(WORDS)] for place in range(count))

@@ -1,0 +1,150 @@
+"""The whole service on one machine: database, API and workers, as `up` and `demo` run it.
+
+In: settings and a data directory. Out: a running service and its address; everything is stopped again, in order:
+API, workers, database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from wherry.cli.processes import Child, listen
+from wherry.database.embedded import EmbeddedPostgres
+from wherry.database.migrations import migrate
+from wherry.errors import Misconfigured, Unavailable
+from wherry.settings import Settings
+
+READY_SECONDS = 60.0
+GENERATED = ("JWT_SECRET", "MEMVID_EXPORT_API_KEY")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that is up.
+
+    Attributes:
+        url: of the API.
+        database: which PostgreSQL it runs on, for people.
+        database_url: of that PostgreSQL.
+        api_key: of the capsule routes, if it was generated here or set.
+        failed: done when a part of the service does not stay up; holds the reason.
+    """
+
+    url: str
+    database: str
+    database_url: str
+    api_key: str | None
+    secrets_file: Path
+    failed: asyncio.Future[None]
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Service]:
+    """Start everything, wait until it answers, stop everything.
+
+    Raises:
+        Misconfigured, Unavailable: something does not start; the message says what and why.
+    """
+    data_dir = _private_directory(settings.wherry_data_dir)
+    with ExitStack() as stack:
+        sock = stack.enter_context(listen(settings.host, settings.port))
+        generated = _secrets(settings, data_dir / "secrets.json")
+        if settings.database_url is None:
+            server = await asyncio.to_thread(EmbeddedPostgres, data_dir / "postgres")
+            stack.callback(server.stop)
+            await asyncio.to_thread(server.start)
+            database, database_url = f"embedded, {server.binaries}", server.url
+        else:
+            database, database_url = "DATABASE_URL", settings.database_url
+        await migrate(database_url)
+        environment = {
+            **os.environ,
+            **generated,
+            "DATABASE_URL": database_url,
+            "WHERRY_DATA_DIR": str(data_dir),
+            "LOG_PRETTY": os.environ.get("LOG_PRETTY", "true"),
+        }
+        sock.set_inheritable(True)
+        children = [Child(["api", "--fd", str(sock.fileno())], environment, [sock.fileno()])]
+        children += [Child(["worker"], environment) for _ in range(workers)]
+        async with _kept_alive(children) as failed:
+            url = _url(sock)
+            await _ready(url, failed)
+            api_key = generated.get("MEMVID_EXPORT_API_KEY") or settings.capsule_api_key()
+            yield Service(url, database, database_url, api_key, data_dir / "secrets.json", failed)
+
+
+@asynccontextmanager
+async def _kept_alive(children: list[Child]) -> AsyncIterator[asyncio.Future[None]]:
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def note(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None and not failed.done():
+            failed.set_exception(error)
+
+    tasks = [asyncio.create_task(child.keep_alive()) for child in children]
+    for task in tasks:
+        task.add_done_callback(note)
+    try:
+        yield failed
+    finally:
+        for task in tasks:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        failed.cancel()
+
+
+async def _ready(url: str, failed: asyncio.Future[None]) -> None:
+    # The socket listens already, so this request simply waits in its backlog until the API takes it.
+    async with httpx.AsyncClient(trust_env=False, timeout=READY_SECONDS) as client:
+        request = asyncio.ensure_future(client.get(f"{url}/readyz"))
+        waited: list[asyncio.Future[Any]] = [request, failed]
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            request.cancel()
+            failed.result()
+        try:
+            response = await request
+        except httpx.HTTPError as error:
+            raise Unavailable(f"the API does not answer on {url}: {error!r}") from error
+        if response.status_code != 200:
+            raise Unavailable(f"the API is not ready: {response.text}")
+
+
+def _url(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
+    return f"http://{shown}:{port}"
+
+
+def _private_directory(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Misconfigured(f"WHERRY_DATA_DIR must be a directory that can be made: {error}") from error
+    return path.resolve()
+
+
+def _secrets(settings: Settings, file: Path) -> dict[str, str]:
+    """Secrets that are not set: made once, kept in a file that only its owner can read."""
+    is_set = {
+        "JWT_SECRET": settings.jwt_secret is not None,
+        "MEMVID_EXPORT_API_KEY": settings.capsule_api_key() is not None,
+    }
+    kept: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    complete = {name: kept.get(name) or secrets.token_urlsafe(48) for name in GENERATED}
+    if complete != kept:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            json.dump(complete, out, indent=1)
+    return {name: value for name, value in complete.items() if not is_set[name]}

@@ -1,0 +1,73 @@
+"""`wherry up`: the whole service on this machine, with one command."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from wherry.cli.service import Service, running
+from wherry.logs import configure_logs
+from wherry.settings import Settings, load_settings
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def up(*, port: int | None = None, data_dir: Path | None = None, workers: int = 1) -> None:
+    """Run the database, the API and the workers on this machine, until Ctrl-C or SIGTERM.
+
+    Needs no setting. Without DATABASE_URL it brings its own PostgreSQL, which lives in the data directory beside
+    everything else; secrets that are not set are made once and kept there, readable by you alone.
+
+    Parameters
+    ----------
+    port
+        Port of the API; PORT where it is not given, by default 3000.
+    data_dir
+        Where everything is kept; WHERRY_DATA_DIR where it is not given, by default ./.wherry.
+    workers
+        Worker processes; each runs JOB_WORKER_CONCURRENCY jobs at a time.
+    """
+    given = {"port": port, "wherry_data_dir": data_dir}
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    configure_logs(settings)
+    asyncio.run(_serve(settings, workers))
+
+
+async def _serve(settings: Settings, workers: int) -> None:
+    console = Console()
+    cancel_on_signal()
+    try:
+        async with running(settings, workers=workers) as service:
+            console.print(_banner(service))
+            await service.failed  # pending for as long as every part stays up
+    except asyncio.CancelledError:
+        console.print("stopped")
+
+
+def cancel_on_signal() -> None:
+    """Let the first SIGINT or SIGTERM cancel the current task, so that everything it opened is closed in order."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+
+    def stop() -> None:
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+        task.cancel()
+
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop)
+
+
+def _banner(service: Service) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("[bold green]wherry is up[/]", f"[link={service.url}]{service.url}[/link]")
+    table.add_row("database", service.database)
+    table.add_row("secrets", str(service.secrets_file))
+    table.add_row("try", f"curl {service.url}/readyz")
+    table.add_row("stop", "Ctrl-C")
+    return table

@@ -1,0 +1,37 @@
+"""`wherry worker`: runs jobs until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from wherry.cli.processes import follow_parent
+from wherry.logs import configure_logs
+from wherry.settings import load_settings
+from wherry.worker import make_worker_app
+
+
+def worker(*, concurrency: Annotated[int | None, Parameter(name=["--concurrency", "-c"])] = None) -> None:
+    """Run imports, exports and capsules from the queue, until SIGTERM or Ctrl-C.
+
+    The same as `procrastinate --app=wherry.worker.app worker`. Start as many as you like, on any number of hosts. A
+    stopped worker finishes the batch in hand and gives its jobs back; a killed one's jobs are taken over within 45 s.
+
+    Parameters
+    ----------
+    concurrency
+        Jobs that this process runs at a time; JOB_WORKER_CONCURRENCY where it is not given.
+    """
+    follow_parent()
+    overrides = {} if concurrency is None else {"job_worker_concurrency": concurrency}
+    settings = load_settings(**overrides)
+    configure_logs(settings)
+    app = make_worker_app(settings)
+
+    async def run() -> None:
+        async with app.open_async():
+            await app.run_worker_async()
+
+    asyncio.run(run())

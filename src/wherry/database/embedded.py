@@ -1,0 +1,189 @@
+"""A PostgreSQL server of our own, for one machine: no container, no system service, no root.
+
+In: a data directory and PostgreSQL's programs. Out: the URL of a server on loopback that this process owns.
+
+    with EmbeddedPostgres(Path("data/postgres")) as server:
+        psycopg.connect(server.url)
+
+What was committed survives `kill -9` of the server, of its owner, and of the machine: fsync stays on. The server
+listens on 127.0.0.1 only and trusts whoever connects, so every user of this machine can: elsewhere, run a server of
+your own and set DATABASE_URL.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import quote
+
+from wherry.database.binaries import Binaries, find_binaries
+from wherry.database.data_directory import beside, end_strays, held, prepare
+from wherry.database.server_account import Account, account_for, require_reachable, runnable
+from wherry.database.server_process import ServerProcess
+from wherry.errors import Unavailable
+
+logger = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+START_TIMEOUT = 120.0  # seconds; recovery after a crash in the middle of a bulk load replays up to max_wal_size
+LOG_LIMIT = 8 << 20  # bytes of an old log that are kept, as D.log.old, when a server starts
+PORT_ATTEMPTS = 5
+
+OPTIONS: Mapping[str, str] = {
+    "unix_socket_directories": "",
+    "logging_collector": "off",
+    "log_destination": "stderr",
+    "lc_messages": "C",  # readiness is read from the log
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+    "max_connections": "200",
+    # bulk loads on small machines: memory for hot pages, and few checkpoints, whose full-page images cost most
+    "shared_buffers": "256MB",
+    "maintenance_work_mem": "128MB",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "jit": "off",  # not in every build, and short queries lose by it
+}
+
+
+class EmbeddedPostgres:
+    """A server on `data_dir`, created there if need be, from `start` (or entering) to `stop` (or leaving).
+
+    Args:
+        data_dir: the data directory; its parent is created, and gets the lock and log files that go with it.
+        binaries: PostgreSQL's programs; found on this machine if not given.
+        options: server settings by name, over the ones that this module chooses.
+        start_timeout: seconds until it must accept connections.
+
+    Methods block; each may be called from any thread, one at a time.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        binaries: Binaries | None = None,
+        options: Mapping[str, str] | None = None,
+        start_timeout: float = START_TIMEOUT,
+    ) -> None:
+        self.data_dir = data_dir.absolute()
+        self.log_file = beside(self.data_dir, ".log")
+        self._binaries = binaries
+        self._options = {**OPTIONS, **(options or {})}
+        self._start_timeout = start_timeout
+        self._port = 0
+        self._account: Account | None = None
+        self._process: ServerProcess | None = None
+        self._holds = ExitStack()
+
+    def __enter__(self) -> EmbeddedPostgres:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """The URL of the database `postgres`, which always exists; the same over restarts."""
+        return self.url_of("postgres")
+
+    def url_of(self, database: str) -> str:
+        """The URL of a database on this server, whether or not it exists."""
+        return f"postgresql://postgres@{HOST}:{self._port}/{quote(database, safe='')}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        return self._running().pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server is there; false after a crash too."""
+        return self._process is not None and self._process.is_running
+
+    @property
+    def binaries(self) -> Binaries:
+        """The programs that it runs."""
+        if self._binaries is None:
+            self._binaries = find_binaries()
+        return self._binaries
+
+    def start(self) -> None:
+        """Create the data directory if need be, and start the server on a free port.
+
+        Raises:
+            Misconfigured: no programs, or a data directory that cannot be used; the message says what to change.
+            Unavailable: another process holds the data directory, or the server did not start (with its log's end).
+        """
+        self.data_dir.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as holds:
+            account = account_for(self.data_dir)
+            require_reachable(self.data_dir, account)
+            holds.enter_context(held(self.data_dir))
+            self._binaries = runnable(self.binaries, account, self.data_dir.parent)
+            self._keep_log_small()
+            prepare(self.data_dir, self._binaries, account)
+            self._account = account
+            self._process = self._start_on_free_port()
+            self._holds = holds.pop_all()
+        logger.info("%s accepts connections on %s:%d, process %d", self.binaries, HOST, self._port, self.pid)
+
+    def stop(self) -> None:
+        """End the server cleanly and give the data directory free; nothing if it is not started."""
+        try:
+            if self._process is not None:
+                self._process.stop()
+                self._process = None
+        finally:
+            self._holds.close()
+
+    def restart(self, *, immediate: bool = False) -> None:
+        """Stop and start again on the same port: cleanly, or (`immediate`) as after a crash. Also after a `kill -9`.
+
+        Raises:
+            Unavailable: it was never started, or did not come back.
+        """
+        self._running().stop(immediate=immediate)
+        self._process = self._launch(self._port)
+
+    def _running(self) -> ServerProcess:
+        if self._process is None:
+            raise Unavailable("the embedded PostgreSQL is not started", code="DATABASE_NOT_STARTED")
+        return self._process
+
+    def _keep_log_small(self) -> None:
+        if self.log_file.exists() and self.log_file.stat().st_size > LOG_LIMIT:
+            self.log_file.replace(beside(self.data_dir, ".log.old"))
+
+    def _start_on_free_port(self) -> ServerProcess:
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            self._port = _free_port()
+            try:
+                return self._launch(self._port)
+            except Unavailable as fault:
+                # somebody else took the port between our look and the server's bind
+                if "could not bind" not in fault.detail or attempt == PORT_ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _launch(self, port: int) -> ServerProcess:
+        assert self._account is not None
+        end_strays(self.data_dir)
+        command = [self.binaries.program("postgres"), "-D", str(self.data_dir), "-h", HOST, "-p", str(port)]
+        for name, value in self._options.items():
+            command += ["-c", f"{name}={value}"]
+        return ServerProcess.start(command, self._account, self.log_file, self._start_timeout)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port

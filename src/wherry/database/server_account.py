@@ -1,0 +1,154 @@
+"""The system account that the embedded server runs under, and what that account can reach.
+
+PostgreSQL refuses to run as root, so a root process starts it under an account without privileges. Such an account
+may be shut out of folders that root walks through freely: a home directory of mode 0700, a fresh temporary folder.
+
+In: a data directory, programs, a path. Out: an `Account`; the first folder that shuts it out; programs that it can run.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wherry.database.binaries import Binaries
+from wherry.errors import Misconfigured
+
+UNPRIVILEGED = ("postgres", "nobody")
+"""Accounts to run the server under when we are root, in the order of preference."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whom the server runs as. `drop` says that this process is root and has to change to it."""
+
+    uid: int
+    gid: int
+    drop: bool
+
+    def popen_arguments(self) -> dict[str, object]:
+        """Keyword arguments for `subprocess` that make a child run as this account and nothing more."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.drop else {}
+
+    def own(self, path: Path) -> None:
+        """Give a file or folder to this account."""
+        if self.drop:
+            os.chown(path, self.uid, self.gid)
+
+    def may_enter(self, folder: Path) -> bool:
+        """Whether the account may walk through (and so use what lies in) a folder."""
+        return self._has(folder, stat.S_IXUSR)
+
+    def may_run(self, program: Path) -> bool:
+        """Whether the account may read and execute a file, its folders aside."""
+        return self._has(program, stat.S_IXUSR) and self._has(program, stat.S_IRUSR)
+
+    def _has(self, path: Path, owner_bit: int) -> bool:
+        if not self.drop:
+            return os.access(path, os.X_OK if owner_bit == stat.S_IXUSR else os.R_OK)
+        facts = path.stat()
+        shift = 0 if facts.st_uid == self.uid else 3 if facts.st_gid == self.gid else 6
+        return bool(facts.st_mode & (owner_bit >> shift))
+
+
+def account_for(data_dir: Path) -> Account:
+    """Whom to run a server on `data_dir` as: its owner, else (as root) an account without privileges.
+
+    Raises:
+        Misconfigured: the folder belongs to somebody whom this process cannot become.
+    """
+    owner = data_dir.stat() if data_dir.exists() else None
+    if os.geteuid() != 0:
+        if owner is not None and owner.st_uid != os.geteuid():
+            raise Misconfigured(
+                f"{data_dir} belongs to user {_name(owner.st_uid)}: start wherry as that user or as root, "
+                "or choose another WHERRY_DATA_DIR"
+            )
+        return Account(os.geteuid(), os.getegid(), drop=False)
+    if owner is not None and owner.st_uid != 0:
+        return Account(owner.st_uid, owner.st_gid, drop=True)
+    for name in UNPRIVILEGED:
+        entry = next((entry for entry in pwd.getpwall() if entry.pw_name == name), None)
+        if entry is not None:
+            return Account(entry.pw_uid, entry.pw_gid, drop=True)
+    raise Misconfigured(
+        "PostgreSQL does not run as root, and there is neither a user postgres nor a user nobody to run it as"
+    )
+
+
+def _name(uid: int) -> str:
+    return next((entry.pw_name for entry in pwd.getpwall() if entry.pw_uid == uid), str(uid))
+
+
+def closed_folder(path: Path, account: Account) -> Path | None:
+    """The outermost folder above `path` that `account` may not walk through, or None."""
+    above = reversed(path.absolute().resolve().parents)
+    return next((folder for folder in above if folder.exists() and not account.may_enter(folder)), None)
+
+
+def require_reachable(data_dir: Path, account: Account) -> None:
+    """Raises `Misconfigured` that names the folder which keeps `account` from `data_dir`."""
+    closed = closed_folder(data_dir, account)
+    if closed is not None:
+        raise Misconfigured(
+            f"PostgreSQL cannot run as root, and user {_name(account.uid)} may not enter {closed}: "
+            f"set WHERRY_DATA_DIR to a folder that it can reach (such as /var/lib/wherry), or run wherry as "
+            f"an ordinary user"
+        )
+
+
+def runnable(binaries: Binaries, account: Account, cache: Path) -> Binaries:
+    """Programs that `account` can execute: the given ones, else a copy of their package under `cache`.
+
+    Raises:
+        Misconfigured: they are out of its reach and no Python package, so they cannot be copied as a whole.
+    """
+    server = binaries.bindir / "postgres"
+    if closed_folder(server, account) is None and account.may_run(server.resolve()):
+        return binaries
+    if binaries.package is None:
+        raise Misconfigured(
+            f"user {_name(account.uid)} cannot execute {server}: move the programs to a folder that everybody may "
+            "enter, set PG_BINDIR to another one, or run wherry as an ordinary user"
+        )
+    copy = cache / f"postgresql-{binaries.version}"
+    if not copy.exists():
+        _copy_package(binaries.package, copy)
+    bindir = copy / binaries.package.name / binaries.bindir.relative_to(binaries.package)
+    return replace(binaries, bindir=bindir, package=copy / binaries.package.name)
+
+
+def _copy_package(package: Path, target: Path) -> None:
+    """Copy a package and the libraries beside it, which its programs find by a relative path, readable to all."""
+    with temporary_folder(prefix=f".{target.name}-", parent=target.parent) as scratch:
+        copy = scratch / "copy"
+        copy.mkdir(mode=0o755)
+        for part in (package, package.with_name(f"{package.name}.libs")):
+            if part.is_dir():
+                shutil.copytree(part, copy / part.name)
+        for path in copy.rglob("*"):
+            path.chmod(path.stat().st_mode | (0o755 if os.access(path, os.X_OK) else 0o444))
+        try:  # a whole copy or none: another process may look for it, or make it, at the same time
+            copy.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+
+
+@contextmanager
+def temporary_folder(prefix: str = "wherry-", parent: Path | None = None) -> Iterator[Path]:
+    """A temporary folder that a data directory can lie in: others may walk through it, but not look into it.
+
+    Python's own temporary folders are mode 0700, which shuts out the account that a root process starts the server as.
+    """
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield folder

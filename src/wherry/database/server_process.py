@@ -1,0 +1,175 @@
+"""One `postgres` process in the foreground: started, waited for, stopped.
+
+In: a command line and the account to run it as. Out: a process that accepts connections, its log in a file;
+it never outlives the process that started it.
+
+A thread of its own starts the process and carries its log to the file until the last server process has closed it.
+So the thread lives exactly as long as the server, which matters on Linux: the signal that a child is sent on its
+parent's death follows the *thread* that created it (prctl(2), PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from wherry.database.server_account import Account
+from wherry.errors import Unavailable
+
+READY = b"database system is ready to accept connections"
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+LOG_TAIL = 4000  # bytes of the log that go into an error message
+KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZDIR")
+
+
+def server_environment() -> dict[str, str]:
+    """The variables that PostgreSQL's programs get: no `PG…` that would redirect them, and nobody's secrets."""
+    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    return kept | {"LC_ALL": "C.UTF-8"}
+
+
+def log_tail(log_file: Path) -> str:
+    """The end of a server's log, as whole lines."""
+    if not log_file.exists():
+        return "(no log)"
+    with log_file.open("rb") as log:
+        size = log.seek(0, os.SEEK_END)
+        log.seek(max(0, size - LOG_TAIL))
+        text = log.read().decode(errors="replace")
+    return text if size <= LOG_TAIL else text.partition("\n")[2]
+
+
+class ServerProcess:
+    """A running `postgres`. Made by `start`, which returns when it accepts connections.
+
+    Every method may be called from any thread, and blocks.
+    """
+
+    def __init__(self, command: Sequence[str], account: Account, log_file: Path) -> None:
+        self._command = command
+        self._account = account
+        self._log_file = log_file
+        self._started: Future[int] = Future()
+        self._ready: Future[None] = Future()
+        self._keeper = threading.Thread(target=self._keep, name="postgres-keeper", daemon=True)
+
+    @classmethod
+    def start(cls, command: Sequence[str], account: Account, log_file: Path, timeout: float) -> ServerProcess:
+        """Start a server and wait, `timeout` seconds at most, until it accepts connections.
+
+        Raises:
+            Unavailable: it ended or did not become ready; the end of its log is in the message.
+        """
+        server = cls(command, account, log_file)
+        server._keeper.start()
+        try:
+            server._ready.result(timeout)
+        except TimeoutError:
+            server.stop(immediate=True)
+            raise Unavailable(
+                f"PostgreSQL was not ready within {timeout:.0f} s; the end of {log_file}:\n{log_tail(log_file)}",
+                code="DATABASE_NOT_STARTED",
+            ) from None
+        except BaseException:
+            if server.is_running:
+                server.stop(immediate=True)
+            raise
+        return server
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id."""
+        return self._started.result()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether any process of this server is still there."""
+        return self._keeper.is_alive()
+
+    def stop(self, *, immediate: bool = False, timeout: float = 60.0) -> None:
+        """End the server: cleanly, closing every connection (SIGINT), or as in a crash (`immediate`, SIGQUIT).
+
+        Returns when its last process is gone, which is after `timeout` seconds at the latest: then it is killed.
+        PostgreSQL manual, "Shutting Down the Server".
+        """
+        for stop_signal in (signal.SIGQUIT if immediate else signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            if not self.is_running:
+                return
+            self._signal(stop_signal)
+            self._keeper.join(timeout)
+            timeout = 10.0
+        if self.is_running:
+            raise Unavailable(f"PostgreSQL (process {self.pid}) does not end", code="DATABASE_NOT_STOPPED")
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            return  # the postmaster is gone; its children follow, and the keeper waits for them
+
+    def _keep(self) -> None:
+        try:
+            with self._log_file.open("ab", buffering=0) as log:
+                process = self._spawn()
+                self._started.set_result(process.pid)
+                assert process.stdout is not None
+                with process.stdout as lines:
+                    for line in lines:
+                        with suppress(OSError):  # on a full disk too the pipe must be drained, or the server hangs
+                            log.write(line)
+                        if READY in line and not self._ready.done():
+                            self._ready.set_result(None)
+                # nobody else reaps it, so its id cannot be another process's until here
+                status = process.wait()
+        except Exception as fault:
+            self._fail(fault)
+        else:
+            self._fail(
+                Unavailable(
+                    f"PostgreSQL ended with status {status}; the end of {self._log_file}:\n{log_tail(self._log_file)}",
+                    code="DATABASE_NOT_STARTED",
+                )
+            )
+
+    def _fail(self, fault: Exception) -> None:
+        for outcome in (self._started, self._ready):
+            if not outcome.done():
+                outcome.set_exception(fault)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        # a session of its own: Ctrl-C in the terminal must reach us alone, so that we stop the server last
+        options: dict[str, Any] = {**self._account.popen_arguments(), "start_new_session": True}
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env=server_environment(),
+            preexec_fn=_die_with_parent(),
+            **options,
+        )
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """What a child runs before it becomes `postgres`: ask Linux for SIGINT, a clean stop, on its parent's death."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: a forked child must not import or allocate much
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+        if os.getppid() != parent:  # it died between fork and prctl
+            os._exit(1)
+
+    return ask

@@ -1,0 +1,81 @@
+"""Tells the coroutines of one process that a job has changed.
+
+In: PostgreSQL's NOTIFY on one channel, over one connection that is made anew when it breaks. Out: an `asyncio.Event`
+a subscriber. A wake-up is a hint to look again, never the news itself, so that a lost one costs no more than a wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from uuid import UUID
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from wherry.database.pools import connect
+
+CHANNEL = "wherry_jobs"
+RECONNECT_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Notifications:
+    """One LISTEN a process, fanned out.
+
+    Args:
+        conninfo: the database's URL; a direct one, as LISTEN receives nothing through a transaction pooler.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._subscribers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    @contextmanager
+    def subscribe(self, job_id: UUID) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the job has changed; its owner clears it."""
+        event = asyncio.Event()
+        key = str(job_id)
+        self._subscribers[key].add(event)
+        try:
+            yield event
+        finally:
+            self._subscribers[key].discard(event)
+            if not self._subscribers[key]:
+                del self._subscribers[key]
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Listen in the background for as long as the context lasts."""
+        task = asyncio.create_task(self._keep_listening(), name="job notifications")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _keep_listening(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except psycopg.Error as error:
+                log.warning("notifications lost their connection", error=str(error))
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _listen(self) -> None:
+        async with await connect(self._conninfo, name="wherry notifications") as connection:
+            await connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
+            # Whatever happened while nobody listened is met by having everybody look once.
+            for events in list(self._subscribers.values()):
+                _wake(events)
+            async for notification in connection.notifies():
+                _wake(self._subscribers.get(notification.payload, set()))
+
+
+def _wake(events: set[asyncio.Event]) -> None:
+    for event in events:
+        event.set()

@@ -1,0 +1,85 @@
+"""Gives the jobs of dead workers back to the queue.
+
+In: procrastinate's heartbeats. Out: queue rows that wait again. Every worker process asks; an advisory lock lets one
+act at a time. A rescued job whose worker wakes up after all is no harm: the ledger's epoch has moved on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Set
+from datetime import UTC, datetime
+
+import structlog
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Job as QueueJob
+from procrastinate.manager import JobManager
+from procrastinate.psycopg_connector import PsycopgConnector
+from procrastinate.worker import Worker
+from psycopg_pool import PoolTimeout
+
+from wherry.database.queries import load
+
+RESCUE_SECONDS = 5.0
+LOCK_KEY = 0x72657363  # "resc"
+
+log = structlog.get_logger(__name__)
+
+
+async def keep_rescuing(manager: JobManager, worker: Worker, in_hand: Set[int], stalled_seconds: float) -> None:
+    """Rescue, every few seconds, until cancelled."""
+    suspects: frozenset[int] = frozenset()
+    while True:
+        await asyncio.sleep(RESCUE_SECONDS)
+        try:
+            await rescue_stalled(manager, stalled_seconds)
+            suspects = await rescue_forgotten(manager, worker.worker_id, in_hand, suspects)
+        except (ConnectorException, PoolTimeout) as error:
+            # The worker itself ends when the database stays away; a moment's absence is met at the next round.
+            log.warning("rescue skipped", error=str(error.__cause__ or error))
+
+
+async def rescue_stalled(manager: JobManager, stalled_seconds: float) -> int:
+    """Give back what workers hold whose heartbeat has stopped; how many jobs."""
+    connector = _connector(manager)
+    async with connector.pool.connection() as connection, connection.transaction():
+        row = await (await connection.execute(load("rescue")["try_lock"], {"key": LOCK_KEY})).fetchone()
+        if row is None or not row[0]:
+            return 0
+        stalled = list(await manager.get_stalled_jobs(seconds_since_heartbeat=stalled_seconds))
+        await _give_back(manager, stalled, "its worker is gone")
+    return len(stalled)
+
+
+async def rescue_forgotten(
+    manager: JobManager, worker_id: int | None, in_hand: Set[int], suspects: frozenset[int]
+) -> frozenset[int]:
+    """Give back what the queue says is ours but nobody here runs; the ids to look at again next time.
+
+    A connection that is cut between a COMMIT and its answer leaves such rows: fetched, but never begun; or ended, but
+    never acknowledged. One look may catch a job on its way in or out, so it takes two.
+    """
+    if worker_id is None:
+        return frozenset()
+    held = await _connector(manager).execute_query_all_async(load("rescue")["held_by"], worker_id=worker_id)
+    missing = frozenset(int(row["id"]) for row in held) - in_hand
+    for queue_id in missing & suspects:
+        log.warning("job is given back", queue_id=queue_id, reason="this worker never ran it, or never said it ended")
+        await manager.retry_job_by_id_async(queue_id, retry_at=_now())
+    return missing - suspects
+
+
+async def _give_back(manager: JobManager, stalled: Iterable[QueueJob], reason: str) -> None:
+    for job in stalled:
+        log.warning("job is given back", queue_id=job.id, job=job.task_kwargs.get("job_id"), reason=reason)
+        await manager.retry_job(job)
+
+
+def _connector(manager: JobManager) -> PsycopgConnector:
+    connector = manager.connector
+    assert isinstance(connector, PsycopgConnector)
+    return connector
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,159 @@
+"""Removes what is past its time, in small batches.
+
+In: the ledger and the stores. Out: artifacts, sources, import errors, job rows and stored files that no job names are
+gone; a job whose artifact went keeps its row, and its download answers 410. A download in progress is not disturbed:
+it holds the object open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from psycopg.rows import dict_row
+
+from wherry.database.pools import Pool
+from wherry.database.queries import load
+from wherry.jobs import ledger
+from wherry.jobs.states import Kind
+from wherry.storage.store import Listed, Store
+
+BATCH = 500
+ORPHAN_AGE = timedelta(hours=1)
+"""A file younger than this may belong to a request whose job row is not committed yet."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Periods:
+    """How long things are kept behind a job's end."""
+
+    import_keep: timedelta
+    job_keep: timedelta
+    orphan_age: timedelta = ORPHAN_AGE
+
+
+class Retention:
+    """One sweep at a time over everything that ages.
+
+    Args:
+        pool: the database.
+        sources: the store of each kind's sources.
+        artifacts: the store of each kind's artifacts.
+        periods: how long is kept what.
+    """
+
+    def __init__(
+        self, pool: Pool, sources: Mapping[Kind, Store], artifacts: Mapping[Kind, Store], periods: Periods
+    ) -> None:
+        self._pool = pool
+        self._sources = sources
+        self._artifacts = artifacts
+        self._periods = periods
+
+    async def sweep(self) -> dict[str, int]:
+        """Remove everything that is due; how many of each."""
+        removed = {
+            "artifacts": await self._until_done(self._remove_artifacts),
+            "sources": await self._until_done(self._remove_sources),
+            "import_errors": await self._delete("delete_import_errors", import_keep=self._periods.import_keep),
+            "jobs": await self._delete("delete_jobs", job_keep=self._periods.job_keep),
+            "orphans": await self._remove_orphans(),
+        }
+        if any(removed.values()):
+            log.info("retention removed", **removed)
+        return removed
+
+    async def _until_done(self, step: Any) -> int:
+        total = 0
+        while count := await step():
+            total += count
+        return total
+
+    async def _remove_artifacts(self) -> int:
+        rows = await self._rows("expired_artifacts", limit=BATCH)
+        for row in rows:
+            # The file goes first: a row that still names a missing file is retried, a file that no row names is lost.
+            await self._artifacts[Kind(row["kind"])].delete(row["key"])
+            async with self._pool.connection() as connection, connection.transaction():
+                cursor = await connection.execute(load("retention")["retire_artifact"], {"id": row["id"]})
+                if await cursor.fetchone() == (Kind.CAPSULE,):
+                    await ledger.append_event(connection, row["id"], "job_expired")
+        return len(rows)
+
+    async def _remove_sources(self) -> int:
+        rows = await self._rows("spent_sources", limit=BATCH, import_keep=self._periods.import_keep)
+        for row in rows:
+            await self._sources[Kind(row["kind"])].delete(row["key"])
+            async with self._pool.connection() as connection:
+                await connection.execute(load("retention")["retire_source"], {"id": row["id"]})
+        return len(rows)
+
+    async def _delete(self, query: str, **values: object) -> int:
+        total = 0
+        while True:
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(load("retention")[query], {**values, "limit": BATCH})
+            if cursor.rowcount <= 0:
+                return total
+            total += cursor.rowcount
+
+    async def _remove_orphans(self) -> int:
+        stores = {store.root: store for store in (*self._sources.values(), *self._artifacts.values())}
+        total = 0
+        for store in stores.values():
+            total += await asyncio.to_thread(store.remove_abandoned_uploads, self._periods.orphan_age.total_seconds())
+            async for batch in _batches(store, datetime.now(UTC) - self._periods.orphan_age):
+                total += await self._remove_unnamed(store, batch)
+        return total
+
+    async def _remove_unnamed(self, store: Store, batch: list[Listed]) -> int:
+        owners = {item.key: _owner(item.key) for item in batch}
+        ids = [owner for owner in owners.values() if owner is not None]
+        known = {row["id"]: row for row in await self._rows("known_jobs", ids=ids)}
+        orphans = [key for key, owner in owners.items() if owner is not None and not _named(key, known.get(owner))]
+        for key in orphans:
+            log.info("orphan removed", key=key)
+            await store.delete(key)
+        return len(orphans)
+
+    async def _rows(self, query: str, **values: object) -> list[dict[str, Any]]:
+        async with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(load("retention")[query], values)
+            return await cursor.fetchall()
+
+
+def _owner(key: str) -> UUID | None:
+    """The job in whose folder a file lies. A file that lies elsewhere is not ours, and stays."""
+    try:
+        return UUID(key.split("/", 1)[0])
+    except ValueError:
+        return None
+
+
+def _named(key: str, job: Mapping[str, Any] | None) -> bool:
+    if job is None:
+        return False
+    if job["unfinished"]:
+        return True
+    return (key == job["source_key"] and not job["source_removed"]) or (
+        key == job["artifact_key"] and not job["artifact_removed"]
+    )
+
+
+async def _batches(store: Store, newest: datetime) -> AsyncIterator[list[Listed]]:
+    batch: list[Listed] = []
+    async for item in store.list():
+        if item.modified_at < newest:
+            batch.append(item)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

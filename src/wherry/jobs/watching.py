@@ -1,0 +1,44 @@
+"""Follows one job as it changes, for server-sent events.
+
+In: a way to look at the job. Out: what was seen, each time that something may have changed; None where nothing did
+for a while, so that the connection can be kept open with a comment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+from uuid import UUID
+
+from wherry.jobs.notifications import Notifications
+
+IDLE_SECONDS = 15.0
+"""How often a silent stream says that it is alive."""
+
+Seen = TypeVar("Seen")
+
+
+async def looks(
+    notifications: Notifications,
+    job_id: UUID,
+    look: Callable[[], Awaitable[Seen]],
+    *,
+    at_most_every: float = 0.0,
+) -> AsyncIterator[Seen | None]:
+    """Look now, and after every change, but not more often than every `at_most_every` seconds; without end."""
+    with notifications.subscribe(job_id) as changed:
+        while True:
+            changed.clear()
+            yield await look()
+            await asyncio.sleep(at_most_every)
+            while not await _within(changed.wait(), IDLE_SECONDS):
+                yield None
+
+
+async def _within(waiting: Awaitable[object], seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(waiting, seconds)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,164 @@
+"""procrastinate's application, with what it leaves to us: rescue, reconnecting, and giving jobs back on a stop.
+
+In: a database URL and a way to open a process's executor. Out: an `App` that `procrastinate --app=… worker` runs as it
+runs any other: `run_worker_async` keeps a worker going until a signal stops it, however often the database goes away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from typing import Any, Protocol
+from uuid import UUID
+
+import procrastinate
+import structlog
+from procrastinate.exceptions import ConnectorException
+from procrastinate.job_context import JobContext
+from procrastinate.jobs import Job as QueueJob
+from procrastinate.retry import BaseRetryStrategy, RetryDecision
+from procrastinate.worker import Worker
+
+from wherry.database.pools import connection_options
+from wherry.errors import JobReleased
+from wherry.jobs import rescue
+from wherry.jobs.queue import RUN_JOB
+
+HEARTBEAT_SECONDS = 5.0
+STALLED_SECONDS = 20.0
+"""A worker silent for so long is taken for dead: four missed heartbeats, well within the 45 s that rescue may take."""
+
+POLL_SECONDS = 1.0
+"""LISTEN does not survive a restart of the server, so that polling has to be quick enough on its own."""
+
+STOP_GRACE_SECONDS = 0.1
+RECONNECT_SECONDS = 1.0
+RETENTION_CRON = "*/5 * * * *"
+
+log = structlog.get_logger(__name__)
+
+
+class Services(Protocol):
+    """What a worker process opens once: jobs are run by it, and old things are removed by it."""
+
+    async def execute(self, job_id: UUID) -> None: ...
+
+    async def retain(self) -> None: ...
+
+
+OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
+
+
+class GiveBack(BaseRetryStrategy):
+    """Every run that ends by an exception comes again: at once where it was given back, else a little later.
+
+    The ledger counts the runs that die at one checkpoint, and ends a job that does so too often.
+    """
+
+    def get_retry_decision(self, *, exception: BaseException, job: QueueJob) -> RetryDecision:
+        wait = 0 if isinstance(exception, (JobReleased, asyncio.CancelledError)) else min(2**job.attempts, 30)
+        return RetryDecision(retry_in={"seconds": wait})
+
+
+class WorkerApp(procrastinate.App):
+    """A procrastinate application whose workers run wherry's jobs.
+
+    Args:
+        conninfo: the database's URL.
+        concurrency: jobs that one process runs at a time, unless the command line says otherwise.
+        open_services: opens pools, storage and runners when a worker starts, and closes them when it ends.
+    """
+
+    def __init__(self, conninfo: str, *, concurrency: int, open_services: OpenServices) -> None:
+        connector = procrastinate.PsycopgConnector(
+            conninfo=conninfo, min_size=1, max_size=concurrency + 4, kwargs=connection_options("wherry queue")
+        )
+        super().__init__(
+            connector=connector,
+            worker_defaults={
+                "concurrency": concurrency,
+                "fetch_job_polling_interval": POLL_SECONDS,
+                "shutdown_graceful_timeout": STOP_GRACE_SECONDS,
+                "update_heartbeat_interval": HEARTBEAT_SECONDS,
+                "stalled_worker_timeout": STALLED_SECONDS,
+                "delete_jobs": "successful",
+            },
+        )
+        self._open_services = open_services
+        self._services: Services | None = None
+        self._in_hand: set[int] = set()
+        self.task(name=RUN_JOB, pass_context=True, retry=GiveBack())(self._run_job)
+        retention = self.task(
+            name="wherry.retention", queue="maintenance", queueing_lock="wherry.retention", pass_context=False
+        )(self._retain)
+        self.periodic(cron=RETENTION_CRON)(retention)
+
+    async def _run_job(self, context: JobContext, job_id: str) -> None:
+        assert context.job.id is not None
+        assert self._services is not None
+        self._in_hand.add(context.job.id)
+        try:
+            await self._services.execute(UUID(job_id))
+        finally:
+            self._in_hand.discard(context.job.id)
+
+    async def _retain(self, timestamp: int) -> None:
+        assert self._services is not None
+        log.debug("retention begins", scheduled_for=timestamp)
+        await self._services.retain()
+
+    async def run_worker_async(self, **kwargs: Any) -> None:
+        """Run workers, one after the other, until SIGINT or SIGTERM; the next one starts when the database is back."""
+        kwargs["install_signal_handlers"] = False
+        stopping = asyncio.Event()
+        async with self._open_services() as self._services:
+            with _on_stop_signal(stopping):
+                while not stopping.is_set():
+                    worker = self._worker(**kwargs)
+                    await self._run_until_stopped(worker, stopping)
+                    if not worker.wait:
+                        break
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(stopping.wait(), RECONNECT_SECONDS)
+
+    async def _run_until_stopped(self, worker: Worker, stopping: asyncio.Event) -> None:
+        async with _companions(
+            _stop_when(stopping, worker), rescue.keep_rescuing(self.job_manager, worker, self._in_hand, STALLED_SECONDS)
+        ):
+            try:
+                await worker.run()  # type: ignore[no-untyped-call]
+            except ConnectorException as error:
+                log.warning("the queue lost its database", error=str(error.__cause__ or error))
+        if not stopping.is_set() and worker.wait:
+            log.warning("worker ended without being asked to; another one follows")
+
+
+async def _stop_when(stopping: asyncio.Event, worker: Worker) -> None:
+    await stopping.wait()
+    worker.stop()  # type: ignore[no-untyped-call]
+
+
+@asynccontextmanager
+async def _companions(*coroutines: Any) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextmanager
+def _on_stop_signal(stopping: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,42 @@
+"""Structured logs to standard error: one JSON object a line, or coloured text where `LOG_PRETTY` is true."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from wherry.settings import Settings
+
+_LEVELS = {"trace": "debug", "warn": "warning", "fatal": "critical"}
+
+
+def configure_logs(settings: Settings) -> None:
+    """Send structlog's and the standard library's records one way, at `LOG_LEVEL`."""
+    level = logging.getLevelNamesMapping()[_LEVELS.get(settings.log_level, settings.log_level).upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_render(settings)))
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    for noisy in ("procrastinate", "httpx", "httpcore", "psycopg.pool"):
+        logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def _render(settings: Settings) -> list[structlog.typing.Processor]:
+    without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    if settings.log_pretty:
+        return [without_meta, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    return [without_meta, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

@@ -1,0 +1,30 @@
+"""Times as the API shows them: RFC 3339 in UTC, with milliseconds and `Z`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import overload
+
+
+@overload
+def rfc3339(moment: datetime) -> str: ...
+
+
+@overload
+def rfc3339(moment: None) -> None: ...
+
+
+@overload
+def rfc3339(moment: datetime | None) -> str | None: ...
+
+
+def rfc3339(moment: datetime | None) -> str | None:
+    """`2026-01-31T12:00:00.000Z`, or None for None."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def now() -> datetime:
+    """This moment, in UTC."""
+    return datetime.now(UTC)

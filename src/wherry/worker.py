@@ -1,0 +1,86 @@
+"""Composition root of the queue side: `procrastinate --app=wherry.worker.app worker`, or `wherry worker`.
+
+In: settings. Out: a `WorkerApp` whose workers run imports, exports and capsules, and remove what is past its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from uuid import UUID
+
+from wherry.capsules.runner import CapsuleRunner
+from wherry.database.pools import make_pool
+from wherry.exports.runner import ExportRunner
+from wherry.imports.runner import ImportRunner
+from wherry.jobs.retention import Periods, Retention
+from wherry.jobs.runs import Executor
+from wherry.jobs.states import Kind
+from wherry.jobs.worker_app import Services, WorkerApp
+from wherry.logs import configure_logs
+from wherry.settings import Settings, load_settings
+from wherry.storage.store import Store
+
+
+class WorkerServices:
+    """What one worker process has open."""
+
+    def __init__(self, executor: Executor, retention: Retention) -> None:
+        self._executor = executor
+        self._retention = retention
+
+    async def execute(self, job_id: UUID) -> None:
+        """Run a job to its end."""
+        await self._executor.execute(job_id)
+
+    async def retain(self) -> None:
+        """Remove what is past its time."""
+        await self._retention.sweep()
+
+
+def make_worker_app(settings: Settings) -> WorkerApp:
+    """The queue's application; it opens nothing before a worker runs.
+
+    Raises:
+        Misconfigured: no database is set.
+    """
+    conninfo = settings.require_database_url()
+
+    @asynccontextmanager
+    async def open_services() -> AsyncIterator[Services]:
+        # A job may hold one connection for its batches and one for its progress.
+        pool = make_pool(conninfo, name="wherry worker", max_size=2 * settings.job_worker_concurrency + 2)
+        async with pool:
+            imports, exports, capsules = (
+                Store(root) for root in (settings.import_root, settings.export_root, settings.capsule_root)
+            )
+            executor = Executor(
+                pool,
+                {
+                    Kind.IMPORT: ImportRunner(pool, imports, settings),
+                    Kind.EXPORT: ExportRunner(pool, settings.export_database_url or conninfo, exports, settings),
+                    Kind.CAPSULE: CapsuleRunner(pool, capsules, settings),
+                },
+            )
+            retention = Retention(
+                pool,
+                {Kind.IMPORT: imports, Kind.CAPSULE: capsules},
+                {Kind.EXPORT: exports, Kind.CAPSULE: capsules},
+                Periods(
+                    import_keep=timedelta(hours=settings.import_retention_hours),
+                    job_keep=timedelta(days=settings.job_retention_days),
+                ),
+            )
+            yield WorkerServices(executor, retention)
+
+    return WorkerApp(conninfo, concurrency=settings.job_worker_concurrency, open_services=open_services)
+
+
+def __getattr__(name: str) -> WorkerApp:
+    """`app`, made when it is first asked for, as procrastinate's command line does."""
+    if name != "app":
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    settings = load_settings()
+    configure_logs(settings)
+    return make_worker_app(settings)

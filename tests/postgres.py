@@ -1,0 +1,225 @@
+"""The PostgreSQL that the tests use: one server a run, a migrated template, a clone a test.
+
+In: `--pg`, `TEST_DATABASE_URL`. Out: a `TestServer` that makes and drops databases.
+
+auto      TEST_DATABASE_URL if it is set, else a container where a Docker engine answers, else embedded
+url       TEST_DATABASE_URL, a superuser's or one who may create databases
+docker    a container; no engine is an error
+embedded  the server that wherry itself embeds
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from wherry.database import migrations
+from wherry.database.binaries import find_binaries
+from wherry.database.embedded import EmbeddedPostgres
+from wherry.database.server_account import temporary_folder
+
+CHOICES = ("auto", "url", "docker", "embedded")
+IMAGE = "postgres:18.6"
+PREFIX = "wherry_test_"
+ROOMY = 4 << 30  # bytes
+TEMPLATE_LOCK = 7_246_183  # any number that nothing else locks
+
+
+def with_database(url: str, database: str) -> str:
+    """The URL of another database on the same server."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{quote(database, safe='')}"))
+
+
+@dataclass(frozen=True)
+class TestServer:
+    """A server that tests share, from every worker process of a run.
+
+    Attributes:
+        url: its maintenance database, as a role that may create databases.
+        description: what it is, for people.
+        run: distinguishes this run's databases from another run's on the same server.
+    """
+
+    __test__ = False
+
+    url: str
+    description: str
+    run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+
+    @property
+    def template(self) -> str:
+        """The name of this run's migrated template."""
+        return f"{PREFIX}{self.run}_template"
+
+    def create(self) -> str:
+        """Make a fresh, migrated database; returns its URL."""
+        self._require_template()
+        name = f"{PREFIX}{self.run}_{uuid.uuid4().hex[:12]}"
+        # measured on small databases: copying files takes half of the time that the write-ahead log does
+        statement = sql.SQL("create database {} template {} strategy file_copy")
+        self._execute(statement.format(*map(sql.Identifier, (name, self.template))))
+        return with_database(self.url, name)
+
+    def create_empty(self) -> str:
+        """Make a database that no migration has touched; returns its URL."""
+        name = f"{PREFIX}{self.run}_{uuid.uuid4().hex[:12]}"
+        self._execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
+        return with_database(self.url, name)
+
+    def drop(self, url: str) -> None:
+        """Drop a database, whoever is still connected to it."""
+        name = str(conninfo_to_dict(url)["dbname"])
+        self._execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+    def drop_all(self) -> None:
+        """Drop every database of this run, the template too."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            rows = connection.execute(
+                "select datname from pg_database where starts_with(datname, %s)", [f"{PREFIX}{self.run}_"]
+            ).fetchall()
+        for (name,) in rows:
+            self.drop(with_database(self.url, name))
+
+    def _execute(self, statement: sql.Composed) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)
+
+    def _require_template(self) -> None:
+        """Make the template once a run: whichever worker needs it first makes it, the others wait for the lock."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            if self._has_template(connection):
+                return
+            connection.execute("select pg_advisory_lock(%s)", [TEMPLATE_LOCK])
+            if self._has_template(connection):
+                return
+            # renamed when it is whole, so that a migration that fails leaves no template to clone
+            draft = f"{self.template}_draft"
+            self.drop(with_database(self.url, draft))
+            connection.execute(sql.SQL("create database {} template template0").format(sql.Identifier(draft)))
+            with ThreadPoolExecutor(1) as apart:  # a loop may already run in this thread
+                apart.submit(lambda: asyncio.run(migrations.migrate(with_database(self.url, draft)))).result()
+            connection.execute(
+                sql.SQL("alter database {} rename to {}").format(*map(sql.Identifier, (draft, self.template)))
+            )
+
+    def _has_template(self, connection: psycopg.Connection[tuple[object, ...]]) -> bool:
+        found = connection.execute("select 1 from pg_database where datname = %s", [self.template])
+        return found.fetchone() is not None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which server a run will use, decided but not started.
+
+    Attributes:
+        name: one of `CHOICES` but auto.
+        reason: why this one, for people.
+    """
+
+    name: str
+    reason: str
+
+    def open(self) -> AbstractContextManager[TestServer]:
+        """Start (or find) the server; leaving the context drops every test database and ends what was started."""
+        return {"url": _given, "docker": _container, "embedded": _embedded}[self.name](self.reason)
+
+
+def plan(choice: str) -> Plan:
+    """Decide which server to use. `docker` and `url` never fall back to another.
+
+    Raises:
+        pytest.UsageError: what was asked for is not to be had.
+    """
+    if choice == "url" or (choice == "auto" and os.environ.get("TEST_DATABASE_URL")):
+        if not os.environ.get("TEST_DATABASE_URL"):
+            raise pytest.UsageError("--pg=url needs TEST_DATABASE_URL")
+        return Plan("url", "TEST_DATABASE_URL")
+    if choice == "embedded":
+        return Plan("embedded", "--pg=embedded")
+    fault = _docker_fault()
+    if fault is None:
+        return Plan("docker", "a Docker engine answers")
+    if choice == "docker":
+        raise pytest.UsageError(f"--pg=docker needs a Docker engine: {fault}")
+    return Plan("embedded", "no Docker engine answers")
+
+
+def _docker_fault() -> str | None:
+    """Why no container can be started, or None. A client on PATH proves nothing: the engine itself must answer."""
+    try:
+        import docker
+        from docker.errors import DockerException
+    except ImportError as missing:
+        return str(missing)
+    with warnings.catch_warnings():
+        # a client that meets no engine leaves its socket to the garbage collector, which would be a warning later
+        warnings.simplefilter("ignore", ResourceWarning)
+        fault = None
+        try:
+            client = docker.from_env(timeout=3)
+            client.ping()
+            client.close()
+        except (DockerException, OSError) as unanswered:
+            fault = str(unanswered)
+        gc.collect()
+    return fault
+
+
+@contextmanager
+def quick_folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder in memory where there is plenty: `initdb` takes a third of the time there."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= ROOMY
+    with temporary_folder(prefix, parent=memory if roomy else None) as folder:
+        yield folder
+
+
+@contextmanager
+def _serving(url: str, what: str) -> Iterator[TestServer]:
+    with psycopg.connect(url) as connection:
+        version = connection.info.parameter_status("server_version")
+    server = TestServer(url, f"PostgreSQL {version}, {what}")
+    try:
+        yield server
+    finally:
+        server.drop_all()
+
+
+@contextmanager
+def _given(reason: str) -> Iterator[TestServer]:
+    with _serving(os.environ["TEST_DATABASE_URL"], reason) as server:
+        yield server
+
+
+@contextmanager
+def _container(reason: str) -> Iterator[TestServer]:
+    from testcontainers.community.postgres import PostgresContainer
+
+    with PostgresContainer(IMAGE, driver=None) as container:
+        with _serving(container.get_connection_url(), f"container {IMAGE} ({reason})") as server:
+            yield server
+
+
+@contextmanager
+def _embedded(reason: str) -> Iterator[TestServer]:
+    binaries = find_binaries(os.environ.get("PG_BINDIR"))
+    with quick_folder("wherry-tests-") as folder:
+        # no test pulls the plug of the machine, so nothing here needs to reach the disk
+        with EmbeddedPostgres(folder / "postgres", binaries=binaries, options={"fsync": "off"}) as postgres:
+            with _serving(postgres.url, f"embedded from {binaries.source} ({reason})") as server:
+                yield server

@@ -181,3 +181,25 @@ limit %(limit)s
 
 -- name: notify
 select pg_notify('wherry_jobs', %(id)s::text)
+
+-- name: restart
+update jobs
+set success_count = 0,
+    error_count = 0,
+    error_summary = '{}',
+    checkpoint = null,
+    total_records = null,
+    updated_at = now()
+where id = %(id)s
+  and epoch = %(epoch)s
+  and status = 'running'
+returning id
+
+-- name: record_source
+update jobs
+set source = %(source)s::jsonb,
+    updated_at = now()
+where id = %(id)s
+  and epoch = %(epoch)s
+  and status = 'running'
+returning id

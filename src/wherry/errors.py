@@ -3,6 +3,7 @@
 WherryError
 ├── Refused          the caller's fault; becomes a 4xx problem
 │   ├── Malformed (400) · Unauthenticated (401) · Forbidden (403) · NotFound (404) · Conflict (409) · Gone (410)
+│   ├── PreconditionFailed (412)
 │   └── TooLarge (413) · UnsupportedMedia (415) · RangeNotSatisfiable (416) · Invalid (422) · LimitReached (429)
 ├── Unavailable      try later; 503 with Retry-After
 ├── Misconfigured    a setting that cannot be read; the program does not start
@@ -130,6 +131,13 @@ class Gone(Refused):
 
     status = 410
     code = "GONE"
+
+
+class PreconditionFailed(Refused):
+    """Not the representation that the request insists on (RFC 9110, section 15.5.13)."""
+
+    status = 412
+    code = "PRECONDITION_FAILED"
 
 
 class TooLarge(Refused):

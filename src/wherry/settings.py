@@ -10,6 +10,7 @@ import os
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -20,6 +21,9 @@ MIN_SECRET_BYTES = 32
 """HS256 wants a key at least as long as its digest (RFC 7518, section 3.2)."""
 
 WELL_KNOWN_SECRETS = frozenset({"superSecret", "secret", "change-me", "changeme", "your-secret-key", "your_jwt_secret"})
+PRISMA_PARAMETERS = frozenset(
+    {"schema", "connection_limit", "pool_timeout", "socket_timeout", "pgbouncer", "statement_cache_size", "sslaccept"}
+)
 NOT_NEEDED = ("REDIS_URL", "ERROR_REPORT_STORAGE_PATH")
 
 Role = Literal["admin", "user"]
@@ -39,9 +43,15 @@ def _strong(secret: SecretStr) -> SecretStr:
 
 
 def _postgres_url(url: str) -> str:
+    """The URL without what only Prisma understands, so that the older service's own setting keeps working."""
     if not url.startswith(("postgresql://", "postgres://")):
         raise ValueError("must be a URL that begins with postgresql://")
-    return url
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    if dict(query).get("schema", "public") != "public":
+        raise ValueError("must not name a schema other than public")
+    kept = [(name, value) for name, value in query if name not in PRISMA_PARAMETERS]
+    return urlunsplit(parts._replace(query=urlencode(kept)))
 
 
 def _bind_address(value: str) -> str:

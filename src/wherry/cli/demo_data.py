@@ -14,45 +14,11 @@ import msgspec
 
 FIRST_USER_ID = 2  # the account that registers first has id 1
 BROKEN_EVERY = 100
-WORDS = tuple(
-    [
-        "harbour",
-        "tide",
-        "barge",
-        "cargo",
-        "river",
-        "ferry",
-        "oar",
-        "keel",
-        "current",
-        "lantern",
-        "rope",
-        "mast",
-        "anchor",
-        "shoal",
-        "pier",
-        "gull",
-        "fog",
-        "bell",
-        "ledger",
-        "manifest",
-        "crate",
-        "barrel",
-        "salt",
-        "grain",
-        "timber",
-        "wool",
-        "iron",
-        "copper",
-        "tin",
-        "lock",
-        "weir",
-        "bridge",
-        "ford",
-        "quay",
-        "dock",
-    ]
+_TEXT = (
+    "harbour tide barge cargo river ferry oar keel current lantern rope mast anchor shoal pier gull fog bell "
+    "ledger manifest crate barrel salt grain timber wool iron copper tin lock weir bridge ford quay dock"
 )
+WORDS = tuple(_TEXT.split())
 
 Record = dict[str, Any]
 Breakage = tuple[str, Callable[[Record], Record | bytes]]

@@ -7,6 +7,7 @@ API, workers, database.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import secrets
@@ -20,12 +21,15 @@ from typing import Any
 import httpx
 
 from wherry.cli.processes import Child, listen
+from wherry.database.binaries import find_binaries
 from wherry.database.embedded import EmbeddedPostgres
 from wherry.database.migrations import migrate
+from wherry.database.server_account import account_for, closed_folder
 from wherry.errors import Misconfigured, Unavailable
 from wherry.settings import Settings
 
 READY_SECONDS = 60.0
+SHARED_STATE = Path("/var/lib/wherry")
 GENERATED = ("JWT_SECRET", "MEMVID_EXPORT_API_KEY")
 
 
@@ -61,7 +65,7 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
         sock = stack.enter_context(listen(settings.host, settings.port))
         generated = _secrets(settings, data_dir / "secrets.json")
         if settings.database_url is None:
-            server = await asyncio.to_thread(EmbeddedPostgres, data_dir / "postgres")
+            server = EmbeddedPostgres(_cluster_directory(data_dir), binaries=find_binaries(settings.pg_bindir))
             stack.callback(server.stop)
             await asyncio.to_thread(server.start)
             database, database_url = f"embedded, {server.binaries}", server.url
@@ -134,6 +138,18 @@ def _private_directory(path: Path) -> Path:
     except OSError as error:
         raise Misconfigured(f"WHERRY_DATA_DIR must be a directory that can be made: {error}") from error
     return path.resolve()
+
+
+def _cluster_directory(data_dir: Path) -> Path:
+    """Where the embedded server keeps its files: in the data directory, if the server's account can get there.
+
+    PostgreSQL refuses to run as root, and the account that root gives it cannot enter a home directory of root's.
+    """
+    inside = data_dir / "postgres"
+    if closed_folder(inside, account_for(inside)) is None:
+        return inside
+    name = hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]
+    return SHARED_STATE / name / "postgres"
 
 
 def _secrets(settings: Settings, file: Path) -> dict[str, str]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from wherry.cli.service import Service, running
+from wherry.cli.signals import cancel_on_signal
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def up(*, port: int | None = None, data_dir: Path | None = None, workers: int = 1) -> None:
@@ -46,21 +44,6 @@ async def _serve(settings: Settings, workers: int) -> None:
             await service.failed  # pending for as long as every part stays up
     except asyncio.CancelledError:
         console.print("stopped")
-
-
-def cancel_on_signal() -> None:
-    """Let the first SIGINT or SIGTERM cancel the current task, so that everything it opened is closed in order."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-
-    def stop() -> None:
-        for number in STOP_SIGNALS:
-            loop.remove_signal_handler(number)
-        task.cancel()
-
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, stop)
 
 
 def _banner(service: Service) -> Table:

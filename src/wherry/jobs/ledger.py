@@ -179,6 +179,25 @@ async def release(connection: Connection, lease: Lease) -> None:
     await notify(connection, lease.job_id)
 
 
+async def restart(connection: Connection, lease: Lease) -> None:
+    """Forget what an earlier attempt counted, of a run that can only start from its beginning.
+
+    Raises:
+        LeaseLost: another worker has claimed the job since.
+    """
+    await _fenced(connection, "restart", lease, {})
+    await notify(connection, lease.job_id)
+
+
+async def record_source(connection: Connection, lease: Lease, source: Mapping[str, object]) -> None:
+    """Keep what a run has found out about its source: a fetched file's size and digest.
+
+    Raises:
+        LeaseLost: another worker has claimed the job since.
+    """
+    await _fenced(connection, "record_source", lease, {"source": _json(source)})
+
+
 async def cancel(connection: Connection, job_id: UUID) -> Job | None:
     """Cancel a queued job at once, ask a running one to stop; the job as it is then, None where it never was."""
     await _one(connection, "lock", {"id": job_id})

@@ -1,6 +1,6 @@
 """Follows one job as it changes, for server-sent events.
 
-In: a way to look at the job. Out: what was seen, each time that something may have changed; None where nothing did
+In: a way to look at the job. Out: what was seen, each time that something may have changed; `IDLE` where nothing did
 for a while, so that the connection can be kept open with a comment.
 """
 
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from enum import Enum
+from typing import Final, TypeVar
 from uuid import UUID
 
 from wherry.jobs.notifications import Notifications
@@ -19,13 +20,22 @@ IDLE_SECONDS = 15.0
 Seen = TypeVar("Seen")
 
 
+class Idle(Enum):
+    """Nothing has changed for a while."""
+
+    IDLE = "idle"
+
+
+IDLE: Final = Idle.IDLE
+
+
 async def looks(
     notifications: Notifications,
     job_id: UUID,
     look: Callable[[], Awaitable[Seen]],
     *,
     at_most_every: float = 0.0,
-) -> AsyncIterator[Seen | None]:
+) -> AsyncIterator[Seen | Idle]:
     """Look now, and after every change, but not more often than every `at_most_every` seconds; without end."""
     with notifications.subscribe(job_id) as changed:
         while True:
@@ -33,7 +43,7 @@ async def looks(
             yield await look()
             await asyncio.sleep(at_most_every)
             while not await _within(changed.wait(), IDLE_SECONDS):
-                yield None
+                yield IDLE
 
 
 async def _within(waiting: Awaitable[object], seconds: float) -> bool:

@@ -1,12 +1,22 @@
-"""The declaration that a resource is: its records, its keys, its filters.
+"""The declaration that a resource is: its records, its keys, its filters, and how an import reads and writes it.
 
-A new resource is one file like `articles.py`, one line in `registry.py`, one migration.
+A new resource is one file like `articles.py`, one in `sql/resources/`, one line in `registry.py`, one migration.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from wherry.resources.rules import Fault, Rule
+
+Columns = dict[str, Any]
+"""Values by column name."""
 
 
 class FilterType(StrEnum):
@@ -30,6 +40,42 @@ class Filter:
     lower_case: bool = False
 
 
+@dataclass(frozen=True)
+class ImportField:
+    """A field of an import record. A required one must be there and not null."""
+
+    name: str
+    rule: Rule
+    required: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportShape:
+    """How records of a resource come in.
+
+    Attributes:
+        record: the record as the typed decoder reads it, and its JSON Schema. Absent and null are None.
+        fields: the rules that decide, field by field; `record` may only accept what they accept.
+        is_clean: whether a record that the typed decoder accepted is already as the rules would leave it, and
+            keeps the rules between fields; the rules look at all others.
+        check: the rules between fields: from the sound values and the names of all fields that are given, the
+            faults by field.
+        admin_only: values that only an admin may import, by field.
+        columns: what a new row is made of, in the order of the `copy` query: name and type.
+        changes: the columns that a record sets on its row, whether new or not.
+        create: a whole new row but for its id and import, from its record and the time of the transaction.
+    """
+
+    record: type[msgspec.Struct]
+    fields: tuple[ImportField, ...]
+    is_clean: Callable[[Any], bool]
+    check: Callable[[Mapping[str, Any], frozenset[str]], Iterable[tuple[str, Fault]]]
+    admin_only: Mapping[str, object] = field(default_factory=dict)
+    columns: Mapping[str, str]
+    changes: Callable[[Any], Columns]
+    create: Callable[[Any, datetime], Columns]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Resource:
     """One kind of record, and the table of the same name that holds it.
@@ -39,6 +85,7 @@ class Resource:
         singular: what messages call one record.
         fields: the export record's fields, in order; each is a column.
         natural_key: the unique column that names a record besides `id`; `id` itself where there is no other.
+        shape: how an import reads and writes it.
         references: columns that name a row of another resource.
         filters: what can be selected by.
         constraints: which field a violated constraint speaks of, by the constraint's name.
@@ -48,6 +95,12 @@ class Resource:
     singular: str
     fields: tuple[str, ...]
     natural_key: str
+    shape: ImportShape
     references: dict[str, str] = field(default_factory=dict)
     filters: tuple[Filter, ...] = ()
     constraints: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_own_key(self) -> bool:
+        """Whether the natural key is another column than `id`."""
+        return self.natural_key != "id"

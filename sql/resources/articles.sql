@@ -1,0 +1,54 @@
+-- name: lookup
+select id, slug as key, import_job_id is not distinct from %(job_id)s::uuid as mine
+from articles
+where id = any(%(ids)s::integer[])
+   or slug = any(%(keys)s::text[])
+order by id
+for no key update
+
+-- name: existing
+select id
+from articles
+where id = any(%(ids)s::integer[])
+
+-- name: copy
+copy articles (
+  id, import_job_id, slug, title, body, description, author_id, tags, status, published_at, created_at, updated_at
+)
+from stdin (format binary)
+
+-- name: update
+-- Arrays of arrays would have to be of one length: tags come as a JSON text each. `published_at` may be set to null.
+update articles
+set slug = coalesce(given.slug, articles.slug),
+    title = coalesce(given.title, articles.title),
+    body = coalesce(given.body, articles.body),
+    description = coalesce(given.description, articles.description),
+    author_id = coalesce(given.author_id, articles.author_id),
+    tags = case
+      when given.tags is null then articles.tags
+      else array(select tag from jsonb_array_elements_text(given.tags) with ordinality as t (tag, place) order by place)
+    end,
+    status = coalesce(given.status, articles.status),
+    published_at = case when given.sets_published_at then given.published_at else articles.published_at end,
+    updated_at = now(),
+    import_job_id = %(job_id)s
+from unnest(
+  %(id)s::integer[], %(slug)s::text[], %(title)s::text[], %(body)s::text[], %(description)s::text[],
+  %(author_id)s::integer[], %(tags)s::jsonb[], %(status)s::text[], %(published_at)s::timestamptz[],
+  %(sets_published_at)s::boolean[]
+) as given (id, slug, title, body, description, author_id, tags, status, published_at, sets_published_at)
+where articles.id = given.id
+
+-- name: allocate
+select nextval(pg_get_serial_sequence('articles', 'id'))::integer as id
+from generate_series(1, %(count)s)
+
+-- name: lock_ids
+-- Sequences do not roll back, and setval does not look: this keeps two imports from setting one back.
+select pg_advisory_xact_lock(hashtext('articles_id_seq'))
+
+-- name: move_past
+select setval('articles_id_seq', %(id)s)
+from articles_id_seq
+where last_value < %(id)s

@@ -1,0 +1,41 @@
+-- name: lookup
+select id, id as key, import_job_id is not distinct from %(job_id)s::uuid as mine
+from comments
+where id = any(%(ids)s::integer[])
+order by id
+for no key update
+
+-- name: existing
+select id
+from comments
+where id = any(%(ids)s::integer[])
+
+-- name: copy
+copy comments (id, import_job_id, body, article_id, user_id, created_at)
+from stdin (format binary)
+
+-- name: update
+update comments
+set body = given.body,
+    article_id = given.article_id,
+    user_id = given.user_id,
+    created_at = coalesce(given.created_at, comments.created_at),
+    import_job_id = %(job_id)s
+from unnest(
+  %(id)s::integer[], %(body)s::text[], %(article_id)s::integer[], %(user_id)s::integer[],
+  %(created_at)s::timestamptz[]
+) as given (id, body, article_id, user_id, created_at)
+where comments.id = given.id
+
+-- name: allocate
+select nextval(pg_get_serial_sequence('comments', 'id'))::integer as id
+from generate_series(1, %(count)s)
+
+-- name: lock_ids
+-- Sequences do not roll back, and setval does not look: this keeps two imports from setting one back.
+select pg_advisory_xact_lock(hashtext('comments_id_seq'))
+
+-- name: move_past
+select setval('comments_id_seq', %(id)s)
+from comments_id_seq
+where last_value < %(id)s

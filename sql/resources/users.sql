@@ -1,0 +1,50 @@
+-- name: lookup
+select id, email as key, import_job_id is not distinct from %(job_id)s::uuid as mine
+from users
+where id = any(%(ids)s::integer[])
+   or email = any(%(keys)s::text[])
+order by id
+for no key update
+
+-- name: taken
+-- A new account's username is its e-mail address: these are held as usernames already.
+select username as key, import_job_id is not distinct from %(job_id)s::uuid as mine
+from users
+where username = any(%(keys)s::text[])
+
+-- name: existing
+select id
+from users
+where id = any(%(ids)s::integer[])
+
+-- name: copy
+copy users (id, import_job_id, email, username, name, role, active, created_at, updated_at)
+from stdin (format binary)
+
+-- name: update
+update users
+set email = coalesce(given.email, users.email),
+    name = coalesce(given.name, users.name),
+    role = coalesce(given.role, users.role),
+    active = coalesce(given.active, users.active),
+    created_at = coalesce(given.created_at, users.created_at),
+    updated_at = coalesce(given.updated_at, now()),
+    import_job_id = %(job_id)s
+from unnest(
+  %(id)s::integer[], %(email)s::text[], %(name)s::text[], %(role)s::text[], %(active)s::boolean[],
+  %(created_at)s::timestamptz[], %(updated_at)s::timestamptz[]
+) as given (id, email, name, role, active, created_at, updated_at)
+where users.id = given.id
+
+-- name: allocate
+select nextval(pg_get_serial_sequence('users', 'id'))::integer as id
+from generate_series(1, %(count)s)
+
+-- name: lock_ids
+-- Sequences do not roll back, and setval does not look: this keeps two imports from setting one back.
+select pg_advisory_xact_lock(hashtext('users_id_seq'))
+
+-- name: move_past
+select setval('users_id_seq', %(id)s)
+from users_id_seq
+where last_value < %(id)s

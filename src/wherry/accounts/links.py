@@ -1,0 +1,151 @@
+"""One-time links to set a password with.
+
+In: an e-mail of somebody who forgot a password, or an imported account that has none. Out: a link, valid for a while
+and once. Its token is 256 random bits; the database holds only the SHA-256, so a copy of it lets nobody in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import timedelta
+
+from wherry.accounts import limits, repository
+from wherry.accounts.limits import Policy, Usage
+from wherry.accounts.login import network_hash
+from wherry.accounts.mail import Mailer
+from wherry.accounts.models import Account, Link, ResetRequest, Session
+from wherry.accounts.passwords import Passwords
+from wherry.accounts.tokens import Tokens
+from wherry.accounts.validation import check_password, normalize_email, refuse_blank
+from wherry.database.pools import Pool
+from wherry.errors import Conflict, Gone, NotFound
+
+RESET_VALID_FOR = timedelta(hours=1)
+ONBOARDING_VALID_FOR = timedelta(days=3)
+PAGE = "/set-password"
+
+RESET_BY_ADDRESS = Policy("reset-address", 20, 300)
+RESET_BY_ACCOUNT = Policy("reset-account", 5, 3600)
+SET_BY_ADDRESS = Policy("password-address", 20, 300)
+SET_BY_ACCOUNT = Policy("password-account", 10, 3600)
+
+SUBJECT = "Set your password"
+TEXT = """Somebody, probably you, asked to set a new password for your account.
+
+Open this link within an hour to choose one; it works once:
+
+{url}
+
+If it was not you, do nothing: your password stays as it is.
+"""
+
+
+class PasswordLinks:
+    """Links to the accounts of one database.
+
+    Args:
+        pool: open.
+        passwords: how they are hashed.
+        tokens: how they are signed.
+        base_url: where people reach this service; never taken from a request, whose Host anybody can write.
+        mailer: sends links; None: nothing is sent, and none is made by those who ask by e-mail.
+    """
+
+    def __init__(
+        self, pool: Pool, passwords: Passwords, tokens: Tokens, *, base_url: str, mailer: Mailer | None
+    ) -> None:
+        self._pool = pool
+        self._passwords = passwords
+        self._tokens = tokens
+        self._base_url = base_url.rstrip("/")
+        self._mailer = mailer
+
+    async def request_reset(self, email: str | None, address: str) -> ResetRequest:
+        """Make a link for the account with this e-mail, if there is one and mail can be sent; then `deliver` it.
+
+        Raises:
+            Invalid: the e-mail is blank.
+            LimitReached: too many asked from there, or for this e-mail.
+        """
+        refuse_blank(email=email)
+        normal = normalize_email(email or "")
+        token = secrets.token_urlsafe(32)
+        async with self._pool.connection() as connection:
+            by_address = await limits.take(connection, RESET_BY_ADDRESS, network_hash(address).hex())
+            by_account = await limits.take(connection, RESET_BY_ACCOUNT, _hash(normal).hex())
+            expires_at = None
+            if self._mailer is not None and "\0" not in normal:
+                expires_at = await repository.create_reset_link(connection, normal, _hash(token), RESET_VALID_FOR)
+        link = None if expires_at is None else Link(self._url(token), expires_at)
+        return ResetRequest(normal, link, (by_address, by_account))
+
+    async def deliver(self, request: ResetRequest) -> None:
+        """Mail the link, if there is one.
+
+        Raises:
+            Unavailable: the mail could not be sent.
+        """
+        if self._mailer is not None and request.link is not None:
+            await self._mailer.send(request.email, SUBJECT, TEXT.format(url=request.link.url))
+
+    async def onboard(self, user_id: int) -> Link:
+        """A link for an account that has no password yet, for an administrator to pass on.
+
+        Raises:
+            NotFound: no such active account.
+            Conflict: it has a password.
+        """
+        token = secrets.token_urlsafe(32)
+        async with self._pool.connection() as connection:
+            expires_at = await repository.create_onboarding_link(
+                connection, user_id, _hash(token), ONBOARDING_VALID_FOR
+            )
+            account = await repository.get(connection, user_id) if expires_at is None else None
+        if expires_at is not None:
+            return Link(self._url(token), expires_at)
+        if account is None or not account.active:
+            raise NotFound("no such user", code="USER_NOT_FOUND")
+        raise Conflict("the account has a password already", code="PASSWORD_ALREADY_SET")
+
+    async def set_password(self, token: str | None, password: str | None, address: str) -> Session:
+        """Use a link up: set its account's password and end its other links.
+
+        Raises:
+            Invalid: the token or the password is blank, or the password too long.
+            Gone: the link was used, is past its time, or never was.
+            LimitReached: too many attempts.
+        """
+        refuse_blank(token=token, password=password)
+        chosen = check_password(password)
+        token_hash = _hash(token or "")
+        async with self._pool.connection() as connection:
+            by_address = await limits.take(connection, SET_BY_ADDRESS, network_hash(address).hex())
+            owner = await repository.link_owner(connection, token_hash)
+            if owner is None:
+                raise _gone(by_address)
+            by_account = await limits.take(connection, SET_BY_ACCOUNT, str(owner))
+        account = await self._redeem(token_hash, await self._passwords.hash(chosen))
+        return Session(account, self._tokens.issue(account.id), (by_address, by_account))
+
+    async def _redeem(self, token_hash: bytes, password_hash: str) -> Account:
+        async with self._pool.connection() as connection, connection.transaction():
+            user_id = await repository.use_link(connection, token_hash)
+            account = await repository.set_password(connection, user_id, password_hash) if user_id else None
+            if account is None:  # used, or the account deactivated, while the password was hashed
+                raise _gone()
+            await repository.void_links(connection, account.id)
+        return account
+
+    def _url(self, token: str) -> str:
+        # behind the '#', so that no server and no proxy on the way ever logs it
+        return f"{self._base_url}{PAGE}#token={token}"
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _gone(*usages: Usage) -> Gone:
+    detail = "the link was used or is past its time; ask for a new one"
+    return Gone(detail, field="token", code="LINK_EXPIRED", headers=limits.headers(usages))

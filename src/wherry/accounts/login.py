@@ -1,0 +1,124 @@
+"""Lets people in by e-mail and password.
+
+In: an e-mail, a password, the address they came from. Out: a `Session`; or a refusal that takes the same time and
+says the same, whether or not there is such an account.
+
+Failures are limited twice, in five minutes: 20 from one address, 10 of one account from all addresses together. A
+place is taken before the password is looked at and given back when it fits, so that a burst gains nothing over a
+queue. Strangers who use up an account's ten keep its owner out only from places it has not logged in from in 30 days:
+from the others the second limit does not apply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from dataclasses import dataclass
+
+from wherry.accounts import limits, repository
+from wherry.accounts.limits import Policy, Usage
+from wherry.accounts.models import Login, Session
+from wherry.accounts.passwords import Passwords
+from wherry.accounts.tokens import Tokens
+from wherry.accounts.validation import normalize_email, refuse_blank
+from wherry.database.pools import Connection, Pool
+from wherry.errors import Forbidden
+
+BY_ADDRESS = Policy("login-address", 20, 300)
+BY_ACCOUNT = Policy("login-account", 10, 300)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    email: str
+    address: bytes
+    taken: dict[str, Usage]
+    """What the attempt has taken, by subject; a fitting password gives it back."""
+    login: Login | None
+
+
+class Logins:
+    """Logins to the accounts of one database.
+
+    Args:
+        pool: open.
+        passwords: how they are checked.
+        tokens: how they are signed.
+    """
+
+    def __init__(self, pool: Pool, passwords: Passwords, tokens: Tokens) -> None:
+        self._pool = pool
+        self._passwords = passwords
+        self._tokens = tokens
+
+    async def login(self, email: str | None, password: str | None, address: str) -> Session:
+        """The session of the account that the pair belongs to.
+
+        Raises:
+            Forbidden: no account has this pair; or, code `PASSWORD_NOT_SET`, the account has no password yet.
+            Invalid: one of the two is blank.
+            LimitReached: too many attempts failed.
+        """
+        refuse_blank(email=email, password=password)
+        async with self._pool.connection() as connection:
+            attempt = await _begin(connection, normalize_email(email or ""), network_hash(address))
+        # No connection is held while the hash is computed: it takes longer than everything else together.
+        stored = attempt.login.password_hash if attempt.login else None
+        verdict = await self._passwords.verify(password or "", stored)
+        if attempt.login is None or not attempt.login.account.active:
+            raise _wrong_pair(attempt)
+        if stored is None:
+            raise _not_set(attempt)
+        if not verdict.fits:
+            raise _wrong_pair(attempt)
+        account = attempt.login.account
+        rehashed = await self._passwords.hash(password or "") if verdict.outdated else None
+        async with self._pool.connection() as connection, connection.transaction():
+            await _succeed(connection, attempt, account.id)
+            if rehashed is not None:
+                await repository.rehash(connection, account.id, old_hash=stored, password_hash=rehashed)
+        return Session(account, self._tokens.issue(account.id), tuple(map(limits.returned, attempt.taken.values())))
+
+
+async def _begin(connection: Connection, email: str, address: bytes) -> _Attempt:
+    taken = {address.hex(): await limits.take(connection, BY_ADDRESS, address.hex())}
+    login = None if "\0" in email else await repository.find_login(connection, email, address)
+    if login is None or not login.known_address:
+        subject = hashlib.sha256(email.encode()).hexdigest()
+        taken[subject] = await limits.take(connection, BY_ACCOUNT, subject)
+    return _Attempt(email, address, taken, login)
+
+
+async def _succeed(connection: Connection, attempt: _Attempt, user_id: int) -> None:
+    for subject, usage in attempt.taken.items():
+        await limits.give_back(connection, usage, subject)
+    await repository.remember_address(connection, user_id, attempt.address)
+
+
+def _wrong_pair(attempt: _Attempt) -> Forbidden:
+    return Forbidden(
+        "email or password is invalid",
+        fields={"email or password": ["is invalid"]},
+        code="INVALID_CREDENTIALS",
+        headers=limits.headers(attempt.taken.values()),
+    )
+
+
+def _not_set(attempt: _Attempt) -> Forbidden:
+    return Forbidden(
+        "the account has no password yet; ask for a link to set one",
+        fields={"password": ["is not set yet"]},
+        code="PASSWORD_NOT_SET",
+        headers=limits.headers(attempt.taken.values()),
+    )
+
+
+def network_hash(address: str) -> bytes:
+    """SHA-256 of an address, or of its /64 network for IPv6: one host can have all of that network's addresses."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:  # a socket in the file system has no address
+        return hashlib.sha256(address.encode()).digest()
+    if parsed.version == 6:
+        parsed = ipaddress.ip_network((parsed, 64), strict=False).network_address
+    return hashlib.sha256(str(parsed).encode()).digest()

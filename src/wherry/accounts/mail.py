@@ -1,0 +1,102 @@
+"""Sends mail by SMTP.
+
+In: `SMTP_URL`, an address, a text. Out: the message, handed to that server, by a thread.
+
+    smtp://host[:25]                     plain
+    smtp://user:password@host?starttls   encrypted after the greeting, port 587 unless given
+    smtps://user:password@host[:465]     encrypted from the start
+"""
+
+from __future__ import annotations
+
+import asyncio
+import smtplib
+import ssl
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from wherry.errors import Misconfigured, Unavailable
+
+TIMEOUT_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Mailer:
+    """One SMTP server, and the address that mail comes from."""
+
+    host: str
+    port: int
+    sender: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    encrypted: bool = False
+    starttls: bool = False
+
+    @classmethod
+    def from_url(cls, url: str, sender: str) -> Mailer:
+        """The server that `SMTP_URL` names.
+
+        Raises:
+            Misconfigured: the URL cannot be read; it is not repeated, as it may hold a password.
+        """
+        try:
+            parts = urlsplit(url)
+            return cls._from_parts(parts, sender)
+        except ValueError:
+            raise Misconfigured(
+                "SMTP_URL must be a URL such as smtp://user:password@host:587?starttls or smtps://host"
+            ) from None
+
+    @classmethod
+    def _from_parts(cls, parts: SplitResult, sender: str) -> Mailer:
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise ValueError("not an SMTP URL")
+        encrypted = parts.scheme == "smtps"
+        switch = parse_qs(parts.query, keep_blank_values=True).get("starttls", ["false"])[-1]
+        starttls = switch.lower() not in ("false", "0", "no")
+        return cls(
+            host=parts.hostname,
+            port=parts.port or (465 if encrypted else 587 if starttls else 25),
+            sender=sender,
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            encrypted=encrypted,
+            starttls=starttls and not encrypted,
+        )
+
+    async def send(self, to: str, subject: str, text: str) -> None:
+        """Hand a message to the server.
+
+        Raises:
+            Unavailable: the server does not answer, or does not take the message.
+        """
+        try:
+            message = self._message(to, subject, text)
+            await asyncio.to_thread(self._deliver, message)
+        # ValueError: an address that no message header can hold
+        except (OSError, smtplib.SMTPException, ValueError) as error:
+            raise Unavailable("the mail could not be sent", code="MAIL_NOT_SENT") from error
+
+    def _message(self, to: str, subject: str, text: str) -> EmailMessage:
+        message = EmailMessage()
+        message["From"] = self.sender
+        message["To"] = to
+        message["Subject"] = subject
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence note answers it
+        message.set_content(text)
+        return message
+
+    def _deliver(self, message: EmailMessage) -> None:
+        with self._connect() as server:
+            if self.starttls:
+                server.starttls(context=ssl.create_default_context())
+            if self.username is not None:
+                server.login(self.username, self.password or "")
+            server.send_message(message)
+
+    def _connect(self) -> smtplib.SMTP:
+        if self.encrypted:
+            context = ssl.create_default_context()
+            return smtplib.SMTP_SSL(self.host, self.port, timeout=TIMEOUT_SECONDS, context=context)
+        return smtplib.SMTP(self.host, self.port, timeout=TIMEOUT_SECONDS)

@@ -1,0 +1,83 @@
+"""What an account is to the rest of the program.
+
+In: rows of `users`. Out: `Account`, which carries no password; `Session`, an account with a token for it; `Link`, a
+one-time link to set a password with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from wherry.accounts.limits import Usage
+
+
+@dataclass(frozen=True)
+class Account:
+    """A person or a script that may call. Imported accounts are among them, with their e-mail as username."""
+
+    id: int
+    email: str
+    username: str
+    role: str
+    active: bool
+    bio: str | None
+    image: str | None
+
+
+@dataclass(frozen=True)
+class Login:
+    """What a login is decided by: the account, its hash (None: no password yet), whether it knows the address."""
+
+    account: Account
+    password_hash: str | None = field(repr=False)
+    known_address: bool
+
+
+@dataclass(frozen=True)
+class Session:
+    """An account, a token that stands for it, and what is left of the limits that were counted on the way."""
+
+    account: Account
+    token: str = field(repr=False)
+    usages: tuple[Usage, ...] = ()
+
+
+@dataclass(frozen=True)
+class Link:
+    """A one-time link. Its token is in `url` and nowhere else."""
+
+    url: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class ResetRequest:
+    """A request for a link that was let pass; `link` is None where there is nobody to send one to."""
+
+    email: str
+    link: Link | None
+    usages: tuple[Usage, ...]
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What somebody asks to be registered with, as it came."""
+
+    username: str | None
+    email: str | None
+    password: str | None = field(repr=False)
+    bio: str | None = None
+    image: str | None = None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What an account's owner asks to be changed; None leaves a value, `clear` names those to empty."""
+
+    username: str | None = None
+    email: str | None = None
+    password: str | None = field(default=None, repr=False)
+    bio: str | None = None
+    image: str | None = None
+    clear: frozenset[str] = frozenset()

@@ -1,0 +1,92 @@
+"""Hashes and checks passwords with Argon2id (RFC 9106).
+
+In: a password. Out: a hash in its usual text form, which holds its own parameters; or whether a password fits one.
+A hash takes tenths of a second and 64 MiB, so it is made in a thread, and only a few are made at one time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from wherry.errors import Unavailable
+
+T = TypeVar("T")
+
+MAX_AT_ONCE = 2
+MAX_WAITING = 100
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a password fits, and whether its hash was made with other parameters than today's."""
+
+    fits: bool
+    outdated: bool = False
+
+
+class Passwords:
+    """Argon2id with one set of parameters; the default is the second recommended option of RFC 9106, section 4.
+
+    Args:
+        hasher: other parameters.
+    """
+
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher()
+        self._slots = asyncio.Semaphore(MAX_AT_ONCE)
+        self._waiting = 0
+        self._dummy = _unfulfillable(self._hasher)
+
+    async def hash(self, password: str) -> str:
+        """The hash to store.
+
+        Raises:
+            Unavailable: too many are waiting.
+        """
+        return await self._in_thread(lambda: self._hasher.hash(password))
+
+    async def verify(self, password: str, password_hash: str | None) -> Verdict:
+        """Whether the password fits; without a hash it never does, and that takes the same time.
+
+        Raises:
+            Unavailable: too many are waiting.
+        """
+        return await self._in_thread(lambda: self._verify(password, password_hash))
+
+    def _verify(self, password: str, password_hash: str | None) -> Verdict:
+        try:
+            self._hasher.verify(password_hash or self._dummy, password)
+        except (VerificationError, InvalidHashError):
+            return Verdict(fits=False)
+        if password_hash is None:
+            return Verdict(fits=False)
+        return Verdict(fits=True, outdated=self._hasher.check_needs_rehash(password_hash))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._waiting >= MAX_WAITING:
+            raise Unavailable("too many passwords are being checked", code="BUSY")
+        self._waiting += 1
+        try:
+            async with self._slots:
+                return await asyncio.to_thread(work)
+        finally:
+            self._waiting -= 1
+
+
+def _unfulfillable(hasher: PasswordHasher) -> str:
+    """A well-formed hash that no known password has: its digest is random. Checking one costs what any check costs."""
+    salt, digest = (_base64(secrets.token_bytes(length)) for length in (hasher.salt_len, hasher.hash_len))
+    costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    return f"$argon2id$v=19${costs}${salt}${digest}"
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode().rstrip("=")

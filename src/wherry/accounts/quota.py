@@ -1,0 +1,33 @@
+"""What one account may ask of the job system: so many jobs an hour, so many unfinished at one time.
+
+In: the transaction that has just created a job. Out: the RateLimit fields of its answer, or `LimitReached`, and then
+the transaction takes the job back.
+"""
+
+from __future__ import annotations
+
+from wherry.accounts import limits
+from wherry.accounts.limits import Policy
+from wherry.database.pools import Connection
+from wherry.jobs.states import Kind
+from wherry.settings import Settings
+
+HOUR_SECONDS = 3600
+
+
+async def admit(connection: Connection, kind: Kind, owner_id: int, settings: Settings) -> dict[str, str]:
+    """Count a job that was just created, and not replayed, against its owner's limits.
+
+    Raises:
+        LimitReached: it is one too many.
+    """
+    per_hour, unfinished = _limits(kind, settings)
+    await limits.concurrent(connection, kind, owner_id, unfinished)
+    usage = await limits.take(connection, Policy(f"{kind}s", per_hour, HOUR_SECONDS), str(owner_id))
+    return limits.headers([usage])
+
+
+def _limits(kind: Kind, settings: Settings) -> tuple[int, int]:
+    if kind is Kind.IMPORT:
+        return settings.import_rate_limit_per_hour, settings.import_concurrent_limit_user
+    return settings.export_rate_limit_per_hour, settings.export_concurrent_limit_user

@@ -1,0 +1,177 @@
+"""Reads and writes accounts and their links.
+
+In: a connection, values that are checked already. Out: rows as `Account` and `Login`. Every function works inside the
+caller's transaction, and never commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg.errors import UniqueViolation
+from psycopg.rows import dict_row
+
+from wherry.accounts.models import Account, Changes, Login, Registration
+from wherry.accounts.validation import refuse_taken
+from wherry.database.pools import Connection
+from wherry.database.queries import load
+
+FIRST_ACCOUNT_LOCK = 0x7768_6572_7279_0001  # "wherry" and a number: one first registration at a time
+KNOWN_DAYS = 30
+_COLUMNS = tuple(column.name for column in fields(Account))
+
+
+async def is_empty(connection: Connection) -> bool:
+    """Whether there is no account at all."""
+    row = await _one(connection, "any_account", {})
+    return row is None or not row["found"]
+
+
+async def lock_first_account(connection: Connection) -> None:
+    """Until the transaction ends, be the only one to decide who comes first."""
+    await connection.execute(load("accounts")["lock_first"], {"key": FIRST_ACCOUNT_LOCK})
+
+
+async def require_free(
+    connection: Connection, *, email: str | None, username: str | None, except_id: int | None = None
+) -> None:
+    """Raise Invalid for an e-mail and a username that an account other than `except_id` holds, both at once."""
+    row = await _one(connection, "taken", {"email": email, "username": username, "except_id": except_id})
+    assert row is not None, "an aggregate always returns its row"
+    refuse_taken(email=row["email"], username=row["username"])
+
+
+async def insert(connection: Connection, new: Registration, *, password_hash: str, role: str) -> Account:
+    """Create an account.
+
+    Raises:
+        Invalid: somebody took the e-mail or the username in the meantime.
+    """
+    values = {
+        "email": new.email,
+        "username": new.username,
+        "role": role,
+        "password_hash": password_hash,
+        "bio": new.bio,
+        "image": new.image,
+    }
+    async with _telling_what_is_taken():
+        row = await _one(connection, "insert", values)
+    assert row is not None, "an insert returns its row"
+    return _account(row)
+
+
+async def update(connection: Connection, user_id: int, changes: Changes, password_hash: str | None) -> Account | None:
+    """Change an active account; None where there is none.
+
+    Raises:
+        Invalid: somebody holds the e-mail or the username.
+    """
+    values = {
+        "id": user_id,
+        "email": changes.email,
+        "username": changes.username,
+        "password_hash": password_hash,
+        "bio": changes.bio,
+        "sets_bio": changes.bio is not None or "bio" in changes.clear,
+        "image": changes.image,
+        "sets_image": changes.image is not None or "image" in changes.clear,
+    }
+    async with _telling_what_is_taken():
+        row = await _one(connection, "update", values)
+    return None if row is None else _account(row)
+
+
+async def set_password(connection: Connection, user_id: int, password_hash: str) -> Account | None:
+    """Give an active account a password; None where there is no such account."""
+    return await update(connection, user_id, Changes(), password_hash)
+
+
+async def get(connection: Connection, user_id: int) -> Account | None:
+    """The account as it is now."""
+    row = await _one(connection, "by_id", {"id": user_id})
+    return None if row is None else _account(row)
+
+
+async def find_login(connection: Connection, email: str, address_hash: bytes) -> Login | None:
+    """What a login with this e-mail from this address is decided by."""
+    values = {"email": email, "address_hash": address_hash, "known_days": KNOWN_DAYS}
+    row = await _one(connection, "for_login", values)
+    return None if row is None else Login(_account(row), row["password_hash"], row["known_address"])
+
+
+async def remember_address(connection: Connection, user_id: int, address_hash: bytes) -> None:
+    """Note that the account logged in from there; at most one write a day."""
+    await connection.execute(load("accounts")["remember_address"], {"user_id": user_id, "address_hash": address_hash})
+
+
+async def rehash(connection: Connection, user_id: int, *, old_hash: str, password_hash: str) -> None:
+    """Replace a hash by one of the same password, unless the password was changed meanwhile."""
+    values = {"id": user_id, "old_hash": old_hash, "password_hash": password_hash}
+    await connection.execute(load("accounts")["rehash"], values)
+
+
+async def create_reset_link(
+    connection: Connection, email: str, token_hash: bytes, valid_for: timedelta
+) -> datetime | None:
+    """Store a link for the active account with this e-mail; when it ends, or None where there is no such account."""
+    values = {"email": email, "token_hash": token_hash, "valid_for": valid_for}
+    row = await _one(connection, "create_reset_link", values)
+    return None if row is None else row["expires_at"]
+
+
+async def create_onboarding_link(
+    connection: Connection, user_id: int, token_hash: bytes, valid_for: timedelta
+) -> datetime | None:
+    """Store a link for an active account without a password; when it ends, or None where it has one."""
+    values = {"user_id": user_id, "token_hash": token_hash, "valid_for": valid_for}
+    row = await _one(connection, "create_onboarding_link", values)
+    return None if row is None else row["expires_at"]
+
+
+async def link_owner(connection: Connection, token_hash: bytes) -> int | None:
+    """Whose link it is, if it still holds."""
+    row = await _one(connection, "link_owner", {"token_hash": token_hash})
+    return None if row is None else int(row["user_id"])
+
+
+async def use_link(connection: Connection, token_hash: bytes) -> int | None:
+    """Use a link up; its owner's id, or None where it was used or is past its time."""
+    row = await _one(connection, "use_link", {"token_hash": token_hash})
+    return None if row is None else int(row["user_id"])
+
+
+async def void_links(connection: Connection, user_id: int) -> None:
+    """End every link of an account."""
+    await connection.execute(load("accounts")["void_links"], {"user_id": user_id})
+
+
+async def purge(connection: Connection) -> int:
+    """Remove links and addresses past their time; how many."""
+    links = await connection.execute(load("accounts")["purge_links"])
+    addresses = await connection.execute(load("accounts")["purge_addresses"], {"known_days": KNOWN_DAYS})
+    return links.rowcount + addresses.rowcount
+
+
+@asynccontextmanager
+async def _telling_what_is_taken() -> AsyncIterator[None]:
+    try:
+        yield
+    except UniqueViolation as error:
+        held = error.diag.constraint_name
+        refuse_taken(email=held == "users_email_key", username=held == "users_username_key")
+        raise
+
+
+async def _one(connection: Connection, query: str, values: Mapping[str, object]) -> dict[str, Any] | None:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(load("accounts")[query], values)
+        return await cursor.fetchone()
+
+
+def _account(row: Mapping[str, Any]) -> Account:
+    return Account(**{name: row[name] for name in _COLUMNS})

@@ -1,0 +1,115 @@
+"""Checks what people write about themselves.
+
+In: fields as they came. Out: the same, trimmed, or `Invalid` with every fault of every field at once.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TypeVar
+
+from email_validator import EmailNotValidError, validate_email
+
+from wherry.accounts.models import Changes, Registration
+from wherry.errors import Invalid
+
+Profile = TypeVar("Profile", Registration, Changes)
+
+BLANK = "can't be blank"
+TAKEN = "has already been taken"
+MAX_CHARACTERS = {"username": 100, "email": 254, "bio": 5000, "image": 2000}
+MAX_PASSWORD_BYTES = 1024
+REQUIRED = ("username", "email", "password")
+FIELDS = (*REQUIRED, "bio", "image")
+
+
+def normalize_email(email: str) -> str:
+    """The form that e-mail addresses are stored and compared in: trimmed, composed (NFC), lower case."""
+    return unicodedata.normalize("NFC", email.strip()).lower()
+
+
+def checked_registration(asked: Registration) -> Registration:
+    """The registration with its fields trimmed, an empty bio or image made none.
+
+    Raises:
+        Invalid: names every field at fault.
+    """
+    _refuse({name: list(_faults(name, getattr(asked, name))) for name in FIELDS})
+    return _trimmed(asked)
+
+
+def checked_changes(asked: Changes) -> Changes:
+    """The changes with their fields trimmed, an empty bio or image turned into one to clear.
+
+    Raises:
+        Invalid: names every field at fault.
+    """
+    _refuse({name: list(_faults(name, value)) for name, value in _given(asked)})
+    emptied = {name for name, value in _given(asked) if name not in REQUIRED and not value.strip()}
+    return replace(_trimmed(asked), clear=asked.clear | emptied)
+
+
+def check_password(password: str | None) -> str:
+    """A password that may be set.
+
+    Raises:
+        Invalid: it is blank or too long.
+    """
+    _refuse({"password": list(_faults("password", password))})
+    return password or ""
+
+
+def refuse_blank(**fields: str | None) -> None:
+    """Raise Invalid that names every field which is absent or blank."""
+    _refuse({name: [BLANK] for name, value in fields.items() if value is None or not value.strip()})
+
+
+def refuse_taken(*, email: bool, username: bool) -> None:
+    """Raise Invalid for what another account holds."""
+    held = {"email": email, "username": username}
+    _refuse({name: [TAKEN] for name, taken in held.items() if taken})
+
+
+def _faults(name: str, value: str | None) -> Iterator[str]:
+    if value is None or not value.strip():
+        if name in REQUIRED:
+            yield BLANK
+    elif "\0" in value:
+        yield "must not contain the character U+0000"
+    elif name == "password":
+        if len(value.encode()) > MAX_PASSWORD_BYTES:
+            yield f"is too long (maximum is {MAX_PASSWORD_BYTES} bytes)"
+    elif len(value.strip()) > MAX_CHARACTERS[name]:
+        yield f"is too long (maximum is {MAX_CHARACTERS[name]} characters)"
+    elif name == "email" and not _is_email(value.strip()):
+        yield "is not a valid e-mail address"
+
+
+def _is_email(value: str) -> bool:
+    try:
+        validate_email(value, check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        return False
+    return True
+
+
+def _refuse(faults: dict[str, list[str]]) -> None:
+    found = {name: messages for name, messages in faults.items() if messages}
+    if found:
+        raise Invalid("; ".join(f"{name} {text}" for name, texts in found.items() for text in texts), fields=found)
+
+
+def _given(asked: Changes) -> list[tuple[str, str]]:
+    return [(name, value) for name in FIELDS if (value := getattr(asked, name)) is not None]
+
+
+def _trimmed(asked: Profile) -> Profile:
+    return replace(
+        asked,
+        username=asked.username.strip() if asked.username is not None else None,
+        email=normalize_email(asked.email) if asked.email is not None else None,
+        bio=asked.bio.strip() or None if asked.bio is not None else None,
+        image=asked.image.strip() or None if asked.image is not None else None,
+    )

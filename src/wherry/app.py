@@ -1,0 +1,107 @@
+"""Composition root of the HTTP side: opens pools and stores, and puts the routes together.
+
+In: settings. Out: a Litestar application; `create_app` reads the environment itself where it is not given any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from importlib.metadata import version
+
+from litestar import Litestar, Router
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.spec import Components
+
+from wherry.accounts.links import PasswordLinks
+from wherry.accounts.login import Logins
+from wherry.accounts.mail import Mailer
+from wherry.accounts.passwords import Passwords
+from wherry.accounts.service import Accounts
+from wherry.accounts.tokens import Tokens
+from wherry.capsules.submission import Submissions
+from wherry.database.pools import Pool, make_pool
+from wherry.http.accounts import account_routes
+from wherry.http.capsules import capsule_router
+from wherry.http.exports import export_routes
+from wherry.http.frame import frame
+from wherry.http.health import healthz, readyz
+from wherry.http.imports import import_routes
+from wherry.http.jobs import job_events, list_jobs
+from wherry.http.security import require_account, require_transfer_role, security_schemes
+from wherry.http.services import Services
+from wherry.jobs.notifications import Notifications
+from wherry.settings import Settings, load_settings
+from wherry.storage.store import Store
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    """The application; it opens its connections when it starts.
+
+    Raises:
+        Misconfigured: a setting is missing or cannot be read.
+    """
+    settings = settings or load_settings()
+    return Litestar(
+        route_handlers=[*account_routes(), _transfer_router(), capsule_router(), healthz, readyz],
+        lifespan=[_opened(settings)],
+        openapi_config=OpenAPIConfig(
+            title="wherry",
+            version=version("wherry"),
+            path="/",
+            components=Components(security_schemes={**security_schemes()}),
+        ),
+        **frame(),
+    )
+
+
+def _transfer_router() -> Router:
+    return Router(
+        "/api/v1",
+        route_handlers=[*import_routes(), *export_routes(), list_jobs, job_events],
+        guards=[require_account, require_transfer_role],
+        security=[{"token": []}],
+    )
+
+
+def _opened(settings: Settings) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    conninfo = settings.require_database_url()
+    settings.require_jwt_secret()
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        pool = make_pool(conninfo, name="wherry api", max_size=settings.database_pool_size, min_size=2)
+        notifications = Notifications(conninfo)
+        async with pool, notifications.listening():
+            app.state.services = _services(settings, pool, notifications)
+            yield
+
+    return lifespan
+
+
+def _services(settings: Settings, pool: Pool, notifications: Notifications) -> Services:
+    passwords = Passwords()
+    tokens = Tokens(settings.require_jwt_secret(), timedelta(hours=settings.jwt_expiry_hours))
+    smtp_url = settings.smtp_url
+    mailer = None if smtp_url is None else Mailer.from_url(smtp_url.get_secret_value(), settings.smtp_from)
+    base_url = settings.public_url or f"http://{settings.host}:{settings.port}"
+    capsule_store = Store(settings.capsule_root)
+    return Services(
+        settings=settings,
+        pool=pool,
+        import_store=Store(settings.import_root),
+        export_store=Store(settings.export_root),
+        capsule_store=capsule_store,
+        accounts=Accounts(pool, passwords, tokens),
+        logins=Logins(pool, passwords, tokens),
+        password_links=PasswordLinks(pool, passwords, tokens, base_url=base_url, mailer=mailer),
+        capsule_api_key=settings.capsule_api_key(),
+        submissions=Submissions(
+            pool,
+            capsule_store,
+            max_body_bytes=settings.memvid_export_max_body_bytes,
+            capacity=settings.memvid_export_queue_capacity,
+        ),
+        notifications=notifications,
+    )

@@ -1,0 +1,104 @@
+"""Says whether a request for a capsule can be read, before anybody waits for it.
+
+In: a file that holds the request's body. Out: a `Summary` of it, or the refusal that its sender gets. A large body is
+read in a process of its own, so that the API's memory stays flat and its event loop free.
+
+As a program (`python -m wherry.capsules.check FILE`) it prints one JSON object: `{"summary": …}` or `{"refused": …}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import msgspec
+
+from wherry.capsules.graph import Graph, read_graph
+from wherry.errors import Invalid, Malformed, Refused, Unavailable
+
+IN_PROCESS_BYTES = 2 << 20
+"""Up to here a body is decoded in a thread: faster than a process starts."""
+
+
+class Summary(msgspec.Struct, rename="camel"):
+    """What the job row keeps of a request."""
+
+    session_id: str
+    project_name: str
+    base_name: str
+    nodes: int
+    relationships: int
+    semantic_enabled: bool
+
+
+class _Refusal(msgspec.Struct):
+    status: int
+    detail: str
+    code: str
+    fields: dict[str, list[str]]
+
+
+class _Report(msgspec.Struct):
+    summary: Summary | None = None
+    refused: _Refusal | None = None
+
+
+async def check_file(path: Path, size: int) -> Summary:
+    """Read the request in `path`, which has `size` bytes.
+
+    Raises:
+        Malformed: it is no JSON, or has no node or no relationship.
+        Invalid: it has the wrong shape; the message names the place.
+        Unavailable: the process that reads it was ended.
+    """
+    if size <= IN_PROCESS_BYTES:
+        return await asyncio.to_thread(_summarise_file, path)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "wherry.capsules.check", str(path), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise Unavailable("the request could not be checked", code="QUEUE_UNAVAILABLE")
+    return _opened(msgspec.json.decode(output, type=_Report))
+
+
+def _opened(report: _Report) -> Summary:
+    if report.refused is not None:
+        kind = Invalid if report.refused.status == Invalid.status else Malformed
+        raise kind(report.refused.detail, code=report.refused.code, fields=report.refused.fields)
+    assert report.summary is not None
+    return report.summary
+
+
+def _summarise_file(path: Path) -> Summary:
+    return _summary(read_graph(path.read_bytes()))
+
+
+def _summary(graph: Graph) -> Summary:
+    return Summary(
+        session_id=graph.session_id,
+        project_name=graph.project_name,
+        base_name=graph.source.base_name,
+        nodes=len(graph.nodes or ()),
+        relationships=len(graph.relationships or ()),
+        semantic_enabled=bool(graph.options is not None and graph.options.semantic_enabled),
+    )
+
+
+def main(path: Path) -> None:
+    """Print the report on one file."""
+    try:
+        report = _Report(summary=_summarise_file(path))
+    except Refused as refusal:
+        report = _Report(refused=_Refusal(refusal.status, refusal.detail, refusal.code, {**refusal.fields}))
+    sys.stdout.buffer.write(msgspec.json.encode(report))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,87 @@
+"""Proves that a capsule holds what was meant to be in it.
+
+In: a capsule that has just been written, and a sample of its frames. Out: nothing, or `CheckFailed`.
+
+The SDK's deep verification looks at its own structures; it overlooked a flipped byte in the middle of a payload. So
+frames are also counted, and a sample is read back byte for byte and searched for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from wherry.capsules import sdk
+from wherry.capsules.frame import Frame
+
+# Search may miss for reasons of its own (stems, ties), so a single miss proves nothing; most found proves the index.
+FOUND_AT_LEAST = 0.5
+_SEARCHED = 8
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_]{3,}")
+_LETTER = re.compile(r"[A-Za-z0-9]")
+
+
+class CheckFailed(Exception):
+    """The capsule is not what it should be; it must not be used."""
+
+
+def check(path: Path, sample: Sequence[Frame], count: int) -> None:
+    """Verify the capsule at `path`.
+
+    Args:
+        path: a capsule that nobody has open.
+        sample: some of its frames.
+        count: how many frames it must hold.
+
+    Raises:
+        CheckFailed: says what differs.
+    """
+    status = sdk.verify(path)
+    if status != "passed":
+        raise CheckFailed(f"deep verification: {status}")
+    capsule = sdk.open_for_reading(path)
+    try:
+        found = capsule.stats()["frame_count"]
+        if found != count:
+            raise CheckFailed(f"{found} frames instead of {count}")
+        for frame in sample:
+            _check_frame(capsule, frame)
+        _check_search(capsule, sample)
+    finally:
+        capsule.close()
+
+
+def _check_frame(capsule: sdk.Capsule, frame: Frame) -> None:
+    if capsule.blob(frame.uri) != frame.text.encode():
+        raise CheckFailed(f"{frame.uri} does not read back as it was written")
+    read = capsule.frame(frame.uri)
+    if read["title"] != frame.title or not set(frame.tags) <= set(read["tags"]):
+        raise CheckFailed(f"{frame.uri} has lost its title or its tags")
+
+
+def _check_search(capsule: sdk.Capsule, sample: Sequence[Frame]) -> None:
+    words = list(dict.fromkeys(word for frame in sample if (word := _searchable(frame))))[:_SEARCHED]
+    found = sum(is_found(capsule, word) for word in words)
+    if found < FOUND_AT_LEAST * len(words):
+        raise CheckFailed(f"search finds {found} of {len(words)} names")
+
+
+def _searchable(frame: Frame) -> str | None:
+    words = [word for word in _IDENTIFIER.findall(frame.title) if _LETTER.search(word)]
+    return max(words, key=len) if words else None
+
+
+def is_found(capsule: sdk.Capsule, name: str, k: int = 10) -> bool:
+    """Whether a search for a name gives a frame that has it in its title or its text."""
+    try:
+        hits = capsule.find(quoted(name), k=k)["hits"]
+    except sdk.error():
+        # What the SDK raises where nothing is left of the candidates.
+        return False
+    return any(name.lower() in f"{hit['title']}\n{hit['text']}".lower() for hit in hits)
+
+
+def quoted(name: str) -> str:
+    """A query for exactly this name: a phrase, or, where it has quotes of its own, all of its words."""
+    return f'"{name}"' if '"' not in name else " ".join(re.findall(r"\w+", name))

@@ -1,0 +1,139 @@
+"""Reads a GitNexus code graph, tolerantly.
+
+In: the JSON body of a capsule request, as bytes or as a memory map of a file. Out: a `Graph`, or an error that names
+the place.
+
+Required are `sessionId`, `projectName`, `source.type`, `source.baseName`, a node's `id` and `label`, and a
+relationship's `id`, `sourceId`, `targetId` and `type`. All else may be absent or null. Unknown labels, types and
+properties are kept as they are; ids may repeat, relationships may point at nodes that are not there. Strings come out
+as *safe texts* (see `safe_text`).
+"""
+
+from __future__ import annotations
+
+from mmap import mmap
+from typing import Annotated, Any
+
+import msgspec
+
+from wherry.capsules.safe_text import has_escape, has_surrogate, repair
+from wherry.errors import Invalid, Malformed
+
+DEFAULT_SNIPPET_CHARS = 1200
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Source(msgspec.Struct, rename="camel", frozen=True):
+    """Where the code came from."""
+
+    type: str
+    base_name: str
+    display_name: str | None = None
+    url: str | None = None
+    branch: str | None = None
+    original_file_name: str | None = None
+    folder_name: str | None = None
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A symbol, a file, a folder, a community or a process; `properties` holds whatever the client sent."""
+
+    id: str
+    label: str
+    properties: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The node's name, or its id where it has none."""
+        name = self.property("name")
+        return self.id if name is None or name == "" else name if isinstance(name, str) else str(name)
+
+    def property(self, key: str) -> Any:
+        """One property; None where it is absent or null."""
+        return self.properties.get(key) if self.properties else None
+
+
+class Relationship(msgspec.Struct, rename="camel", frozen=True):
+    """A directed, typed edge between two node ids."""
+
+    id: str
+    source_id: str
+    target_id: str
+    type: str
+    confidence: float | None = None
+    reason: str | None = None
+    step: int | None = None
+
+
+class Options(msgspec.Struct, rename="camel", frozen=True):
+    """What to make of the graph; absent or null means the default."""
+
+    semantic_enabled: bool | None = None
+    max_snippet_chars: _Count | None = None
+    max_node_frames: _Count | None = None
+    max_relation_frames: _Count | None = None
+
+
+class Graph(msgspec.Struct, rename="camel", frozen=True):
+    """A whole request for a capsule."""
+
+    session_id: str
+    project_name: str
+    source: Source
+    nodes: list[Node] | None = None
+    relationships: list[Relationship] | None = None
+    file_contents: dict[str, str | None] | None = None
+    options: Options | None = None
+
+
+def read_graph(data: bytes | bytearray | memoryview | mmap) -> Graph:
+    """Decode and check a request.
+
+    Raises:
+        Malformed: not JSON (400), or no node or no relationship (400, `INVALID_EXPORT_REQUEST`).
+        Invalid: JSON of another shape (422); the message names the place, as in ``$.nodes[3].id``.
+    """
+    view = memoryview(data)
+    try:
+        graph = _decode(view)
+    finally:
+        view.release()
+    if not graph.nodes:
+        raise Malformed("the graph has no node", field="nodes", code="INVALID_EXPORT_REQUEST")
+    if not graph.relationships:
+        raise Malformed("the graph has no relationship", field="relationships", code="INVALID_EXPORT_REQUEST")
+    return graph
+
+
+def _decode(data: memoryview) -> Graph:
+    try:
+        return _decode_safe(data)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `")
+        place = place.rstrip("`").removeprefix("key in ") or "$"
+        raise Invalid(f"{message} at {place}", field=_field(place)) from error
+    except UnicodeDecodeError as error:
+        raise Malformed(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
+    except msgspec.DecodeError as error:
+        raise Malformed(f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise Malformed("the body is nested too deeply") from error
+
+
+def _decode_safe(data: memoryview) -> Graph:
+    if has_escape(data):
+        return msgspec.json.decode(repair(data), type=Graph)
+    try:
+        return msgspec.json.decode(data, type=Graph)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        # A rewrite costs as much as decoding, and only a handful of graphs need one.
+        if not has_surrogate(data):
+            raise
+        return msgspec.json.decode(repair(data), type=Graph)
+
+
+def _field(place: str) -> str:
+    return place.removeprefix("$").removeprefix(".") or "body"

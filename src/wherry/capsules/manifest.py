@@ -1,0 +1,73 @@
+"""The frame that says what a capsule holds, and what wrote it.
+
+In: a graph and how many of its nodes and relationships became frames. Out: the frame `mv2://meta/manifest`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from importlib.metadata import version
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from wherry.capsules.frame import Frame
+from wherry.capsules.graph import Graph
+
+MANIFEST_URI = "mv2://meta/manifest"
+SDK = "memvid-sdk"
+
+
+def manifest(graph: Graph, node_frames: int, relation_frames: int) -> Frame:
+    """Count nodes by label and relationships by type, exported and in all.
+
+    Args:
+        graph: the whole graph.
+        node_frames: how many nodes, from the first, became frames.
+        relation_frames: how many relationships, from the first, became frames.
+    """
+    nodes = _tally((node.label for node in graph.nodes or ()), node_frames)
+    relationships = _tally((edge.type for edge in graph.relationships or ()), relation_frames)
+    source = {name: value for name, value in msgspec.to_builtins(graph.source).items() if value is not None}
+    versions = {"memvidSdk": version(SDK), "wherry": version("wherry")}
+    return Frame(
+        uri=MANIFEST_URI,
+        title=f"GitNexus manifest: {graph.project_name}",
+        text="\n".join(_lines(graph, source, versions, nodes, relationships)),
+        track="meta",
+        tags=["source=gitnexus", "kind=manifest", f"sessionId={graph.session_id}"],
+        labels=["Manifest"],
+        metadata={
+            "projectName": graph.project_name,
+            "sessionId": graph.session_id,
+            "source": source,
+            "nodes": nodes,
+            "relationships": relationships,
+            "writtenBy": versions,
+        },
+    )
+
+
+def _tally(names: Iterable[str], exported: int) -> dict[str, Any]:
+    every = list(names)
+    total, out = Counter(every), Counter(islice(every, exported))
+    kinds = {name: {"exported": out[name], "total": total[name]} for name in sorted(total)}
+    return {"exported": min(exported, len(every)), "total": len(every), "by": kinds}
+
+
+def _lines(
+    graph: Graph,
+    source: dict[str, Any],
+    versions: dict[str, str],
+    nodes: dict[str, Any],
+    relationships: dict[str, Any],
+) -> Iterable[str]:
+    yield f"GitNexus manifest: {graph.project_name}"
+    yield f"session: {graph.session_id}"
+    yield from (f"source {name}: {value}" for name, value in source.items())
+    yield f"written by: {SDK} {versions['memvidSdk']}, wherry {versions['wherry']}"
+    for heading, tally in (("nodes", nodes), ("relationships", relationships)):
+        yield f"{heading}: {tally['exported']} of {tally['total']}"
+        yield from (f"  {name}: {count['exported']} of {count['total']}" for name, count in tally["by"].items())

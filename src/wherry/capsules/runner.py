@@ -1,0 +1,174 @@
+"""Runs capsule jobs.
+
+In: a job that was claimed, whose request lies in storage. Out: its capsule, verified and in storage, and the outcome
+that names it; or nothing at all. A job that was taken up again starts afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from wherry.capsules.names import capsule_name
+from wherry.capsules.spool import read_spool
+from wherry.capsules.transform import Transform, Transformed
+from wherry.capsules.writer import CapsuleFile, WriterEvent, write_capsule
+from wherry.database.pools import Pool
+from wherry.errors import JobFailed
+from wherry.jobs import ledger
+from wherry.jobs.models import Advance, Outcome
+from wherry.jobs.runs import Run
+from wherry.jobs.states import Status
+from wherry.settings import Settings
+from wherry.storage.store import Store
+from wherry.times import now
+
+LOOK_SECONDS = 0.8
+"""How often a run looks whether it is still wanted; its processes are gone within a second of a cancel."""
+
+EVENT_SECONDS = 1.0
+TRANSFORM_SHARE = 10.0
+STORE_SHARE = 95.0
+
+log = structlog.get_logger(__name__)
+
+
+class CapsuleRunner:
+    """The runner of the kind `capsule`.
+
+    Args:
+        pool: for progress and events.
+        store: holds the requests, keeps the capsules.
+        settings: how long capsules are kept.
+    """
+
+    def __init__(self, pool: Pool, store: Store, settings: Settings) -> None:
+        self._pool = pool
+        self._store = store
+        self._keep_for = timedelta(seconds=settings.memvid_export_retention_seconds)
+
+    async def run(self, run: Run) -> Outcome:
+        """Make the capsule; see `Runner`."""
+        report = _Report(self._pool, run)
+        if run.job.options["semanticEnabled"]:
+            await report.say("Semantic search is not configured here: semanticEnabled is ignored", {"ignored": True})
+        with tempfile.TemporaryDirectory(prefix="wherry-capsule-") as folder:
+            workspace = Path(folder)
+            frames = await self._transform(run, workspace, report)
+            written = await write_capsule(
+                read_spool(workspace / "frames"),
+                workspace / "capsule.mv2",
+                workspace=workspace / "writer",
+                on_progress=report.writer_event,
+                total=frames.frames,
+            )
+            return await self._keep(run, written, frames, report)
+
+    async def _transform(self, run: Run, workspace: Path, report: _Report) -> Transformed:
+        await report.advance("transform", 0.0, 0.0, "Reading the graph")
+        request = await self._request(run, workspace)
+        async with Transform(request, workspace / "frames") as result:
+            while not (await asyncio.wait({result}, timeout=LOOK_SECONDS))[0]:
+                await report.advance("transform", TRANSFORM_SHARE / 2, 50.0, "Turning the graph into frames")
+            transformed = result.result()
+        text = f"{transformed.nodes} nodes and {transformed.relationships} relationships become frames"
+        await report.advance("transform", TRANSFORM_SHARE, 100.0, text)
+        return transformed
+
+    async def _request(self, run: Run, workspace: Path) -> Path:
+        """The request as a local file: itself, or a copy of it."""
+        assert run.job.source is not None
+        key = run.job.source["key"]
+        try:
+            local = self._store.local_path(key)
+            if local is not None:
+                await asyncio.to_thread(local.stat)
+                return local
+            file = workspace / "request.json"
+            with file.open("wb") as out:
+                async for chunk in self._store.read(key):
+                    await asyncio.to_thread(out.write, chunk)
+        except FileNotFoundError as error:
+            raise JobFailed("EXPORT_FAILED", "The stored request is gone") from error
+        return file
+
+    async def _keep(self, run: Run, written: CapsuleFile, frames: Transformed, report: _Report) -> Outcome:
+        await report.advance("finalize", STORE_SHARE, 100.0, "Storing the capsule")
+        key = f"{run.job.id}/{run.lease.epoch}.mv2"
+        try:
+            stored = await self._store.put_file(key, written.path)
+            await report.advance("finalize", 99.0, 100.0, "Stored the capsule")
+        except BaseException:
+            await self._store.delete(key)
+            raise
+        if stored.sha256 != written.sha256:
+            await self._store.delete(key)
+            raise JobFailed("EXPORT_FAILED", "The stored capsule is not the one that was verified")
+        log.info("capsule made", frames=written.frames, way=written.way, bytes=written.size)
+        return Outcome(
+            status=Status.SUCCEEDED,
+            artifact={
+                "key": key,
+                "fileName": capsule_name(run.job.options["baseName"], now().date()),
+                "contentType": "application/octet-stream",
+                "size": stored.size,
+                "sha256": stored.sha256,
+                "frames": written.frames,
+                "nodes": frames.nodes,
+                "relationships": frames.relationships,
+                "way": written.way,
+                "search": written.search,
+                "writtenBy": written.version,
+            },
+            keep_for=self._keep_for,
+            total_records=written.frames,
+            message="Capsule ready to download",
+        )
+
+
+class _Report:
+    """Tells the ledger how far a run is; every word of it is fenced, and so ends a run that is not wanted any more."""
+
+    def __init__(self, pool: Pool, run: Run) -> None:
+        self._pool = pool
+        self._run = run
+        self._stage = ""
+        self._said_at = 0.0
+
+    async def writer_event(self, event: WriterEvent) -> None:
+        """What the writer says, within the share of the whole that is its own."""
+        progress = TRANSFORM_SHARE + (STORE_SHARE - TRANSFORM_SHARE) * event.progress
+        meta: dict[str, object] = {} if event.way is None else {"way": event.way}
+        if event.failed:
+            meta["failed"] = True
+        await self.advance(event.stage, progress, 100 * event.stage_progress, event.message, meta)
+
+    async def advance(
+        self, stage: str, progress: float, stage_progress: float, message: str, meta: Mapping[str, object] | None = None
+    ) -> None:
+        """Note where the run is; log it where the stage is new, something failed, or the last line is a second old.
+
+        Raises:
+            LeaseLost, JobCancelled, JobReleased: the run is to end.
+        """
+        moment = asyncio.get_running_loop().time()
+        due = stage != self._stage or moment - self._said_at >= EVENT_SECONDS or bool(meta and meta.get("failed"))
+        step = Advance(stage=stage, progress=progress, stage_progress=stage_progress, message=message)
+        async with self._pool.connection() as connection, connection.transaction():
+            position = await ledger.advance(connection, self._run.lease, step)
+            if due:
+                await ledger.append_event(connection, self._run.job.id, "stage_progress", meta)
+        if due:
+            self._stage, self._said_at = stage, moment
+        self._run.check(position)
+
+    async def say(self, message: str, meta: Mapping[str, object]) -> None:
+        """Log something that is not progress."""
+        async with self._pool.connection() as connection, connection.transaction():
+            await ledger.advance(connection, self._run.lease, Advance(message=message))
+            await ledger.append_event(connection, self._run.job.id, "stage_progress", meta)

@@ -1,0 +1,42 @@
+"""Searches a capsule, in a process of its own: `python -m wherry.capsules.search CAPSULE WORDS`.
+
+In: a capsule and words to find. Out: the titles of the frames that hold them, best first. The SDK's native calls can
+be neither interrupted nor shared with an event loop.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from wherry.capsules import sdk
+
+TIMEOUT_SECONDS = 120
+HITS = 10
+
+
+def found_in(capsule: Path, words: str) -> list[str]:
+    """Titles of at most ten frames. Blocks.
+
+    Raises:
+        subprocess.CalledProcessError: the capsule cannot be opened.
+    """
+    command = [sys.executable, "-m", "wherry.capsules.search", str(capsule), words]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=TIMEOUT_SECONDS)
+    return msgspec.json.decode(done.stdout.splitlines()[-1], type=list[str])
+
+
+def main(capsule: Path, words: str) -> None:
+    """Print the titles as one line of JSON."""
+    reader = sdk.open_for_reading(capsule)
+    # Quoted, so that the words are taken as they stand and not as a query.
+    hits = reader.find('"' + words.replace('"', " ") + '"', k=HITS)["hits"]
+    reader.close()
+    sys.stdout.buffer.write(msgspec.json.encode([str(hit["title"]) for hit in hits]) + b"\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,114 @@
+"""Takes a request for a capsule: from a stream of bytes to a job.
+
+In: the body, as it comes. Out: a queued job whose source lies in storage; or a refusal, and nothing left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from wherry.capsules.check import Summary, check_file
+from wherry.database.pools import Connection, Pool
+from wherry.errors import TooLarge, Unavailable
+from wherry.jobs import ledger
+from wherry.jobs.identifiers import new_job_id
+from wherry.jobs.models import Job, NewJob
+from wherry.jobs.queue import submit
+from wherry.jobs.states import Kind
+from wherry.storage.store import Store
+
+RESOURCE = "graph"
+RETRY_SECONDS = 30
+
+
+class Submissions:
+    """Where requests for capsules are handed in.
+
+    Args:
+        pool: the database.
+        store: keeps the body until the capsule is made.
+        max_body_bytes: of a request.
+        capacity: jobs that may wait for a worker.
+    """
+
+    def __init__(self, pool: Pool, store: Store, *, max_body_bytes: int, capacity: int) -> None:
+        self._pool = pool
+        self._store = store
+        self._max_body_bytes = max_body_bytes
+        self._capacity = capacity
+
+    async def hand_in(
+        self, body: AsyncIterable[bytes], *, declared_bytes: int | None, idempotency_key: str | None
+    ) -> tuple[Job, bool]:
+        """Store, check and queue one request; `(job, replayed)`.
+
+        Raises:
+            TooLarge: more bytes than are taken.
+            Malformed, Invalid: no request for a capsule.
+            Unavailable: as many jobs wait as may.
+        """
+        if declared_bytes is not None and declared_bytes > self._max_body_bytes:
+            raise self._too_large()
+        async with self._pool.connection() as connection:
+            await self._require_room(connection, waiting_allowed=self._capacity - 1)
+        with TemporaryDirectory(prefix="wherry-capsule-") as folder:
+            file = Path(folder, "request.json")
+            digest, size = await self._spool(body, file)
+            summary = await check_file(file, size)
+            return await self._queue(file, digest, summary, idempotency_key)
+
+    async def _spool(self, body: AsyncIterable[bytes], file: Path) -> tuple[str, int]:
+        digest, size = hashlib.sha256(), 0
+        with file.open("wb") as out:
+            async for chunk in body:
+                size += len(chunk)
+                if size > self._max_body_bytes:
+                    raise self._too_large()
+                digest.update(chunk)
+                await asyncio.to_thread(out.write, chunk)
+        return digest.hexdigest(), size
+
+    async def _queue(self, file: Path, digest: str, summary: Summary, key: str | None) -> tuple[Job, bool]:
+        job_id = new_job_id()
+        source_key = f"{job_id}/request.json"
+        stored = await self._store.put_file(source_key, file)
+        new = NewJob(
+            id=job_id,
+            kind=Kind.CAPSULE,
+            owner_id=None,
+            resource=RESOURCE,
+            format="mv2",
+            options=msgspec.to_builtins(summary),
+            source={"key": source_key, "size": stored.size, "sha256": digest},
+            idempotency_key=key,
+            fingerprint=digest,
+            message="Queued for export",
+        )
+        kept = False
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                job, replayed = await submit(connection, new)
+                if not replayed:
+                    await self._require_room(connection, waiting_allowed=self._capacity)
+            kept = not replayed
+            return job, replayed
+        finally:
+            if not kept:
+                await self._store.delete(source_key)
+
+    async def _require_room(self, connection: Connection, *, waiting_allowed: int) -> None:
+        if await ledger.count_queued(connection, Kind.CAPSULE) > waiting_allowed:
+            raise Unavailable(
+                f"{self._capacity} capsule jobs wait already", code="QUEUE_UNAVAILABLE", retry_after=RETRY_SECONDS
+            )
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(
+            f"the body may have at most {self._max_body_bytes} bytes", field="body", code="PAYLOAD_TOO_LARGE"
+        )

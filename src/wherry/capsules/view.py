@@ -1,0 +1,92 @@
+"""A capsule job as the `/v1` routes show it: other names for the same states.
+
+In: a row of the ledger. Out: the objects of the capsule API, in camelCase.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wherry.jobs.ledger import Event
+from wherry.jobs.models import Job
+from wherry.jobs.states import Status
+from wherry.times import now, rfc3339
+
+_STATUS = {
+    Status.QUEUED: "queued",
+    Status.RUNNING: "running",
+    Status.SUCCEEDED: "completed",
+    Status.FAILED: "failed",
+    Status.CANCELLED: "canceled",
+}
+
+
+def status(job: Job) -> str:
+    """The job's state in this API's words; a completed job whose capsule is past its time is `expired`."""
+    return "expired" if is_expired(job) else _STATUS[job.status]
+
+
+def is_expired(job: Job) -> bool:
+    """Whether there was a capsule, and its time is over."""
+    if job.status is not Status.SUCCEEDED or job.artifact is None:
+        return False
+    return "removedAt" in job.artifact or (job.expires_at is not None and job.expires_at <= now())
+
+
+def accepted(job: Job) -> dict[str, Any]:
+    """What the request for a capsule is answered with."""
+    return {
+        "jobId": str(job.id),
+        "status": status(job),
+        "progress": round(job.progress),
+        "currentStage": job.stage,
+        "stageProgress": round(job.stage_progress),
+        "message": job.message,
+        "createdAt": rfc3339(job.created_at),
+    }
+
+
+def capsule_job(job: Job) -> dict[str, Any]:
+    """The job's whole state."""
+    expired = is_expired(job)
+    return accepted(job) | {
+        "currentStage": "expired" if expired else job.stage,
+        "elapsedMs": _elapsed_ms(job),
+        "lastEventSeq": job.last_event_seq,
+        "updatedAt": rfc3339(job.updated_at),
+        "artifact": None if expired or job.status is not Status.SUCCEEDED else _artifact(job),
+        "error": None if job.error is None else {"code": job.error["code"], "message": job.error["message"]},
+    }
+
+
+def event(entry: Event) -> dict[str, Any]:
+    """One line of the job's log."""
+    return {
+        "seq": entry.seq,
+        "ts": rfc3339(entry.ts),
+        "jobId": str(entry.job_id),
+        "type": entry.type,
+        "stage": entry.stage,
+        "progress": round(entry.progress),
+        "stageProgress": round(entry.stage_progress),
+        "message": entry.message,
+        "meta": entry.meta,
+    }
+
+
+def _artifact(job: Job) -> dict[str, Any] | None:
+    if job.artifact is None:
+        return None
+    return {
+        "fileName": job.artifact["fileName"],
+        "downloadUrl": f"/v1/exports/{job.id}/download",
+        "expiresAt": rfc3339(job.expires_at),
+        "sizeBytes": job.artifact["size"],
+        "sha256": job.artifact["sha256"],
+    }
+
+
+def _elapsed_ms(job: Job) -> int:
+    if job.started_at is None:
+        return 0
+    return max(0, round(((job.completed_at or now()) - job.started_at).total_seconds() * 1000))

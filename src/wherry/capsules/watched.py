@@ -1,0 +1,127 @@
+"""Runs one writer process and watches it.
+
+In: the writer's arguments. Out: its messages, with a sign of life at least every second in between; at the end its
+answer, or `Failed` where it ended, hung, or ran out of time. The process never outlives the block that started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from wherry.capsules import sdk
+from wherry.capsules.messages import Failed, Message, Progress, Stage
+
+_SIGN_OF_LIFE = 1.0
+_STARTING = Progress(Stage.WRITE_CAPSULE, 0.0, 0.01, 1.0, 60.0, "Starting the writer")
+_LOG_TAIL = 500
+# All that a writer may see of our environment: in particular no credential, and no setting of memvid's own.
+_KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT")
+# One arena and small thresholds give memory back between the steps: at 29,000 frames 330 MB instead of 400.
+_ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
+
+class Watched:
+    """A writer process, for the length of an `async with` block.
+
+    Args:
+        python: the interpreter.
+        arguments: of `writer_process`, without the parent.
+        home: a new folder for the process's HOME, TMPDIR and log.
+        deadline: of `time.monotonic`; the process is killed then.
+    """
+
+    def __init__(self, python: str, arguments: list[str], home: Path, deadline: float) -> None:
+        self._command = [python, "-m", "wherry.capsules.writer_process", *arguments, str(os.getpid())]
+        self._home = home
+        self._log = home / "log"
+        self._deadline = deadline
+        self._decode = msgspec.json.Decoder(Message).decode
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        home, temporary = self._home / "home", self._home / "tmp"
+        for folder in (home, temporary):
+            folder.mkdir(parents=True)
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        with self._log.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env={**kept, **_ALLOCATOR, **sdk.ENVIRONMENT, "HOME": str(home), "TMPDIR": str(temporary)},
+                cwd=self._home,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        process = self._running()
+        # Its session too: a command that it runs must not go on without it.
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        await asyncio.shield(process.wait())
+
+    def _running(self) -> asyncio.subprocess.Process:
+        if self._process is None:
+            raise RuntimeError("the writer has not been started")
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """The process's id, which is also that of its session."""
+        return self._running().pid
+
+    async def messages(self) -> AsyncIterator[Message]:
+        """Progress, then one answer, which is the last message."""
+        stream = self._running().stdout
+        if stream is None:
+            raise RuntimeError("the writer's output is not ours")
+        last, heard = _STARTING, time.monotonic()
+        yield last
+        while True:
+            try:
+                line = await asyncio.wait_for(stream.readline(), _SIGN_OF_LIFE)
+            except TimeoutError:
+                if (reason := self._overdue(last, heard)) is not None:
+                    yield Failed(reason)
+                    return
+                yield _creeping(last, time.monotonic() - heard)
+                continue
+            if not line:
+                yield Failed(await self._ended())
+                return
+            message = self._decode(line)
+            yield message
+            if not isinstance(message, Progress):
+                return
+            last, heard = message, time.monotonic()
+
+    def _overdue(self, last: Progress, heard: float) -> str | None:
+        now = time.monotonic()
+        if now > self._deadline:
+            return "the time limit is over"
+        return f"no sign of life for {last.within:.0f} s" if now - heard > last.within else None
+
+    async def _ended(self) -> str:
+        code = await self._running().wait()
+        tail = (await asyncio.to_thread(self._log.read_bytes))[-_LOG_TAIL:].decode(errors="replace").strip()
+        return f"the writer ended with {code}" + (f": {tail.splitlines()[-1]}" if tail else "")
+
+
+def _creeping(last: Progress, silent: float) -> Progress:
+    """The last message again, a little further: never quite at the point where the next one is expected."""
+    share = 1 - math.exp(-silent / max(last.expected, 0.1))
+    return msgspec.structs.replace(last, done=last.done + (last.until - last.done) * min(share, 0.95))

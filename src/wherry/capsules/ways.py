@@ -1,0 +1,157 @@
+"""The three ways to write a capsule.
+
+In: a spool of frames, and where the capsule is to be. Out: the capsule, not yet checked; or an exception that says
+why not. They run in a process of their own, and tell through `report` how far they are.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from wherry.capsules import sdk
+from wherry.capsules.capacity import fits_in_batches
+from wherry.capsules.frame import Frame
+from wherry.capsules.messages import Progress, Stage, Way
+from wherry.capsules.search_text import SearchText, search_text
+from wherry.capsules.spool import read_spool
+from wherry.capsules.staged_log import RECORD_HEADER, DoesNotFit, Encoder, stage
+
+Report = Callable[[Progress], None]
+
+# Calls of 1,500 frames hung for ever inside the SDK; calls of 500 never did.
+BATCH: Final = 500
+_REPORT_EVERY = 1000
+# Measured on two cores: 3,000 frames a second are recovered, 10 to 25 put in batches. A way is taken for hung at a
+# small fraction of that.
+_RECOVERED_A_SECOND, _PUT_A_SECOND = 3000, 15
+_PATIENCE = 20
+_LEAST_PATIENCE = 60.0
+_STAGED_UNTIL = 0.3
+
+
+class WayFailed(Exception):
+    """This way cannot write the capsule; another may."""
+
+
+class NoRoom(Exception):
+    """No way has room; the argument is how many frames fit."""
+
+
+def write(way: Way, spool: Path, capsule: Path, frames: int, report: Report) -> SearchText:
+    """Write the capsule in one of the ways, and say how much of each frame can be searched."""
+    if way is Way.STAGED:
+        return _staged(spool, capsule, frames, report)
+    _refuse_too_many(spool, frames)
+    (_put_many if way is Way.PUT_MANY else _cli)(spool, capsule, frames, report)
+    return SearchText.FULL
+
+
+def _staged(spool: Path, capsule: Path, frames: int, report: Report) -> SearchText:
+    if (installed := sdk.installed_version()) != sdk.PINNED:
+        raise WayFailed(f"the staged log is made for {sdk.DISTRIBUTION} {sdk.PINNED}, and {installed} is installed")
+    amount = _stage_what_fits(spool, capsule, frames, report)
+    expected = 0.3 + frames / _RECOVERED_A_SECOND
+    report(_progress(_STAGED_UNTIL, 1.0, expected, f"Indexing {frames} frames"))
+    recovered = sdk.open_for_writing(capsule)
+    recovered.stats()
+    recovered.close()
+    return amount
+
+
+def _stage_what_fits(spool: Path, capsule: Path, frames: int, report: Report) -> SearchText:
+    fits = 0
+    for amount in SearchText:
+        sdk.create(capsule).close()
+        try:
+            stage(capsule, _entries(spool, frames, amount, report))
+        except DoesNotFit as error:
+            fits = error.args[0]
+        else:
+            return amount
+    raise NoRoom(fits)
+
+
+def _entries(spool: Path, frames: int, amount: SearchText, report: Report) -> Iterator[tuple[bytes, int]]:
+    encoder = Encoder(int(time.time()))
+    for index, frame in enumerate(read_spool(spool)):
+        if index % _REPORT_EVERY == 0:
+            done = _STAGED_UNTIL * index / frames
+            report(_progress(done, done, 1.0, f"Staged {index} of {frames} frames"))
+        yield encoder.entry(frame, search_text(frame, amount))
+
+
+def _progress(done: float, until: float, expected: float, message: str) -> Progress:
+    within = max(_LEAST_PATIENCE, expected * _PATIENCE)
+    return Progress(Stage.WRITE_CAPSULE, done, until, expected, within, message)
+
+
+def _refuse_too_many(spool: Path, frames: int) -> None:
+    encoder = Encoder(0)
+    sizes = [encoder.entry(frame, search_text(frame, SearchText.FULL)) for frame in read_spool(spool)]
+    log = sum(RECORD_HEADER + len(entry) for entry, _ in sizes)
+    if not fits_in_batches(frames, log, sum(payload for _, payload in sizes)):
+        raise WayFailed(f"{frames} frames do not fit when they are put in batches")
+
+
+def _put_many(spool: Path, capsule: Path, frames: int, report: Report) -> None:
+    memory = sdk.create(capsule)
+    for done, batch in _batches(spool, frames, report):
+        taken = sdk.put_many(memory, [_request(frame) for frame in batch])
+        if taken != len(batch):
+            raise WayFailed(f"{taken} of {len(batch)} frames were taken after {done}")
+    memory.commit()
+    memory.seal()
+    memory.close()
+
+
+def _cli(spool: Path, capsule: Path, frames: int, report: Report) -> None:
+    program = shutil.which("memvid")
+    if program is None:
+        raise WayFailed("no memvid command is on PATH")
+    capsule.unlink(missing_ok=True)
+    _run(program, "create", str(capsule))
+    requests = capsule.with_suffix(".json")
+    for _, batch in _batches(spool, frames, report):
+        requests.write_bytes(msgspec.json.encode([_request(frame) for frame in batch]))
+        _run(program, "put-many", str(capsule), "--raw", "--json", "--input", str(requests))
+    requests.unlink(missing_ok=True)
+
+
+def _run(*command: str) -> None:
+    """Run to the end; the parent process watches the time, and kills the whole session."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode:
+        raise WayFailed(
+            f"memvid {command[1]} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-300:]}"
+        )
+
+
+def _batches(spool: Path, frames: int, report: Report) -> Iterator[tuple[int, list[Frame]]]:
+    source, done = read_spool(spool), 0
+    while batch := list(islice(source, BATCH)):
+        until = (done + len(batch)) / frames
+        report(_progress(done / frames, until, len(batch) / _PUT_A_SECOND, f"Put {done} of {frames} frames"))
+        yield done, batch
+        done += len(batch)
+
+
+def _request(frame: Frame) -> dict[str, Any]:
+    # Batches have no field for track and kind, so these stand in the metadata of a capsule that is written this way.
+    places = {name: value for name, value in (("track", frame.track), ("kind", frame.kind)) if value}
+    return {
+        "title": frame.title,
+        "label": frame.labels[0] if frame.labels else "frame",
+        "text": frame.text,
+        "uri": frame.uri,
+        "tags": frame.tags,
+        "labels": frame.labels,
+        "metadata": {**places, **frame.metadata},
+    }

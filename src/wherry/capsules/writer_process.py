@@ -1,0 +1,92 @@
+"""Writes one capsule in one way: ``python -m wherry.capsules.writer_process WAY SPOOL CAPSULE FRAMES PARENT``.
+
+In: a spool of frames. Out: the capsule, verified and on disk, and `messages` as JSON lines on standard output.
+Whatever else a library prints goes to standard error. The process ends with its parent.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from wherry.capsules.checks import check
+from wherry.capsules.frame import Frame
+from wherry.capsules.messages import Failed, Finished, Message, Progress, Stage, TooLarge, Way
+from wherry.capsules.spool import read_spool
+from wherry.capsules.ways import NoRoom, write
+
+_PR_SET_PDEATHSIG = 1
+_SAMPLES = 24
+_CHECKED_A_SECOND = 20_000
+_PATIENCE = 120.0
+
+
+def main(arguments: list[str]) -> int:
+    """Write the capsule that the arguments describe; 0 if it is there and verified."""
+    way, spool, capsule, frames, parent = arguments
+    _end_with(int(parent))
+    say = _speaker()
+    answer = _write(Way(way), Path(spool), Path(capsule), int(frames), say)
+    say(answer)
+    return 0 if isinstance(answer, Finished) else 1
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends (prctl(2), Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        # It had ended before the kernel was asked.
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _speaker() -> Callable[[Message], None]:
+    """Keep standard output for messages, and point it at standard error for everybody else."""
+    out = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    encode = msgspec.json.Encoder().encode
+
+    def say(message: Message) -> None:
+        out.write(encode(message) + b"\n")
+
+    return say
+
+
+def _write(way: Way, spool: Path, capsule: Path, frames: int, say: Callable[[Progress], None]) -> Message:
+    try:
+        amount = write(way, spool, capsule, frames, say)
+        expected = 0.2 + frames / _CHECKED_A_SECOND
+        say(Progress(Stage.FINALIZE, 0.0, 1.0, expected, _PATIENCE + expected * 20, "Verifying the capsule"))
+        check(capsule, _sample(spool, frames), frames)
+        return Finished(capsule.stat().st_size, _digest(capsule), frames, amount.value)
+    except NoRoom as error:
+        return TooLarge(error.args[0])
+    except Exception as error:
+        # Whatever the reason, the parent is told it, and tries another way.
+        traceback.print_exc()
+        return Failed(f"{type(error).__name__}: {error}")
+
+
+def _sample(spool: Path, frames: int) -> list[Frame]:
+    """Frames at even distances, the first and the last among them."""
+    step = max(1, frames // _SAMPLES)
+    return [frame for index, frame in enumerate(read_spool(spool)) if index % step == 0 or index == frames - 1]
+
+
+def _digest(capsule: Path) -> str:
+    """Put the capsule on disk, and hash it."""
+    with capsule.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

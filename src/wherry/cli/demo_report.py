@@ -1,0 +1,95 @@
+"""What the demonstration found, and how it is shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+NEXT = (
+    ("wherry up", "serve this machine: database, API and workers with one command"),
+    ("README.md", "the same with curl, step by step"),
+    ("/openapi.json", "every route, on any running service"),
+    ("wherry --help", "every command"),
+)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One job that moved something: how much, how long, and what was refused."""
+
+    what: str
+    rows: int
+    seconds: float
+    errors: int = 0
+
+    @property
+    def rate(self) -> str:
+        return f"{self.rows / self.seconds:,.0f} rows/s" if self.seconds > 0 else "-"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that had to come out right."""
+
+    claim: str
+    holds: bool
+
+
+@dataclass
+class Report:
+    """All of it."""
+
+    moved: list[Moved] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_right(self) -> bool:
+        return bool(self.checks) and all(check.holds for check in self.checks)
+
+    def expect(self, claim: str, actual: object, expected: object) -> None:
+        """Note whether something is what it must be."""
+        holds = actual == expected
+        self.checks.append(Check(claim if holds else f"{claim}: {actual}, not {expected}", holds))
+
+
+def summary(report: Report) -> Group:
+    """The closing tables."""
+    return Group("", _moved(report), "", _errors(report), "", _checks(report), "", _next())
+
+
+def _moved(report: Report) -> Table:
+    table = Table("what moved", "rows", "seconds", "speed", "refused", title="Moved", title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for moved in report.moved:
+        table.add_row(moved.what, f"{moved.rows:,}", f"{moved.seconds:.1f}", moved.rate, f"{moved.errors:,}")
+    return table
+
+
+def _errors(report: Report) -> Table:
+    table = Table("error", "records", title="Refused, by kind", title_justify="left")
+    table.columns[1].justify = "right"
+    for name, count in report.errors.most_common():
+        table.add_row(name, f"{count:,}")
+    return table
+
+
+def _checks(report: Report) -> Text:
+    lines = Text()
+    for check in report.checks:
+        lines.append("✓ " if check.holds else "✗ ", "green" if check.holds else "bold red")
+        lines.append(check.claim + "\n")
+    return lines
+
+
+def _next() -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("[bold]Where to go next[/]")
+    for command, purpose in NEXT:
+        table.add_row(f"[cyan]{command}[/]", purpose)
+    return table

@@ -1,0 +1,169 @@
+"""The steps of the demonstration, each through HTTP alone.
+
+In: a service that is up. Out: a `Report` of what moved and of what had to be true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from wherry.capsules.search import found_in
+from wherry.cli import demo_data
+from wherry.cli.client import Client, Json
+from wherry.cli.demo_data import Batch
+from wherry.cli.demo_graph import own_graph
+from wherry.cli.demo_report import Moved, Report
+from wherry.cli.service import Service
+from wherry.storage.store import read_file
+
+SHOWN_ERRORS = 3
+CHUNK_LINES = 1000
+SYMBOL = "merge_batch"
+
+
+class Demo:
+    """One demonstration.
+
+    Args:
+        console: for people.
+        service: that is up.
+        sizes: how many users, articles, comments.
+    """
+
+    def __init__(self, console: Console, service: Service, sizes: tuple[int, int, int]) -> None:
+        self._console = console
+        self._service = service
+        self._sizes = sizes
+        self._report = Report()
+        self._progress = Progress(
+            TextColumn("{task.description:<28}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+
+    async def run(self) -> Report:
+        """Do all of it."""
+        users, articles, comments = self._sizes
+        async with Client(self._service.url, api_key=self._service.api_key) as client:
+            await client.register("captain", "captain@example.com", "a long and salty password")
+            with self._progress:
+                await self._import(client, demo_data.users(users))
+                await self._import(client, demo_data.articles(articles, users))
+                await self._import(client, demo_data.comments(comments, articles, users))
+                with TemporaryDirectory() as folder:
+                    await self._round_trip(client, Path(folder))
+                    await self._capsule(client, Path(folder))
+        return self._report
+
+    async def _import(self, client: Client, batch: Batch) -> None:
+        job = await client.start_import(batch.resource, _chunks(batch.lines))
+        done = await self._follow(client, job["id"], f"import {batch.total:,} {batch.resource}")
+        self._report.moved.append(_moved(f"import {batch.resource}", done, errors=done["errorCount"]))
+        sound = batch.total - batch.broken
+        self._report.expect(f"{batch.resource}: {sound:,} imported", done["successCount"], sound)
+        self._report.expect(f"{batch.resource}: {batch.broken:,} refused", done["errorCount"], batch.broken)
+        seen = await self._error_report(client, done["id"])
+        self._report.expect(f"{batch.resource}: every refusal is in the report, by its name", seen, batch.errors)
+        self._report.errors += seen
+
+    async def _error_report(self, client: Client, job_id: str) -> Counter[str]:
+        """Download the error report, show how it begins, count what it holds."""
+        text = b"".join([chunk async for chunk in client.download(f"/api/v1/imports/{job_id}/errors/download")])
+        lines = text.splitlines()
+        for line in lines[:SHOWN_ERRORS]:
+            self._progress.console.print(f"  [dim]{line.decode()[:150]}[/]", highlight=False, soft_wrap=True)
+        return Counter(msgspec.json.decode(line)["errorName"] for line in lines)
+
+    async def _round_trip(self, client: Client, folder: Path) -> None:
+        """Export the articles, import what was exported, export again: the same bytes, and no error."""
+        first = await self._export(client, folder / "articles.ndjson", "export articles")
+        rows = first["processedRecords"]
+        self._report.expect("the export holds every article", rows, self._sizes[1] - self._sizes[1] // 100)
+        job = await client.start_import("articles", read_file(folder / "articles.ndjson"))
+        again = await self._follow(client, job["id"], "import that export again")
+        self._report.moved.append(_moved("import that export again", again, errors=again["errorCount"]))
+        counts = (again["successCount"], again["errorCount"])
+        self._report.expect("importing the export again refuses nothing", counts, (rows, 0))
+        second = await self._export(client, folder / "again.ndjson", "export articles once more")
+        self._report.expect("and changes nothing: the same bytes", second["sha256"], first["sha256"])
+
+    async def _export(self, client: Client, file: Path, what: str) -> Json:
+        job = await client.start_export("articles", format="ndjson")
+        done = await self._follow(client, job["id"], what)
+        size, digest = await _save(client.download(f"/api/v1/exports/{job['id']}/download"), file)
+        self._report.moved.append(_moved(what, done))
+        self._report.expect(f"{what}: {size:,} bytes arrive whole", (size, digest), (done["fileSize"], done["sha256"]))
+        return done
+
+    async def _capsule(self, client: Client, folder: Path) -> None:
+        """Turn a graph of wherry's own source into an mv2 capsule, download it, search it."""
+        graph = await asyncio.to_thread(own_graph)
+        frames = len(graph["nodes"]) + len(graph["relationships"]) + 1
+        what = "capsule (mv2) of own source"
+        started = time.monotonic()
+        job_id = await client.start_capsule(msgspec.json.encode(graph))
+        bar = self._progress.add_task(what, total=100, note="")
+        done = await client.follow_capsule(
+            job_id, lambda seen: self._progress.update(bar, completed=seen["progress"], note=seen["message"])
+        )
+        self._report.expect("the capsule is complete", done["status"], "completed")
+        self._report.moved.append(Moved(what, frames, time.monotonic() - started))
+        if done["status"] != "completed":
+            return
+        file = folder / "own.mv2"
+        _, digest = await _save(client.download(done["artifact"]["downloadUrl"]), file)
+        self._report.expect("the capsule arrives whole", digest, done["artifact"]["sha256"])
+        hits = await asyncio.to_thread(found_in, file, SYMBOL)
+        self._report.expect(f"a search in the capsule finds {SYMBOL}", any(SYMBOL in hit for hit in hits), True)
+
+    async def _follow(self, client: Client, job_id: str, what: str) -> Json:
+        bar = self._progress.add_task(what, total=100, note="")
+
+        def show(job: Json) -> None:
+            self._progress.update(bar, completed=job["progress"], note=f"{job['processedRecords']:,}")
+
+        done = await client.follow(job_id, show)
+        self._progress.update(bar, completed=100)
+        return done
+
+
+def _moved(what: str, job: Json, errors: int = 0) -> Moved:
+    seconds = (_moment(job["completedAt"]) - _moment(job["startedAt"])).total_seconds()
+    return Moved(what, job["processedRecords"], seconds, errors)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+async def _chunks(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines in larger pieces; the loop turns between them."""
+    while piece := b"".join(islice(lines, CHUNK_LINES)):
+        yield piece
+        await asyncio.sleep(0)
+
+
+async def _save(chunks: AsyncIterator[bytes], path: Path) -> tuple[int, str]:
+    """Write a download to a file: its bytes, and their SHA-256."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as out:
+        async for chunk in chunks:
+            size += len(chunk)
+            digest.update(chunk)
+            await asyncio.to_thread(out.write, chunk)
+    return size, digest.hexdigest()

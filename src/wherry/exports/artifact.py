@@ -1,0 +1,86 @@
+"""The bytes of one artifact: snapshot → format → compression → chunks of storage size.
+
+In: a request and where to read. Out: a generator of chunks for a thread, and, while it runs, how far it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import UUID
+
+from wherry.exports.compression import find_compression
+from wherry.exports.formats.model import Layout
+from wherry.exports.formats.registry import find_format
+from wherry.exports.requests import ExportRequest
+from wherry.exports.snapshot import Snapshot
+
+CHUNK_BYTES = 1 << 20
+"""What is handed on at once, at the least: below it, the hand-over costs more than the bytes."""
+
+
+class Artifact:
+    """One export's output.
+
+    Args:
+        request: what is asked for.
+        snapshot: where it is read.
+    """
+
+    def __init__(self, request: ExportRequest, snapshot: Snapshot) -> None:
+        self._request = request
+        self._snapshot = snapshot
+
+    @property
+    def rows(self) -> int:
+        """Records read up to now."""
+        return self._snapshot.rows
+
+    def chunks(self) -> Generator[bytes, None, None]:
+        """Everything, in chunks of about a mebibyte. Blocking."""
+        with TemporaryDirectory(prefix="wherry-export-") as workspace:
+            yield from _gathered(self._pieces(Path(workspace)))
+
+    def _pieces(self, workspace: Path) -> Iterator[bytes]:
+        request = self._request
+        layout = Layout(
+            resource=request.selection.resource,
+            fields=request.selection.fields,
+            escape_formulas=request.escape_formulas,
+            workspace=workspace,
+        )
+        pieces = find_format(request.format).encode(self._snapshot.batches(), layout)
+        compression = find_compression(request.compression)
+        return pieces if compression is None else compression.pack(pieces)
+
+
+def extension(request: ExportRequest) -> str:
+    """What the artifact's file name ends with: `ndjson`, `csv.gz`."""
+    compression = find_compression(request.compression)
+    plain = find_format(request.format).extension
+    return plain if compression is None else f"{plain}.{compression.extension}"
+
+
+def content_type(request: ExportRequest) -> str:
+    """The media type of the download: of the compressed file where it is one, as it is downloaded as it stands."""
+    compression = find_compression(request.compression)
+    return find_format(request.format).content_type if compression is None else compression.content_type
+
+
+def key(job_id: UUID, epoch: int, request: ExportRequest) -> str:
+    """Where a run stores its artifact: a run of an older epoch that wakes up again writes elsewhere."""
+    return f"{job_id}/{epoch}.{extension(request)}"
+
+
+def _gathered(pieces: Iterable[bytes]) -> Generator[bytes, None, None]:
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= CHUNK_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)

@@ -1,0 +1,193 @@
+"""Filters of a selection: what a client may ask for, read strictly, and the conditions that it comes to.
+
+In: a JSON object of filters, named in camelCase or snake_case. Out: the same filters by column, in one spelling
+(`{"author_id": 7, "created_at": {"gte": "2026-01-01T00:00:00Z"}}`); and from those, conditions on columns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Final, Literal
+
+from wherry.errors import Invalid
+from wherry.exports.instants import format_instant, parse_instant
+from wherry.resources.model import Filter, FilterType, Resource
+
+MAX_ID: Final = 2_147_483_647
+"""The largest value of PostgreSQL's `integer`."""
+
+Operator = Literal["=", ">", ">=", "<", "<=", "is null"]
+FilterValue = int | str | bool | dict[str, str] | None
+
+_BOUNDS: Mapping[str, Operator] = MappingProxyType({"gt": ">", "gte": ">=", "lt": "<", "lte": "<="})
+_DIGITS = re.compile(r"0*([0-9]{1,10})", re.ASCII)
+_SHOWN = 60  # characters of a client's own text that an error message repeats
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One test of a column; all tests of a selection combine with AND. `value` is bound, never written into SQL."""
+
+    column: str
+    operator: Operator
+    value: int | str | bool | None = None
+
+
+def parse_filters(resource: Resource, given: object) -> dict[str, FilterValue]:
+    """Read a request's filters; none where `given` is None.
+
+    Raises:
+        Invalid: on `filters`, naming the first fault.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise _fault("filters must be a JSON object")
+    known = {name: declared for declared in resource.filters for name in (declared.column, camel_case(declared.column))}
+    parsed: dict[str, FilterValue] = {}
+    for name, value in given.items():
+        declared = known.get(name)
+        if declared is None:
+            columns = ", ".join(each.column for each in resource.filters)
+            raise _fault(f"filters.{str(name)[:_SHOWN]} is not a filter of {resource.name}; those are {columns}")
+        if declared.column in parsed:
+            raise _fault(f"filters.{declared.column} is given twice")
+        parsed[declared.column] = _parse(declared, value)
+    return parsed
+
+
+def conditions(resource: Resource, filters: Mapping[str, FilterValue]) -> Iterator[Condition]:
+    """What filters that `parse_filters` has read come to."""
+    for declared in resource.filters:
+        if declared.column not in filters:
+            continue
+        value = filters[declared.column]
+        if value is None:
+            yield Condition(declared.column, "is null")
+        elif isinstance(value, dict):
+            yield from (Condition(declared.column, _BOUNDS[bound], moment) for bound, moment in value.items())
+        elif declared.type is FilterType.PERIOD and isinstance(value, str):
+            yield from _at(declared.column, value)
+        else:
+            yield Condition(declared.column, "=", value)
+
+
+def camel_case(name: str) -> str:
+    """`author_id` as `authorId`."""
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)
+
+
+def parse_id(value: object) -> int | None:
+    """An id as a number or as a string of its digits; None where it is none, or outside 1 to 2147483647."""
+    if isinstance(value, str) and (digits := _DIGITS.fullmatch(value)):
+        value = int(digits[1])
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 1 <= value <= MAX_ID else None
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can hold `text`: no NUL, no lone surrogate."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _parse(declared: Filter, value: object) -> FilterValue:
+    if value is None:
+        if declared.nullable:
+            return None
+        raise _fault(f"filters.{declared.column} must not be null")
+    return _READERS[declared.type](declared, value)
+
+
+def _read_id(declared: Filter, value: object) -> int:
+    number = parse_id(value)
+    if number is None:
+        raise _fault(f"filters.{declared.column} must be an integer from 1 to {MAX_ID}")
+    return number
+
+
+def _read_text(declared: Filter, value: object) -> str:
+    if not isinstance(value, str):
+        raise _fault(f"filters.{declared.column} must be a string")
+    if not is_storable(value):
+        raise _fault(f"filters.{declared.column} must be text without NUL or lone surrogates")
+    return value.lower() if declared.lower_case else value
+
+
+def _read_enum(declared: Filter, value: object) -> str:
+    chosen = value.lower() if isinstance(value, str) else None
+    if chosen not in declared.choices:
+        raise _fault(f"filters.{declared.column} must be one of {', '.join(declared.choices)}")
+    return chosen
+
+
+def _read_boolean(declared: Filter, value: object) -> bool:
+    if value in ("true", "false"):
+        return value == "true"
+    if not isinstance(value, bool):
+        raise _fault(f"filters.{declared.column} must be true or false")
+    return value
+
+
+def _read_period(declared: Filter, value: object) -> FilterValue:
+    if not isinstance(value, Mapping):
+        return _read_instant(f"filters.{declared.column}", value)
+    unknown = [str(bound) for bound in value if bound not in _BOUNDS]
+    if unknown or not value:
+        raise _fault(f"filters.{declared.column} must be an instant, or an object of {', '.join(_BOUNDS)}")
+    period = {bound: _read_instant(f"filters.{declared.column}.{bound}", moment) for bound, moment in value.items()}
+    if _is_empty(period):
+        raise _fault(f"filters.{declared.column} is an empty range")
+    return period
+
+
+def _read_instant(place: str, value: object) -> str:
+    try:
+        return format_instant(parse_instant(value if isinstance(value, str) else ""))
+    except ValueError:
+        raise _fault(f"{place} must be an ISO 8601 date or date-time") from None
+
+
+def _is_empty(period: Mapping[str, str]) -> bool:
+    """Whether no instant lies within all bounds. An instant that a strict bound excludes counts as outside."""
+    for low in ("gt", "gte"):
+        for high in ("lt", "lte"):
+            if low in period and high in period:
+                start, end = parse_instant(period[low]), parse_instant(period[high])
+                if start > end or (start == end and (low, high) != ("gte", "lte")):
+                    return True
+    return False
+
+
+def _at(column: str, instant: str) -> Iterator[Condition]:
+    """Equality with an instant: one given in milliseconds is the whole millisecond, as that is what exports show."""
+    moment = parse_instant(instant)
+    if moment.microsecond % 1000:
+        yield Condition(column, "=", instant)
+        return
+    yield Condition(column, ">=", instant)
+    try:
+        yield Condition(column, "<", format_instant(moment + _MILLISECOND))
+    except OverflowError:  # the last millisecond of the year 9999 has no end that could be named
+        return
+
+
+def _fault(detail: str) -> Invalid:
+    return Invalid(detail, field="filters")
+
+
+_READERS: Mapping[FilterType, Callable[[Filter, object], FilterValue]] = MappingProxyType(
+    {
+        FilterType.ID: _read_id,
+        FilterType.TEXT: _read_text,
+        FilterType.ENUM: _read_enum,
+        FilterType.BOOLEAN: _read_boolean,
+        FilterType.PERIOD: _read_period,
+    }
+)

@@ -1,0 +1,1 @@
+"""Formats of artifacts: one file each, one registry."""

@@ -1,0 +1,49 @@
+"""The declaration that a format is.
+
+A new format is one file like `ndjson.py` and one line in `registry.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wherry.exports.snapshot import Batch
+from wherry.resources.model import Resource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What a format needs to know of the rows it is given.
+
+    Attributes:
+        resource: whose records they are.
+        fields: what each row's values are, in order.
+        escape_formulas: whether text that a spreadsheet would run is to be defused (csv).
+        workspace: an empty directory of this export's own, for formats that must build a file.
+    """
+
+    resource: Resource
+    fields: tuple[str, ...]
+    escape_formulas: bool = True
+    workspace: Path = Path()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One way to write records down.
+
+    Attributes:
+        name: what a request calls it.
+        extension: of the artifact's file name.
+        content_type: of the download.
+        encode: batches of rows to chunks of bytes, in a thread; with no row at all too.
+        needs_id: whether it cannot do without the field `id`.
+    """
+
+    name: str
+    extension: str
+    content_type: str
+    encode: Callable[[Iterable[Batch], Layout], Iterator[bytes]]
+    needs_id: bool = False

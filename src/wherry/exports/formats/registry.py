@@ -1,0 +1,31 @@
+"""Every format of an artifact there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from wherry.errors import Invalid
+from wherry.exports.formats.csv import CSV
+from wherry.exports.formats.json import JSON
+from wherry.exports.formats.model import Format
+from wherry.exports.formats.ndjson import NDJSON
+
+FORMATS: Mapping[str, Format] = MappingProxyType({each.name: each for each in (NDJSON, JSON, CSV)})
+
+PAGE_FORMATS: Mapping[str, Format] = MappingProxyType({each.name: each for each in (NDJSON, JSON)})
+"""Those that a page can be sent in."""
+
+
+def find_format(name: object, among: Mapping[str, Format] = FORMATS) -> Format:
+    """The format of that name, or the first of them where none is named.
+
+    Raises:
+        Invalid: there is none; the message names those there are.
+    """
+    if name is None:
+        return next(iter(among.values()))
+    found = among.get(name) if isinstance(name, str) else None
+    if found is None:
+        raise Invalid(f"format must be one of {', '.join(among)}", field="format", code="UNSUPPORTED_FORMAT")
+    return found

@@ -1,0 +1,128 @@
+"""What a client asks to have exported, as a job or as a page.
+
+In: a JSON body, or a query. Out: an `ExportRequest` or a `PageRequest`, all of it read and checked; nothing here
+touches the database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from wherry.errors import Invalid
+from wherry.exports.compression import find_compression
+from wherry.exports.filters import MAX_ID
+from wherry.exports.formats.registry import PAGE_FORMATS, find_format
+from wherry.exports.selection import Selection, parse_selection
+from wherry.jobs.models import Job
+
+DEFAULT_PAGE_LIMIT = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """A job's worth: what, in which format, how packed."""
+
+    selection: Selection
+    format: str = "ndjson"
+    compression: str | None = None
+    escape_formulas: bool = True
+
+    def options(self) -> dict[str, Any]:
+        """What goes into `jobs.options`; `of_job` reads it."""
+        return {
+            **self.selection.to_json(),
+            "compression": self.compression,
+            "csvEscapeFormulas": self.escape_formulas,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of everything that is asked for, the same for every spelling of it."""
+        asked = [self.selection.resource.name, self.format, self.options()]
+        return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
+
+    @classmethod
+    def of_job(cls, job: Job) -> ExportRequest:
+        """The request that made a job."""
+        return cls(
+            selection=Selection.from_json(job.resource, job.options),
+            format=job.format,
+            compression=job.options["compression"],
+            escape_formulas=job.options["csvEscapeFormulas"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRequest:
+    """A page's worth: `limit` records behind the id `after`."""
+
+    selection: Selection
+    format: str
+    limit: int
+    after: int = 0
+
+
+def parse_export(body: object) -> ExportRequest:
+    """Read the body of a request for a job, bare or inside `{"export": …}`; unknown members are ignored.
+
+    Raises:
+        Invalid: on the member that is at fault.
+    """
+    if isinstance(body, Mapping) and isinstance(body.get("export"), Mapping):
+        body = body["export"]
+    if not isinstance(body, Mapping):
+        raise Invalid("the body must be a JSON object", field="export")
+    selection = parse_selection(body.get("resource"), body.get("filters"), body.get("fields"))
+    chosen = find_format(body.get("format"))
+    compression = find_compression(body.get("compression"))
+    escape = body.get("csvEscapeFormulas")
+    if escape is not None and not isinstance(escape, bool):
+        raise Invalid("csvEscapeFormulas must be true or false", field="csvEscapeFormulas")
+    return ExportRequest(
+        selection=selection,
+        format=chosen.name,
+        compression=None if compression is None else compression.name,
+        escape_formulas=escape is not False,
+    )
+
+
+def parse_page(query: Mapping[str, Sequence[str]], *, max_limit: int) -> PageRequest:
+    """Read the query of a request for a page: each name with every value that it was given.
+
+    Args:
+        query: `resource`, and if given `format`, `limit`, `cursor`, `filters`, and `fields` any number of times.
+        max_limit: records of a page at the most.
+
+    Raises:
+        Invalid: on the parameter that is at fault.
+    """
+    fields = list(query.get("fields") or ()) or None
+    return PageRequest(
+        selection=parse_selection(_single(query, "resource"), _single(query, "filters"), fields),
+        format=find_format(_single(query, "format"), PAGE_FORMATS).name,
+        limit=_number(query, "limit", 1, max_limit, min(DEFAULT_PAGE_LIMIT, max_limit)),
+        after=_number(query, "cursor", 0, MAX_ID, 0),
+    )
+
+
+def _single(query: Mapping[str, Sequence[str]], name: str) -> str | None:
+    given = query.get(name) or ()
+    if len(given) > 1:
+        raise Invalid(f"{name} must be given once", field=name)
+    return given[0] if given else None
+
+
+def _number(query: Mapping[str, Sequence[str]], name: str, least: int, most: int, default: int) -> int:
+    text = _single(query, name)
+    if text is None:
+        return default
+    # Twelve digits are more than any limit has; longer ones need not be counted.
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= 12 else -1
+    if not least <= number <= most:
+        raise Invalid(f"{name} must be an integer from {least} to {most}", field=name)
+    return number

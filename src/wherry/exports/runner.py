@@ -1,0 +1,170 @@
+"""Runs export jobs.
+
+In: a job that was claimed. Out: its artifact, complete in storage, and the outcome that names it; or nothing at all: a
+run that fails, is cancelled or loses its lease leaves no file. A job that was taken up again starts afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from datetime import timedelta
+
+import psycopg
+import structlog
+
+from wherry.database.pools import Pool
+from wherry.errors import ErrorCode, JobFailed, Unavailable
+from wherry.exports import artifact, statements
+from wherry.exports.artifact import Artifact
+from wherry.exports.offload import OffLoop
+from wherry.exports.requests import ExportRequest
+from wherry.exports.snapshot import Snapshot, require_chunked_rows
+from wherry.jobs import ledger
+from wherry.jobs.models import Advance, Outcome
+from wherry.jobs.runs import Run
+from wherry.jobs.states import Status
+from wherry.settings import Settings
+from wherry.storage.store import Store, Stored
+
+REPORT_SECONDS = 0.5
+"""How often a run writes its progress, and looks whether it is to stop."""
+
+MAX_RECORDS_REACHED = "max_records_reached"
+
+log = structlog.get_logger(__name__)
+
+
+class ExportRunner:
+    """The runner of the kind `export`.
+
+    Args:
+        pool: for progress, on the primary.
+        read_conninfo: where records are read: the primary, or a hot standby.
+        store: keeps the artifacts.
+        settings: sizes and limits.
+
+    Raises:
+        Misconfigured: the database's client library is too old.
+    """
+
+    def __init__(self, pool: Pool, read_conninfo: str, store: Store, settings: Settings) -> None:
+        require_chunked_rows()
+        self._pool = pool
+        self._read_conninfo = read_conninfo
+        self._store = store
+        self._settings = settings
+
+    async def run(self, run: Run) -> Outcome:
+        """Export; see `Runner`."""
+        request = ExportRequest.of_job(run.job)
+        key = artifact.key(run.job.id, run.lease.epoch, request)
+        progress = _Progress(self._pool, run, await self._estimate(request))
+        await progress.begin()
+        await self._remove_older(run)
+        snapshot = Snapshot(
+            self._read_conninfo,
+            request.selection,
+            window_rows=self._settings.export_batch_size,
+            max_rows=self._settings.export_max_records,
+        )
+        try:
+            stored = await self._produce(Artifact(request, snapshot), snapshot, key, progress)
+            await progress.advance(snapshot.rows, final=True)
+        except BaseException:
+            await self._store.delete(key)
+            raise
+        return self._outcome(run, request, stored, snapshot)
+
+    async def _produce(self, output: Artifact, snapshot: Snapshot, key: str, progress: _Progress) -> Stored:
+        """Store the artifact, and write progress while that goes on."""
+        async with aclosing(OffLoop(output.chunks(), snapshot.stop)) as chunks:
+            storing = asyncio.create_task(self._store.put(key, chunks), name=f"store {key}")
+            try:
+                while not storing.done():
+                    await asyncio.wait({storing}, timeout=REPORT_SECONDS)
+                    await progress.advance(output.rows)
+                return storing.result()
+            except Unavailable as error:
+                raise JobFailed(ErrorCode.STORAGE_ERROR, "The artifact could not be stored") from error
+            except psycopg.Error as error:
+                raise _translated(error) from error
+            finally:
+                storing.cancel()
+                await asyncio.wait({storing})
+
+    async def _estimate(self, request: ExportRequest) -> int:
+        """How many records there will be, by the planner's statistics."""
+        statement = statements.estimate(request.selection)
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(statement, statements.values(request.selection))
+            row = await cursor.fetchone()
+        rows = int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
+        return min(rows, self._settings.export_max_records)
+
+    async def _remove_older(self, run: Run) -> None:
+        """Remove what runs that were taken for dead left behind; never what a newer one writes."""
+        if run.lease.epoch == 1:
+            return
+        async for found in self._store.list(f"{run.job.id}/"):
+            epoch = found.key.rpartition("/")[2].partition(".")[0]
+            if epoch.isdecimal() and int(epoch) < run.lease.epoch:
+                await self._store.delete(found.key)
+
+    def _outcome(self, run: Run, request: ExportRequest, stored: Stored, snapshot: Snapshot) -> Outcome:
+        log.info("exported", records=snapshot.rows, bytes=stored.size, truncated=snapshot.truncated)
+        return Outcome(
+            status=Status.SUCCEEDED,
+            artifact={
+                "key": stored.key,
+                "fileName": f"{run.job.id}.{artifact.extension(request)}",
+                "contentType": artifact.content_type(request),
+                "size": stored.size,
+                "sha256": stored.sha256,
+                "truncated": snapshot.truncated,
+                "recordLimit": self._settings.export_max_records if snapshot.truncated else None,
+                "reason": MAX_RECORDS_REACHED if snapshot.truncated else None,
+            },
+            keep_for=timedelta(hours=self._settings.export_file_retention_hours),
+            total_records=snapshot.rows,
+            message=f"Exported {snapshot.rows} records",
+        )
+
+
+class _Progress:
+    """Tells the ledger how far a run is, on a connection that is not the snapshot's."""
+
+    def __init__(self, pool: Pool, run: Run, estimate: int) -> None:
+        self._pool = pool
+        self._run = run
+        self._estimate = estimate
+        self._told = run.job.success_count
+
+    async def begin(self) -> None:
+        """Start from nothing: what an earlier run had counted is gone with its file."""
+        await self._tell(0, Advance(successes=-self._told, total_records=self._estimate, message="Reading records"))
+
+    async def advance(self, rows: int, *, final: bool = False) -> None:
+        """Count the records up to now, and stop where the owner or the worker wants it.
+
+        Raises:
+            JobCancelled, JobReleased, LeaseLost: as the ledger says.
+        """
+        total = rows if final else max(rows, self._estimate)
+        done = 99.0 if final else min(99.0, 100.0 * rows / max(1, total))
+        await self._tell(rows, Advance(successes=rows - self._told, total_records=total, progress=done))
+
+    async def _tell(self, rows: int, step: Advance) -> None:
+        async with self._pool.connection() as connection, connection.transaction():
+            position = await ledger.advance(connection, self._run.lease, step)
+        self._told = rows
+        self._run.check(position)
+
+
+def _translated(error: psycopg.Error) -> Exception:
+    """What a database error means for the job: a lost connection passes, anything else ends it."""
+    code = error.sqlstate
+    passing = code is None or code[:2] in ("08", "40", "53") or code in ("57P01", "57P02", "57P03")
+    if passing and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return error
+    return JobFailed(ErrorCode.DATABASE_ERROR, "The database ended the export", detail={"sqlstate": code})

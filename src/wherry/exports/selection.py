@@ -1,0 +1,97 @@
+"""What an export is of: a resource, some of its fields, some of its records.
+
+In: filters and fields as a query string or a JSON body gives them. Out: a frozen `Selection`, which turns into JSON
+for `jobs.options` and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from wherry.errors import Invalid
+from wherry.exports.filters import Condition, FilterValue, conditions, parse_filters
+from wherry.resources.model import Resource
+from wherry.resources.registry import find
+
+_SHOWN = 60  # characters of a client's own text that an error message repeats
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Fields in the resource's own order, and filters by column in one spelling; see `parse_filters`."""
+
+    resource: Resource
+    fields: tuple[str, ...]
+    filters: Mapping[str, FilterValue] = field(default_factory=dict)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """The tests that a record must pass."""
+        return tuple(conditions(self.resource, self.filters))
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads. Equal selections give equal JSON, however they were spelled."""
+        return {"fields": list(self.fields), "filters": {name: self.filters[name] for name in sorted(self.filters)}}
+
+    @classmethod
+    def from_json(cls, resource: str, value: Mapping[str, Any]) -> Selection:
+        """The selection that `to_json` wrote down."""
+        return parse_selection(resource, value["filters"], value["fields"])
+
+
+def parse_selection(resource: object, filters: object, fields: object) -> Selection:
+    """Read a request's selection, from JSON values or from a query string's.
+
+    Args:
+        resource: its name.
+        filters: a JSON object, or text that holds one; None for every record.
+        fields: names, separated by commas or as a JSON array, or several of these; None for every field.
+
+    Raises:
+        Invalid: on `resource`, `filters` or `fields`, naming the fault.
+    """
+    found = find(resource)
+    return Selection(found, _fields(found, fields), parse_filters(found, _json(filters)))
+
+
+def _json(filters: object) -> object:
+    if not isinstance(filters, str):
+        return filters
+    try:
+        return msgspec.json.decode(filters)
+    except (ValueError, RecursionError):
+        raise Invalid("filters must be a JSON object", field="filters") from None
+
+
+def _fields(resource: Resource, given: object) -> tuple[str, ...]:
+    if given is None:
+        return resource.fields
+    wanted = set(_names(given))
+    unknown = sorted(wanted.difference(resource.fields))
+    if unknown or not wanted:
+        what = f"fields names {unknown[0][:_SHOWN]!r}, but" if unknown else "fields names nothing;"
+        raise Invalid(f"{what} the fields of {resource.name} are {', '.join(resource.fields)}", field="fields")
+    return tuple(name for name in resource.fields if name in wanted)
+
+
+def _names(given: object) -> Iterable[str]:
+    """Every name in a string, or in an array of strings; each string is an array, or names with commas between."""
+    for part in given if isinstance(given, list) else [given]:
+        if not isinstance(part, str):
+            raise Invalid("fields must be names, separated by commas or as an array of strings", field="fields")
+        yield from _array(part) if part.lstrip().startswith("[") else _separated(part)
+
+
+def _array(text: str) -> Iterable[str]:
+    try:
+        return msgspec.json.decode(text, type=list[str])
+    except (ValueError, RecursionError):
+        raise Invalid("fields must be a JSON array of strings, or names separated by commas", field="fields") from None
+
+
+def _separated(text: str) -> Iterable[str]:
+    return (name for name in (part.strip() for part in text.split(",")) if name)

@@ -1,0 +1,95 @@
+"""A selection as SQL.
+
+In: a `Selection`. Out: composed statements whose every value is a named parameter, and those values. Identifiers come
+from the registry of resources alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from psycopg import sql
+
+from wherry.exports.selection import Selection
+
+INSTANT_SUFFIX = "_at"
+"""A column whose name ends so is a `timestamptz`, and no other column of a record is."""
+
+# Formatted by the server: the session is in UTC, the process that encodes is the busier of the two, and msgspec would
+# leave out milliseconds that are zero. An instant that is not finite becomes null.
+_INSTANT = sql.SQL("""to_char({column}, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as {column}""")
+
+
+def window(selection: Selection) -> sql.Composed:
+    """The next records behind `%(after)s`, `%(limit)s` at the most, in `id` order: the fields, then `id` once more.
+
+    The last column is left out where `id` is the first field anyway: see `id_position`.
+    """
+    columns = [_column(field) for field in selection.fields]
+    if id_position(selection) < 0:
+        columns.append(sql.Identifier("id"))
+    return sql.SQL("select {columns}\nfrom {table}\nwhere {where}\norder by id\nlimit %(limit)s").format(
+        columns=_comma(columns), table=_table(selection), where=_where(selection, after=True)
+    )
+
+
+def id_position(selection: Selection) -> int:
+    """Which column of a `window` holds the id: 0 where it is a field, else -1, behind all fields."""
+    return 0 if selection.fields[0] == "id" else -1
+
+
+def page(selection: Selection) -> sql.Composed:
+    """One page behind `%(after)s`: the fields, then the cursor of the next page, or null where there is none.
+
+    The page is materialized first, so that its first row already tells the cursor, at the cost of one scan.
+    """
+    return sql.SQL(
+        "with page as materialized (\n"
+        "select {columns}, id as page_id\nfrom {table}\nwhere {where}\norder by id\nlimit %(limit)s\n"
+        ")\n"
+        "select {fields}, (select case when count(*) = %(limit)s then max(page_id) end from page)\n"
+        "from page\n"
+        "order by page_id"
+    ).format(
+        columns=_comma(_column(field) for field in selection.fields),
+        fields=_comma(sql.Identifier(field) for field in selection.fields),
+        table=_table(selection),
+        where=_where(selection, after=True),
+    )
+
+
+def estimate(selection: Selection) -> sql.Composed:
+    """The planner's opinion of how many records there are, as JSON."""
+    return sql.SQL("explain (format json)\nselect id\nfrom {table}\nwhere {where}").format(
+        table=_table(selection), where=_where(selection, after=False)
+    )
+
+
+def values(selection: Selection, **others: object) -> dict[str, object]:
+    """The parameters that the conditions name, with `others` beside them."""
+    return {**{f"value_{place}": test.value for place, test in enumerate(selection.conditions)}, **others}
+
+
+def _where(selection: Selection, *, after: bool) -> sql.Composed:
+    tests: list[sql.Composable] = [sql.SQL("id > %(after)s")] if after else [sql.SQL("true")]
+    for place, test in enumerate(selection.conditions):
+        column = sql.Identifier(test.column)
+        if test.operator == "is null":
+            tests.append(sql.SQL("{} is null").format(column))
+        else:
+            value = sql.Placeholder(f"value_{place}")
+            tests.append(sql.SQL("{} {} {}").format(column, sql.SQL(test.operator), value))
+    return sql.SQL("\n  and ").join(tests)
+
+
+def _column(field: str) -> sql.Composable:
+    name = sql.Identifier(field)
+    return _INSTANT.format(column=name) if field.endswith(INSTANT_SUFFIX) else name
+
+
+def _table(selection: Selection) -> sql.Identifier:
+    return sql.Identifier(selection.resource.name)
+
+
+def _comma(parts: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(parts)

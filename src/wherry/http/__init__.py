@@ -1,0 +1,1 @@
+"""The routes: what enters, who may, what leaves. No SQL, no files."""

@@ -1,0 +1,258 @@
+"""Registration, login, the caller's own account, and links to set a password with.
+
+In: JSON as the older clients send it, `{"user": {…}}`. Out: `{"user": {"email", "username", "bio", "image", "token"}}`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response, get, post, put
+from litestar.background_tasks import BackgroundTask
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
+from msgspec import UNSET, UnsetType
+
+from wherry.accounts import limits
+from wherry.accounts.limits import Usage
+from wherry.accounts.links import PasswordLinks
+from wherry.accounts.models import Account, Changes, Registration, ResetRequest, Session
+from wherry.errors import Unavailable
+from wherry.http.problems import responses
+from wherry.http.security import require_account, require_admin
+from wherry.http.services import Injected, Services
+from wherry.times import rfc3339
+
+MAX_BODY_BYTES = 64 << 10
+TAGS = ["accounts"]
+SECURITY: list[dict[str, list[str]]] = [{"token": []}]
+NO_STORE = {"Cache-Control": "no-store"}  # the answers hold tokens
+
+logger = structlog.get_logger(__name__)
+
+
+class RegistrationFields(msgspec.Struct):
+    """Username, e-mail and password must not be blank."""
+
+    username: str | None = None
+    email: str | None = None
+    password: str | None = None
+    bio: str | None = None
+    image: str | None = None
+
+
+class RegistrationBody(msgspec.Struct):
+    """Somebody who wants an account."""
+
+    user: RegistrationFields
+
+
+class LoginFields(msgspec.Struct):
+    """Neither must be blank."""
+
+    email: str | None = None
+    password: str | None = None
+
+
+class LoginBody(msgspec.Struct):
+    """Somebody who has an account."""
+
+    user: LoginFields
+
+
+class ChangedFields(msgspec.Struct):
+    """What is absent stays; null empties bio and image."""
+
+    username: str | None = None
+    email: str | None = None
+    password: str | None = None
+    bio: str | UnsetType | None = UNSET
+    image: str | UnsetType | None = UNSET
+
+
+class ChangesBody(msgspec.Struct):
+    """What the caller wants changed."""
+
+    user: ChangedFields
+
+
+class ResetBody(msgspec.Struct):
+    """Somebody who forgot a password."""
+
+    email: str | None = None
+
+
+class NewPasswordBody(msgspec.Struct):
+    """A link's token, and the password to set."""
+
+    token: str | None = None
+    password: str | None = None
+
+
+class UserFields(msgspec.Struct):
+    """An account, with a token that stands for it."""
+
+    email: str
+    username: str
+    bio: str | None
+    image: str | None
+    token: str
+
+
+class UserAnswer(msgspec.Struct):
+    """An account, as clients read it."""
+
+    user: UserFields
+
+
+class LinkAnswer(msgspec.Struct, rename="camel"):
+    """A one-time link, and when it ends."""
+
+    url: str
+    expires_at: str
+
+
+@post(
+    "/api/users",
+    summary="Register",
+    tags=TAGS,
+    request_max_body_size=MAX_BODY_BYTES,
+    responses=responses(413, 415, 422),
+)
+async def register(data: JSONBody[RegistrationBody], services: Injected[Services]) -> Response[UserAnswer]:
+    """Create an account; the first one of an empty system is the administrator's."""
+    asked = data.user
+    session = await services.accounts.register(
+        Registration(asked.username, asked.email, asked.password, asked.bio, asked.image)
+    )
+    return _session(session, 201)
+
+
+@post(
+    "/api/users/login",
+    status_code=200,
+    summary="Log in",
+    tags=TAGS,
+    request_max_body_size=MAX_BODY_BYTES,
+    responses=responses(403, 413, 415, 422, 429),
+)
+async def login(
+    request: Request[Any, Any, Any], data: JSONBody[LoginBody], services: Injected[Services]
+) -> Response[UserAnswer]:
+    """Exchange e-mail and password for a token."""
+    return _session(await services.logins.login(data.user.email, data.user.password, _address(request)), 200)
+
+
+@get(
+    "/api/user",
+    guards=[require_account],
+    summary="The caller",
+    tags=TAGS,
+    security=SECURITY,
+    responses=responses(401),
+)
+async def current_user(request: Request[Account, str, Any], caller: Injected[Account]) -> Response[UserAnswer]:
+    """The caller's own account."""
+    return _session(Session(caller, request.auth), 200)
+
+
+@put(
+    "/api/user",
+    guards=[require_account],
+    summary="Change the caller",
+    tags=TAGS,
+    security=SECURITY,
+    request_max_body_size=MAX_BODY_BYTES,
+    responses=responses(401, 413, 415, 422),
+)
+async def update_user(
+    request: Request[Account, str, Any],
+    data: JSONBody[ChangesBody],
+    caller: Injected[Account],
+    services: Injected[Services],
+) -> Response[UserAnswer]:
+    """Change any of e-mail, username, password, bio and image."""
+    account = await services.accounts.update(caller.id, _changes(data.user))
+    return _session(Session(account, request.auth), 200)
+
+
+@post(
+    "/api/users/password/reset",
+    status_code=202,
+    summary="Ask for a link to set a password",
+    tags=TAGS,
+    request_max_body_size=MAX_BODY_BYTES,
+    responses=responses(413, 415, 422, 429),
+)
+async def request_reset(
+    request: Request[Any, Any, Any], data: JSONBody[ResetBody], services: Injected[Services]
+) -> Response[None]:
+    """The answer is the same whether or not the address is known; the mail follows it."""
+    asked = await services.password_links.request_reset(data.email, _address(request))
+    background = BackgroundTask(_deliver, services.password_links, asked)
+    return Response(None, status_code=202, headers=_headers(asked.usages), background=background)
+
+
+@post(
+    "/api/users/password",
+    status_code=200,
+    summary="Set a password through a link",
+    tags=TAGS,
+    request_max_body_size=MAX_BODY_BYTES,
+    responses=responses(410, 413, 415, 422, 429),
+)
+async def set_password(
+    request: Request[Any, Any, Any], data: JSONBody[NewPasswordBody], services: Injected[Services]
+) -> Response[UserAnswer]:
+    """Use a link up; every other link of the account ends with it."""
+    return _session(await services.password_links.set_password(data.token, data.password, _address(request)), 200)
+
+
+@post(
+    "/api/v1/users/{user_id:int}/onboarding-link",
+    status_code=201,
+    guards=[require_account, require_admin],
+    summary="A link for an imported account",
+    tags=TAGS,
+    security=SECURITY,
+    responses=responses(401, 403, 404, 409),
+)
+async def onboarding_link(user_id: FromPath[int], services: Injected[Services]) -> Response[LinkAnswer]:
+    """For an account that has no password yet; administrators only."""
+    link = await services.password_links.onboard(user_id)
+    return Response(LinkAnswer(link.url, rfc3339(link.expires_at)), status_code=201, headers=NO_STORE)
+
+
+def account_routes() -> list[HTTPRouteHandler]:
+    """Every route of this module."""
+    return [register, login, current_user, update_user, request_reset, set_password, onboarding_link]
+
+
+async def _deliver(links: PasswordLinks, asked: ResetRequest) -> None:
+    try:
+        await links.deliver(asked)
+    except Unavailable as error:  # the answer is out: nobody is left to tell but the operator
+        logger.warning("a password link could not be mailed", exc_info=error)
+
+
+def _changes(fields: ChangedFields) -> Changes:
+    optional = {"bio": fields.bio, "image": fields.image}
+    given = {name: value for name, value in optional.items() if isinstance(value, str)}
+    clear = frozenset(name for name, value in optional.items() if value is None)
+    return Changes(fields.username, fields.email, fields.password, given.get("bio"), given.get("image"), clear)
+
+
+def _session(session: Session, status: int) -> Response[UserAnswer]:
+    account = session.account
+    fields = UserFields(account.email, account.username, account.bio, account.image, session.token)
+    return Response(UserAnswer(fields), status_code=status, headers=_headers(session.usages))
+
+
+def _headers(usages: tuple[Usage, ...]) -> dict[str, str]:
+    return {**NO_STORE, **limits.headers(usages)}
+
+
+def _address(request: Request[Any, Any, Any]) -> str:
+    return request.client.host if request.client else "unknown"

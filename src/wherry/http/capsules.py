@@ -1,0 +1,172 @@
+"""The routes of capsules, under `/v1`: a graph comes in, a `.mv2` capsule goes out.
+
+In: requests with the static key. Out: what GitNexus clients read, field for field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import HttpMethod, Request, Response, Router, delete, get, post, route
+from litestar.params import FromPath, QueryParameter
+from litestar.response import ServerSentEvent
+from litestar.response.sse import ServerSentEventMessage
+
+from wherry.capsules import view
+from wherry.database.pools import Connection
+from wherry.errors import Conflict, Gone, NotFound, UnsupportedMedia
+from wherry.http.downloads import Download, download_response
+from wherry.http.keys import idempotency_key
+from wherry.http.problems import responses
+from wherry.http.security import require_capsule_key
+from wherry.http.services import Injected, Services
+from wherry.http.streams import EVENT_STREAM_RESPONSES, event, event_stream, keep_alive
+from wherry.jobs import ledger
+from wherry.jobs.ledger import Event
+from wherry.jobs.models import Job
+from wherry.jobs.states import Kind, Status
+from wherry.jobs.watching import IDLE, looks
+
+MAX_EVENTS = 2000
+DEFAULT_EVENTS = 200
+
+Since = Annotated[int, QueryParameter(name="sinceSeq", ge=0, required=False)]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_EVENTS, required=False)]
+
+
+@post(
+    "/",
+    summary="Turn a code graph into a capsule",
+    status_code=202,
+    request_max_body_size=None,
+    responses=responses(401, 413, 415, 422, 503),
+)
+async def create(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
+    """Takes the graph as JSON, stores it, and queues a job."""
+    _require_json(request)
+    length = request.headers.get("Content-Length", "")
+    job, replayed = await services.submissions.hand_in(
+        request.stream(),
+        declared_bytes=int(length) if length.isdecimal() else None,
+        idempotency_key=idempotency_key(request, required=False),
+    )
+    headers = {"Location": f"/v1/exports/{job.id}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
+    return Response(view.accepted(job), status_code=200 if replayed else 202, headers=headers)
+
+
+@get("/{job_id:str}", summary="A capsule job's state", responses=responses(401, 404))
+async def show(job_id: FromPath[str], services: Injected[Services]) -> dict[str, Any]:
+    """The job as it is now."""
+    async with services.pool.connection() as connection:
+        return view.capsule_job(await _find(connection, job_id))
+
+
+@get("/{job_id:str}/events", summary="A capsule job's log", responses=responses(401, 404, 422))
+async def events(
+    job_id: FromPath[str], services: Injected[Services], since: Since = 0, limit: Limit = DEFAULT_EVENTS
+) -> dict[str, Any]:
+    """The events behind `sinceSeq`, oldest first."""
+    async with services.pool.connection() as connection:
+        job = await _find(connection, job_id)
+        entries = await ledger.events_since(connection, job.id, since, limit)
+    return {
+        "jobId": str(job.id),
+        "events": [view.event(entry) for entry in entries],
+        "nextSeq": entries[-1].seq if entries else since,
+        "statusSnapshot": view.capsule_job(job),
+    }
+
+
+@get(
+    "/{job_id:str}/events/stream",
+    summary="A capsule job's log, as it grows",
+    media_type="text/event-stream",
+    responses=EVENT_STREAM_RESPONSES,
+)
+async def stream(job_id: FromPath[str], services: Injected[Services], since: Since = 0) -> ServerSentEvent:
+    """Replays from `sinceSeq`, goes on live, and ends behind the job's last event."""
+    async with services.pool.connection() as connection:
+        job = await _find(connection, job_id)
+    return event_stream(_live(services, job.id, since))
+
+
+@route(
+    "/{job_id:str}/download",
+    http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    summary="The capsule",
+    media_type="application/octet-stream",
+    responses=responses(401, 404, 409, 410, 416),
+)
+async def download(
+    request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
+) -> Response[Any]:
+    """The file, or ranges of it."""
+    async with services.pool.connection() as connection:
+        job = await _find(connection, job_id)
+    if view.is_expired(job):
+        raise Gone("the capsule is past its time", code="ARTIFACT_MISSING")
+    if job.status is not Status.SUCCEEDED or job.artifact is None:
+        raise Conflict(f"the job is {view.status(job)}: there is no capsule", code="ARTIFACT_NOT_READY")
+    found = Download.of(job.artifact)
+    return await download_response(request, services.capsule_store, found, services.settings, gone="ARTIFACT_MISSING")
+
+
+@delete("/{job_id:str}", summary="Cancel a capsule job", status_code=200, responses=responses(401, 404))
+async def cancel(job_id: FromPath[str], services: Injected[Services]) -> dict[str, Any]:
+    """Cancels what has not ended; anything else stays as it is."""
+    async with services.pool.connection() as connection, connection.transaction():
+        found = await _find(connection, job_id)
+        job = await ledger.cancel_now(connection, found.id)
+    assert job is not None
+    if job.status is Status.CANCELLED and job.source is not None:
+        await services.capsule_store.delete(job.source["key"])
+    return view.capsule_job(job)
+
+
+async def _find(connection: Connection, job_id: str) -> Job:
+    try:
+        job = await ledger.get(connection, UUID(job_id))
+    except ValueError:
+        job = None
+    if job is None or job.kind is not Kind.CAPSULE:
+        raise NotFound("there is no such job", code="JOB_NOT_FOUND")
+    return job
+
+
+async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[ServerSentEventMessage]:
+    async def look() -> tuple[list[Event], bool]:
+        async with services.pool.connection() as connection:
+            entries = await ledger.events_since(connection, job_id, since, MAX_EVENTS)
+            job = await ledger.get(connection, job_id)
+        # Gone altogether counts as ended: retention may remove a job while somebody watches.
+        return entries, job is None or (job.finished and job.last_event_seq <= max([since, *(e.seq for e in entries)]))
+
+    async for seen in looks(services.notifications, job_id, look):
+        if seen is IDLE:
+            yield keep_alive()
+            continue
+        entries, ended = seen
+        for entry in entries:
+            since = entry.seq
+            yield event(entry.type, entry.seq, view.event(entry))
+        if ended:
+            return
+
+
+def _require_json(request: Request[Any, Any, Any]) -> None:
+    media_type = request.content_type[0].lower()
+    if media_type not in ("", "application/json") and not media_type.endswith("+json"):
+        raise UnsupportedMedia("the body must be application/json", headers={"Accept": "application/json"})
+
+
+def capsule_router() -> Router:
+    """Every route of capsules."""
+    return Router(
+        "/v1/exports",
+        route_handlers=[create, show, events, stream, download, cancel],
+        guards=[require_capsule_key],
+        tags=["capsules"],
+        security=[{"key": []}],
+    )

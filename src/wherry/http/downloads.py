@@ -1,0 +1,268 @@
+"""Downloads of stored files: whole, in ranges, or not at all where the client has them already.
+
+In: a file's description and the request's headers. Out: 200, 206 or 304 with a strong `ETag` and `Repr-Digest`,
+streamed from storage in flat memory; 412 and 416 as errors; a redirect where the storage may serve it itself.
+
+    answer()              decides, without touching anything: conditions first, then ranges (RFC 9110, part 13.2.2)
+    download_response()   looks that the file is there, and sends what was decided
+
+A file is sent as it is stored, never with a `Content-Encoding`: clients would unpack it, and its digest would not hold.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+from litestar import Request, Response
+from litestar.response import Stream
+
+from wherry.errors import Gone, PreconditionFailed, RangeNotSatisfiable
+from wherry.settings import Settings
+from wherry.storage.store import Store
+
+MAX_RANGES = 32
+"""A request for more is answered with the whole file, as RFC 9110, section 14.2 advises against many small ranges."""
+
+GAP = 256
+"""Ranges nearer to each other than about what a part's own header takes are sent as one."""
+
+REDIRECT_SECONDS = 300
+
+_ETAG = re.compile(r'(W/)?"([^"]*)"')
+_RANGES = re.compile(r"bytes=(.*)", re.IGNORECASE | re.DOTALL)
+_RANGE = re.compile(r"([0-9]*)-([0-9]*)")
+_NOT_PLAIN = re.compile(r'[^ -~]|["\\%/]')
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
+
+Piece = bytes | tuple[int, int]
+"""Of a body: bytes as they are, or a part of the file from a first byte up to and without an end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """A stored file: bytes, SHA-256 in hexadecimal, and what the client's copy is to be called."""
+
+    key: str
+    size: int
+    sha256: str
+    file_name: str
+    content_type: str
+
+    @classmethod
+    def of(cls, artifact: Mapping[str, Any], content_type: str = "application/octet-stream") -> Download:
+        """The download of a job's artifact; `content_type` is for one that does not name its own."""
+        return cls(
+            key=artifact["key"],
+            size=artifact["size"],
+            sha256=artifact["sha256"],
+            file_name=artifact["fileName"],
+            content_type=artifact.get("contentType", content_type),
+        )
+
+    @property
+    def etag(self) -> str:
+        """A strong validator: two files with one digest are the same file."""
+        return f'"{self.sha256}"'
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What to send: a status, headers, and the pieces of the body."""
+
+    status: int
+    headers: dict[str, str]
+    pieces: Sequence[Piece] = field(default=())
+
+
+async def download_response(
+    request: Request[Any, Any, Any],
+    store: Store,
+    download: Download,
+    settings: Settings,
+    *,
+    gone: str = "DOWNLOAD_EXPIRED",
+) -> Response[Any]:
+    """Answer a GET or HEAD for a stored file.
+
+    Args:
+        request: its method and headers decide.
+        store: where the file is.
+        download: the file.
+        settings: whether the storage may serve it itself.
+        gone: the code of the error where the file is not there any more.
+
+    Raises:
+        Gone, PreconditionFailed, RangeNotSatisfiable: as RFC 9110 says.
+    """
+    names = ("if-match", "if-none-match", "if-range", "range")
+    headers = {name: ", ".join(request.headers.getall(name, [])) for name in names if name in request.headers}
+    decided = answer(request.method, headers, download)
+    if await store.size(download.key) != download.size:
+        raise Gone("the file is not there any more", code=gone)
+    if settings.download_redirect and decided.pieces:
+        location = await store.signed_url(download.key, timedelta(seconds=REDIRECT_SECONDS))
+        if location is not None:
+            redirected = {"Location": location, "Cache-Control": "no-store"}
+            return Response(None, status_code=307, headers=redirected)
+    return Stream(_body(store, download.key, decided.pieces), status_code=decided.status, headers=decided.headers)
+
+
+def answer(method: str, headers: Mapping[str, str], download: Download) -> Answer:
+    """Decide what a request gets.
+
+    Args:
+        method: GET or HEAD; only GET has ranges.
+        headers: by lower-case name, repeated ones joined with commas.
+        download: the file.
+
+    Raises:
+        PreconditionFailed: `If-Match` names another file.
+        RangeNotSatisfiable: no byte of the file lies in any range.
+    """
+    if "if-match" in headers and not _matches(headers["if-match"], download.etag, weak=False):
+        raise PreconditionFailed("the file is not the one that If-Match names")
+    if "if-none-match" in headers and _matches(headers["if-none-match"], download.etag, weak=True):
+        return Answer(304, _validators(download))
+    spans = _asked_spans(method, headers, download)
+    if spans is None:
+        return _whole(method, download)
+    return _single(download, *spans[0]) if len(spans) == 1 else _multiple(download, spans)
+
+
+def content_disposition(file_name: str) -> str:
+    """`attachment` with a file name that no header and no file system can misread (RFC 6266; RFC 8187)."""
+    name = _CONTROLS.sub("_", file_name.encode(errors="replace").decode()) or "download"
+    plain = _NOT_PLAIN.sub("_", name)
+    extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
+    return f'attachment; filename="{plain}"{extended}'
+
+
+def parse_ranges(value: str, size: int) -> list[tuple[int, int]] | None:
+    """The spans that a `Range` asks for, in its order, each not empty and within the file; None: to be ignored.
+
+    An empty list: all of it is well-formed, and none of it lies within the file.
+    """
+    found = _RANGES.fullmatch(value.strip())
+    parts = [part.strip() for part in found[1].split(",")] if found else []
+    matches = [_RANGE.fullmatch(part) for part in parts if part]
+    if not matches or len(matches) > MAX_RANGES:
+        return None
+    spans: list[tuple[int, int]] = []
+    for match in matches:
+        span = _span(match[1], match[2], size) if match else None
+        if span is None:
+            return None
+        if span[0] < span[1]:
+            spans.append(span)
+    return spans
+
+
+def coalesce(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same bytes in as few spans as is worth while, each where the first of its own was asked for."""
+    merged: list[tuple[int, int, int]] = []  # start, end, place in the request
+    for start, end, place in sorted((start, end, place) for place, (start, end) in enumerate(spans)):
+        if merged and start <= merged[-1][1] + GAP:
+            before = merged[-1]
+            merged[-1] = (before[0], max(before[1], end), min(before[2], place))
+        else:
+            merged.append((start, end, place))
+    return [(start, end) for start, end, _ in sorted(merged, key=lambda span: span[2])]
+
+
+def _span(first: str, last: str, size: int) -> tuple[int, int] | None:
+    """One range as a span, empty where it lies behind the file; None where it is no range."""
+    if not first and not last:
+        return None
+    if not first:
+        return max(0, size - _number(last)), size
+    start, end = _number(first), _number(last) if last else size
+    if last and start > end:
+        return None
+    return min(start, size), min(end + 1, size) if last else size
+
+
+def _number(digits: str) -> int:
+    return int(digits) if len(digits) < 20 else 10**20  # larger than any file; longer ones are slow to read
+
+
+def _asked_spans(method: str, headers: Mapping[str, str], download: Download) -> list[tuple[int, int]] | None:
+    if method != "GET" or "range" not in headers:
+        return None
+    # A date in If-Range matches nothing, as no Last-Modified is ever sent.
+    if "if-range" in headers and headers["if-range"].strip() != download.etag:
+        return None
+    spans = parse_ranges(headers["range"], download.size)
+    if spans == [] and download.size == 0:
+        return None
+    if spans == []:
+        raise RangeNotSatisfiable(
+            f"no byte of the file lies in that range: it has {download.size}",
+            headers={"Content-Range": f"bytes */{download.size}", "Accept-Ranges": "bytes"},
+        )
+    return None if spans is None else coalesce(spans)
+
+
+def _matches(value: str, etag: str, *, weak: bool) -> bool:
+    if value.strip() == "*":
+        return True
+    return any(f'"{tag}"' == etag and (weak or not mark) for mark, tag in _ETAG.findall(value))
+
+
+def _validators(download: Download) -> dict[str, str]:
+    return {"ETag": download.etag, "Cache-Control": "private, no-cache"}
+
+
+def _headers(download: Download, length: int, content_type: str) -> dict[str, str]:
+    digest = base64.b64encode(bytes.fromhex(download.sha256)).decode()
+    return {
+        **_validators(download),
+        "Content-Type": content_type,
+        "Content-Length": str(length),
+        "Content-Disposition": content_disposition(download.file_name),
+        "Repr-Digest": f"sha-256=:{digest}:",
+        "Accept-Ranges": "bytes",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _whole(method: str, download: Download) -> Answer:
+    pieces = [(0, download.size)] if method == "GET" and download.size else []
+    return Answer(200, _headers(download, download.size, download.content_type), pieces)
+
+
+def _single(download: Download, start: int, end: int) -> Answer:
+    headers = _headers(download, end - start, download.content_type)
+    return Answer(206, {**headers, "Content-Range": f"bytes {start}-{end - 1}/{download.size}"}, [(start, end)])
+
+
+def _multiple(download: Download, spans: Sequence[tuple[int, int]]) -> Answer:
+    """Several ranges as `multipart/byteranges` (RFC 9110, section 14.6)."""
+    boundary = secrets.token_hex(16)
+    pieces: list[Piece] = []
+    for start, end in spans:
+        head = (
+            f"\r\n--{boundary}\r\nContent-Type: {download.content_type}\r\n"
+            f"Content-Range: bytes {start}-{end - 1}/{download.size}\r\n\r\n"
+        )
+        pieces += [head.encode(), (start, end)]
+    pieces.append(f"\r\n--{boundary}--\r\n".encode())
+    length = sum(len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces)
+    return Answer(206, _headers(download, length, f"multipart/byteranges; boundary={boundary}"), pieces)
+
+
+async def _body(store: Store, key: str, pieces: Sequence[Piece]) -> AsyncGenerator[bytes, None]:
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            yield piece
+        else:
+            async with aclosing(store.read(key, *piece)) as chunks:  # type: ignore[type-var]  # it is a generator
+                async for chunk in chunks:
+                    yield chunk

@@ -1,0 +1,148 @@
+"""The routes of exports: a page at once, or an artifact by a job.
+
+In: selections. Out: pages as streams; jobs; their artifacts, whole or in ranges.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from litestar import HttpMethod, Request, Response, delete, get, post, route
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+from litestar.response import Stream
+
+from wherry.accounts.models import Account
+from wherry.accounts.quota import admit
+from wherry.errors import Conflict, Gone
+from wherry.exports.page import open_page
+from wherry.exports.requests import ExportRequest, parse_export, parse_page
+from wherry.exports.view import export_job
+from wherry.http.downloads import Download, download_response
+from wherry.http.jobs import find
+from wherry.http.keys import idempotency_key
+from wherry.http.problems import responses
+from wherry.http.services import Injected, Services
+from wherry.jobs import ledger
+from wherry.jobs.identifiers import new_job_id
+from wherry.jobs.models import Job, NewJob
+from wherry.jobs.queue import submit
+from wherry.jobs.states import Kind, Status
+from wherry.times import now
+
+TAGS = ["exports"]
+MAX_BODY_BYTES = 1 << 20
+
+
+@get("/exports", summary="A page of records", tags=TAGS, responses=responses(401, 403, 422, 429))
+async def page(request: Request[Account, Any, Any], services: Injected[Services]) -> Stream:
+    """Records in the order of their ids, from behind `cursor`."""
+    query = {name: request.query_params.getall(name) for name in request.query_params}
+    asked = parse_page(query, max_limit=services.settings.export_stream_max_limit)
+    answer = await open_page(services.pool, asked)
+    headers = {"Cache-Control": "no-store"} | _next_link(request, answer.next_cursor)
+    return Stream(aiter(answer), media_type=answer.content_type, headers=headers)
+
+
+@post(
+    "/exports",
+    summary="Export records as a job",
+    tags=TAGS,
+    status_code=202,
+    request_max_body_size=MAX_BODY_BYTES,
+    responses=responses(401, 403, 415, 422, 429),
+)
+async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
+    """Queues a job; its artifact is one consistent snapshot of the database."""
+    asked = parse_export(await request.json())
+    key = idempotency_key(request, required=False)
+    job, replayed, headers = await _queue(services, request.user, asked, key)
+    headers |= {"Location": f"/api/v1/exports/{job.id}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
+    body = {"exportJob": export_job(job, services.settings)}
+    return Response(body, status_code=200 if replayed else 202, headers=headers)
+
+
+@get("/exports/{job_id:str}", summary="An export job", tags=TAGS, responses=responses(401, 403, 404))
+async def show(
+    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
+) -> dict[str, Any]:
+    """The job as it is now."""
+    job = await find(services, request.user.id, job_id, Kind.EXPORT)
+    return {"exportJob": export_job(job, services.settings)}
+
+
+@route(
+    "/exports/{job_id:str}/download",
+    http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    summary="An export's artifact",
+    tags=TAGS,
+    responses=responses(401, 403, 404, 409, 410, 416),
+)
+async def download(
+    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
+) -> Response[Any]:
+    """The file, or ranges of it."""
+    job = await find(services, request.user.id, job_id, Kind.EXPORT)
+    if job.status is not Status.SUCCEEDED or job.artifact is None:
+        raise Conflict(f"the export is {job.status}: there is nothing to download", code="NOT_READY")
+    if "removedAt" in job.artifact or (job.expires_at is not None and job.expires_at <= now()):
+        raise Gone("the artifact is past its time", code="DOWNLOAD_EXPIRED")
+    return await download_response(request, services.export_store, Download.of(job.artifact), services.settings)
+
+
+@delete(
+    "/exports/{job_id:str}",
+    summary="Cancel an export, or delete its artifact",
+    tags=TAGS,
+    status_code=200,
+    responses=responses(401, 403, 404, 409),
+)
+async def cancel(
+    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
+) -> Response[dict[str, Any]]:
+    """202 while it runs, 200 where it was queued, cancelled before, or succeeded: then its artifact goes."""
+    found = await find(services, request.user.id, job_id, Kind.EXPORT)
+    async with services.pool.connection() as connection, connection.transaction():
+        job = await ledger.cancel(connection, found.id) or found
+        if job.status is Status.SUCCEEDED:
+            job = await ledger.expire_artifact(connection, job.id) or job
+    if job.status is Status.SUCCEEDED and job.artifact is not None:
+        await services.export_store.delete(job.artifact["key"])
+    if job.status in (Status.FAILED, Status.PARTIAL):
+        raise Conflict(f"the job has ended as {job.status}", code="JOB_FINISHED")
+    status = 202 if job.status is Status.RUNNING else 200
+    return Response({"exportJob": export_job(job, services.settings)}, status_code=status)
+
+
+def _next_link(request: Request[Account, Any, Any], cursor: int | None) -> dict[str, str]:
+    """The `Link` to the following page (RFC 8288), with the same query but for its cursor."""
+    if cursor is None:
+        return {}
+    pairs = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+    return {"Link": f'<{request.url.path}?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"'}
+
+
+async def _queue(
+    services: Services, caller: Account, asked: ExportRequest, key: str | None
+) -> tuple[Job, bool, dict[str, str]]:
+    new = NewJob(
+        id=new_job_id(),
+        kind=Kind.EXPORT,
+        owner_id=caller.id,
+        resource=asked.selection.resource.name,
+        format=asked.format,
+        options=asked.options(),
+        idempotency_key=key,
+        fingerprint=asked.fingerprint,
+    )
+    async with services.pool.connection() as connection, connection.transaction():
+        job, replayed = await submit(connection, new)
+        if replayed:
+            return job, True, {}
+        return job, False, await admit(connection, Kind.EXPORT, caller.id, services.settings)
+
+
+def export_routes() -> list[HTTPRouteHandler]:
+    """Every route of exports, below `/api/v1`."""
+    return [page, create, show, download, cancel]

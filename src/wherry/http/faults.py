@@ -1,0 +1,100 @@
+"""Says in words what is wrong with the shape of a request.
+
+In: what the framework found, or a body and the type that it should have had. Out: per request field, messages. The
+framework stops at a body's first fault; here every field of it is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+from litestar import Request
+from litestar.exceptions import ValidationException
+
+from wherry.http.requests import decoded_body
+
+ENVELOPES = frozenset({"user", "import", "export"})
+"""Members that only wrap the fields: a fault is reported on the field itself."""
+
+MAX_FAULTS = 20
+_EXPECTED = re.compile(r"^Expected `([^`]+)`")
+_PLACE = re.compile(r" - at `[^`]*`$")
+_NOUNS: Mapping[str, str] = MappingProxyType(
+    {
+        "str": "a string",
+        "int": "an integer",
+        "float": "a number",
+        "bool": "a boolean",
+        "array": "an array",
+        "object": "an object",
+        "uuid": "a UUID",
+        "datetime": "a date-time",
+        "null": "null",
+    }
+)
+
+Fields = dict[str, list[str]]
+
+
+def parameter_faults(error: ValidationException) -> Fields:
+    """The framework's faults of query, path and headers; those of the body are left out."""
+    if isinstance(error.__cause__, KeyError):  # that is how it tells that a parameter is missing
+        return {str(error.__cause__.args[0]): ["is required"]}
+    found: Fields = {}
+    for message in error.extra or ():
+        if isinstance(message, dict) and message.get("source") != "body" and message.get("key", "data") != "data":
+            found.setdefault(str(message["key"]), []).append(in_words(str(message["message"])))
+    return found
+
+
+def body_faults(request: Request[Any, Any, Any]) -> Fields:
+    """Every fault of a JSON body, against the type that its route declares."""
+    declared = request.route_handler.parsed_data_field
+    if declared is None:
+        return {}
+    found: Fields = {}
+    for place, message in _faults(decoded_body(request.scope), declared.annotation, ()):
+        found.setdefault(_name(place), []).append(message)
+        if len(found) == MAX_FAULTS:
+            break
+    return found
+
+
+def in_words(message: str) -> str:
+    """What a value must be, from msgspec's sentence about what it is not."""
+    expected = _EXPECTED.match(message)
+    if expected is None:
+        return _PLACE.sub("", message)
+    nouns = [_NOUNS.get(part.strip(), part.strip()) for part in expected.group(1).split("|")]
+    return f"must be {' or '.join(nouns)}"
+
+
+def _faults(value: object, expected: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    try:
+        msgspec.convert(value, expected, strict=False)
+    except msgspec.ValidationError as error:
+        inner = list(_inside(value, expected, place))
+        if inner:
+            yield from inner
+        else:
+            yield place, in_words(str(error))
+
+
+def _inside(value: object, expected: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    if not (isinstance(value, dict) and isinstance(expected, type) and issubclass(expected, msgspec.Struct)):
+        return
+    for member in msgspec.structs.fields(expected):
+        where = (*place, member.encode_name)
+        if member.encode_name in value:
+            yield from _faults(value[member.encode_name], member.type, where)
+        elif member.required:
+            yield where, "is required"
+
+
+def _name(place: tuple[str, ...]) -> str:
+    inner = place[1:] if len(place) > 1 and place[0] in ENVELOPES else place
+    return ".".join(inner) or "body"

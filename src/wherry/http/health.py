@@ -1,0 +1,51 @@
+"""Tells supervisors whether the process lives, and whether it can serve.
+
+In: nothing. Out: 200; or, from `/readyz`, 503 with the first thing that is amiss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from litestar import get
+
+from wherry.database import migrations
+from wherry.errors import Unavailable
+from wherry.http.problems import responses
+from wherry.http.services import Injected, Services
+
+CHECK_SECONDS = 5
+
+
+class Health(msgspec.Struct):
+    """The state of the process, and of what it needs."""
+
+    status: str
+    checks: dict[str, str]
+
+
+@get("/healthz", summary="Whether the process is alive", tags=["operation"], cache_control=None)
+async def healthz() -> Health:
+    """Answers as long as the process does, whatever else is down."""
+    return Health("ok", {})
+
+
+@get("/readyz", summary="Whether requests can be served", tags=["operation"], responses=responses(503))
+async def readyz(services: Injected[Services]) -> Health:
+    """Looks at the database, its schema and the storage; 503 names the first that is amiss."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await _check_database(services)
+            for store in (services.import_store, services.export_store, services.capsule_store):
+                await store.check()
+    except TimeoutError as error:
+        raise Unavailable("a check took too long", code="TIMEOUT") from error
+    return Health("ok", {"database": "ok", "migrations": "ok", "storage": "ok"})
+
+
+async def _check_database(services: Services) -> None:
+    async with services.pool.connection(timeout=CHECK_SECONDS) as connection:
+        missing = await migrations.pending(connection)
+    if missing:
+        raise Unavailable(f"{len(missing)} migrations are missing; run: wherry migrate", code="MIGRATIONS_PENDING")

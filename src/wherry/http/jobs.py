@@ -1,0 +1,128 @@
+"""Jobs of every kind, in one place: the caller's list, and each job's progress as it happens.
+
+In: an account. Out: its own jobs; somebody else's job and one that never was are the same 404.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Request, Response, get
+from litestar.params import FromPath, QueryParameter
+from litestar.response import ServerSentEvent
+from litestar.response.sse import ServerSentEventMessage
+
+from wherry.accounts.models import Account
+from wherry.errors import Invalid, NotFound
+from wherry.exports.view import export_job
+from wherry.http.problems import responses
+from wherry.http.services import Injected, Services
+from wherry.http.streams import EVENT_STREAM_RESPONSES, event, event_stream, keep_alive
+from wherry.imports.view import import_job
+from wherry.jobs import ledger
+from wherry.jobs.models import Job
+from wherry.jobs.states import Kind, Status
+from wherry.jobs.watching import IDLE, looks
+from wherry.settings import Settings
+
+MAX_JOBS = 200
+DEFAULT_JOBS = 50
+PROGRESS_SECONDS = 0.25
+"""At most four progress events a second."""
+
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_JOBS, required=False)]
+
+
+@get("/jobs", summary="Your jobs, newest first", responses=responses(401, 403, 422))
+async def list_jobs(
+    request: Request[Account, Any, Any],
+    services: Injected[Services],
+    kind: Kind | None = None,
+    status: Status | None = None,
+    cursor: UUID | None = None,
+    limit: Limit = DEFAULT_JOBS,
+) -> dict[str, Any]:
+    """A page of the caller's jobs; `nextCursor` is null behind the last."""
+    async with services.pool.connection() as connection:
+        found = await ledger.page(connection, request.user.id, kind=kind, status=status, before=cursor, limit=limit + 1)
+    page = found[:limit]
+    return {
+        "jobs": [view(job, services.settings) for job in page],
+        "nextCursor": str(page[-1].id) if len(found) > limit else None,
+    }
+
+
+@get(
+    "/jobs/{job_id:str}/events",
+    summary="A job's progress, as it happens",
+    media_type="text/event-stream",
+    responses=EVENT_STREAM_RESPONSES,
+)
+async def job_events(
+    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
+) -> ServerSentEvent | Response[None]:
+    """`progress` at most four times a second, then one `finished`; 204 where the caller has seen that one already."""
+    job = await find(services, request.user.id, job_id)
+    last_seen = _last_event_id(request)
+    if job.finished and last_seen == _version(job):
+        return Response(None, status_code=204)
+    return event_stream(_live(services, job.id, last_seen))
+
+
+async def find(services: Services, owner_id: int, job_id: str, kind: Kind | None = None) -> Job:
+    """The caller's job.
+
+    Raises:
+        NotFound: it never was, is of another kind, or is somebody else's.
+    """
+    try:
+        number = UUID(job_id)
+    except ValueError as error:
+        raise NotFound("there is no such job", code="JOB_NOT_FOUND") from error
+    async with services.pool.connection() as connection:
+        job = await ledger.get(connection, number)
+    if job is None or job.owner_id != owner_id or kind not in (None, job.kind):
+        raise NotFound("there is no such job", code="JOB_NOT_FOUND")
+    return job
+
+
+def view(job: Job, settings: Settings) -> dict[str, Any]:
+    """A job as its own routes show it, and of which kind it is."""
+    shown = import_job(job, settings) if job.kind is Kind.IMPORT else export_job(job, settings)
+    return {"kind": job.kind, **shown}
+
+
+async def _live(services: Services, job_id: UUID, last_seen: int | None) -> AsyncIterator[ServerSentEventMessage]:
+    async def look() -> Job | None:
+        async with services.pool.connection() as connection:
+            return await ledger.get(connection, job_id)
+
+    async for job in looks(services.notifications, job_id, look, at_most_every=PROGRESS_SECONDS):
+        if job is IDLE:
+            yield keep_alive()
+            continue
+        if job is None:  # retention took it
+            return
+        version = _version(job)
+        if job.finished:
+            yield event("finished", version, view(job, services.settings))
+            return
+        if version != last_seen:
+            last_seen = version
+            yield event("progress", version, view(job, services.settings))
+
+
+def _version(job: Job) -> int:
+    """Grows with every change of the job: microseconds since 1970."""
+    return round(job.updated_at.timestamp() * 1_000_000)
+
+
+def _last_event_id(request: Request[Account, Any, Any]) -> int | None:
+    value = request.headers.get("Last-Event-ID")
+    if value is None:
+        return None
+    if not value.isdecimal():
+        raise Invalid("Last-Event-ID must be the id of an event of this stream", field="Last-Event-ID")
+    return int(value)

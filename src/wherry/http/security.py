@@ -1,0 +1,108 @@
+"""Who may call.
+
+In: the `Authorization` field (RFC 6750; the scheme `Token` means the same as `Bearer`). Out: an `Account` as
+`request.user`, or a refusal. These are guards: they run before any of the body is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Any
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.di import Provide
+from litestar.handlers import BaseRouteHandler
+from litestar.openapi.spec import SecurityScheme
+
+from wherry.accounts.models import Account
+from wherry.accounts.service import ADMIN
+from wherry.errors import Forbidden, Unauthenticated, Unavailable
+from wherry.http.services import services_of
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+USER_SCHEMES = ("bearer", "token")
+CAPSULE_SCHEMES = ("bearer",)
+
+
+async def require_account(connection: Connection, _: BaseRouteHandler) -> None:
+    """Let active accounts pass, by their token.
+
+    Raises:
+        Unauthenticated: there is no token, or it does not hold.
+    """
+    token = credential(connection, USER_SCHEMES)
+    account = await services_of(connection).accounts.authenticate(token)
+    connection.scope["user"] = account
+    connection.scope["auth"] = token
+
+
+async def require_transfer_role(connection: Connection, _: BaseRouteHandler) -> None:
+    """After `require_account`: let those pass whose role may move records.
+
+    Raises:
+        Forbidden: the role is not one of `TRANSFER_ROLES`.
+    """
+    if connection.user.role not in services_of(connection).settings.transfer_roles:
+        raise Forbidden("your role may not move records")
+
+
+async def require_admin(connection: Connection, _: BaseRouteHandler) -> None:
+    """After `require_account`: let administrators pass.
+
+    Raises:
+        Forbidden: the account is not an administrator's.
+    """
+    if connection.user.role != ADMIN:
+        raise Forbidden("only administrators may do this")
+
+
+async def require_capsule_key(connection: Connection, _: BaseRouteHandler) -> None:
+    """Let those pass who know the static key of the capsule routes.
+
+    Raises:
+        Unavailable: no key is configured; there is no fallback.
+        Unauthenticated: there is no key, or another.
+    """
+    expected = services_of(connection).capsule_api_key
+    if expected is None:
+        raise Unavailable("no API key is configured on this server", code="API_KEY_NOT_CONFIGURED", retry_after=60)
+    given = credential(connection, CAPSULE_SCHEMES)
+    # digests have one length, so the comparison does not tell the key's
+    if not hmac.compare_digest(_digest(given), _digest(expected)):
+        raise Unauthenticated("the API key is not valid")
+
+
+def credential(connection: Connection, schemes: tuple[str, ...]) -> str:
+    """What stands behind one of `schemes` in the `Authorization` field.
+
+    Raises:
+        Unauthenticated: nothing does.
+    """
+    scheme, _, value = connection.headers.get("Authorization", "").strip().partition(" ")
+    if scheme.lower() not in schemes or not value.strip():
+        raise Unauthenticated("a credential is needed: Authorization: Bearer …")
+    return value.strip()
+
+
+def _digest(value: str) -> bytes:
+    return hashlib.sha256(value.encode()).digest()
+
+
+def _caller(request: Request[Account, str, Any]) -> Account:
+    return request.user
+
+
+def provide_caller() -> dict[str, Provide]:
+    """The `dependencies` of an application whose guarded handlers take `caller: Injected[Account]`."""
+    return {"caller": Provide(_caller, sync_to_thread=False)}
+
+
+def security_schemes() -> dict[str, SecurityScheme]:
+    """The ways to authenticate, for the application's documentation."""
+    return {
+        "token": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT", description="A user's token."),
+        "key": SecurityScheme(type="http", scheme="bearer", description="The static key of the capsule routes."),
+    }

@@ -1,0 +1,60 @@
+"""What the handlers work with, built once by the composition root and kept in `app.state.services`.
+
+In: a connection of any kind. Out: the one `Services` of its application; in a handler, as the argument
+`services: Injected[Services]`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar, cast
+
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.di import NamedDependency, Provide
+from litestar.params import SkipValidation
+
+from wherry.accounts.links import PasswordLinks
+from wherry.accounts.login import Logins
+from wherry.accounts.service import Accounts
+from wherry.capsules.submission import Submissions
+from wherry.database.pools import Pool
+from wherry.jobs.notifications import Notifications
+from wherry.settings import Settings
+from wherry.storage.store import Store
+
+T = TypeVar("T")
+
+Injected: TypeAlias = NamedDependency[SkipValidation[T]]
+"""A handler's argument that comes from the application, not from the request."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The application's parts, as its routes need them."""
+
+    settings: Settings
+    pool: Pool
+    import_store: Store
+    export_store: Store
+    capsule_store: Store
+    accounts: Accounts
+    logins: Logins
+    password_links: PasswordLinks
+    capsule_api_key: str | None = field(repr=False)
+    submissions: Submissions
+    notifications: Notifications
+
+
+def services_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Services:
+    """The services of the application that a request came to; for guards."""
+    return cast(Services, connection.app.state.services)
+
+
+def _from_state(state: State) -> Services:
+    return cast(Services, state.services)
+
+
+def provide_services() -> dict[str, Provide]:
+    """The `dependencies` of an application whose handlers take `services`."""
+    return {"services": Provide(_from_state, sync_to_thread=False)}

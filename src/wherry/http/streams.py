@@ -1,0 +1,36 @@
+"""What long answers share: server-sent events, and times by which they end.
+
+In: a job that changes. Out: `text/event-stream` (WHATWG HTML, "Server-sent events"), with a comment every 15 s while
+nothing happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from litestar.response import ServerSentEvent
+from litestar.response.sse import ServerSentEventMessage
+
+from wherry.http.problems import responses
+
+EVENT_STREAM_RESPONSES = responses(401, 404)
+NO_BUFFER = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def event(name: str, event_id: int, data: object) -> ServerSentEventMessage:
+    """One event; `data` as JSON on one line."""
+    return ServerSentEventMessage(data=msgspec.json.encode(data).decode(), event=name, id=event_id)
+
+
+def keep_alive() -> ServerSentEventMessage:
+    """A comment: it tells proxies and clients that the stream lives."""
+    return ServerSentEventMessage(data=None, comment="still here")
+
+
+def event_stream(messages: AsyncIterator[ServerSentEventMessage]) -> ServerSentEvent:
+    """The response that sends them."""
+    # The class is typed for its own union of inputs; messages are the plainest member of it.
+    content: Any = messages
+    return ServerSentEvent(content, headers=NO_BUFFER)

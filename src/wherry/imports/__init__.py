@@ -1,0 +1,1 @@
+"""Bulk imports: source (bytes) → reader (bounded records) → decode (record or errors) → merge → report."""

@@ -1,0 +1,196 @@
+"""Splits one top-level JSON array into its elements, without building any of them.
+
+In: chunks of decompressed text, from a checkpoint on (which stands behind an element). Out: `RawRecord`s: elements whose
+brackets are closed; whether they are sound is for the decoder to say. An element longer than `max_bytes` is counted and
+skipped, never held. Every byte is looked at a fixed number of times, whatever the text.
+
+     "["        value           ","
+START ──▶ FIRST ──▶ AFTER ──────────▶ NEXT
+            │"]"      │ ▲                │ value
+            ▼     "]" ▼ └────────────────┘
+           END ◀──────┘
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import Enum
+
+from wherry.imports.models import Place, RawRecord
+
+_SPACE = re.compile(rb"[ \t\r\n]*+")
+_STRING_REST = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_LITERAL_REST = re.compile(rb'[^][{}", \t\r\n]*+')
+_PLAIN = re.compile(rb'[^][{}"]*+')
+# An object whose values are plain or arrays of plain values, in one go: what nearly every record is.
+_FLAT = re.compile(
+    rb'\{(?:[^][{}"]++|"(?:[^"\\]++|\\.)*+"|\[(?:[^][{}"]++|"(?:[^"\\]++|\\.)*+")*+\])*+\}', re.DOTALL
+)
+
+
+class BrokenArray(Exception):
+    """The text is not one array; the message says where it stops being one."""
+
+
+class _State(Enum):
+    START = "an opening bracket"
+    FIRST = "a value or a closing bracket"
+    NEXT = "a value"
+    AFTER = "a comma or a closing bracket"
+    END = "nothing behind the array"
+
+
+class ArraySplitter:
+    """Cuts between elements.
+
+    Args:
+        place: where the first chunk begins: at the text's beginning, or behind an element.
+        max_bytes: of an element.
+    """
+
+    def __init__(self, place: Place, max_bytes: int) -> None:
+        self._index = place.index
+        self._offset = place.offset  # of the chunk in hand
+        self._max_bytes = max_bytes
+        self._state = _State.AFTER if place.index else _State.START
+        self._value: _OpenValue | None = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> Iterator[RawRecord]:
+        """The records that end in this chunk.
+
+        Raises:
+            BrokenArray: as soon as the text is no array.
+        """
+        at = 0
+        while at < len(chunk):
+            if self._value is None:
+                at = self._to_value(chunk, at)
+                if at == len(chunk):
+                    break
+            end = self._end_of_value(chunk, at)
+            self._hold(chunk[at : end if end is not None else len(chunk)])
+            if end is None:
+                break
+            at = end
+            yield self._take(self._offset + end)
+        self._offset += len(chunk)
+
+    def finish(self) -> Iterator[RawRecord]:
+        """Nothing: no element ends with the text.
+
+        Raises:
+            BrokenArray: the text must not end here.
+        """
+        if self._state is not _State.END:
+            raise BrokenArray(f"The file ends at byte {self._offset}, where there should be {self._expected}")
+        return iter(())
+
+    @property
+    def _expected(self) -> str:
+        return "the rest of a value" if self._value is not None else self._state.value
+
+    def _to_value(self, chunk: bytes, at: int) -> int:
+        """Where the next value begins, or the end of the chunk."""
+        while True:
+            at = _end(_SPACE, chunk, at)
+            if at == len(chunk):
+                return at
+            if self._state in (_State.FIRST, _State.NEXT) and self._opens_value(chunk[at]):
+                return at
+            self._state = self._step(chunk[at : at + 1], at)
+            at += 1
+
+    def _opens_value(self, byte: int) -> bool:
+        if byte in b",]}":
+            return False
+        self._value = _OpenValue()
+        return True
+
+    def _step(self, token: bytes, at: int) -> _State:
+        match self._state, token:
+            case _State.START, b"[":
+                return _State.FIRST
+            case _State.AFTER, b",":
+                return _State.NEXT
+            case (_State.FIRST | _State.AFTER), b"]":
+                return _State.END
+        place = self._offset + at
+        raise BrokenArray(f"The file is not one JSON array: at byte {place} there should be {self._state.value}")
+
+    def _end_of_value(self, chunk: bytes, at: int) -> int | None:
+        """The byte behind the value, None where it goes on in the next chunk."""
+        assert self._value is not None
+        if not self._value.begun and (flat := _FLAT.match(chunk, at)):
+            return flat.end()
+        return self._value.end(chunk, at)
+
+    def _hold(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size <= self._max_bytes:
+            self._pieces.append(piece)
+        else:
+            self._pieces.clear()
+
+    def _take(self, offset: int) -> RawRecord:
+        data = None if self._size > self._max_bytes else b"".join(self._pieces)
+        raw = RawRecord(self._index, offset, data, self._size)
+        self._index += 1
+        self._state, self._value = _State.AFTER, None
+        self._pieces.clear()
+        self._size = 0
+        return raw
+
+
+class _OpenValue:
+    """A value whose end is looked for, over as many chunks as it takes."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+
+    def end(self, chunk: bytes, at: int) -> int | None:
+        """The byte behind the value, None where the chunk ends before it."""
+        literal = self._depth == 0 and not self._in_string and (self.begun or chunk[at] not in b'"{[')
+        self.begun = True
+        if literal:
+            end = _end(_LITERAL_REST, chunk, at)
+            return end if end < len(chunk) else None
+        while at < len(chunk):
+            at = self._pass_string(chunk, at) if self._in_string else self._pass_token(chunk, at)
+            if self._depth == 0 and not self._in_string:
+                return at
+        return None
+
+    def _pass_string(self, chunk: bytes, at: int) -> int:
+        """Behind the closing quote, or the chunk's end."""
+        at = _end(_STRING_REST, chunk, at + self._escaped)
+        self._escaped = False
+        if at >= len(chunk):
+            return at
+        self._escaped = chunk[at] == 0x5C  # only a chunk's last byte is left standing so
+        self._in_string = self._escaped
+        return at + 1
+
+    def _pass_token(self, chunk: bytes, at: int) -> int:
+        """Behind the next quote or bracket, or the chunk's end."""
+        at = _end(_PLAIN, chunk, at)
+        if at == len(chunk):
+            return at
+        match chunk[at : at + 1]:
+            case b'"':
+                self._in_string = True
+            case b"{" | b"[":
+                self._depth += 1
+            case _:
+                self._depth -= 1
+        return at + 1
+
+
+def _end(pattern: re.Pattern[bytes], chunk: bytes, at: int) -> int:
+    found = pattern.match(chunk, at)
+    return found.end() if found else at

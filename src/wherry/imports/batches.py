@@ -1,0 +1,84 @@
+"""Makes batches of decoded records, ahead of their writer.
+
+In: chunks of text, a splitter, a decoder. Out: `Batch`es of at most `size` records or 8 MiB of text, and then, if the
+file as a whole is at fault, a `JobFailed` behind the last record that could be read. Splitting and decoding are done
+in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+from wherry.errors import ErrorCode, JobFailed
+from wherry.imports.arrays import BrokenArray
+from wherry.imports.decode import BrokenSyntax, Decoder
+from wherry.imports.models import Batch, RawRecord
+from wherry.imports.reader import Splitter
+
+BATCH_BYTES = 8 << 20
+
+
+class Batches:
+    """Reads one file once.
+
+    Args:
+        chunks: the text from where the splitter begins.
+        splitter: cuts it.
+        decoder: reads the records.
+        size: records of a batch, at most.
+        max_records: of the file.
+    """
+
+    def __init__(
+        self, chunks: AsyncIterator[bytes], splitter: Splitter, decoder: Decoder, *, size: int, max_records: int
+    ) -> None:
+        self._chunks = chunks
+        self._splitter = splitter
+        self._decoder = decoder
+        self._size = size
+        self._max_records = max_records
+        self._batch: Batch = []
+        self._bytes = 0
+
+    async def read(self) -> AsyncIterator[Batch]:
+        """Every batch in order.
+
+        Raises:
+            JobFailed: the file is at fault; what was read before it has been yielded.
+        """
+        failure: JobFailed | None = None
+        try:
+            async for chunk in self._chunks:
+                async for batch in self._full_batches(self._splitter.feed(chunk)):
+                    yield batch
+            async for batch in self._full_batches(self._splitter.finish()):
+                yield batch
+        except JobFailed as fault:
+            failure = fault
+        except (BrokenArray, BrokenSyntax) as fault:
+            failure = JobFailed(ErrorCode.PARSE_ERROR, str(fault))
+        if self._batch:
+            yield self._take()
+        if failure is not None:
+            raise failure
+
+    async def _full_batches(self, records: Iterator[RawRecord]) -> AsyncIterator[Batch]:
+        while not await asyncio.to_thread(self._fill, records):
+            yield self._take()
+
+    def _fill(self, records: Iterator[RawRecord]) -> bool:
+        """Decode until the batch is full or there are no more records; whether there are none."""
+        for raw in records:
+            if raw.index >= self._max_records:
+                message = f"The file has more than {self._max_records} records"
+                raise JobFailed(ErrorCode.TOO_MANY_RECORDS, message, detail={"limit": self._max_records})
+            self._batch.append(self._decoder.decode(raw))
+            self._bytes += raw.size if raw.data is not None else 0
+            if len(self._batch) >= self._size or self._bytes >= BATCH_BYTES:
+                return False
+        return True
+
+    def _take(self) -> Batch:
+        batch, self._batch, self._bytes = self._batch, [], 0
+        return batch

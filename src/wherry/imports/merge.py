@@ -1,0 +1,221 @@
+"""Writes the rows and errors of a batch.
+
+In: decoded records, on a connection inside a transaction. Out: rows in the resource's table, marked with the import,
+and a `Tally`. What the table refuses although the plan allowed it (a race, a constraint of its own) is raised as the
+driver has it; `refusal` tells what it says about the record, once it stands alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+from psycopg.rows import scalar_row, tuple_row
+from psycopg.types.json import Jsonb
+
+from wherry.database.pools import Connection
+from wherry.database.queries import load
+from wherry.errors import ErrorCode
+from wherry.imports.models import Batch, Entry, OnConflict, RecordError, label, shown
+from wherry.imports.plan import Known, Row, Write, make_plan, name_of
+from wherry.resources.model import Resource
+
+REFUSALS = (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.RaiseException)
+"""What the database raises against rows, not against us."""
+
+RACES = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+"""What another transaction brought about: the same batch may pass when tried again."""
+
+_REFUSED_AS: tuple[tuple[type[psycopg.Error], ErrorCode, str], ...] = (
+    (psycopg.errors.UniqueViolation, ErrorCode.DUPLICATE_VALUE, "is already in use"),
+    (psycopg.errors.ForeignKeyViolation, ErrorCode.INVALID_REFERENCE, "does not exist"),
+    (psycopg.errors.NotNullViolation, ErrorCode.MISSING_REQUIRED_FIELD, "is required"),
+    (psycopg.errors.StringDataRightTruncation, ErrorCode.FIELD_TOO_LONG, "is too long"),
+    (psycopg.errors.ProgramLimitExceeded, ErrorCode.FIELD_TOO_LONG, "is too long to be indexed"),
+    (psycopg.errors.CheckViolation, ErrorCode.INVALID_FIELD_FORMAT, "is not allowed"),
+)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a batch came to. `highest_id` is the highest id that a new row brought along, 0 for none."""
+
+    successes: int = 0
+    failures: int = 0
+    errors: list[RecordError] = field(default_factory=list)
+    highest_id: int = 0
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """Errors by name and field."""
+        return dict(Counter(error.summary_key for error in self.errors))
+
+
+class Merger:
+    """Writes batches of one import, one after another.
+
+    Args:
+        resource: what the records are.
+        job_id: of the import; rows that it writes are marked with it.
+        on_conflict: what a natural key that another row holds does.
+    """
+
+    def __init__(self, resource: Resource, job_id: UUID, on_conflict: OnConflict) -> None:
+        self._resource = resource
+        self._columns = resource.shape.columns
+        self._sql = load(resource.name, "resources")
+        # Null leaves a column as it is, but for those whose query asks whether it was meant.
+        self._clearable = [name for name in self._columns if f"%(sets_{name})s" in self._sql["update"]]
+        self._job_id = job_id
+        self._on_conflict = on_conflict
+        self._ids_moved_to = 0
+
+    async def write(self, connection: Connection, batch: Batch, *, check_ids: bool) -> Tally:
+        """Write the rows of a batch, inside the caller's transaction. Its errors are only returned.
+
+        Args:
+            check_ids: whether ids from the table's sequence may be those of rows that brought theirs along.
+
+        Raises:
+            psycopg.Error: `REFUSALS` and `RACES` among others; nothing of the batch may be kept then.
+        """
+        known = await self._look_up(connection, [entry.record for entry in batch if entry.record is not None])
+        plan = make_plan(self._resource, self._on_conflict, known, batch)
+        brought = [0]
+        for segment in plan.segments:
+            brought.extend(write.id for write in segment.creates if write.id is not None)
+            await self._update(connection, segment.updates)
+            await self._allocate(connection, segment.creates, check_ids=check_ids)
+            await self._create(connection, segment.creates)
+        return Tally(plan.successes, plan.failures, plan.errors, max(brought))
+
+    async def move_ids(self, connection: Connection, highest_id: int) -> None:
+        """Move the table's sequence past an id that a record brought along.
+
+        Sequences do not roll back: call it last in a transaction that is about to commit.
+        """
+        if highest_id > self._ids_moved_to:
+            await connection.execute(self._sql["lock_ids"])
+            await connection.execute(self._sql["move_past"], {"id": highest_id})
+            self._ids_moved_to = highest_id
+
+    async def _look_up(self, connection: Connection, records: Sequence[Any]) -> Known:
+        await connection.execute(load("imports")["prepare"], {"name": session_name(self._job_id)})
+        keys = _distinct(records, self._resource.natural_key)
+        values = {"job_id": self._job_id, "ids": _distinct(records, "id"), "keys": keys}
+        async with connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(self._sql["lookup"], values)
+            rows = [Row(*row) for row in await cursor.fetchall()]
+            taken: dict[int | str, bool] | None = None
+            if "taken" in self._sql:
+                await cursor.execute(self._sql["taken"], values)
+                taken = dict(await cursor.fetchall())
+        references = {
+            name: await _existing(connection, name, self._named(records, name))
+            for name in set(self._resource.references.values())
+        }
+        return Known(rows, references, await self._time(connection), taken)
+
+    async def _time(self, connection: Connection) -> datetime:
+        cursor = connection.cursor(row_factory=scalar_row)
+        await cursor.execute(load("imports")["now"])
+        now: datetime = await cursor.fetchone()
+        return now
+
+    def _named(self, records: Sequence[Any], resource: str) -> list[Any]:
+        columns = [column for column, name in self._resource.references.items() if name == resource]
+        return list({value for column in columns for value in _distinct(records, column)})
+
+    async def _update(self, connection: Connection, writes: Sequence[Write]) -> None:
+        if not writes:
+            return
+        values: dict[str, Any] = {name: [write.columns.get(name) for write in writes] for name in self._columns}
+        values["id"] = [write.id for write in writes]
+        values["job_id"] = self._job_id
+        for name, type_name in self._columns.items():
+            if type_name.endswith("[]"):
+                values[name] = [None if value is None else _json(value) for value in values[name]]
+        for name in self._clearable:
+            values[f"sets_{name}"] = [name in write.columns for write in writes]
+        await connection.execute(self._sql["update"], values)
+
+    async def _allocate(self, connection: Connection, writes: Sequence[Write], *, check_ids: bool) -> None:
+        """Give every new row an id."""
+        waiting = [write for write in writes if write.id is None]
+        brought = {write.id for write in writes}
+        while waiting:
+            cursor = connection.cursor(row_factory=scalar_row)
+            await cursor.execute(self._sql["allocate"], {"count": len(waiting)})
+            ids = await cursor.fetchall()
+            held = await _existing(connection, self._resource.name, ids) if check_ids else frozenset()
+            for id_ in ids:
+                if id_ not in held and id_ not in brought:
+                    waiting.pop().id = id_
+
+    async def _create(self, connection: Connection, writes: Sequence[Write]) -> None:
+        if not writes:
+            return
+        job_id = self._job_id
+        names = list(self._columns)
+        pick = itemgetter(*names)
+        async with connection.cursor() as cursor, cursor.copy(self._sql["copy"]) as copy:
+            copy.set_types(["integer", "uuid", *self._columns.values()])
+            for write in writes:
+                await copy.write_row((write.id, job_id, *pick(write.columns)))
+
+
+def session_name(job_id: UUID) -> str:
+    """What a transaction of this import is called in `pg_stat_activity`."""
+    return f"wherry import {job_id}"
+
+
+async def write_errors(connection: Connection, job_id: UUID, errors: Sequence[RecordError]) -> None:
+    """Add errors to the import's report."""
+    if not errors:
+        return
+    async with connection.cursor() as cursor, cursor.copy(load("imports")["copy_errors"]) as copy:
+        copy.set_types(["uuid", "int8", "text", "int2", "text", "text", "text", "jsonb", "jsonb"])
+        for error in errors:
+            value = None if error.value is None else Jsonb(error.value, _json)
+            details = None if error.details is None else Jsonb(error.details, _json)
+            code = (int(error.code), error.code.name)
+            row = (job_id, error.index, error.record_id, *code, error.message, error.field, value, details)
+            await copy.write_row(row)
+
+
+def refusal(resource: Resource, entry: Entry, error: psycopg.Error) -> RecordError:
+    """What the database's refusal of one record says about it, in words of our own."""
+    name = resource.constraints.get(error.diag.constraint_name or "") or error.diag.column_name
+    code, text = ErrorCode.DATABASE_ERROR, "was refused by the database"
+    for kind, its_code, its_text in _REFUSED_AS:
+        if isinstance(error, kind):
+            code, text = its_code, its_text
+            break
+    if isinstance(error, psycopg.errors.ProgramLimitExceeded):
+        name = resource.natural_key
+    value = getattr(entry.record, name, None) if name else None
+    message = f"{label(name or 'record')} {text}"
+    return RecordError(entry.index, name_of(resource, entry.record), code, message, name, shown(value))
+
+
+async def _existing(connection: Connection, resource: str, ids: Sequence[int]) -> frozenset[int]:
+    cursor = connection.cursor(row_factory=scalar_row)
+    await cursor.execute(load(resource, "resources")["existing"], {"ids": list(ids)})
+    return frozenset(await cursor.fetchall())
+
+
+def _distinct(records: Iterable[Any], name: str) -> list[Any]:
+    values = {getattr(record, name) for record in records}
+    values.discard(None)
+    return list(values)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

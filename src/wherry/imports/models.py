@@ -1,0 +1,122 @@
+"""What passes between the steps of an import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from wherry.errors import ErrorCode
+from wherry.resources.rules import OversizedNumber
+
+SHOWN_CHARACTERS = 1000
+SHOWN_ITEMS = 10
+FILE_INDEX = -1
+"""The `recordIndex` of an error of the file as a whole."""
+
+
+class Format(StrEnum):
+    """How records follow each other in a file."""
+
+    NDJSON = "ndjson"
+    JSON = "json"
+
+
+class OnConflict(StrEnum):
+    """What a natural key that another row holds does."""
+
+    ERROR = "error"
+    UPDATE = "update"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller may ask of an import."""
+
+    on_conflict: OnConflict = OnConflict.ERROR
+    dry_run: bool = False
+    atomic: bool = False
+
+    @property
+    def one_transaction(self) -> bool:
+        """Whether the whole import is one transaction, and starts from its beginning after a crash."""
+        return self.dry_run or self.atomic
+
+
+class Place(NamedTuple):
+    """Where to go on: the next record's index, and the byte behind the last one in the decompressed text."""
+
+    index: int = 0
+    offset: int = 0
+
+
+class RawRecord(NamedTuple):
+    """One record as it stands in the file.
+
+    Attributes:
+        index: of the record, from 0; blank lines do not count.
+        offset: of the byte behind it, in the decompressed text (a byte-order mark does not count).
+        data: its JSON text, or None where it is longer than allowed and was skipped.
+        size: its bytes.
+    """
+
+    index: int
+    offset: int
+    data: bytes | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordError:
+    """One fault of one record, as the report shows it. `value` is as `shown` makes it."""
+
+    index: int
+    record_id: str | None
+    code: ErrorCode
+    message: str
+    field: str | None = None
+    value: object = None
+    details: Mapping[str, object] | None = None
+
+    @property
+    def summary_key(self) -> str:
+        """What `errorSummary` counts it under: its name, and the field behind a dot where it has one."""
+        return self.code.name if self.field is None else f"{self.code.name}.{self.field}"
+
+
+class Entry(NamedTuple):
+    """A record decoded: either `record`, of the resource's record type, or its errors."""
+
+    index: int
+    offset: int
+    size: int
+    record: Any
+    errors: tuple[RecordError, ...]
+
+
+Batch = list[Entry]
+
+
+def shown(value: object, *, inside: bool = False) -> object:
+    """A value as the report shows it: bounded, and such as jsonb can hold."""
+    if isinstance(value, str):
+        return clipped(value)
+    if isinstance(value, OversizedNumber):
+        return clipped(value.text)
+    if isinstance(value, dict):
+        return "[object]"
+    if isinstance(value, list):
+        return "[array]" if inside else [shown(item, inside=True) for item in value[:SHOWN_ITEMS]]
+    return value
+
+
+def clipped(text: str) -> str:
+    """A text's first 1,000 characters, without NUL, which PostgreSQL cannot hold."""
+    return text[:SHOWN_CHARACTERS].replace("\0", "\ufffd")
+
+
+def label(field: str) -> str:
+    """What messages call a field: `author_id` is "Author id"."""
+    return field.replace("_", " ").capitalize()

@@ -1,0 +1,222 @@
+"""Decides what each record of a batch does, as if they were handled one after another.
+
+In: the batch's records and what the tables hold of the ids, keys and references that they name. Out: a `Plan`: for
+every row that is written, its columns, once; for every record that cannot be, its errors. Nothing here does I/O.
+
+A record whose id names a row writes that row. Otherwise a row that holds its natural key decides: `error` reports it,
+`update` writes that row, `skip` leaves it. Otherwise a row is created. A key held by a row that this very import wrote
+is a duplicate in the import, which only `skip` forgives.
+
+Rows of one segment are written by one UPDATE and one COPY, in this order. A key that one row gives up and another
+takes must not pass within one statement, as unique constraints are checked row by row: such a record begins a new
+segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from wherry.errors import ErrorCode
+from wherry.imports.models import Entry, OnConflict, RecordError, clipped, label, shown
+from wherry.resources.model import Columns, Resource
+
+Key = int | str
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """A row's columns to be written: all of them for a new row, which may leave its id to the table."""
+
+    id: int | None
+    columns: Columns
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """A row as it is at this point of the batch.
+
+    Attributes:
+        id: None for a new row whose id is left to the table; nothing can name it again in its batch.
+        key: its natural key.
+        mine: whether this import wrote it.
+        in_table: whether it was there when the segment began.
+        pending: what the segment writes of it.
+    """
+
+    id: int | None
+    key: Key
+    mine: bool
+    in_table: bool = True
+    pending: Write | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the tables hold of what a batch names.
+
+    Attributes:
+        rows: of the resource, with one of the batch's ids or natural keys.
+        references: ids that exist, by resource.
+        now: the time of the transaction.
+        taken: values that no new row's key may have although they are no row's key, and whether this import took
+            them; None where the resource has no such thing.
+    """
+
+    rows: Iterable[Row]
+    references: Mapping[str, Collection[int]]
+    now: datetime
+    taken: Mapping[Key, bool] | None = None
+
+
+@dataclass(slots=True)
+class Segment:
+    """Rows that one UPDATE and then one COPY can write."""
+
+    updates: list[Write] = field(default_factory=list)
+    creates: list[Write] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a batch comes to."""
+
+    segments: list[Segment] = field(default_factory=list)
+    errors: list[RecordError] = field(default_factory=list)
+    successes: int = 0
+    failures: int = 0
+
+
+def make_plan(resource: Resource, on_conflict: OnConflict, known: Known, entries: Iterable[Entry]) -> Plan:
+    """Handle the records in order."""
+    planner = _Planner(resource, on_conflict, known)
+    for entry in entries:
+        errors = entry.errors or planner.handle(entry)
+        if errors:
+            planner.plan.failures += 1
+            planner.plan.errors.extend(errors)
+        else:
+            planner.plan.successes += 1
+    return planner.plan
+
+
+class _Planner:
+    def __init__(self, resource: Resource, on_conflict: OnConflict, known: Known) -> None:
+        self.plan = Plan()
+        self._resource = resource
+        self._key_field = resource.natural_key
+        self._has_own_key = resource.has_own_key
+        self._on_conflict = on_conflict
+        self._known = known
+        self._by_id = {row.id: row for row in known.rows}
+        self._by_key = {row.key: row for row in known.rows}
+        self._taken = dict(known.taken or {})
+        self._touched: list[Row] = []
+        self._begin_segment()
+
+    def handle(self, entry: Entry) -> tuple[RecordError, ...]:
+        """Do what the record says, or say why not."""
+        record = entry.record
+        key: Key | None = getattr(record, self._key_field)
+        target = self._by_id.get(record.id) if record.id is not None else None
+        holder = self._by_key.get(key) if key is not None else None
+        held = self._holder_in_the_way(target, holder)
+        if held is not None and self._on_conflict is OnConflict.SKIP:
+            return ()
+        row = target or holder
+        errors = self._key_errors(entry, key, row, held)
+        errors += self._reference_errors(entry)
+        if errors:
+            return tuple(errors)
+        if row is None:
+            self._create(record, key)
+        else:
+            self._update(row, record, key)
+        return ()
+
+    def _holder_in_the_way(self, target: Row | None, holder: Row | None) -> Row | None:
+        """The row whose hold on the natural key has to be decided about."""
+        if not self._has_own_key:
+            return target if target is not None and target.mine else None
+        return None if holder is target else holder
+
+    def _key_errors(self, entry: Entry, key: Key | None, row: Row | None, held: Row | None) -> list[RecordError]:
+        if held is not None:
+            # Only a row that the record would merge into, and that this import has not written, may be updated.
+            mergeable = row is held and self._on_conflict is OnConflict.UPDATE and not held.mine
+            return [] if mergeable else [self._duplicate(entry, key, held.mine)]
+        if row is not None:
+            return []
+        if key is None:
+            message = f"{label(self._key_field)} is required for a new {self._resource.singular}"
+            return [self._error(entry, ErrorCode.MISSING_REQUIRED_FIELD, self._key_field, message, None)]
+        if key in self._taken:
+            return [self._duplicate(entry, key, self._taken[key])]
+        return []
+
+    def _duplicate(self, entry: Entry, key: Key | None, mine: bool) -> RecordError:
+        what = "is duplicated in this import" if mine else "is already in use"
+        message = f"{label(self._key_field)} {what}"
+        return self._error(entry, ErrorCode.DUPLICATE_VALUE, self._key_field, message, key)
+
+    def _reference_errors(self, entry: Entry) -> list[RecordError]:
+        errors = []
+        for name, resource in self._resource.references.items():
+            value = getattr(entry.record, name)
+            if value is not None and value not in self._known.references[resource]:
+                message = f"{label(name)} {value} is not the id of one of the {resource}"
+                errors.append(self._error(entry, ErrorCode.INVALID_REFERENCE, name, message, value))
+        return errors
+
+    def _error(self, entry: Entry, code: ErrorCode, name: str, message: str, value: object) -> RecordError:
+        return RecordError(entry.index, name_of(self._resource, entry.record), code, message, name, shown(value))
+
+    def _create(self, record: Any, key: Key | None) -> None:
+        assert key is not None, "a new row has a natural key"
+        if key in self._given_up:
+            self._begin_segment()
+        write = Write(record.id, self._resource.shape.create(record, self._known.now))
+        row = Row(record.id, key, mine=True, in_table=False, pending=write)
+        self._segment.creates.append(write)
+        self._touched.append(row)
+        self._by_key[key] = row
+        if self._known.taken is not None:
+            self._taken[key] = True
+        if record.id is not None:
+            self._by_id[record.id] = row
+
+    def _update(self, row: Row, record: Any, key: Key | None) -> None:
+        if key is not None and self._given_up.get(key, row) is not row:
+            self._begin_segment()
+        if row.pending is None:
+            row.pending = Write(row.id, {})
+            self._segment.updates.append(row.pending)
+            self._touched.append(row)
+        row.pending.columns.update(self._resource.shape.changes(record))
+        row.mine = True
+        if key is not None and key != row.key:
+            self._rename(row, key)
+
+    def _rename(self, row: Row, key: Key) -> None:
+        del self._by_key[row.key]
+        if row.in_table:
+            self._given_up.setdefault(row.key, row)
+        row.key = key
+        self._by_key[key] = row
+
+    def _begin_segment(self) -> None:
+        """What was decided so far is written before what follows: every row is in the table then."""
+        for row in self._touched:
+            row.in_table, row.pending = True, None
+        self._touched.clear()
+        self._segment = Segment()
+        self.plan.segments.append(self._segment)
+        self._given_up: dict[Key, Row] = {}
+
+
+def name_of(resource: Resource, record: Any) -> str | None:
+    """What the report calls a record: its id, else its natural key."""
+    name = record.id if record.id is not None else getattr(record, resource.natural_key)
+    return None if name is None else clipped(str(name))

@@ -1,0 +1,181 @@
+"""What one field of an import record may hold.
+
+In: a JSON value that is not null. Out: the value as the table keeps it, or the `Fault` that is reported.
+A rule says the first thing that is wrong with a value: its type, then its form, then its content.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from re import Pattern
+from typing import Annotated
+
+import msgspec
+
+from wherry.errors import ErrorCode
+
+MAX_ID = 2_147_483_647
+"""PostgreSQL's integer ends here."""
+
+EMAIL = r"^[^\s@]+@[^\s@]+\.[^\s@]+$"
+SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+
+Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+Email = Annotated[str, msgspec.Meta(pattern=EMAIL, description="lower case")]
+Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
+
+_DATE = re.compile(
+    r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-W[0-9]{2}-[0-9]|[0-9]{4}W[0-9]{3})"
+    r"(?:[T ][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a field; `text` goes on from the field's name: "must not be empty"."""
+
+    code: ErrorCode
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OversizedNumber:
+    """A number too large for any type: `1e400`, or an integer of thousands of digits."""
+
+    text: str
+
+    @property
+    def is_integer(self) -> bool:
+        return self.text.removeprefix("-").isdigit()
+
+
+Rule = Callable[[object], object]
+"""The value as it is kept, or a `Fault`."""
+
+
+def identifier(value: object) -> object:
+    """An integer from 1 to 2147483647; `1.0`, `"1"` and `true` are none."""
+    if isinstance(value, OversizedNumber) and value.is_integer:
+        return Fault(ErrorCode.INVALID_FIELD_FORMAT, f"must be from 1 to {MAX_ID}")
+    if not isinstance(value, int) or isinstance(value, bool):
+        return Fault(ErrorCode.INVALID_FIELD_TYPE, "must be an integer")
+    if not 1 <= value <= MAX_ID:
+        return Fault(ErrorCode.INVALID_FIELD_FORMAT, f"must be from 1 to {MAX_ID}")
+    return value
+
+
+def boolean(value: object) -> object:
+    """`true` or `false`, and no word for them."""
+    return value if isinstance(value, bool) else Fault(ErrorCode.INVALID_FIELD_TYPE, "must be true or false")
+
+
+def string(value: object) -> str | Fault:
+    """A string, trimmed. PostgreSQL's text cannot hold NUL (manual, 8.3 Character Types)."""
+    if not isinstance(value, str):
+        return Fault(ErrorCode.INVALID_FIELD_TYPE, "must be a string")
+    if "\0" in value:
+        return Fault(ErrorCode.INVALID_FIELD_FORMAT, "must not contain the character NUL")
+    return value.strip()
+
+
+def present(value: object) -> object:
+    """A string that is not empty once trimmed."""
+    text = string(value)
+    return text if text != "" else Fault(ErrorCode.FIELD_TOO_SHORT, "must not be empty")
+
+
+def at_most_words(limit: int) -> Rule:
+    """A string of 1 to `limit` words; a word is a run of non-space."""
+
+    def rule(value: object) -> object:
+        text = present(value)
+        if isinstance(text, str) and len(text.split()) > limit:
+            return Fault(ErrorCode.FIELD_TOO_LONG, f"must be at most {limit} words")
+        return text
+
+    return rule
+
+
+def lower_case(pattern: str, description: str) -> Rule:
+    """A string that matches once it is trimmed and in lower case."""
+    compiled: Pattern[str] = re.compile(pattern)
+
+    def rule(value: object) -> object:
+        text = string(value)
+        if isinstance(text, Fault):
+            return text
+        text = text.lower()
+        return text if compiled.match(text) else Fault(ErrorCode.INVALID_FIELD_FORMAT, f"must be {description}")
+
+    return rule
+
+
+def one_of(choices: tuple[str, ...]) -> Rule:
+    """One of a few words, in any case."""
+
+    def rule(value: object) -> object:
+        text = string(value)
+        if isinstance(text, Fault):
+            return text
+        text = text.lower()
+        return text if text in choices else Fault(ErrorCode.INVALID_ENUM_VALUE, f"must be one of {', '.join(choices)}")
+
+    return rule
+
+
+def words(value: object) -> object:
+    """An array of strings, each trimmed; empties and repeats are dropped, the order is kept."""
+    if not isinstance(value, list):
+        return Fault(ErrorCode.INVALID_FIELD_TYPE, "must be an array of strings")
+    kept: dict[str, None] = {}
+    for item in value:
+        text = string(item)
+        if isinstance(text, Fault):
+            wrong_type = text.code is ErrorCode.INVALID_FIELD_TYPE
+            return Fault(text.code, "must be an array of strings") if wrong_type else text
+        if text:
+            kept[text] = None
+    return list(kept)
+
+
+def instant(value: object) -> object:
+    """An ISO 8601 date or date-time, in UTC; without an offset it is UTC already."""
+    text = string(value)
+    if isinstance(text, Fault):
+        return text
+    moment = parse_instant(text)
+    return moment or Fault(ErrorCode.INVALID_FIELD_FORMAT, "must be an ISO 8601 date or date-time")
+
+
+def parse_instant(text: str) -> datetime | None:
+    """The instant that an ISO 8601 date or date-time names, in UTC; None where it names none."""
+    if not _DATE.fullmatch(text):
+        return None
+    try:
+        moment = _read_instant(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _read_instant(text: str) -> datetime:
+    try:
+        # First as the typed decoder reads it, which rounds where the standard library cuts.
+        return msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        return datetime.fromisoformat(text.upper())
+
+
+def is_utc(moment: datetime | None) -> bool:
+    """Whether a moment that the typed decoder read is already as it is kept."""
+    return moment is None or moment.tzinfo is UTC
+
+
+def is_trimmed(text: str | None) -> bool:
+    """Whether `strip` would leave a text as it is."""
+    return text is None or text.strip() == text

@@ -1,0 +1,109 @@
+"""The caller's own account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.accounts_app import Running, bearer, register
+from tests.integration.accounts.test_login import log_in
+
+
+async def change(client: httpx.AsyncClient, token: str, **fields: Any) -> httpx.Response:
+    return await client.put("/api/user", json={"user": fields}, headers=bearer(token))
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Token", "bearer", "TOKEN"])
+async def test_both_schemes_carry_a_token(client: httpx.AsyncClient, scheme: str) -> None:
+    user = await register(client, "alice")
+    answer = await client.get("/api/user", headers={"Authorization": f"{scheme} {user['token']}"})
+
+    assert answer.status_code == 200
+    assert answer.json() == {"user": user}
+
+
+async def test_each_token_stands_for_its_own_account(client: httpx.AsyncClient) -> None:
+    users = [await register(client, name) for name in ("alice", "bob", "charlie")]
+
+    for user in users:
+        assert (await client.get("/api/user", headers=bearer(user["token"]))).json()["user"] == user
+
+
+async def test_every_field_can_be_changed_and_the_rest_stays(client: httpx.AsyncClient) -> None:
+    user = await register(client, "alice", bio="before")
+    for fields in (
+        {"email": "Alicia@Example.com"},
+        {"username": "alicia"},
+        {"bio": "after"},
+        {"image": "https://example.com/a.png"},
+    ):
+        answer = await change(client, user["token"], **fields)
+        assert answer.status_code == 200
+
+    assert answer.json()["user"] == {
+        "email": "alicia@example.com",
+        "username": "alicia",
+        "bio": "after",
+        "image": "https://example.com/a.png",
+        "token": user["token"],
+    }
+
+
+async def test_null_empties_bio_and_image_and_leaves_the_rest(client: httpx.AsyncClient) -> None:
+    user = await register(client, "alice", bio="b", image="i")
+    fields = {"bio": None, "image": "", "email": None, "username": None, "password": None}
+    answer = await change(client, user["token"], **fields)
+
+    assert answer.json()["user"] == {**user, "bio": None, "image": None}
+    assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
+
+
+async def test_a_changed_password_is_the_only_one_that_works(client: httpx.AsyncClient) -> None:
+    user = await register(client, "alice")
+    assert (await change(client, user["token"], password="another")).status_code == 200
+
+    assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 403
+    assert (await log_in(client, "alice@example.com", "another")).status_code == 200
+
+
+async def test_what_another_account_holds_cannot_be_taken_but_ones_own_can_be_kept(
+    client: httpx.AsyncClient,
+) -> None:
+    user = await register(client, "alice")
+    await register(client, "bob")
+    await register(client, "charlie")
+    answer = await change(client, user["token"], email="BOB@example.com", username="charlie")
+
+    assert answer.status_code == 422
+    taken = ["has already been taken"]
+    assert answer.json()["errors"] == {"email": taken, "username": taken}
+    assert (await change(client, user["token"], email="ALICE@example.com", username="alice")).status_code == 200
+
+
+async def test_blank_values_are_refused_and_nothing_is_changed(client: httpx.AsyncClient) -> None:
+    user = await register(client, "alice")
+    answer = await change(client, user["token"], email="", username=" ", password="", bio="new")
+
+    assert answer.status_code == 422
+    assert set(answer.json()["errors"]) == {"email", "username", "password"}
+    assert (await client.get("/api/user", headers=bearer(user["token"]))).json()["user"] == user
+
+
+async def test_a_role_cannot_be_given_to_oneself(app: Running, client: httpx.AsyncClient) -> None:
+    await register(client, "alice")
+    user = await register(client, "bob", role="admin")
+    await change(client, user["token"], role="admin", active=False, id=1, name="x")
+
+    assert await app.rows("select role, active from users where username = 'bob'") == [("user", True)]
+
+
+async def test_the_name_follows_the_username_until_it_is_another(app: Running, client: httpx.AsyncClient) -> None:
+    user = await register(client, "alice")
+    await change(client, user["token"], username="alicia")
+    assert await app.rows("select name from users") == [("alicia",)]
+
+    await app.execute("update users set name = 'Alice Liddell'")
+    await change(client, user["token"], username="alice")
+    assert await app.rows("select name from users") == [("Alice Liddell",)]

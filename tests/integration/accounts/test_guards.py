@@ -1,0 +1,115 @@
+"""Who passes which guard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from litestar import get, post
+from litestar.params import JSONBody
+
+from tests.accounts_app import Running, bearer, register, running
+from wherry.accounts.models import Account
+from wherry.http.security import require_account, require_capsule_key, require_transfer_role
+from wherry.http.services import Injected
+
+KEY = "the static key of these tests, ü included"
+
+
+@post("/api/v1/transfer", guards=[require_account, require_transfer_role])
+async def transfer(data: JSONBody[dict[str, Any]], caller: Injected[Account]) -> str:
+    return caller.username
+
+
+@get("/v1/capsule", guards=[require_capsule_key])
+async def capsule() -> str:
+    return "in"
+
+
+ROUTES = (transfer, capsule)
+
+
+@pytest.fixture
+async def app(database_url: str, tmp_path: Path) -> AsyncIterator[Running]:
+    async with running(database_url, tmp_path, routes=ROUTES, capsule_api_key=KEY) as started:
+        yield started
+
+
+async def test_only_a_transfer_role_may_move_records(client: httpx.AsyncClient) -> None:
+    alice, bob = await register(client, "alice"), await register(client, "bob")
+
+    async def answer(headers: dict[str, str]) -> httpx.Response:
+        return await client.post("/api/v1/transfer", json={}, headers=headers)
+
+    assert (await answer(bearer(alice["token"]))).text == "alice"
+    refused = await answer(bearer(bob["token"]))
+    assert (refused.status_code, refused.json()["code"]) == (403, "FORBIDDEN")
+    anonymous = await answer({})
+    assert (anonymous.status_code, anonymous.headers["www-authenticate"]) == (401, "Bearer")
+
+
+async def test_every_account_passes_where_every_role_may(database_url: str, tmp_path: Path) -> None:
+    async with running(database_url, tmp_path, routes=ROUTES, transfer_roles="user,admin") as app:
+        async with app.client() as client:
+            for name in ("alice", "bob", "charlie"):
+                user = await register(client, name)
+                answer = await client.post("/api/v1/transfer", json={}, headers=bearer(user["token"]))
+                assert answer.text == name
+
+
+async def test_a_role_that_was_taken_away_is_gone_at_the_next_request(app: Running, client: httpx.AsyncClient) -> None:
+    alice = await register(client, "alice")
+    await app.execute("update users set role = 'user'")
+
+    answer = await client.post("/api/v1/transfer", json={}, headers=bearer(alice["token"]))
+    assert answer.status_code == 403
+
+
+async def test_a_stranger_is_refused_before_the_body_is_looked_at(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/v1/transfer", content=b"{", headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 401
+
+
+async def test_the_token_of_a_deleted_account_is_refused(app: Running, client: httpx.AsyncClient) -> None:
+    alice = await register(client, "alice")
+    await app.execute("delete from users")
+
+    assert (await client.get("/api/user", headers=bearer(alice["token"]))).status_code == 401
+
+
+async def test_the_capsule_key_opens_the_capsule_routes_and_nothing_else_does(client: httpx.AsyncClient) -> None:
+    alice = await register(client, "alice")
+
+    async def answer(*values: str) -> httpx.Response:
+        headers = [(b"Authorization", value.encode()) for value in values]
+        return await client.get("/v1/capsule", headers=headers)
+
+    ascii_only = await answer(f"Bearer {KEY[:-11]}")
+    assert ascii_only.status_code == 401
+    for wrong in ("", "Bearer", "Bearer ", "Bearer wrong", f"Token {KEY}", KEY, f"Bearer {alice['token']}"):
+        refused = await answer(wrong)
+        assert refused.status_code == 401, wrong
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert refused.json()["error"]["code"] == "UNAUTHORIZED"
+    assert (await answer()).status_code == 401
+
+
+async def test_the_right_key_passes(database_url: str, tmp_path: Path) -> None:
+    async with running(database_url, tmp_path, routes=ROUTES, capsule_api_key="k" * 40) as app, app.client() as client:
+        for scheme in ("Bearer", "bearer"):
+            answer = await client.get("/v1/capsule", headers={"Authorization": f"{scheme} {'k' * 40}"})
+            assert answer.text == "in"
+        assert (await client.get("/v1/capsule", headers=bearer("k" * 39))).status_code == 401
+
+
+async def test_without_a_key_the_capsule_routes_are_closed_to_everyone(database_url: str, tmp_path: Path) -> None:
+    async with running(database_url, tmp_path, routes=ROUTES) as app, app.client() as client:
+        for headers in ({}, bearer(""), bearer("None"), bearer("anything")):
+            answer = await client.get("/v1/capsule", headers=headers)
+            assert answer.status_code == 503
+            assert answer.json()["error"]["code"] == "API_KEY_NOT_CONFIGURED"
+            assert int(answer.headers["retry-after"]) > 0

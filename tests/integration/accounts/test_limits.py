@@ -1,0 +1,198 @@
+"""How often somebody may do something, counted exactly."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from tests.accounts_app import Running, bearer, register
+from tests.integration.accounts.test_login import log_in
+from wherry.accounts import limits
+from wherry.accounts.limits import Policy, Usage
+from wherry.database.pools import Pool, make_pool
+from wherry.errors import LimitReached
+from wherry.jobs import ledger
+from wherry.jobs.identifiers import new_job_id
+from wherry.jobs.models import NewJob
+from wherry.jobs.states import Kind
+
+EXPORTS = Policy("exports", 10, 3600)
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with make_pool(database_url, name="wherry tests", max_size=8) as opened:
+        yield opened
+
+
+async def take(pool: Pool, policy: Policy = EXPORTS, subject: str = "1") -> Usage | LimitReached:
+    async with pool.connection() as connection:
+        try:
+            return await limits.take(connection, policy, subject)
+        except LimitReached as refused:
+            return refused
+
+
+async def test_of_many_at_once_exactly_the_quota_passes(pool: Pool) -> None:
+    outcomes = await asyncio.gather(*(take(pool) for _ in range(40)))
+
+    passed = [outcome for outcome in outcomes if isinstance(outcome, Usage)]
+    assert sorted(usage.remaining for usage in passed) == list(range(10))
+
+
+async def test_subjects_and_policies_are_counted_apart(pool: Pool) -> None:
+    for _ in range(10):
+        await take(pool)
+
+    assert isinstance(await take(pool), LimitReached)
+    assert isinstance(await take(pool, subject="2"), Usage)
+    assert isinstance(await take(pool, replace(EXPORTS, name="imports")), Usage)
+
+
+async def test_a_refusal_says_when_to_come_back(pool: Pool) -> None:
+    for _ in range(10):
+        await take(pool)
+    refused = await take(pool)
+
+    assert isinstance(refused, LimitReached)
+    assert (refused.status, refused.code) == (429, "RATE_LIMITED")
+    seconds = int(refused.headers["Retry-After"])
+    assert 3590 <= seconds <= 3600
+    assert refused.headers["RateLimit-Policy"] == '"exports";q=10;w=3600'
+    assert refused.headers["RateLimit"] == f'"exports";r=0;t={seconds}'
+
+
+async def test_a_window_begins_anew_when_its_time_is_over_and_trying_does_not_prolong_it(pool: Pool) -> None:
+    for _ in range(15):
+        await take(pool)
+    async with pool.connection() as connection:
+        await connection.execute("update rate_limits set expires_at = clock_timestamp()")
+
+    assert await take(pool) == Usage(EXPORTS, 9, 3600)
+
+
+async def test_what_is_given_back_can_be_taken_again(pool: Pool) -> None:
+    usage = None
+    for _ in range(10):
+        usage = await take(pool)
+    assert isinstance(usage, Usage)
+    async with pool.connection() as connection:
+        await limits.give_back(connection, usage, "1")
+
+    assert limits.returned(usage).remaining == 1
+    assert isinstance(await take(pool), Usage)
+    assert isinstance(await take(pool), LimitReached)
+
+
+async def test_only_counters_whose_window_is_over_are_purged(pool: Pool) -> None:
+    await take(pool)
+    await take(pool, subject="2")
+    async with pool.connection() as connection:
+        await connection.execute("update rate_limits set expires_at = clock_timestamp() where subject = '2'")
+        assert await limits.purge(connection) == 1
+        assert await limits.purge(connection) == 0
+
+
+async def test_of_many_jobs_asked_for_at_once_only_as_many_as_may_be_unfinished_are_made(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        for name in ("alice", "bob"):
+            await connection.execute(
+                "insert into users (email, username, name) values (%s, %s, %s)", [f"{name}@example.com", name, name]
+            )
+
+    async def ask(owner_id: int, kind: Kind) -> int:
+        async with pool.connection() as connection:
+            try:
+                async with connection.transaction():
+                    await limits.concurrent(connection, kind, owner_id, 3)
+                    new = NewJob(id=new_job_id(), kind=kind, owner_id=owner_id, resource="users", format="ndjson")
+                    await ledger.create(connection, new)
+            except LimitReached as refused:
+                return int(refused.headers["Retry-After"]) if refused.code == "CONCURRENT_LIMIT" else -1
+            return 0
+
+    outcomes = await asyncio.gather(*(ask(1, Kind.EXPORT) for _ in range(12)))
+
+    assert sorted(outcomes) == [0] * 3 + [limits.CONCURRENT_RETRY_SECONDS] * 9
+    assert await ask(2, Kind.EXPORT) == 0, "another's jobs do not count"
+    assert await ask(1, Kind.IMPORT) == 0, "jobs of another kind do not count"
+
+
+async def test_failed_logins_are_limited_per_account_and_the_owner_still_gets_in_from_where_he_was(
+    app: Running, client: httpx.AsyncClient
+) -> None:
+    await register(client, "alice")
+    assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
+    answers = []
+    for number in range(14):
+        async with app.client(f"203.0.113.{number}") as stranger:
+            answers.append(await log_in(stranger, "alice@example.com", "a guess"))
+    async with app.client("203.0.113.99") as stranger:
+        answers.append(await log_in(stranger, "alice@example.com", "alice's password"))
+
+    assert [answer.status_code for answer in answers] == [403] * 10 + [429] * 5
+    assert answers[-1].json()["code"] == "RATE_LIMITED"
+    assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
+
+
+async def test_failed_logins_are_limited_per_address_whoever_is_guessed(
+    app: Running, client: httpx.AsyncClient
+) -> None:
+    statuses = [(await log_in(client, f"n{number}@example.com", "a guess")).status_code for number in range(22)]
+
+    assert statuses == [403] * 20 + [429] * 2
+    async with app.client("203.0.113.1") as elsewhere:
+        assert (await log_in(elsewhere, "n0@example.com", "a guess")).status_code == 403
+
+
+async def test_a_burst_of_guesses_gains_nothing_over_a_queue(app: Running, client: httpx.AsyncClient) -> None:
+    await register(client, "alice")
+    answers = await asyncio.gather(*(log_in(client, "alice@example.com", f"guess {n}") for n in range(15)))
+
+    assert sorted(answer.status_code for answer in answers) == [403] * 10 + [429] * 5
+
+
+async def test_logins_that_succeed_use_nothing_up(client: httpx.AsyncClient) -> None:
+    await register(client, "alice")
+    answers = [await log_in(client, "alice@example.com", "alice's password") for _ in range(25)]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert re.fullmatch(r'"login-address";r=20;t=\d+', answers[-1].headers["ratelimit"])
+    assert answers[-1].headers["ratelimit-policy"] == '"login-address";q=20;w=300'
+
+
+async def test_an_address_is_its_whole_network_in_version_6(app: Running) -> None:
+    statuses = []
+    for number in range(21):
+        async with app.client(f"2001:db8:1:2::{number:x}") as stranger:
+            statuses.append((await log_in(stranger, f"n{number}@example.com", "a guess")).status_code)
+    async with app.client("2001:db8:1:3::1") as neighbour:
+        statuses.append((await log_in(neighbour, "n@example.com", "a guess")).status_code)
+
+    assert statuses == [403] * 20 + [429, 403]
+
+
+async def test_links_are_asked_for_and_used_within_limits(app: Running, client: httpx.AsyncClient) -> None:
+    body = {"email": "nobody@example.com"}
+    asked = [(await client.post("/api/users/password/reset", json=body)).status_code for _ in range(7)]
+    used = []
+    for _ in range(22):
+        used.append((await client.post("/api/users/password", json={"token": "t", "password": "p"})).status_code)
+
+    assert asked == [202] * 5 + [429] * 2
+    assert used == [410] * 20 + [429] * 2
+
+
+async def test_who_is_logged_in_is_not_slowed_by_the_limits_of_those_who_are_not(
+    app: Running, client: httpx.AsyncClient
+) -> None:
+    user = await register(client, "alice")
+    for number in range(22):
+        await log_in(client, f"n{number}@example.com", "a guess")
+
+    assert (await client.get("/api/user", headers=bearer(user["token"]))).status_code == 200

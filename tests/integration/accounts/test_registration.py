@@ -1,0 +1,110 @@
+"""Who gets an account, and which role."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+
+from tests.accounts_app import Running, bearer, register
+
+
+async def test_the_first_account_of_an_empty_system_is_an_admin_and_later_ones_are_users(
+    app: Running, client: httpx.AsyncClient
+) -> None:
+    for name in ("alice", "bob", "charlie"):
+        await register(client, name)
+
+    assert await app.rows("select username, role from users order by id") == [
+        ("alice", "admin"),
+        ("bob", "user"),
+        ("charlie", "user"),
+    ]
+
+
+async def test_of_many_first_registrations_at_once_exactly_one_becomes_admin(
+    app: Running, client: httpx.AsyncClient
+) -> None:
+    await asyncio.gather(*(register(client, f"first{number}") for number in range(8)))
+
+    assert await app.rows("select count(*), count(*) filter (where role = 'admin') from users") == [(8, 1)]
+
+
+async def test_a_system_with_imported_accounts_is_not_empty(app: Running, client: httpx.AsyncClient) -> None:
+    await app.execute("insert into users (email, username, name) values ('i@example.com', 'i@example.com', 'I')")
+    await register(client, "alice")
+
+    assert await app.rows("select role from users where username = 'alice'") == [("user",)]
+
+
+async def test_a_registration_answers_with_the_account_and_a_token_that_works(client: httpx.AsyncClient) -> None:
+    fields = {"username": " alice ", "email": " Alice@Example.COM ", "password": "pw", "bio": "a bio", "image": ""}
+    answer = await client.post("/api/users", json={"user": fields})
+    user = answer.json()["user"]
+
+    assert answer.status_code == 201
+    assert answer.headers["cache-control"] == "no-store"
+    assert {**user, "token": "…"} == {
+        "email": "alice@example.com",
+        "username": "alice",
+        "bio": "a bio",
+        "image": None,
+        "token": "…",
+    }
+    assert (await client.get("/api/user", headers=bearer(user["token"]))).json() == {"user": user}
+
+
+async def test_the_name_of_a_new_account_is_its_username(app: Running, client: httpx.AsyncClient) -> None:
+    await register(client, "alice")
+
+    assert await app.rows("select name from users") == [("alice",)]
+
+
+async def test_every_blank_field_is_reported_at_once(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/users", json={"user": {"username": "  ", "password": None}})
+
+    assert answer.status_code == 422
+    blank = ["can't be blank"]
+    assert answer.json()["errors"] == {"username": blank, "email": blank, "password": blank}
+
+
+async def test_a_taken_email_and_a_taken_username_are_reported_together_whatever_their_case(
+    client: httpx.AsyncClient,
+) -> None:
+    await register(client, "alice")
+    await register(client, "bob")
+    fields = {"username": "alice", "email": "BOB@example.com", "password": "pw"}
+    answer = await client.post("/api/users", json={"user": fields})
+
+    assert answer.status_code == 422
+    taken = ["has already been taken"]
+    assert answer.json()["errors"] == {"email": taken, "username": taken}
+
+
+async def test_of_equal_registrations_at_once_one_wins_and_the_others_are_told_what_is_taken(
+    client: httpx.AsyncClient,
+) -> None:
+    fields = {"username": "alice", "email": "alice@example.com", "password": "pw"}
+    answers = await asyncio.gather(*(client.post("/api/users", json={"user": fields}) for _ in range(6)))
+
+    assert sorted(answer.status_code for answer in answers) == [201, 422, 422, 422, 422, 422]
+    for answer in answers:
+        if answer.status_code == 422:
+            assert "has already been taken" in str(answer.json()["errors"])
+
+
+async def test_an_imported_account_cannot_be_taken_over_by_registering(app: Running, client: httpx.AsyncClient) -> None:
+    await app.execute("insert into users (email, username, name) values ('i@example.com', 'i@example.com', 'I')")
+    fields = {"username": "eve", "email": "i@example.com", "password": "pw"}
+    answer = await client.post("/api/users", json={"user": fields})
+
+    assert answer.json()["errors"] == {"email": ["has already been taken"]}
+
+
+async def test_a_value_that_cannot_be_kept_is_refused_by_name(client: httpx.AsyncClient) -> None:
+    for fields in ({"username": "nul\0"}, {"bio": "b" * 5001}, {"username": 5, "bio": []}, {"email": "no address"}):
+        good = {"username": "alice", "email": "alice@example.com", "password": "pw"}
+        answer = await client.post("/api/users", json={"user": {**good, **fields}})
+
+        assert answer.status_code == 422
+        assert set(answer.json()["errors"]) == set(fields)

@@ -1,0 +1,192 @@
+"""The ledger: leases fence every write, counters move with them, idempotency holds under races."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from tests.factories import new_job, new_user, submitted
+from wherry.database.pools import Connection, connect
+from wherry.errors import Invalid, LeaseLost
+from wherry.jobs import ledger
+from wherry.jobs.identifiers import new_job_id
+from wherry.jobs.models import Advance, Outcome
+from wherry.jobs.queue import submit
+from wherry.jobs.states import Kind, Status
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[Connection]:
+    async with await connect(database_url, name="test") as opened:
+        yield opened
+
+
+async def _queue_rows(connection: Connection) -> int:
+    row = await (await connection.execute("select count(*) from procrastinate_jobs")).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def test_a_job_and_its_queue_row_are_written_together_or_not_at_all(connection: Connection) -> None:
+    job = await submitted(connection)
+    assert await _queue_rows(connection) == 1
+    async with connection.transaction(force_rollback=True):
+        abandoned, _ = await submit(connection, new_job())
+    assert await ledger.get(connection, abandoned.id) is None
+    assert await ledger.get(connection, job.id) is not None
+    assert await _queue_rows(connection) == 1
+
+
+async def test_a_second_claim_fences_off_the_first(connection: Connection) -> None:
+    job = await submitted(connection)
+    first = await ledger.claim(connection, job.id)
+    second = await ledger.claim(connection, job.id)
+    assert first is not None
+    assert second is not None
+    assert second.lease.epoch == first.lease.epoch + 1
+    for write in (
+        ledger.advance(connection, first.lease, Advance(successes=1)),
+        ledger.finish(connection, first.lease, Outcome(status=Status.SUCCEEDED)),
+        ledger.release(connection, first.lease),
+    ):
+        with pytest.raises(LeaseLost):
+            await write
+    assert (await ledger.advance(connection, second.lease, Advance(successes=2))).success_count == 2
+
+
+async def test_an_ended_job_cannot_be_claimed_or_ended_again(connection: Connection) -> None:
+    job = await submitted(connection)
+    claim = await ledger.claim(connection, job.id)
+    assert claim is not None
+    await ledger.finish(connection, claim.lease, Outcome(status=Status.FAILED, error={"code": "X", "message": "y"}))
+    assert await ledger.claim(connection, job.id) is None
+    with pytest.raises(LeaseLost):
+        await ledger.finish(connection, claim.lease, Outcome(status=Status.SUCCEEDED))
+    ended = await ledger.get(connection, job.id)
+    assert ended is not None
+    assert (ended.status, ended.error) == (Status.FAILED, {"code": "X", "message": "y"})
+
+
+async def test_advances_add_up_and_progress_never_falls(connection: Connection) -> None:
+    job = await submitted(connection)
+    claim = await ledger.claim(connection, job.id)
+    assert claim is not None
+    step = Advance(successes=3, errors=1, summary={"PARSE_ERROR": 1}, checkpoint={"index": 4}, progress=50)
+    await ledger.advance(connection, claim.lease, step)
+    step = Advance(successes=1, errors=2, summary={"PARSE_ERROR": 1, "OTHER": 1}, checkpoint={"index": 7}, progress=20)
+    position = await ledger.advance(connection, claim.lease, step)
+    assert (position.success_count, position.error_count) == (4, 3)
+    now = await ledger.get(connection, job.id)
+    assert now is not None
+    assert (now.processed_records, now.progress, now.checkpoint) == (7, 50, {"index": 7})
+    assert now.error_summary == {"PARSE_ERROR": 2, "OTHER": 1}
+
+
+async def test_deaths_count_only_at_one_checkpoint_and_not_after_a_release(connection: Connection) -> None:
+    job = await submitted(connection)
+
+    async def claimed() -> ledger.Claim:
+        claim = await ledger.claim(connection, job.id)
+        assert claim is not None
+        return claim
+
+    assert (await claimed()).deaths == 0
+    assert (await claimed()).deaths == 1
+    claim = await claimed()
+    assert claim.deaths == 2
+    await ledger.advance(connection, claim.lease, Advance(checkpoint={"index": 1}))
+    claim = await claimed()
+    assert claim.deaths == 1
+    await ledger.release(connection, claim.lease)
+    assert (await claimed()).deaths == 0
+
+
+async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_asked(connection: Connection) -> None:
+    queued, running = await submitted(connection), await submitted(connection)
+    cancelled = await ledger.cancel(connection, queued.id)
+    assert cancelled is not None
+    assert cancelled.status is Status.CANCELLED
+    claim = await ledger.claim(connection, running.id)
+    assert claim is not None
+    asked = await ledger.cancel(connection, running.id)
+    assert asked is not None
+    assert asked.status is Status.RUNNING
+    assert (await ledger.advance(connection, claim.lease, Advance())).cancel_requested
+
+
+async def test_cancelling_at_once_takes_the_lease_away(connection: Connection) -> None:
+    job = await submitted(connection, kind=Kind.CAPSULE)
+    claim = await ledger.claim(connection, job.id)
+    assert claim is not None
+    cancelled = await ledger.cancel_now(connection, job.id)
+    assert cancelled is not None
+    assert (cancelled.status, cancelled.stage) == (Status.CANCELLED, "canceled")
+    with pytest.raises(LeaseLost):
+        await ledger.advance(connection, claim.lease, Advance())
+
+
+async def test_every_run_is_logged_from_its_start_to_its_end(connection: Connection) -> None:
+    job = await submitted(connection, kind=Kind.CAPSULE)
+    claim = await ledger.claim(connection, job.id)
+    assert claim is not None
+    await ledger.advance(connection, claim.lease, Advance(stage="write_capsule", progress=40, message="Writing"))
+    await ledger.append_event(connection, job.id, "stage_progress", {"frames": 3})
+    await ledger.finish(connection, claim.lease, Outcome(status=Status.SUCCEEDED, keep_for=timedelta(hours=1)))
+    events = await ledger.events_since(connection, job.id, 0, 10)
+    assert [(e.seq, e.type, e.stage, e.progress) for e in events] == [
+        (1, "job_started", "transform", 0),
+        (2, "stage_progress", "write_capsule", 40),
+        (3, "job_completed", "download_ready", 100),
+    ]
+    assert [e.seq for e in await ledger.events_since(connection, job.id, 1, 1)] == [2]
+
+
+async def test_the_same_key_gives_the_same_job_and_another_request_is_refused(connection: Connection) -> None:
+    asked = {"idempotency_key": "k", "fingerprint": "f"}
+    job = await submitted(connection, **asked)
+    again, replayed = await ledger.create(connection, new_job(**asked))
+    assert (again.id, replayed) == (job.id, True)
+    with pytest.raises(Invalid) as refused:
+        await ledger.create(connection, new_job(idempotency_key="k", fingerprint="g"))
+    assert refused.value.code == "IDEMPOTENCY_KEY_REUSED"
+    _, replayed = await ledger.create(connection, new_job(**asked, resource="articles"))
+    assert not replayed
+
+
+async def test_a_key_is_its_owners_alone(connection: Connection) -> None:
+    alice, bob = await new_user(connection), await new_user(connection, "bob@example.com")
+    asked = {"idempotency_key": "k", "fingerprint": "f"}
+    first, second = (
+        await submitted(connection, owner_id=alice, **asked),
+        await submitted(connection, owner_id=bob, **asked),
+    )
+    assert first.id != second.id
+
+
+async def test_many_requests_with_one_key_at_once_make_one_job(database_url: str) -> None:
+    async def ask() -> tuple[str, bool]:
+        async with await connect(database_url, name="test") as connection, connection.transaction():
+            asked = new_job(id=new_job_id(), idempotency_key="k", fingerprint="f")
+            job, replayed = await submit(connection, asked)
+            return str(job.id), replayed
+
+    answers = await asyncio.gather(*(ask() for _ in range(20)))
+    assert len({job_id for job_id, _ in answers}) == 1
+    assert [replayed for _, replayed in answers].count(False) == 1
+    async with await connect(database_url, name="test") as connection:
+        assert await _queue_rows(connection) == 1
+
+
+async def test_a_page_of_jobs_is_its_owners_newest_first(connection: Connection) -> None:
+    alice, bob = await new_user(connection), await new_user(connection, "bob@example.com")
+    mine = [await submitted(connection, owner_id=alice) for _ in range(3)]
+    await submitted(connection, owner_id=bob)
+    page = await ledger.page(connection, alice, limit=2)
+    assert [job.id for job in page] == [mine[2].id, mine[1].id]
+    rest = await ledger.page(connection, alice, before=page[-1].id, limit=2)
+    assert [job.id for job in rest] == [mine[0].id]
+    assert await ledger.page(connection, alice, kind=Kind.EXPORT, limit=2) == []
+    assert await ledger.count_unfinished(connection, Kind.IMPORT, alice) == 3

@@ -1,0 +1,75 @@
+"""How passwords are kept and checked."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from argon2 import PasswordHasher
+
+from wherry.accounts import passwords
+from wherry.accounts.passwords import Passwords
+from wherry.errors import Unavailable
+
+QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+async def test_a_hash_is_argon2id_at_the_recommended_cost_and_fits_only_its_password() -> None:
+    kept = await Passwords().hash("correct horse")
+
+    assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$")  # RFC 9106, section 4, second recommended option
+    assert (await Passwords().verify("correct horse", kept)).fits
+    assert not (await Passwords().verify("correct horse ", kept)).fits
+
+
+async def test_two_hashes_of_one_password_differ() -> None:
+    assert await Passwords(QUICK).hash("pw") != await Passwords(QUICK).hash("pw")
+
+
+@pytest.mark.parametrize("kept", [None, "", "no hash at all", "$argon2id$v=19$m=8,t=1,p=1$broken"])
+async def test_without_a_readable_hash_no_password_fits(kept: str | None) -> None:
+    assert not (await Passwords(QUICK).verify("", kept)).fits
+
+
+async def test_a_hash_of_other_parameters_fits_and_is_told_to_be_outdated() -> None:
+    kept = await Passwords(QUICK).hash("pw")
+    dearer = Passwords(PasswordHasher(time_cost=2, memory_cost=16, parallelism=1))
+
+    assert (await dearer.verify("pw", kept)).outdated
+    assert not (await Passwords(QUICK).verify("pw", kept)).outdated
+
+
+async def test_an_unknown_account_takes_as_long_as_a_wrong_password() -> None:
+    costly = Passwords(PasswordHasher(time_cost=4, memory_cost=8192, parallelism=1))
+    kept = await costly.hash("pw")
+
+    known = min([await _seconds(costly, kept) for _ in range(5)])
+    unknown = min([await _seconds(costly, None) for _ in range(5)])
+
+    assert unknown == pytest.approx(known, rel=0.5)
+
+
+async def _seconds(checker: Passwords, kept: str | None) -> float:
+    start = time.perf_counter()
+    await checker.verify("wrong", kept)
+    return time.perf_counter() - start
+
+
+async def test_the_loop_goes_on_while_a_password_is_hashed() -> None:
+    hashing = asyncio.create_task(Passwords().hash("pw"))
+    turns = 0
+    while not hashing.done():
+        turns += 1
+        await asyncio.sleep(0)
+
+    assert turns > 10
+
+
+async def test_more_than_the_line_holds_are_turned_away() -> None:
+    busy = Passwords(QUICK)
+    asked = [busy.hash("pw") for _ in range(passwords.MAX_WAITING + 5)]
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert sum(isinstance(outcome, Unavailable) for outcome in outcomes) == 5
+    assert isinstance(await busy.hash("pw"), str), "the line is free again"

@@ -1,0 +1,83 @@
+"""Which tokens hold."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+import pytest
+
+from wherry.accounts.tokens import Tokens
+from wherry.errors import Unauthenticated
+
+SECRET = "a secret of tests that is longer than 32 bytes"
+LONG_SECRET = SECRET * 2  # HS512 asks for 64 bytes
+TOKENS = Tokens(LONG_SECRET, timedelta(hours=24))
+
+
+def _claims(**changes: Any) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    claims = {"sub": "7", "iat": now, "exp": now + timedelta(hours=1), **changes}
+    return {name: value for name, value in claims.items() if value is not None}
+
+
+def _signed(algorithm: str = "HS256", secret: str = LONG_SECRET, **changes: Any) -> str:
+    return jwt.encode(_claims(**changes), secret, algorithm)
+
+
+def _unsigned(header: dict[str, Any]) -> str:
+    parts = (header, {"sub": "7", "iat": 0, "exp": 4102444800})
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
+
+
+def test_a_token_tells_whose_it_is_and_nothing_else_but_its_times() -> None:
+    token = TOKENS.issue(7)
+
+    assert TOKENS.read(token) == 7
+    claims = jwt.decode(token, LONG_SECRET, ["HS256"])
+    assert set(claims) == {"sub", "iat", "exp"}
+    assert claims["sub"] == "7"
+    assert claims["exp"] - claims["iat"] == 24 * 3600
+
+
+def test_a_token_ends() -> None:
+    old = TOKENS.issue(7, now=datetime.now(UTC) - timedelta(hours=24, seconds=1))
+
+    with pytest.raises(Unauthenticated):
+        TOKENS.read(old)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        pytest.param(_unsigned({"alg": "none", "typ": "JWT"}), id="alg none"),
+        pytest.param(_unsigned({"alg": "None"}), id="alg None"),
+        pytest.param(_unsigned({"alg": "HS256"}), id="no signature"),
+        pytest.param(_unsigned({}), id="no algorithm"),
+        pytest.param(_signed("HS512"), id="HS512"),
+        pytest.param(_signed("HS384"), id="HS384"),
+        pytest.param(_signed(secret="another secret that is also longer than 32"), id="another secret"),
+        pytest.param(_signed(exp=datetime.now(UTC) - timedelta(seconds=1)), id="expired"),
+        pytest.param(_signed(iat=datetime.now(UTC) + timedelta(hours=1)), id="not yet issued"),
+        pytest.param(_signed(exp=None), id="no exp"),
+        pytest.param(_signed(iat=None), id="no iat"),
+        pytest.param(_signed(sub=None), id="no sub"),
+        pytest.param(_signed(sub="0"), id="sub 0"),
+        pytest.param(_signed(sub="-7"), id="negative sub"),
+        pytest.param(_signed(sub="²"), id="sub that is a digit to unicode only"),
+        pytest.param(_signed(sub="9" * 5000), id="sub too large"),
+        pytest.param(_signed(sub="2147483648"), id="sub past the last id"),
+        pytest.param(_signed(sub="alice"), id="sub of letters"),
+        pytest.param(TOKENS.issue(7)[:-2], id="cut"),
+        pytest.param("", id="empty"),
+        pytest.param("a.b.c", id="letters"),
+        pytest.param("é.é.é", id="not ASCII"),
+        pytest.param(base64.urlsafe_b64encode(b"[" * 30000).decode().rstrip("=") + ".e30.x", id="nested deep"),
+    ],
+)
+def test_any_other_token_is_refused(token: str) -> None:
+    with pytest.raises(Unauthenticated):
+        TOKENS.read(token)

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.capsules.makers import frame
+from wherry.capsules.spool import Spool, read_spool
+
+
+def test_frames_come_back_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "spool"
+    made = [frame(index, metadata={"deep": [1, None, {"x": "😀"}]}, search_text="s") for index in range(1000)]
+    with Spool(path) as spool:
+        spool.add(made[:10])
+        spool.add(made[10:])
+        assert spool.frames == 1000
+    assert list(read_spool(path)) == made
+
+
+def test_an_existing_file_is_never_written_over(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_text("mine")
+    with pytest.raises(FileExistsError):
+        Spool(tmp_path / "spool")

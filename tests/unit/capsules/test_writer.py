@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.capsules.makers import frame, graph, node
+from wherry.capsules import sdk
+from wherry.capsules.checks import CheckFailed, check, is_found
+from wherry.capsules.frame import Frame
+from wherry.capsules.frames import frames
+from wherry.capsules.messages import Stage, Way
+from wherry.capsules.writer import WriterEvent, write_capsule
+from wherry.errors import JobFailed
+
+
+def some(count: int) -> list[Frame]:
+    return [frame(index) for index in range(count)]
+
+
+def interpreter(folder: Path, script: str) -> str:
+    """A stand-in for Python: `script` runs first, with the way as $3; then the real one does."""
+    path = folder / "python"
+    path.write_text(f'#!/bin/sh\n{script}\nexec "{sys.executable}" "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+def without_cli(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+
+
+class Log:
+    """Collects events; may do something when one comes."""
+
+    def __init__(self, when: Callable[[WriterEvent], None] = lambda event: None) -> None:
+        self.events: list[WriterEvent] = []
+        self.times: list[float] = []
+        self._when = when
+
+    async def __call__(self, event: WriterEvent) -> None:
+        self.events.append(event)
+        self.times.append(time.monotonic())
+        self._when(event)
+
+
+async def write(folder: Path, made: Any, log: Log | None = None, **more: Any) -> Any:
+    return await write_capsule(made, folder / "out.mv2", workspace=folder / "work", on_progress=log or Log(), **more)
+
+
+def left_behind(folder: Path) -> list[Path]:
+    return list((folder / "work").iterdir())
+
+
+async def test_a_capsule_holds_what_it_was_given(quiet_home: Path) -> None:
+    made = some(300)
+    log = Log()
+    done = await write(quiet_home, made, log)
+    assert (done.way, done.frames, done.search) == (Way.STAGED, 300, "full")
+    assert done.version == f"memvid-sdk {sdk.PINNED}"
+    data = done.path.read_bytes()
+    assert (done.size, done.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    check(done.path, made, 300)
+    assert left_behind(quiet_home) == []
+    progress = [event.progress for event in log.events]
+    assert progress == sorted(progress)
+    assert progress[-1] == 1.0
+    assert {event.stage for event in log.events} == set(Stage)
+
+
+async def test_frames_may_come_from_an_asynchronous_source(quiet_home: Path) -> None:
+    async def source() -> AsyncIterator[Frame]:
+        for made in some(1200):
+            yield made
+
+    assert (await write(quiet_home, source())).frames == 1200
+
+
+async def test_hostile_texts_survive(quiet_home: Path) -> None:
+    texts = [
+        "",
+        "%PDF-1.4\n",
+        "\x00",
+        "\u2028\u202e",
+        "'); drop table frames; --",
+        "a" * 100_000,
+        "😀" * 1000,
+        "\r\n\t ",
+    ]
+    made = [frame(index, title=f"n_{index}", text=text) for index, text in enumerate(texts)]
+    check((await write(quiet_home, made)).path, made, len(made))
+
+
+async def test_a_way_that_fails_is_told_and_the_next_one_is_tried(
+    quiet_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_cli(monkeypatch)
+    python = interpreter(quiet_home, 'if [ "$3" = staged ]; then echo no luck >&2; exit 7; fi')
+    made, log = some(5), Log()
+    done = await write(quiet_home, made, log, python=python)
+    assert done.way is Way.PUT_MANY
+    check(done.path, made, 5)
+    (failed,) = [event for event in log.events if event.failed]
+    assert failed.way is Way.STAGED
+    assert "no luck" in failed.message
+    assert [event.progress for event in log.events] == sorted(event.progress for event in log.events)
+
+
+async def test_a_capsule_that_is_not_what_it_should_be_is_not_used(
+    quiet_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_cli(monkeypatch)
+    # Another SDK than the pinned one: the staged way refuses, and batches, whose text is not kept, are found out.
+    python = interpreter(quiet_home, 'if [ "$3" = put_many ]; then exit 9; fi; set -- -m wherry.capsules.nothing')
+    with pytest.raises(JobFailed) as failed:
+        await write(quiet_home, some(3), python=python)
+    assert failed.value.code == "EXPORT_FAILED"
+    assert set(failed.value.detail["ways"]) == {"staged", "put_many", "cli"}  # type: ignore[call-overload]
+    assert str(quiet_home) not in str(failed.value.detail)
+    assert not (quiet_home / "out.mv2").exists()
+    assert left_behind(quiet_home) == []
+
+
+async def test_frames_that_do_not_fit_are_told_before_the_long_work(quiet_home: Path) -> None:
+    big = os.urandom(500_000).hex()
+    log = Log()
+    with pytest.raises(JobFailed) as failed:
+        await write(quiet_home, [frame(index, text=big) for index in range(40)], log)
+    assert failed.value.code == "CAPSULE_TOO_LARGE"
+    fits = failed.value.detail["fits"]
+    assert 0 < fits < 40  # type: ignore[operator]
+    assert str(fits) in failed.value.message
+    assert not any("Indexing" in event.message for event in log.events)
+
+
+async def test_nothing_to_write_is_a_failure(quiet_home: Path) -> None:
+    with pytest.raises(JobFailed):
+        await write(quiet_home, [])
+
+
+async def test_a_hung_writer_is_killed_when_its_time_is_over(quiet_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_cli(monkeypatch)
+    python = interpreter(quiet_home, f"echo $$ >> {quiet_home}/pids; sleep 600")
+    began, log = time.monotonic(), Log()
+    with pytest.raises(JobFailed) as failed:
+        await write(quiet_home, some(3), log, python=python, time_limit=1.5)
+    assert time.monotonic() - began < 8
+    assert "time limit" in str(failed.value.detail)
+    assert not any(is_running(int(pid)) for pid in (quiet_home / "pids").read_text().split())
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_a_cancelled_writer_is_gone_within_a_second_and_leaves_nothing(quiet_home: Path) -> None:
+    at_work = asyncio.Event()
+    python = interpreter(quiet_home, f"echo $$ > {quiet_home}/pid")
+
+    def notice(event: WriterEvent) -> None:
+        if "Indexing" in event.message:
+            at_work.set()
+
+    task = asyncio.create_task(write(quiet_home, some(6000), Log(notice), python=python))
+    await asyncio.wait_for(at_work.wait(), 30)
+    pid = int((quiet_home / "pid").read_text())
+    assert is_running(pid)
+    began = time.monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert time.monotonic() - began < 1
+    assert not is_running(pid)
+    assert left_behind(quiet_home) == []
+    assert not (quiet_home / "out.mv2").exists()
+
+
+async def test_cancelling_while_frames_are_made_stops_making_them(quiet_home: Path) -> None:
+    made, started = [0], asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def endless() -> Iterator[Frame]:
+        while True:
+            made[0] += 1
+            loop.call_soon_threadsafe(started.set)
+            yield frame(made[0])
+
+    task = asyncio.create_task(write(quiet_home, endless()))
+    await asyncio.wait_for(started.wait(), 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 5)
+    assert left_behind(quiet_home) == []
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSEGV])
+async def test_a_writer_that_dies_is_replaced(
+    quiet_home: Path, monkeypatch: pytest.MonkeyPatch, signal_number: signal.Signals
+) -> None:
+    without_cli(monkeypatch)
+    python = interpreter(quiet_home, f'if [ "$3" = staged ]; then kill -{signal_number.value} $$; fi')
+    assert (await write(quiet_home, some(3), python=python)).way is Way.PUT_MANY
+
+
+async def test_a_writer_ends_with_its_parent(quiet_home: Path) -> None:
+    script = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from tests.unit.capsules.test_writer import some\n"
+        "from wherry.capsules.writer import write_capsule\n"
+        f"folder = Path({str(quiet_home)!r})\n"
+        "asyncio.run(write_capsule(some(6000), folder / 'out.mv2', workspace=folder / 'work',\n"
+        f"    python={interpreter(quiet_home, f'echo $$ > {quiet_home}/pid')!r},\n"
+        "    on_progress=lambda event: print(event.message, flush=True)))\n"
+    )
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).resolve().parents[3]
+    )
+    assert parent.stdout is not None
+    async for line in parent.stdout:
+        if b"Indexing" in line:
+            break
+    pid = int((quiet_home / "pid").read_text())
+    assert is_running(pid)
+    parent.kill()
+    await parent.wait()
+    deadline = time.monotonic() + 5
+    while is_running(pid):
+        assert time.monotonic() < deadline, "the writer outlived its parent"
+        await asyncio.sleep(0.01)
+
+
+async def test_the_event_loop_is_never_held_up(quiet_home: Path) -> None:
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.monotonic() - before)
+
+    watcher = asyncio.create_task(watch())
+    await write(quiet_home, frames(graph([node(str(index), name=f"n{index}") for index in range(3000)])))
+    watcher.cancel()
+    assert longest < 0.5
+
+
+def test_a_check_finds_a_missing_frame_another_text_and_a_lost_name(quiet_home: Path) -> None:
+    path = quiet_home / "x.mv2"
+    asyncio.run(write(quiet_home, some(20)))
+    (quiet_home / "out.mv2").rename(path)
+    check(path, some(20), 20)
+    with pytest.raises(CheckFailed, match="20 frames instead of 21"):
+        check(path, [], 21)
+    with pytest.raises(CheckFailed, match="does not read back"):
+        check(path, [frame(1, text="other")], 20)
+    with pytest.raises(CheckFailed, match="title"):
+        check(path, [frame(1, title="other")], 20)
+
+
+def test_a_definition_is_found_before_what_mentions_it(quiet_home: Path) -> None:
+    nodes = [node(f"f{index}", name=f"caller_{index}", filePath="a.py") for index in range(40)]
+    nodes += [node("target", "Class", name="Widget", filePath="a.py", startLine=0, endLine=300)]
+    edges = [{"id": f"r{index}", "sourceId": f"f{index}", "targetId": "target", "type": "CALLS"} for index in range(40)]
+    code = {"a.py": "\n".join(f"    value_{index} = compute({index})" for index in range(400))}
+    asyncio.run(write(quiet_home, frames(graph(nodes, edges, fileContents=code))))
+    reader = sdk.open_for_reading(quiet_home / "out.mv2")
+    assert reader.find('"Widget"', k=5)["hits"][0]["uri"] == "mv2://nodes/target"
+    assert is_found(reader, "caller_7")
+    assert not is_found(reader, "nowhere")
+    reader.close()

@@ -1,0 +1,262 @@
+"""What the embedded server promises to whoever starts it."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.unit.database import holder
+from wherry.database.binaries import Binaries
+from wherry.database.embedded import EmbeddedPostgres
+from wherry.database.server_account import Account, runnable
+from wherry.errors import Misconfigured, Unavailable
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+
+@contextmanager
+def another_process(
+    data_dir: Path, binaries: Binaries, user: str = ""
+) -> Iterator[tuple[subprocess.Popen[str], str, int]]:
+    """Yields (the process that holds a server, the server's URL, the server's process id)."""
+    command = [sys.executable, holder.__file__, str(data_dir), str(binaries.bindir), user]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url, _, pid = process.stdout.readline().strip().partition(" ")
+            yield process, url, int(pid)
+        finally:
+            process.kill()
+
+
+def write(url: str, number: int) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute("create table if not exists kept (number int)")
+        connection.execute("insert into kept values (%s)", [number])
+
+
+def read(url: str) -> list[int]:
+    with psycopg.connect(url) as connection:
+        return [number for (number,) in connection.execute("select number from kept order by number").fetchall()]
+
+
+def has_ended(pid: int, seconds: float) -> bool:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    with os.fdopen(descriptor) as process:
+        return bool(select.select([process], [], [], seconds)[0])
+
+
+def test_it_listens_on_loopback_alone_and_speaks_utf8(own_postgres: EmbeddedPostgres) -> None:
+    with psycopg.connect(own_postgres.url) as connection:
+        shown = {
+            name: connection.execute("select current_setting(%s)", [name]).fetchone()
+            for name in ("listen_addresses", "unix_socket_directories", "server_encoding", "TimeZone")
+        }
+    assert [value for (value,) in filter(None, shown.values())] == ["127.0.0.1", "", "UTF8", "UTC"]
+
+
+def test_durability_is_on_unless_it_is_switched_off(open_folder: Path, binaries: Binaries) -> None:
+    with EmbeddedPostgres(open_folder / "pg", binaries=binaries) as server, psycopg.connect(server.url) as connection:
+        for name in ("fsync", "full_page_writes", "synchronous_commit"):
+            assert connection.execute("select current_setting(%s)", [name]).fetchone() == ("on",)
+
+
+def test_data_survives_a_killed_server_and_every_kind_of_restart(own_postgres: EmbeddedPostgres) -> None:
+    url = own_postgres.url
+    write(url, 1)
+    os.kill(own_postgres.pid, signal.SIGKILL)
+    own_postgres.restart()
+    write(url, 2)
+    own_postgres.restart(immediate=True)
+    write(url, 3)
+    own_postgres.restart()
+    assert own_postgres.url == url
+    assert read(url) == [1, 2, 3]
+
+
+def test_an_immediate_restart_cuts_open_connections(own_postgres: EmbeddedPostgres) -> None:
+    with psycopg.connect(own_postgres.url, autocommit=True) as connection:
+        own_postgres.restart(immediate=True)
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("select 1")
+
+
+def test_a_second_holder_is_refused_and_told_who_holds_it(own_postgres: EmbeddedPostgres) -> None:
+    second = EmbeddedPostgres(own_postgres.data_dir, binaries=own_postgres.binaries)
+    with pytest.raises(Unavailable, match=rf"in use by another wherry \(process {os.getpid()}\)") as refusal:
+        second.start()
+    assert refusal.value.code == "DATA_DIR_IN_USE"
+    write(own_postgres.url, 1)
+
+
+def test_a_holder_in_another_process_is_seen_too(data_dir: Path, binaries: Binaries) -> None:
+    with another_process(data_dir, binaries) as (process, _, _):
+        with pytest.raises(Unavailable, match=f"process {process.pid}"):
+            EmbeddedPostgres(data_dir, binaries=binaries).start()
+
+
+def test_a_killed_owner_takes_its_server_along_and_loses_nothing(data_dir: Path, binaries: Binaries) -> None:
+    with another_process(data_dir, binaries) as (owner, url, pid):
+        write(url, 7)
+        owner.kill()
+        owner.wait()
+        assert has_ended(pid, 20)
+    with EmbeddedPostgres(data_dir, binaries=binaries) as server:
+        assert read(server.url) == [7]
+
+
+def test_a_successor_can_start_while_the_dead_owners_server_still_ends(data_dir: Path, binaries: Binaries) -> None:
+    with another_process(data_dir, binaries) as (owner, url, pid):
+        write(url, 7)
+        os.kill(pid, signal.SIGSTOP)  # it cannot even begin to end
+        owner.kill()
+        owner.wait()
+        wake = threading.Timer(0.5, os.kill, (pid, signal.SIGCONT))
+        wake.start()
+        with EmbeddedPostgres(data_dir, binaries=binaries) as server:
+            assert read(server.url) == [7]
+        wake.join()
+
+
+def test_stopping_leaves_no_process_and_frees_the_folder(data_dir: Path, binaries: Binaries) -> None:
+    server = EmbeddedPostgres(data_dir, binaries=binaries)
+    server.start()
+    pid = server.pid
+    server.stop()
+    server.stop()
+    assert not server.is_running
+    assert has_ended(pid, 0)
+    with EmbeddedPostgres(data_dir, binaries=binaries):
+        pass
+
+
+def test_a_pid_file_that_names_another_program_is_no_obstacle(data_dir: Path, binaries: Binaries) -> None:
+    with EmbeddedPostgres(data_dir, binaries=binaries):
+        pid_file = (data_dir / "postmaster.pid").read_text().splitlines()
+    stale = data_dir / "postmaster.pid"
+    stale.write_text("\n".join([str(os.getppid()), *pid_file[1:]]) + "\n")
+    with EmbeddedPostgres(data_dir, binaries=binaries) as server:
+        write(server.url, 1)
+
+
+def test_neither_pg_variables_nor_secrets_reach_the_server(
+    data_dir: Path, binaries: Binaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("PGDATA", "/nowhere"), ("PGPORT", "1"), ("PGOPTIONS", "-x"), ("JWT_SECRET", "hush")):
+        monkeypatch.setenv(name, value)
+    with EmbeddedPostgres(data_dir, binaries=binaries) as server:
+        names = {entry.partition(b"=")[0] for entry in Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")}
+    # PostgreSQL writes its own titles over the environment's memory, so only names that could be read are judged
+    assert not names & {b"PGPORT", b"PGOPTIONS", b"JWT_SECRET"}
+
+
+def test_a_server_that_does_not_start_shows_its_log_and_frees_the_folder(data_dir: Path, binaries: Binaries) -> None:
+    broken = EmbeddedPostgres(data_dir, binaries=binaries, options={"shared_buffers": "plenty"})
+    with pytest.raises(Unavailable, match='invalid value for parameter "shared_buffers"'):
+        broken.start()
+    with EmbeddedPostgres(data_dir, binaries=binaries):
+        pass
+
+
+def test_what_a_killed_initdb_left_is_replaced(open_folder: Path, binaries: Binaries) -> None:
+    (open_folder / "pg.unfinished" / "base").mkdir(parents=True)
+    with EmbeddedPostgres(open_folder / "pg", binaries=binaries) as server:
+        write(server.url, 1)
+    assert not (open_folder / "pg.unfinished").exists()
+
+
+def test_another_releases_data_is_refused(open_folder: Path, binaries: Binaries) -> None:
+    (open_folder / "pg").mkdir(mode=0o755)
+    (open_folder / "pg" / "PG_VERSION").write_text("9.6\n")
+    with pytest.raises(Misconfigured, match=r"made by PostgreSQL 9\.6"):
+        EmbeddedPostgres(open_folder / "pg", binaries=binaries).start()
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(open_folder: Path, binaries: Binaries) -> None:
+    (open_folder / "photos").mkdir()
+    (open_folder / "photos" / "cat.jpg").write_bytes(b"meow")
+    with pytest.raises(Misconfigured, match="not a PostgreSQL data directory"):
+        EmbeddedPostgres(open_folder / "photos", binaries=binaries).start()
+    assert [path.name for path in (open_folder / "photos").iterdir()] == ["cat.jpg"]
+
+
+def test_a_server_outlives_the_thread_that_started_it(data_dir: Path, binaries: Binaries) -> None:
+    server = EmbeddedPostgres(data_dir, binaries=binaries)
+    starter = threading.Thread(target=server.start)
+    starter.start()
+    starter.join()
+    try:
+        assert not has_ended(server.pid, 0.5)
+        write(server.url, 1)
+    finally:
+        server.stop()
+
+
+def test_a_signal_to_our_terminal_does_not_reach_the_server(own_postgres: EmbeddedPostgres) -> None:
+    assert os.getsid(own_postgres.pid) != os.getsid(0)
+
+
+@as_root
+def test_root_gives_its_privileges_up(own_postgres: EmbeddedPostgres) -> None:
+    status = Path(f"/proc/{own_postgres.pid}/status").read_text().splitlines()
+    facts = {line.partition(":")[0]: line.partition(":")[2].split() for line in status}
+    assert "0" not in facts["Uid"] + facts["Gid"]
+    assert facts["Groups"] == []
+
+
+@as_root
+def test_an_ordinary_user_can_run_it(open_folder: Path, binaries: Binaries) -> None:
+    nobody = Account(65534, 65534, drop=True)
+    readable = runnable(binaries, nobody, open_folder)
+    home = open_folder / "home"
+    home.mkdir(mode=0o700)
+    os.chown(home, nobody.uid, nobody.gid)
+    with another_process(home / "pg", readable, "nobody") as (owner, url, pid):
+        write(url, 1)
+        assert Path(f"/proc/{pid}").stat().st_uid == nobody.uid
+        owner.kill()
+        owner.wait()
+        assert has_ended(pid, 20)
+    with another_process(home / "pg", readable, "nobody") as (_, url, _):
+        assert read(url) == [1]
+
+
+@as_root
+def test_programs_in_a_closed_folder_are_copied_out(open_folder: Path, binaries: Binaries) -> None:
+    if binaries.package is None:
+        pytest.skip("only a Python package can be copied as a whole")
+    closed = open_folder / "closed"
+    closed.mkdir()
+    for part in (binaries.package, binaries.package.with_name(f"{binaries.package.name}.libs")):
+        if part.exists():
+            shutil.copytree(part, closed / part.name)
+    bindir = closed / binaries.bindir.relative_to(binaries.package.parent)
+    copy = replace(binaries, package=closed / binaries.package.name, bindir=bindir)
+    closed.chmod(0o700)
+    with EmbeddedPostgres(open_folder / "pg", binaries=copy) as server:
+        write(server.url, 1)
+        assert server.binaries.bindir.is_relative_to(open_folder)
+        assert not server.binaries.bindir.is_relative_to(closed)
+
+
+@as_root
+def test_a_closed_folder_above_the_data_is_named(tmp_path: Path, binaries: Binaries) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with pytest.raises(Misconfigured, match=r"may not enter .*WHERRY_DATA_DIR"):
+        EmbeddedPostgres(closed / "pg", binaries=binaries).start()

@@ -1,0 +1,58 @@
+"""Every distribution that wherry is tested with is pinned, so that a stranger installs the same ones."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+PROJECT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())
+RENEW = "run .ci/pin"
+
+
+def pins() -> dict[str, Requirement]:
+    listed = map(Requirement, PROJECT["tool"]["uv"]["constraint-dependencies"])
+    return {canonicalize_name(pin.name): pin for pin in listed if pin.marker is None or pin.marker.evaluate()}
+
+
+def needed() -> Iterator[tuple[str, str]]:
+    """Yields (name, installed version) of all that the project and its development need here, directly or not."""
+    direct = PROJECT["project"]["dependencies"] + PROJECT["dependency-groups"]["dev"]
+    waiting = [(Requirement(line), "") for line in direct]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        requirement, extra = waiting.pop()
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        installed = distribution(requirement.name)
+        name = canonicalize_name(requirement.name)
+        for wanted in {"", *requirement.extras}:
+            if (name, wanted) not in seen:
+                seen.add((name, wanted))
+                yield name, installed.version
+                waiting += [(Requirement(line), wanted) for line in installed.requires or ()]
+
+
+def test_everything_that_is_installed_for_wherry_is_pinned_to_its_version() -> None:
+    known = pins()
+    wrong = {
+        f"{name} {version} is pinned as {known.get(name)}"
+        for name, version in needed()
+        if name not in known or not known[name].specifier.contains(Version(version), prereleases=True)
+    }
+    assert not wrong, RENEW
+
+
+def test_a_pin_names_one_version() -> None:
+    loose = [str(pin) for pin in pins().values() if [part.operator for part in pin.specifier] != ["=="]]
+    assert not loose, RENEW
+
+
+def test_what_is_needed_is_really_followed_through_dependencies() -> None:
+    names = {name for name, _ in needed()}
+    assert {"litestar", "pyyaml", "cryptography", "psycopg-binary", "uvloop", "pytest", "execnet"} <= names

@@ -31,6 +31,7 @@ from wherry.http.imports import import_routes
 from wherry.http.jobs import job_events, list_jobs
 from wherry.http.security import require_account, require_transfer_role, security_schemes
 from wherry.http.services import Services
+from wherry.imports.intake import Intake
 from wherry.jobs.notifications import Notifications
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import Store
@@ -86,17 +87,18 @@ def _services(settings: Settings, pool: Pool, notifications: Notifications) -> S
     smtp_url = settings.smtp_url
     mailer = None if smtp_url is None else Mailer.from_url(smtp_url.get_secret_value(), settings.smtp_from)
     base_url = settings.public_url or f"http://{settings.host}:{settings.port}"
-    capsule_store = Store(settings.capsule_root)
+    import_store, capsule_store = Store(settings.import_root), Store(settings.capsule_root)
     return Services(
         settings=settings,
         pool=pool,
-        import_store=Store(settings.import_root),
+        import_store=import_store,
         export_store=Store(settings.export_root),
         capsule_store=capsule_store,
         accounts=Accounts(pool, passwords, tokens),
         logins=Logins(pool, passwords, tokens),
         password_links=PasswordLinks(pool, passwords, tokens, base_url=base_url, mailer=mailer),
         capsule_api_key=settings.capsule_api_key(),
+        intake=Intake(pool, import_store, max_file_bytes=settings.import_max_file_size),
         submissions=Submissions(
             pool,
             capsule_store,

@@ -93,7 +93,7 @@ class Watched:
         yield last
         while True:
             try:
-                line = await asyncio.wait_for(stream.readline(), _SIGN_OF_LIFE)
+                line = await asyncio.wait_for(stream.readline(), self._next_tick())
             except TimeoutError:
                 if (reason := self._overdue(last, heard)) is not None:
                     yield Failed(reason)
@@ -109,9 +109,12 @@ class Watched:
                 return
             last, heard = message, time.monotonic()
 
+    def _next_tick(self) -> float:
+        return max(0.0, min(_SIGN_OF_LIFE, self._deadline - time.monotonic()))
+
     def _overdue(self, last: Progress, heard: float) -> str | None:
         now = time.monotonic()
-        if now > self._deadline:
+        if now >= self._deadline:
             return "the time limit is over"
         return f"no sign of life for {last.within:.0f} s" if now - heard > last.within else None
 

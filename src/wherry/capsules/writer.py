@@ -86,6 +86,7 @@ async def write_capsule(
     total: int | None = None,
     python: str = sys.executable,
     time_limit: float = DEFAULT_TIME_LIMIT,
+    ways: Iterable[Way] = tuple(Way),
 ) -> CapsuleFile:
     """Write frames into a new capsule at `destination`.
 
@@ -99,6 +100,7 @@ async def write_capsule(
         total: how many frames there will be, where that is known.
         python: the interpreter that runs the writer.
         time_limit: seconds for the whole.
+        ways: which ways are tried, in order.
 
     Raises:
         JobFailed: `CAPSULE_TOO_LARGE` where the frames do not fit, with `fits` and `frames` in its detail;
@@ -109,7 +111,7 @@ async def write_capsule(
     try:
         job = _Job(room, on_progress, python, time.monotonic() + time_limit)
         count = await job.spool(frames, total)
-        finished, way = await job.try_ways(count)
+        finished, way = await job.try_ways(ways, count)
         await asyncio.to_thread(shutil.move, job.capsule, destination)
         version = f"{sdk.DISTRIBUTION} {sdk.installed_version()}"
         return CapsuleFile(destination, finished.size, finished.sha256, count, way, finished.search, version)
@@ -144,10 +146,10 @@ class _Job:
             raise JobFailed("EXPORT_FAILED", "there is nothing to write into a capsule")
         return count
 
-    async def try_ways(self, count: int) -> tuple[Finished, Way]:
+    async def try_ways(self, ways: Iterable[Way], count: int) -> tuple[Finished, Way]:
         """The first way that ends in a verified capsule."""
         reasons: dict[str, str] = {}
-        for way in Way:
+        for way in ways:
             answer = await self._try(way, count)
             if isinstance(answer, Finished):
                 await self._emit(Stage.FINALIZE, 1.0, f"Wrote and verified {count} frames", way)
@@ -157,6 +159,8 @@ class _Job:
             reasons[way.value] = answer.reason
             message = f"Writing the capsule failed ({way.value}): {answer.reason}"
             await self._emit(Stage.WRITE_CAPSULE, 0.0, message, way, failed=True)
+            if time.monotonic() >= self._deadline:
+                break
         raise JobFailed("EXPORT_FAILED", "the capsule could not be written in any way", detail={"ways": reasons})
 
     async def _try(self, way: Way, count: int) -> Finished | Failed | TooLarge:

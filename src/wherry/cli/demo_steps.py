@@ -30,7 +30,7 @@ from wherry.storage.store import read_file
 
 SHOWN_ERRORS = 3
 CHUNK_LINES = 1000
-SYMBOL = "merge_batch"
+SYMBOL = own_graph.__name__
 
 
 class Demo:

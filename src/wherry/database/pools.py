@@ -37,19 +37,18 @@ def make_pool(conninfo: str, *, name: str, max_size: int, min_size: int = 1) -> 
         name=name,
         timeout=30,
         check=AsyncConnectionPool.check_connection,
-        kwargs=connection_options(name),
+        kwargs={"autocommit": True, **connection_options(name)},
     )
 
 
 async def connect(conninfo: str, *, name: str) -> Connection:
     """One connection with the same session settings, outside any pool."""
-    return await AsyncConnection.connect(conninfo, **connection_options(name))
+    return await AsyncConnection.connect(conninfo, autocommit=True, **connection_options(name))
 
 
 def connection_options(name: str) -> dict[str, Any]:
-    """Keyword arguments for `AsyncConnection.connect`."""
+    """Keyword arguments for `AsyncConnection.connect`, without `autocommit`, which a library may set its own way."""
     return {
-        "autocommit": True,
         "options": SESSION_OPTIONS,
         "application_name": name,
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,

@@ -20,6 +20,7 @@ from wherry.accounts.limits import Usage
 from wherry.accounts.links import PasswordLinks
 from wherry.accounts.models import Account, Changes, Registration, ResetRequest, Session
 from wherry.errors import Unavailable
+from wherry.http.password_page import password_page
 from wherry.http.problems import responses
 from wherry.http.security import require_account, require_admin
 from wherry.http.services import Injected, Services
@@ -226,8 +227,9 @@ async def onboarding_link(user_id: FromPath[int], services: Injected[Services]) 
 
 
 def account_routes() -> list[HTTPRouteHandler]:
-    """Every route of this module."""
-    return [register, login, current_user, update_user, request_reset, set_password, onboarding_link]
+    """Every route of this module, and the page that links lead to."""
+    api = [register, login, current_user, update_user, request_reset, set_password, onboarding_link]
+    return [*api, password_page()]
 
 
 async def _deliver(links: PasswordLinks, asked: ResetRequest) -> None:

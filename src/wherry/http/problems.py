@@ -165,5 +165,7 @@ def _log(error: Exception, fault: Fault, request: Request[Any, Any, Any], reques
     entry = logger.bind(request_id=request_id, method=request.method, path=request.scope["path"], code=fault.code)
     if fault.status == 500:
         entry.error("request failed", exc_info=error)
+    elif isinstance(error, Unavailable) and error.__cause__ is None:  # raised on purpose: it says everything itself
+        entry.warning("request could not be served", reason=fault.detail)
     else:
         entry.warning("request could not be served", exc_info=error)

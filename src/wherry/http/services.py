@@ -19,6 +19,7 @@ from wherry.accounts.login import Logins
 from wherry.accounts.service import Accounts
 from wherry.capsules.submission import Submissions
 from wherry.database.pools import Pool
+from wherry.imports.intake import Intake
 from wherry.jobs.notifications import Notifications
 from wherry.settings import Settings
 from wherry.storage.store import Store
@@ -42,6 +43,7 @@ class Services:
     logins: Logins
     password_links: PasswordLinks
     capsule_api_key: str | None = field(repr=False)
+    intake: Intake
     submissions: Submissions
     notifications: Notifications
 

@@ -1,8 +1,8 @@
 """Splits one top-level JSON array into its elements, without building any of them.
 
-In: chunks of decompressed text, from a checkpoint on (which stands behind an element). Out: `RawRecord`s: elements whose
-brackets are closed; whether they are sound is for the decoder to say. An element longer than `max_bytes` is counted and
-skipped, never held. Every byte is looked at a fixed number of times, whatever the text.
+In: chunks of decompressed text, from a checkpoint on (which stands behind an element). Out: `RawRecord`s: elements
+whose brackets are closed; whether they are sound is for the decoder to say. An element longer than `max_bytes` is
+counted and skipped, never held. Every byte is looked at a fixed number of times, whatever the text.
 
      "["        value           ","
 START ──▶ FIRST ──▶ AFTER ──────────▶ NEXT
@@ -24,9 +24,7 @@ _STRING_REST = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _LITERAL_REST = re.compile(rb'[^][{}", \t\r\n]*+')
 _PLAIN = re.compile(rb'[^][{}"]*+')
 # An object whose values are plain or arrays of plain values, in one go: what nearly every record is.
-_FLAT = re.compile(
-    rb'\{(?:[^][{}"]++|"(?:[^"\\]++|\\.)*+"|\[(?:[^][{}"]++|"(?:[^"\\]++|\\.)*+")*+\])*+\}', re.DOTALL
-)
+_FLAT = re.compile(rb'\{(?:[^][{}"]++|"(?:[^"\\]++|\\.)*+"|\[(?:[^][{}"]++|"(?:[^"\\]++|\\.)*+")*+\])*+\}', re.DOTALL)
 
 
 class BrokenArray(Exception):
@@ -115,7 +113,7 @@ class ArraySplitter:
                 return _State.FIRST
             case _State.AFTER, b",":
                 return _State.NEXT
-            case (_State.FIRST | _State.AFTER), b"]":
+            case ((_State.FIRST | _State.AFTER), b"]"):
                 return _State.END
         place = self._offset + at
         raise BrokenArray(f"The file is not one JSON array: at byte {place} there should be {self._state.value}")

@@ -8,7 +8,7 @@ in a thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 from wherry.errors import ErrorCode, JobFailed
 from wherry.imports.arrays import BrokenArray
@@ -41,7 +41,7 @@ class Batches:
         self._batch: Batch = []
         self._bytes = 0
 
-    async def read(self) -> AsyncIterator[Batch]:
+    async def read(self) -> AsyncGenerator[Batch]:
         """Every batch in order.
 
         Raises:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, cast
 
 import zstandard
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 PIECE_BYTES = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-DAMAGED = (zlib.error, isal_zlib.error, zstandard.ZstdError)
+DAMAGED = (zlib.error, cast(type[Exception], IsalError), zstandard.ZstdError)
 """What a stream that is not what it began as raises."""
 
 _GZIP_WINDOW_BITS = 31  # zlib's way to ask for a gzip header (zlib manual, inflateInit2)

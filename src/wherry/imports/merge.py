@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
@@ -27,7 +27,12 @@ from wherry.imports.models import Batch, Entry, OnConflict, RecordError, label, 
 from wherry.imports.plan import Known, Row, Write, make_plan, name_of
 from wherry.resources.model import Resource
 
-REFUSALS = (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.RaiseException)
+REFUSALS = (
+    psycopg.IntegrityError,
+    psycopg.DataError,
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.RaiseException,
+)
 """What the database raises against rows, not against us."""
 
 RACES = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
@@ -126,8 +131,7 @@ class Merger:
     async def _time(self, connection: Connection) -> datetime:
         cursor = connection.cursor(row_factory=scalar_row)
         await cursor.execute(load("imports")["now"])
-        now: datetime = await cursor.fetchone()
-        return now
+        return cast(datetime, await cursor.fetchone())
 
     def _named(self, records: Sequence[Any], resource: str) -> list[Any]:
         columns = [column for column, name in self._resource.references.items() if name == resource]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from wherry.errors import ErrorCode
 from wherry.resources.rules import OversizedNumber
@@ -45,14 +47,14 @@ class Options:
         return self.dry_run or self.atomic
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True):
     """Where to go on: the next record's index, and the byte behind the last one in the decompressed text."""
 
     index: int = 0
     offset: int = 0
 
 
-class RawRecord(NamedTuple):
+class RawRecord(msgspec.Struct, frozen=True, gc=False):
     """One record as it stands in the file.
 
     Attributes:
@@ -86,7 +88,7 @@ class RecordError:
         return self.code.name if self.field is None else f"{self.code.name}.{self.field}"
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True):
     """A record decoded: either `record`, of the resource's record type, or its errors."""
 
     index: int

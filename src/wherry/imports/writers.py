@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Protocol, Self
 
+import msgspec
 import psycopg
 
 from wherry.database.pools import Connection, Pool
@@ -96,7 +97,7 @@ class _Base:
             return await self.write(batch[middle:], percent)
         entry = batch[0]
         errors = (refusal(self._resource, entry, refused),)
-        return await self._commit([entry._replace(record=None, errors=errors)], percent, again=False)
+        return await self._commit([msgspec.structs.replace(entry, record=None, errors=errors)], percent, again=False)
 
     async def _commit(self, batch: Batch, percent: float, *, again: bool) -> None:
         raise NotImplementedError
@@ -172,8 +173,7 @@ class WholeWriter(_Base):
         self._position = Position(False, 0, 0)
         self._successes = 0
         self._highest_id = 0
-        self._committing = False
-        await self._main.execute("begin")
+        await self._held.enter_async_context(self._main.transaction(force_rollback=self._options.dry_run))
         return self
 
     @property
@@ -197,3 +197,24 @@ class WholeWriter(_Base):
     async def report_file(self, failure: JobFailed) -> None:
         """See `Writer.report_file`."""
         await self._report_file(self._side, failure)
+
+    async def finish(self) -> Position:
+        """Count what all-or-nothing is about to commit, in the transaction that commits it.
+
+        Raises:
+            JobFailed: all or nothing was asked for, and some records have errors.
+        """
+        if not self._options.atomic:
+            return self._position
+        errors = self._position.error_count
+        if errors:
+            message = f"{errors} of {errors + self._successes} records have errors, and all or none was asked for"
+            raise JobFailed(ErrorCode.BATCH_FAILED, message, detail={"errors": errors})
+        # A dry run leaves the rows behind, but not what it found out.
+        connection = self._side if self._options.dry_run else self._main
+        async with connection.transaction():
+            step = Advance(successes=self._successes)
+            self._position = await ledger.advance(connection, self._run.lease, step)
+            if not self._options.dry_run:
+                await self._merger.move_ids(connection, self._highest_id)
+        return self._position

@@ -86,7 +86,7 @@ def changes(record: ArticleRecord) -> Columns:
 
 def create(record: ArticleRecord, now: datetime) -> Columns:
     """A new article: a draft, unless its record says otherwise."""
-    defaults = {"tags": [], "status": "draft", "published_at": None, "created_at": now, "updated_at": now}
+    defaults: Columns = {"tags": [], "status": "draft", "published_at": None, "created_at": now, "updated_at": now}
     return {**defaults, **changes(record)}
 
 

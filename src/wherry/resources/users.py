@@ -9,8 +9,8 @@ from typing import Any, Literal
 import msgspec
 
 from wherry.resources import rules
-from wherry.resources.model import Columns, Filter, FilterType, ImportField, ImportShape, Resource
 from wherry.resources.keys import id_or
+from wherry.resources.model import Columns, Filter, FilterType, ImportField, ImportShape, Resource
 
 ROLES = ("user", "admin")
 

@@ -16,7 +16,7 @@ from wherry.accounts.models import Account
 from wherry.http.security import require_account, require_capsule_key, require_transfer_role
 from wherry.http.services import Injected
 
-KEY = "the static key of these tests, ü included"
+KEY = "the-static-key-of-these-tests-0123456789"
 
 
 @post("/api/v1/transfer", guards=[require_account, require_transfer_role])
@@ -85,25 +85,17 @@ async def test_the_capsule_key_opens_the_capsule_routes_and_nothing_else_does(cl
     alice = await register(client, "alice")
 
     async def answer(*values: str) -> httpx.Response:
-        headers = [(b"Authorization", value.encode()) for value in values]
-        return await client.get("/v1/capsule", headers=headers)
+        return await client.get("/v1/capsule", headers=[(b"Authorization", value.encode()) for value in values])
 
-    ascii_only = await answer(f"Bearer {KEY[:-11]}")
-    assert ascii_only.status_code == 401
-    for wrong in ("", "Bearer", "Bearer ", "Bearer wrong", f"Token {KEY}", KEY, f"Bearer {alice['token']}"):
+    for right in (f"Bearer {KEY}", f"bearer {KEY}"):
+        assert (await answer(right)).text == "in"
+    near = (f"Bearer {KEY[:-1]}", f"Bearer {KEY}0", f"Token {KEY}", KEY, f"Bearer {KEY} {KEY}", f"Bearer {KEY.upper()}")
+    for wrong in ("", "Bearer", "Bearer ", "Bearer ü", *near, f"Bearer {alice['token']}"):
         refused = await answer(wrong)
         assert refused.status_code == 401, wrong
         assert refused.headers["www-authenticate"] == "Bearer"
         assert refused.json()["error"]["code"] == "UNAUTHORIZED"
     assert (await answer()).status_code == 401
-
-
-async def test_the_right_key_passes(database_url: str, tmp_path: Path) -> None:
-    async with running(database_url, tmp_path, routes=ROUTES, capsule_api_key="k" * 40) as app, app.client() as client:
-        for scheme in ("Bearer", "bearer"):
-            answer = await client.get("/v1/capsule", headers={"Authorization": f"{scheme} {'k' * 40}"})
-            assert answer.text == "in"
-        assert (await client.get("/v1/capsule", headers=bearer("k" * 39))).status_code == 401
 
 
 async def test_without_a_key_the_capsule_routes_are_closed_to_everyone(database_url: str, tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""The three ways in which an import's source comes: in a form, as the body, or by a URL.
+
+In: the request. Out: a job and whether it is a replay; what was stored for anything else is removed again.
+
+    multipart/form-data                          `file`, `resource`, and options as fields
+    application/json, without `?resource=`       `resource`, `url`, and options as members
+    any type of a records file + `?resource=…`   the file itself; options in the query
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from litestar import Request
+from multipart import MultipartSegment
+
+from wherry.accounts.models import Account
+from wherry.accounts.quota import admit
+from wherry.errors import Invalid, UnsupportedMedia
+from wherry.http.keys import idempotency_key
+from wherry.http.multipart import read_form
+from wherry.http.services import Services
+from wherry.imports.intake import Asked
+from wherry.imports.requests import CONTENT_TYPES, Source, check_upload, parse_format, parse_options, source_key
+from wherry.jobs.identifiers import new_job_id
+from wherry.jobs.models import Job
+from wherry.jobs.states import Kind
+from wherry.resources.registry import find
+from wherry.storage.remote import judge
+
+MAX_FORM_OVERHEAD = 1 << 20
+MAX_JSON_BYTES = 1 << 20
+ENCODINGS = ("gzip", "zstd")
+
+ImportRequest = Request[Account, Any, Any]
+
+
+async def hand_in(request: ImportRequest, services: Services) -> tuple[Job, bool, dict[str, str]]:
+    """Read the request, keep its source, queue its job: `(job, replayed, headers)`.
+
+    Raises:
+        Refused: what is asked for cannot be done; the message names the field.
+    """
+    key = idempotency_key(request, required=True)
+    assert key is not None
+    job_id = new_job_id()
+    media_type = request.content_type[0].lower()
+    in_query = "resource" in request.query_params
+    kept = False
+    try:
+        if media_type == "multipart/form-data":
+            fields, source = await _from_form(request, services, job_id)
+        elif media_type == "application/json" and not in_query:
+            fields, source = await _from_url(request, services, job_id)
+        elif media_type in CONTENT_TYPES:
+            fields, source = await _from_body(request, services, job_id)
+        else:
+            raise UnsupportedMedia(
+                "the Content-Type must be multipart/form-data, application/json, or the type of a records file"
+            )
+        asked = _asked(fields, source, request.user, key)
+        async with services.pool.connection() as connection, connection.transaction():
+            job, replayed = await services.intake.queue(connection, job_id, asked, source)
+            headers = {} if replayed else await admit(connection, Kind.IMPORT, asked.owner_id, services.settings)
+        kept = not replayed
+        return job, replayed, headers
+    finally:
+        if not kept:
+            await services.intake.drop(job_id)
+
+
+def _asked(fields: Mapping[str, Any], source: Source, caller: Account, key: str) -> Asked:
+    return Asked(
+        resource=find(fields.get("resource")),
+        format=parse_format(fields.get("format"), source.file_name),
+        options=parse_options(fields),
+        owner_id=caller.id,
+        owner_role=caller.role,
+        idempotency_key=key,
+    )
+
+
+async def _from_form(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
+    services.intake.check_declared(_declared(request, allow=MAX_FORM_OVERHEAD))
+
+    async def keep(segment: MultipartSegment, body: AsyncIterable[bytes]) -> Source:
+        check_upload(segment.filename, segment.content_type)
+        return await services.intake.keep(job_id, body, segment.filename, None)
+
+    form = await read_form(request.stream(), request.content_type[1].get("boundary"), keep)
+    if form.file is None:
+        raise Invalid("file is required", field="file")
+    return form.fields, form.file
+
+
+async def _from_body(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
+    fields = dict(request.query_params.items())
+    # What the query asks for is known before the body: a mistake in it costs no upload.
+    _asked(fields, Source(""), request.user, "")
+    services.intake.check_declared(_declared(request))
+    encoding = request.headers.get("Content-Encoding", "").strip().lower() or None
+    if encoding not in (None, "identity", *ENCODINGS):
+        raise UnsupportedMedia(
+            "Content-Encoding must be gzip or zstd", headers={"Accept-Encoding": ", ".join(ENCODINGS)}
+        )
+    name = fields.get("fileName")
+    source = await services.intake.keep(job_id, request.stream(), name, None if encoding == "identity" else encoding)
+    if request.content_type[0].lower() == "application/json" and "format" not in fields and name is None:
+        fields["format"] = "json"
+    return fields, source
+
+
+async def _from_url(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
+    body = await request.json()
+    fields = body.get("import") if isinstance(body, dict) and isinstance(body.get("import"), dict) else body
+    if not isinstance(fields, dict):
+        raise Invalid("the body must be a JSON object", field="import")
+    url = fields.get("url")
+    if not isinstance(url, str) or not url:
+        raise Invalid("url is required", field="url")
+    judge(url, services.settings.import_allowed_hosts)
+    name = urlsplit(url).path.rpartition("/")[2] or None
+    return fields, Source(source_key(job_id), name, url=url)
+
+
+def _declared(request: ImportRequest, allow: int = 0) -> int | None:
+    length = request.headers.get("Content-Length", "")
+    return max(0, int(length) - allow) if length.isdecimal() else None

@@ -1,0 +1,108 @@
+"""Takes a request for an import: from bytes or a URL to a job.
+
+In: what was asked, and the source. Out: a queued job whose source is safe in storage; or a refusal, and no stored file
+left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from wherry.database.pools import Connection, Pool
+from wherry.errors import Invalid, TooLarge
+from wherry.imports.models import Format, Options
+from wherry.imports.requests import Source, fingerprint, job_options, source_key
+from wherry.jobs.models import Job, NewJob
+from wherry.jobs.queue import submit
+from wherry.jobs.states import Kind
+from wherry.resources.model import Resource
+from wherry.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an import is to do, and for whom."""
+
+    resource: Resource
+    format: Format
+    options: Options
+    owner_id: int
+    owner_role: str
+    idempotency_key: str
+
+
+class Intake:
+    """Where imports are handed in.
+
+    Args:
+        pool: the database.
+        store: keeps the sources.
+        max_file_bytes: of a source, as it is sent.
+    """
+
+    def __init__(self, pool: Pool, store: Store, *, max_file_bytes: int) -> None:
+        self._pool = pool
+        self._store = store
+        self._max_file_bytes = max_file_bytes
+
+    async def keep(
+        self, job_id: UUID, chunks: AsyncIterable[bytes], file_name: str | None, encoding: str | None
+    ) -> Source:
+        """Store an upload.
+
+        Raises:
+            TooLarge: it has more bytes than are taken.
+            Invalid: on `file`: it is empty.
+        """
+        stored = await self._store.put(source_key(job_id), self._bounded(chunks))
+        if stored.size == 0:
+            await self._store.delete(stored.key)
+            raise Invalid("file must not be empty", field="file", code="EMPTY_FILE")
+        return Source(stored.key, file_name, stored.size, stored.sha256, encoding=encoding)
+
+    async def drop(self, job_id: UUID) -> None:
+        """Remove an upload that no job came of."""
+        await self._store.delete(source_key(job_id))
+
+    async def queue(self, connection: Connection, job_id: UUID, asked: Asked, source: Source) -> tuple[Job, bool]:
+        """Write the job and its queue row, in the caller's transaction; `(job, replayed)`.
+
+        Raises:
+            Invalid: the idempotency key was used for another request.
+        """
+        new = NewJob(
+            id=job_id,
+            kind=Kind.IMPORT,
+            owner_id=asked.owner_id,
+            resource=asked.resource.name,
+            format=asked.format,
+            options=job_options(asked.options, asked.owner_role),
+            source=source.as_json(),
+            idempotency_key=asked.idempotency_key,
+            fingerprint=fingerprint(asked.resource, asked.format, asked.options, sha256=source.sha256, url=source.url),
+        )
+        return await submit(connection, new)
+
+    async def _bounded(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > self._max_file_bytes:
+                raise self.too_large()
+            if chunk:
+                yield chunk
+
+    def check_declared(self, declared_bytes: int | None) -> None:
+        """Refuse a body that says itself that it is too large, before it is sent.
+
+        Raises:
+            TooLarge: it does.
+        """
+        if declared_bytes is not None and declared_bytes > self._max_file_bytes:
+            raise self.too_large()
+
+    def too_large(self) -> TooLarge:
+        """The refusal of a file that is too large."""
+        return TooLarge(f"file may have at most {self._max_file_bytes} bytes", field="file")

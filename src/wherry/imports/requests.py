@@ -1,0 +1,160 @@
+"""What a request for an import asks for.
+
+In: form fields or JSON members, a file's name and type. Out: `Options`, a `Format`, a fingerprint, the job's source;
+or `Invalid`, which names the field. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from wherry.errors import Invalid
+from wherry.imports.models import Format, OnConflict, Options
+from wherry.jobs.models import Job
+from wherry.resources.model import Resource
+
+FORMAT_OF_EXTENSION = {".json": Format.JSON, ".ndjson": Format.NDJSON, ".jsonl": Format.NDJSON}
+COMPRESSIONS = (".gz", ".zst")
+CONTENT_TYPES = frozenset(
+    {
+        "application/json",
+        "application/ndjson",
+        "application/x-ndjson",
+        "application/jsonl",
+        "text/plain",
+        "text/json",
+        "application/gzip",
+        "application/zstd",
+    }
+)
+"""Types of an upload that are taken whatever its name is."""
+
+_WORDS = {"true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an import's bytes are, or will be: `sha256` and `file_size` are None until they are known."""
+
+    key: str
+    file_name: str | None = None
+    file_size: int | None = None
+    sha256: str | None = None
+    url: str | None = None
+    encoding: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """As a job keeps it."""
+        return {
+            "key": self.key,
+            "fileName": self.file_name,
+            "fileSize": self.file_size,
+            "sha256": self.sha256,
+            "url": self.url,
+            "encoding": self.encoding,
+        }
+
+
+def source_key(job_id: UUID) -> str:
+    """The name under which an import's source is stored."""
+    return f"sources/{job_id}"
+
+
+def parse_format(explicit: object, file_name: str | None) -> Format:
+    """The format that is asked for, else the one that the file's name tells, else ndjson.
+
+    Raises:
+        Invalid: on `format`: it is none, or contradicts the name.
+    """
+    told = format_of_name(file_name)
+    if explicit is None or explicit == "":
+        return told or Format.NDJSON
+    if explicit not in tuple(Format):
+        raise Invalid("format must be json or ndjson", field="format", code="UNSUPPORTED_FORMAT")
+    asked = Format(str(explicit))
+    if told is not None and told is not asked:
+        raise Invalid(f"format {asked} contradicts the file name, which says {told}", field="format")
+    return asked
+
+
+def format_of_name(file_name: str | None) -> Format | None:
+    """What a file's name says about its format: `a.json.gz` is json."""
+    name = (file_name or "").lower()
+    for compression in COMPRESSIONS:
+        name = name.removesuffix(compression)
+    return next((format_ for suffix, format_ in FORMAT_OF_EXTENSION.items() if name.endswith(suffix)), None)
+
+
+def check_upload(file_name: str | None, content_type: str | None) -> None:
+    """Take an upload by its type or by its name.
+
+    Raises:
+        Invalid: on `file`: neither is one of a records file.
+    """
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    if media_type not in CONTENT_TYPES and format_of_name(file_name) is None:
+        raise Invalid(
+            "file must be JSON or ndjson, plain or compressed with gzip or zstd",
+            field="file",
+            code="UNSUPPORTED_FORMAT",
+        )
+
+
+def parse_options(fields: Mapping[str, object]) -> Options:
+    """`onConflict`, `dryRun` and `atomic`, from a form's strings or from JSON; absent ones have their defaults.
+
+    Raises:
+        Invalid: on each field that is not what it must be.
+    """
+    faults: dict[str, list[str]] = {}
+    on_conflict = fields.get("onConflict")
+    choices = tuple(OnConflict)
+    if on_conflict in (None, ""):
+        on_conflict = OnConflict.ERROR
+    elif on_conflict not in choices:
+        faults["onConflict"] = [f"onConflict must be one of {', '.join(choices)}"]
+    flags = {}
+    for name in ("dryRun", "atomic"):
+        flags[name] = _flag(fields.get(name))
+        if flags[name] is None:
+            faults[name] = [f"{name} must be true or false"]
+    if faults:
+        raise Invalid(next(iter(faults.values()))[0], fields=faults)
+    return Options(OnConflict(str(on_conflict)), bool(flags["dryRun"]), bool(flags["atomic"]))
+
+
+def _flag(value: object) -> bool | None:
+    if value is None or value == "":
+        return False
+    return value if isinstance(value, bool) else _WORDS.get(str(value).strip().lower())
+
+
+def job_options(options: Options, caller_role: str) -> dict[str, Any]:
+    """The options as a job keeps them, with the role that the records are judged under."""
+    return {
+        "onConflict": options.on_conflict,
+        "dryRun": options.dry_run,
+        "atomic": options.atomic,
+        "callerRole": caller_role,
+    }
+
+
+def options_of(job: Job) -> Options:
+    """The options that a job was made with."""
+    kept = job.options
+    on_conflict = OnConflict(kept.get("onConflict", OnConflict.ERROR))
+    return Options(on_conflict, bool(kept.get("dryRun", False)), bool(kept.get("atomic", False)))
+
+
+def fingerprint(
+    resource: Resource, format: Format, options: Options, *, sha256: str | None = None, url: str | None = None
+) -> str:
+    """A digest of everything that a request asks for: the same key with another one is refused."""
+    asked = {"resource": resource.name, "format": format, **asdict(options), "sha256": sha256, "url": url}
+    return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()

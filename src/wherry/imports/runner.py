@@ -1,0 +1,167 @@
+"""Runs import jobs.
+
+In: a job that was claimed. Out: its records in their table and its errors in the report, batch by batch under the
+lease, and the outcome that the counters say. While the server writes one batch, the next is read and decoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from wherry.database.pools import Pool
+from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost, Unavailable
+from wherry.imports.batches import Batches
+from wherry.imports.decode import Decoder
+from wherry.imports.models import Batch, Format
+from wherry.imports.reader import make_splitter
+from wherry.imports.requests import options_of
+from wherry.imports.source import Source
+from wherry.imports.writers import BatchWriter, WholeWriter, Writer
+from wherry.jobs import ledger
+from wherry.jobs.ledger import Position
+from wherry.jobs.models import Outcome
+from wherry.jobs.runs import Run
+from wherry.jobs.states import Status
+from wherry.resources.model import Resource
+from wherry.resources.registry import find
+from wherry.settings import Settings
+from wherry.storage.remote import Fetch, fetch
+from wherry.storage.store import Store
+
+POLL_SECONDS = 1.0
+"""How long a step may take before it is asked whether the owner still wants it."""
+
+T = TypeVar("T")
+
+
+class ImportRunner:
+    """The runner of the kind `import`.
+
+    Args:
+        pool: two connections of it are held at the most for each job, and one more for a moment.
+        store: keeps the sources.
+        settings: sizes and limits.
+        fetch: brings in what a URL names.
+    """
+
+    def __init__(self, pool: Pool, store: Store, settings: Settings, *, fetch: Fetch = fetch) -> None:
+        self._pool = pool
+        self._store = store
+        self._settings = settings
+        self._fetch = fetch
+
+    async def run(self, run: Run) -> Outcome:
+        """Import; see `Runner`."""
+        resource, options = find(run.job.resource), options_of(run.job)
+        make_writer = WholeWriter if options.one_transaction else BatchWriter
+        async with make_writer(self._pool, run, resource, options) as writer:
+            try:
+                await self._obtain(run)
+                total = await self._import(run, resource, writer)
+            except JobFailed as failure:
+                await writer.report_file(failure)
+                raise
+            position = await writer.finish()
+        return _outcome(position, total)
+
+    async def _import(self, run: Run, resource: Resource, writer: Writer) -> int:
+        """Write every batch; how many records the file has.
+
+        Raises:
+            JobFailed: the file as a whole is at fault.
+        """
+        source = Source(self._store, str((run.job.source or {})["key"]), self._settings.import_max_file_size)
+        total = writer.place.index
+        async with aclosing(self._batches(run, resource, source, writer)) as batches:
+            reading = self._start_reading(batches)
+            try:
+                while (batch := await self._watched(run, reading, is_reading=True)) is not None:
+                    reading = self._start_reading(batches)
+                    await self._watched(run, asyncio.create_task(writer.write(batch, source.progress.percent)))
+                    total = batch[-1].index + 1
+            finally:
+                await _end(reading)
+        if total == 0:
+            raise JobFailed(ErrorCode.EMPTY_FILE, "The file holds no record")
+        return total
+
+    def _batches(self, run: Run, resource: Resource, source: Source, writer: Writer) -> AsyncGenerator[Batch]:
+        format_, place = Format(run.job.format), writer.place
+        max_bytes = self._settings.import_max_record_bytes
+        decoder = Decoder(
+            resource,
+            caller_role=str(run.job.options.get("callerRole", "")),
+            max_bytes=max_bytes,
+            stop_at_broken_syntax=format_ is Format.JSON,
+        )
+        return Batches(
+            source.open(place.offset),
+            make_splitter(format_, place, max_bytes),
+            decoder,
+            size=self._settings.import_batch_size,
+            max_records=self._settings.import_max_records,
+        ).read()
+
+    @staticmethod
+    def _start_reading(batches: AsyncGenerator[Batch]) -> asyncio.Task[Batch | None]:
+        return asyncio.create_task(_next_or_none(batches), name="read batch")
+
+    async def _obtain(self, run: Run) -> None:
+        """Bring a URL's content into storage, unless an earlier run did."""
+        source = run.job.source or {}
+        url, key = source.get("url"), str(source["key"])
+        if url is None or await self._store.size(key) is not None:
+            return
+        settings = self._settings
+        chunks = self._fetch(url, allowed_hosts=settings.import_allowed_hosts, max_bytes=settings.import_max_file_size)
+        try:
+            stored = await self._watched(run, asyncio.create_task(self._store.put(key, chunks)), is_reading=True)
+        except Unavailable as error:
+            raise JobFailed(ErrorCode.STORAGE_ERROR, "The fetched file could not be stored") from error
+        found = {**source, "fileSize": stored.size, "sha256": stored.sha256}
+        async with self._pool.connection() as connection, connection.transaction():
+            await ledger.record_source(connection, run.lease, found)
+
+    async def _watched(self, run: Run, work: asyncio.Task[T], *, is_reading: bool = False) -> T:
+        """Await a step; stop it where the owner no longer wants the job, or, between batches, the worker stops.
+
+        Raises:
+            JobCancelled, JobReleased, LeaseLost: the step was ended, and what it had not committed is undone.
+        """
+        try:
+            while not (await asyncio.wait({work}, timeout=POLL_SECONDS))[0]:
+                if is_reading and run.stopping.is_set():
+                    raise JobReleased(f"job {run.job.id} is given back, as the worker is stopping")
+                async with self._pool.connection() as connection:
+                    job = await ledger.get(connection, run.job.id)
+                if job is None or job.epoch != run.lease.epoch:
+                    raise LeaseLost(f"job {run.job.id} is no longer held under epoch {run.lease.epoch}")
+                if job.cancel_requested_at is not None:
+                    raise JobCancelled(f"job {run.job.id} was cancelled by its owner")
+            return work.result()
+        finally:
+            await _end(work)
+
+
+async def _next_or_none(batches: AsyncGenerator[Batch]) -> Batch | None:
+    return await anext(batches, None)
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    """Cancel a task that is not done, and wait until it is."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _outcome(position: Position, total: int) -> Outcome:
+    if not position.error_count:
+        return Outcome(status=Status.SUCCEEDED, total_records=total, message="Imported")
+    if position.success_count:
+        return Outcome(status=Status.PARTIAL, total_records=total, message="Imported in part")
+    message = "Every record has errors"
+    error = {"code": ErrorCode.BATCH_FAILED.name, "number": int(ErrorCode.BATCH_FAILED), "message": message}
+    return Outcome(status=Status.FAILED, total_records=total, error=error, message=message)

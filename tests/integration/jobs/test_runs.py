@@ -1,0 +1,154 @@
+"""One run of one job: how it ends, whatever the runner does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.factories import submitted
+from wherry.database.pools import Pool, make_pool
+from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased
+from wherry.jobs import ledger
+from wherry.jobs.models import Advance, Job, Outcome
+from wherry.jobs.runs import MAX_DEATHS, Executor, Run
+from wherry.jobs.states import Kind, Status
+
+Work = Callable[[Run], Awaitable[Outcome]]
+
+
+class Doing:
+    """A runner that does what a test says."""
+
+    def __init__(self, work: Work) -> None:
+        self.run = work
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with make_pool(database_url, name="test", max_size=4) as opened:
+        yield opened
+
+
+async def _submit(pool: Pool) -> UUID:
+    async with pool.connection() as connection:
+        return (await submitted(connection)).id
+
+
+async def _job(pool: Pool, job_id: UUID) -> Job:
+    async with pool.connection() as connection:
+        job = await ledger.get(connection, job_id)
+    assert job is not None
+    return job
+
+
+def _executor(pool: Pool, work: Work) -> Executor:
+    return Executor(pool, {Kind.IMPORT: Doing(work)})
+
+
+async def test_a_run_that_returns_ends_the_job(pool: Pool) -> None:
+    async def work(run: Run) -> Outcome:
+        return Outcome(status=Status.SUCCEEDED, total_records=3)
+
+    job_id = await _submit(pool)
+    await _executor(pool, work).execute(job_id)
+    job = await _job(pool, job_id)
+    assert (job.status, job.total_records, job.progress) == (Status.SUCCEEDED, 3, 100)
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "code"),
+    [
+        (JobFailed(ErrorCode.EMPTY_FILE, "The file holds no record"), Status.FAILED, "EMPTY_FILE"),
+        (RuntimeError("a bug, with a secret in it"), Status.FAILED, "INTERNAL_ERROR"),
+        (JobCancelled("asked for"), Status.CANCELLED, None),
+    ],
+)
+async def test_what_a_run_raises_says_how_the_job_ends(
+    pool: Pool, raised: Exception, status: Status, code: str | None
+) -> None:
+    async def work(run: Run) -> Outcome:
+        raise raised
+
+    job_id = await _submit(pool)
+    await _executor(pool, work).execute(job_id)
+    job = await _job(pool, job_id)
+    assert job.status is status
+    assert (job.error or {}).get("code") == code
+    assert "secret" not in str(job.error)
+
+
+async def test_a_lost_connection_gives_the_job_back(pool: Pool) -> None:
+    async def work(run: Run) -> Outcome:
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    job_id = await _submit(pool)
+    with pytest.raises(JobReleased):
+        await _executor(pool, work).execute(job_id)
+    assert (await _job(pool, job_id)).status is Status.QUEUED
+
+
+async def test_a_run_that_lost_its_lease_writes_nothing(pool: Pool) -> None:
+    async def work(run: Run) -> Outcome:
+        async with pool.connection() as connection:
+            await ledger.claim(connection, run.job.id)
+        return Outcome(status=Status.SUCCEEDED)
+
+    job_id = await _submit(pool)
+    await _executor(pool, work).execute(job_id)
+    assert (await _job(pool, job_id)).status is Status.RUNNING
+
+
+async def test_a_stopping_worker_lets_the_batch_in_hand_end_and_gives_the_job_back(pool: Pool) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work(run: Run) -> Outcome:
+        begun.set()
+        await go_on.wait()
+        async with pool.connection() as connection, connection.transaction():
+            position = await ledger.advance(connection, run.lease, Advance(successes=5, checkpoint={"index": 5}))
+        run.check(position)
+        raise AssertionError("the run should have been stopped")
+
+    job_id = await _submit(pool)
+    task = asyncio.create_task(_executor(pool, work).execute(job_id))
+    await begun.wait()
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.05, go_on.set)
+    with pytest.raises(JobReleased):
+        await task
+    job = await _job(pool, job_id)
+    assert (job.status, job.success_count, job.checkpoint) == (Status.QUEUED, 5, {"index": 5})
+
+
+async def test_a_job_that_kills_its_workers_fails_and_says_where(pool: Pool) -> None:
+    async def work(run: Run) -> Outcome:
+        raise AssertionError("the job must not be run again")
+
+    job_id = await _submit(pool)
+    async with pool.connection() as connection:
+        claim = await ledger.claim(connection, job_id)
+        assert claim is not None
+        await ledger.advance(connection, claim.lease, Advance(checkpoint={"index": 7, "offset": 90}))
+        for _ in range(MAX_DEATHS - 1):
+            await ledger.claim(connection, job_id)
+    await _executor(pool, work).execute(job_id)
+    job = await _job(pool, job_id)
+    assert job.status is Status.FAILED
+    assert job.error is not None
+    assert job.error["code"] == "INTERNAL_ERROR"
+    assert "'index': 7" in job.error["message"]
+
+
+async def test_a_job_that_has_ended_is_not_run(pool: Pool) -> None:
+    async def work(run: Run) -> Outcome:
+        raise AssertionError("an ended job must not be run")
+
+    job_id = await _submit(pool)
+    async with pool.connection() as connection:
+        await ledger.cancel(connection, job_id)
+    await _executor(pool, work).execute(job_id)
+    assert (await _job(pool, job_id)).status is Status.CANCELLED

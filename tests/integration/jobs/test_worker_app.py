@@ -1,0 +1,115 @@
+"""Workers: they run what is queued, rescue what others left, and end when they are told to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from tests.factories import submitted
+from wherry.database.pools import connect
+from wherry.errors import JobReleased
+from wherry.jobs import rescue
+from wherry.jobs.worker_app import Services, WorkerApp
+
+
+class Recorder:
+    """Services that note what they are asked to run."""
+
+    def __init__(self) -> None:
+        self.seen: list[UUID] = []
+        self.ran = asyncio.Event()
+        self.failures: list[Exception] = []
+
+    async def execute(self, job_id: UUID) -> None:
+        self.seen.append(job_id)
+        if self.failures:
+            raise self.failures.pop()
+        self.ran.set()
+
+    async def retain(self) -> None:
+        return
+
+
+@asynccontextmanager
+async def _working(url: str, recorder: Recorder) -> AsyncIterator[WorkerApp]:
+    @asynccontextmanager
+    async def open_services() -> AsyncIterator[Services]:
+        yield recorder
+
+    app = WorkerApp(url, concurrency=2, open_services=open_services)
+    async with app.open_async():
+        task = asyncio.create_task(app.run_worker_async())
+        try:
+            yield app
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.wait_for(task, 10)
+
+
+async def test_a_queued_job_is_run(database_url: str) -> None:
+    recorder = Recorder()
+    async with await connect(database_url, name="test") as connection:
+        job = await submitted(connection)
+        async with _working(database_url, recorder):
+            await asyncio.wait_for(recorder.ran.wait(), 10)
+        assert recorder.seen == [job.id]
+        left = await (await connection.execute("select count(*) from procrastinate_jobs")).fetchone()
+        assert left == (0,)
+
+
+async def test_a_job_given_back_is_run_again_at_once(database_url: str) -> None:
+    recorder = Recorder()
+    recorder.failures.append(JobReleased("the worker was stopping"))
+    async with await connect(database_url, name="test") as connection:
+        job = await submitted(connection)
+        async with _working(database_url, recorder):
+            await asyncio.wait_for(recorder.ran.wait(), 10)
+        assert recorder.seen == [job.id, job.id]
+
+
+async def test_the_jobs_of_a_dead_worker_are_given_back(database_url: str) -> None:
+    recorder = Recorder()
+    async with await connect(database_url, name="test") as connection:
+        job = await submitted(connection)
+        await connection.execute(
+            "with gone as ("
+            " insert into procrastinate_workers (last_heartbeat) values (now() - interval '1 minute') returning id)"
+            " update procrastinate_jobs set status = 'doing', worker_id = (select id from gone)"
+        )
+        app = WorkerApp(database_url, concurrency=1, open_services=lambda: asynccontextmanager(_none)())
+        async with app.open_async():
+            assert await rescue.rescue_stalled(app.job_manager, 20) == 1
+            assert await rescue.rescue_stalled(app.job_manager, 20) == 0
+        async with _working(database_url, recorder):
+            await asyncio.wait_for(recorder.ran.wait(), 10)
+        assert recorder.seen == [job.id]
+
+
+async def test_a_job_that_its_worker_forgot_is_given_back_at_the_second_look(database_url: str) -> None:
+    async with await connect(database_url, name="test") as connection:
+        await submitted(connection)
+        cursor = await connection.execute("insert into procrastinate_workers default values returning id")
+        row = await cursor.fetchone()
+        assert row is not None
+        cursor = await connection.execute(
+            "update procrastinate_jobs set status = 'doing', worker_id = %s returning id", row
+        )
+        held = await cursor.fetchone()
+        assert held is not None
+        app = WorkerApp(database_url, concurrency=1, open_services=lambda: asynccontextmanager(_none)())
+        async with app.open_async():
+            look = rescue.rescue_forgotten
+            assert await look(app.job_manager, row[0], {held[0]}, frozenset()) == frozenset()
+            suspects = await look(app.job_manager, row[0], set(), frozenset())
+            assert suspects == frozenset(held)
+            assert await look(app.job_manager, row[0], set(), suspects) == frozenset()
+        status = await (await connection.execute("select status from procrastinate_jobs")).fetchone()
+        assert status == ("todo",)
+
+
+async def _none() -> AsyncIterator[Services]:
+    yield Recorder()

@@ -41,7 +41,7 @@ from unnest(
 where articles.id = given.id
 
 -- name: allocate
-select nextval(pg_get_serial_sequence('articles', 'id'))::integer as id
+select nextval('articles_id_seq')::integer as id
 from generate_series(1, %(count)s)
 
 -- name: lock_ids

@@ -28,7 +28,7 @@ from unnest(
 where comments.id = given.id
 
 -- name: allocate
-select nextval(pg_get_serial_sequence('comments', 'id'))::integer as id
+select nextval('comments_id_seq')::integer as id
 from generate_series(1, %(count)s)
 
 -- name: lock_ids

@@ -37,7 +37,7 @@ from unnest(
 where users.id = given.id
 
 -- name: allocate
-select nextval(pg_get_serial_sequence('users', 'id'))::integer as id
+select nextval('users_id_seq')::integer as id
 from generate_series(1, %(count)s)
 
 -- name: lock_ids

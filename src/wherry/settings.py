@@ -99,8 +99,6 @@ class Settings(BaseSettings):
     # the queue
     job_worker_concurrency: Count = 4
     job_retention_days: Count = 30
-    webhook_url: Annotated[str | None, Optional] = None
-    webhook_secret: Annotated[SecretStr | None, Optional] = None
 
     # imports
     import_batch_size: Count = 5000

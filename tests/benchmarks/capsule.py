@@ -2,8 +2,8 @@
 
 In: the sample graphs, and larger ones made of copies of them. Out: a table, one line a case; nothing is asserted.
 
-Each case runs in a process of its own, so that its memory is its own. Batches and the command line write 10 to 30 frames a
-second, so they are measured on a few hundred frames.
+Each case runs in a process of its own, so that its memory is its own. Batches and the command line write 10 to 30
+frames a second, so they are measured on a few hundred frames.
 """
 
 from __future__ import annotations

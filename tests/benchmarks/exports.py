@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import shutil
-import statistics
 import subprocess
 import time
 from collections.abc import Iterator
@@ -51,7 +50,8 @@ FILL = (
     """
     insert into articles (slug, title, body, description, author_id, tags, status, published_at)
     select 'article-number-' || n, 'Title of article ' || n,
-      (select string_agg(md5(n::text || '-' || part), ' ') from generate_series(1, 14) as part) || ' "Zitat" \\ wörtlich',
+      (select string_agg(md5(n::text || '-' || part), ' ') from generate_series(1, 18) as part)
+        || case when n %% 10 = 0 then ' "Zitat" \\ wörtlich' else ' "quote" \\ and the rest' end,
       'd', 1 + n %% greatest(%(rows)s / 10, 1), array['alpha', 'tag' || n %% 10],
       case when n %% 4 = 0 then 'draft' else 'published' end,
       case when n %% 4 = 0 then null else timestamptz '2020-01-01Z' + n * interval '37.123456 s' end
@@ -148,7 +148,7 @@ async def measure_jobs(url: str, folder: Path, runs: int) -> None:
                 ours.append(seconds)
                 assert job.artifact is not None
                 await store.delete(job.artifact["key"])
-            mine, psql = statistics.median(ours), statistics.median(theirs)
+            mine, psql = min(ours), min(theirs)
             rows = job.processed_records
             print(
                 f"{case.body!s:58} {rows / mine:9,.0f} {job.artifact['size'] / mine / 1e6:6.0f} {rows / psql:12,.0f}"
@@ -202,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=200_000, help="articles, and as many comments")
     parser.add_argument("--url", help="measure in this database, filled before, instead of a server of its own")
-    parser.add_argument("--runs", type=int, default=3, help="of each case; the median counts")
+    parser.add_argument("--runs", type=int, default=3, help="of each case; the best of each side counts")
     parser.add_argument("--pages", type=int, default=300)
     asked = parser.parse_args()
     structlog.configure(processors=[_drop])

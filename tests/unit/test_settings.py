@@ -64,7 +64,7 @@ def test_every_bad_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "s3cr3t-" * 8
-    for name in ("JWT_SECRET", "MEMVID_EXPORT_API_KEY", "WEBHOOK_SECRET"):
+    for name in ("JWT_SECRET", "MEMVID_EXPORT_API_KEY", "SMTP_URL"):
         monkeypatch.setenv(name, secret)
     assert secret not in repr(load_settings())
     monkeypatch.setenv("JWT_SECRET", "not-long-enough-s3cr3t")

@@ -69,13 +69,22 @@ def open_for_reading(path: Path) -> Capsule:
     return cast(Capsule, _sdk().use("basic", str(path), read_only=True))
 
 
-def put_many(capsule: Capsule, requests: Sequence[Mapping[str, Any]]) -> int:
-    """Append frames and index them; how many were taken.
+def has(capsule: Capsule, uri: str) -> bool:
+    """Whether a frame is there."""
+    try:
+        capsule.frame(uri)
+    except _sdk().FrameNotFoundError:
+        return False
+    return True
+
+
+def put_many(capsule: Capsule, requests: Sequence[Mapping[str, Any]]) -> None:
+    """Append frames and index them.
 
     The SDK's own `put_many` drops the option that keeps a text as it is, so its native part is called directly.
     """
     options = {"no_raw": False, "enable_enrichment": False}
-    return len(cast(Any, capsule)._core.put_many(list(requests), None, options))
+    cast(Any, capsule)._core.put_many(list(requests), None, options)
 
 
 def verify(path: Path) -> str:

@@ -28,6 +28,7 @@ Report = Callable[[Progress], None]
 
 # Calls of 1,500 frames hung for ever inside the SDK; calls of 500 never did.
 BATCH: Final = 500
+_ATTEMPTS = 3
 _REPORT_EVERY = 1000
 # Measured on two cores: 3,000 frames a second are recovered, 10 to 25 put in batches. A way is taken for hung at a
 # small fraction of that.
@@ -103,13 +104,23 @@ def _refuse_too_many(spool: Path, frames: int) -> None:
 
 def _put_many(spool: Path, capsule: Path, frames: int, report: Report) -> None:
     memory = sdk.create(capsule)
-    for done, batch in _batches(spool, frames, report):
-        taken = sdk.put_many(memory, [_request(frame) for frame in batch])
-        if taken != len(batch):
-            raise WayFailed(f"{taken} of {len(batch)} frames were taken after {done}")
+    for batch in _batches(spool, frames, report):
+        _put_all(memory, batch)
     memory.commit()
     memory.seal()
     memory.close()
+
+
+def _put_all(memory: sdk.Capsule, batch: list[Frame]) -> None:
+    """Put a batch, and what the SDK loses of it again: when its log grows, some frames that it took are not there."""
+    missing = batch
+    for _ in range(_ATTEMPTS):
+        sdk.put_many(memory, [_request(frame) for frame in missing])
+        memory.commit()
+        missing = [frame for frame in missing if not sdk.has(memory, frame.uri)]
+        if not missing:
+            return
+    raise WayFailed(f"{len(missing)} of {len(batch)} frames were lost {_ATTEMPTS} times")
 
 
 def _cli(spool: Path, capsule: Path, frames: int, report: Report) -> None:
@@ -119,7 +130,7 @@ def _cli(spool: Path, capsule: Path, frames: int, report: Report) -> None:
     capsule.unlink(missing_ok=True)
     _run(program, "create", str(capsule))
     requests = capsule.with_suffix(".json")
-    for _, batch in _batches(spool, frames, report):
+    for batch in _batches(spool, frames, report):
         requests.write_bytes(msgspec.json.encode([_request(frame) for frame in batch]))
         _run(program, "put-many", str(capsule), "--raw", "--json", "--input", str(requests))
     requests.unlink(missing_ok=True)
@@ -134,12 +145,12 @@ def _run(*command: str) -> None:
         )
 
 
-def _batches(spool: Path, frames: int, report: Report) -> Iterator[tuple[int, list[Frame]]]:
+def _batches(spool: Path, frames: int, report: Report) -> Iterator[list[Frame]]:
     source, done = read_spool(spool), 0
     while batch := list(islice(source, BATCH)):
         until = (done + len(batch)) / frames
         report(_progress(done / frames, until, len(batch) / _PUT_A_SECOND, f"Put {done} of {frames} frames"))
-        yield done, batch
+        yield batch
         done += len(batch)
 
 

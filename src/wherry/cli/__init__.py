@@ -11,11 +11,6 @@ from importlib.metadata import version
 from cyclopts import App
 from rich.console import Console
 
-from wherry.cli.api import api
-from wherry.cli.demo import demo
-from wherry.cli.migrate import migrate
-from wherry.cli.up import up
-from wherry.cli.worker import worker
 from wherry.errors import Misconfigured, Refused, Unavailable, WherryError
 
 app = App(
@@ -29,8 +24,9 @@ app = App(
     ),
     help_format="markdown",
 )
-for command in (up, api, worker, migrate, demo):
-    app.command(command)
+# By their paths, so that a command loads only what it needs.
+for command in ("up", "api", "worker", "migrate", "demo"):
+    app.command(f"wherry.cli.{command}:{command}", name=command)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from wherry.exports.formats.registry import find_format
 from wherry.exports.requests import ExportRequest
 from wherry.exports.snapshot import Snapshot
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 256 << 10
 """What is handed on at once, at the least: below it, the hand-over costs more than the bytes."""
 
 
@@ -38,7 +38,7 @@ class Artifact:
         return self._snapshot.rows
 
     def chunks(self) -> Generator[bytes, None, None]:
-        """Everything, in chunks of about a mebibyte. Blocking."""
+        """Everything, in chunks of `CHUNK_BYTES` and more. Blocking."""
         with TemporaryDirectory(prefix="wherry-export-") as workspace:
             yield from _gathered(self._pieces(Path(workspace)))
 

@@ -26,6 +26,7 @@ from wherry.http.requests import request_id_of
 
 MEDIA_TYPE = "application/problem+json"
 DATABASE_RETRY_SECONDS = 5
+DISCONNECTED = "client disconnected prematurely"  # how the framework tells it
 
 # Where Python 3.11 still has the phrases of RFC 7231.
 _PHRASES: Mapping[int, str] = MappingProxyType(
@@ -163,7 +164,9 @@ def _is_under(path: str, base: str) -> bool:
 
 def _log(error: Exception, fault: Fault, request: Request[Any, Any, Any], request_id: str) -> None:
     entry = logger.bind(request_id=request_id, method=request.method, path=request.scope["path"], code=fault.code)
-    if fault.status == 500:
+    if isinstance(error, HTTPException) and error.detail == DISCONNECTED:
+        entry.info("the client went away")
+    elif fault.status == 500:
         entry.error("request failed", exc_info=error)
     elif isinstance(error, Unavailable) and error.__cause__ is None:  # raised on purpose: it says everything itself
         entry.warning("request could not be served", reason=fault.detail)

@@ -29,7 +29,7 @@ from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Job
 from wherry.jobs.states import Kind
 from wherry.resources.registry import find
-from wherry.storage.remote import judge
+from wherry.storage.addresses import judge
 
 MAX_FORM_OVERHEAD = 1 << 20
 MAX_JSON_BYTES = 1 << 20

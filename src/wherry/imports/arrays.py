@@ -1,14 +1,18 @@
 """Splits one top-level JSON array into its elements, without building any of them.
 
-In: chunks of decompressed text, from a checkpoint on (which stands behind an element). Out: `RawRecord`s: elements
-whose brackets are closed; whether they are sound is for the decoder to say. An element longer than `max_bytes` is
-counted and skipped, never held. Every byte is looked at a fixed number of times, whatever the text.
+In: chunks of decompressed text, from a checkpoint on (which stands behind an element). Out: `RawRecord`s. An element
+longer than `max_bytes` is counted and skipped, never held.
 
      "["        value           ","
 START ──▶ FIRST ──▶ AFTER ──────────▶ NEXT
             │"]"      │ ▲                │ value
             ▼     "]" ▼ └────────────────┘
            END ◀──────┘
+
+Most of a chunk is split in one go: what stands between an element's beginning and a comma further on, put in brackets,
+is an array if and only if that comma stands between elements. What cannot be split so (the ends of a chunk, text that
+is no JSON) is followed byte by byte to the closing bracket; whether it is sound is then for the decoder to say. Every
+byte is looked at a bounded number of times, whatever the text.
 """
 
 from __future__ import annotations
@@ -17,14 +21,19 @@ import re
 from collections.abc import Iterator
 from enum import Enum
 
+import msgspec
+
 from wherry.imports.models import Place, RawRecord
 
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _STRING_REST = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _LITERAL_REST = re.compile(rb'[^][{}", \t\r\n]*+')
 _PLAIN = re.compile(rb'[^][{}"]*+')
-# An object whose values are plain or arrays of plain values, in one go: what nearly every record is.
-_FLAT = re.compile(rb'\{(?:[^][{}"]++|"(?:[^"\\]++|\\.)*+"|\[(?:[^][{}"]++|"(?:[^"\\]++|\\.)*+")*+\])*+\}', re.DOTALL)
+_SEPARATOR = re.compile(rb"[ \t\r\n]*+,[ \t\r\n]*+")
+_BRACE_AND_COMMA = re.compile(rb"\}[ \t\r\n]*+,")
+_BRACES_TRIED = 8
+
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class BrokenArray(Exception):
@@ -55,6 +64,7 @@ class ArraySplitter:
         self._value: _OpenValue | None = None
         self._pieces: list[bytes] = []
         self._size = 0
+        self._split_once = False  # of each chunk: the rest of one is not worth a second try
 
     def feed(self, chunk: bytes) -> Iterator[RawRecord]:
         """The records that end in this chunk.
@@ -62,18 +72,24 @@ class ArraySplitter:
         Raises:
             BrokenArray: as soon as the text is no array.
         """
-        at = 0
+        at, self._split_once = 0, False
         while at < len(chunk):
             if self._value is None:
                 at = self._to_value(chunk, at)
                 if at == len(chunk):
                     break
-            end = self._end_of_value(chunk, at)
-            self._hold(chunk[at : end if end is not None else len(chunk)])
-            if end is None:
+                for raw, end in self._many(chunk, at):
+                    yield self._take(raw, len(raw), self._offset + end)
+                    at = end
+                if self._state is _State.AFTER:
+                    continue
+                self._value = _OpenValue()
+            end_of_value = self._value.end(chunk, at)
+            self._hold(chunk[at : len(chunk) if end_of_value is None else end_of_value])
+            if end_of_value is None:
                 break
-            at = end
-            yield self._take(self._offset + end)
+            at = end_of_value
+            yield self._take(b"".join(self._pieces), self._size, self._offset + at)
         self._offset += len(chunk)
 
     def finish(self) -> Iterator[RawRecord]:
@@ -96,16 +112,23 @@ class ArraySplitter:
             at = _end(_SPACE, chunk, at)
             if at == len(chunk):
                 return at
-            if self._state in (_State.FIRST, _State.NEXT) and self._opens_value(chunk[at]):
+            if self._state in (_State.FIRST, _State.NEXT) and chunk[at] not in b",]}":
                 return at
             self._state = self._step(chunk[at : at + 1], at)
             at += 1
 
-    def _opens_value(self, byte: int) -> bool:
-        if byte in b",]}":
-            return False
-        self._value = _OpenValue()
-        return True
+    def _many(self, chunk: bytes, at: int) -> Iterator[tuple[bytes, int]]:
+        """The elements from here to the last comma behind one, and where each ends; none where that is not clear."""
+        if self._split_once:
+            return
+        self._split_once = True
+        found = (_elements(chunk[at:cut]) for cut in _last_cuts(chunk, at))
+        elements = next((elements for elements in found if elements is not None), [])
+        for element in elements:
+            raw = bytes(element)
+            at += len(raw)
+            yield raw, at
+            at = _end(_SEPARATOR, chunk, at)
 
     def _step(self, token: bytes, at: int) -> _State:
         match self._state, token:
@@ -118,13 +141,6 @@ class ArraySplitter:
         place = self._offset + at
         raise BrokenArray(f"The file is not one JSON array: at byte {place} there should be {self._state.value}")
 
-    def _end_of_value(self, chunk: bytes, at: int) -> int | None:
-        """The byte behind the value, None where it goes on in the next chunk."""
-        assert self._value is not None
-        if not self._value.begun and (flat := _FLAT.match(chunk, at)):
-            return flat.end()
-        return self._value.end(chunk, at)
-
     def _hold(self, piece: bytes) -> None:
         self._size += len(piece)
         if self._size <= self._max_bytes:
@@ -132,14 +148,32 @@ class ArraySplitter:
         else:
             self._pieces.clear()
 
-    def _take(self, offset: int) -> RawRecord:
-        data = None if self._size > self._max_bytes else b"".join(self._pieces)
-        raw = RawRecord(self._index, offset, data, self._size)
+    def _take(self, data: bytes, size: int, offset: int) -> RawRecord:
+        raw = RawRecord(self._index, offset, data if size <= self._max_bytes else None, size)
         self._index += 1
         self._state, self._value = _State.AFTER, None
         self._pieces.clear()
         self._size = 0
         return raw
+
+
+def _last_cuts(chunk: bytes, at: int) -> Iterator[int]:
+    """Behind which bytes a comma may stand between elements, the last such place first."""
+    end = len(chunk)
+    for _ in range(_BRACES_TRIED):
+        end = chunk.rfind(b"}", at, end)
+        if end < 0:
+            return
+        if _BRACE_AND_COMMA.match(chunk, end):
+            yield end + 1
+
+
+def _elements(text: bytes) -> list[msgspec.Raw] | None:
+    """The elements of a text that is a list of JSON values without its brackets; None where it is none."""
+    try:
+        return _split(b"[" + text + b"]")
+    except (ValueError, RecursionError):
+        return None
 
 
 class _OpenValue:

@@ -70,7 +70,7 @@ class Decoder:
             return None
         if not self._shape.is_clean(record):
             return None
-        if any(getattr(record, name) == value for name, value in self._forbidden.items()):
+        if self._forbidden and any(getattr(record, name) == value for name, value in self._forbidden.items()):
             return None
         return record
 

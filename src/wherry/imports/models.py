@@ -88,7 +88,7 @@ class RecordError:
         return self.code.name if self.field is None else f"{self.code.name}.{self.field}"
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A record decoded: either `record`, of the resource's record type, or its errors."""
 
     index: int

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from wherry.errors import ErrorCode
 from wherry.imports.models import Entry, OnConflict, RecordError, clipped, label, shown
 from wherry.resources.model import Columns, Resource
@@ -26,16 +28,14 @@ from wherry.resources.model import Columns, Resource
 Key = int | str
 
 
-@dataclass(slots=True, eq=False)
-class Write:
+class Write(msgspec.Struct, gc=False, eq=False):
     """A row's columns to be written: all of them for a new row, which may leave its id to the table."""
 
     id: int | None
     columns: Columns
 
 
-@dataclass(slots=True, eq=False)
-class Row:
+class Row(msgspec.Struct, gc=False, eq=False):
     """A row as it is at this point of the batch.
 
     Attributes:
@@ -110,31 +110,37 @@ class _Planner:
         self._has_own_key = resource.has_own_key
         self._on_conflict = on_conflict
         self._known = known
-        self._by_id = {row.id: row for row in known.rows}
-        self._by_key = {row.key: row for row in known.rows}
+        self._references = [
+            (name, resource_name, known.references[resource_name])
+            for name, resource_name in resource.references.items()
+        ]
+        self._by_id: dict[int | None, Row] = {row.id: row for row in known.rows}
+        self._by_key: dict[Key | None, Row] = {row.key: row for row in known.rows}
         self._taken = dict(known.taken or {})
         self._touched: list[Row] = []
         self._begin_segment()
 
-    def handle(self, entry: Entry) -> tuple[RecordError, ...]:
+    def handle(self, entry: Entry) -> list[RecordError]:
         """Do what the record says, or say why not."""
         record = entry.record
         key: Key | None = getattr(record, self._key_field)
-        target = self._by_id.get(record.id) if record.id is not None else None
-        holder = self._by_key.get(key) if key is not None else None
+        target, holder = self._by_id.get(record.id), self._by_key.get(key)
         held = self._holder_in_the_way(target, holder)
         if held is not None and self._on_conflict is OnConflict.SKIP:
-            return ()
+            return []
         row = target or holder
         errors = self._key_errors(entry, key, row, held)
-        errors += self._reference_errors(entry)
+        for name, resource, ids in self._references:
+            value = getattr(record, name)
+            if value not in ids:
+                errors.append(self._missing(entry, name, resource, value))
         if errors:
-            return tuple(errors)
+            return errors
         if row is None:
             self._create(record, key)
         else:
             self._update(row, record, key)
-        return ()
+        return []
 
     def _holder_in_the_way(self, target: Row | None, holder: Row | None) -> Row | None:
         """The row whose hold on the natural key has to be decided about."""
@@ -161,14 +167,9 @@ class _Planner:
         message = f"{label(self._key_field)} {what}"
         return self._error(entry, ErrorCode.DUPLICATE_VALUE, self._key_field, message, key)
 
-    def _reference_errors(self, entry: Entry) -> list[RecordError]:
-        errors = []
-        for name, resource in self._resource.references.items():
-            value = getattr(entry.record, name)
-            if value is not None and value not in self._known.references[resource]:
-                message = f"{label(name)} {value} is not the id of one of the {resource}"
-                errors.append(self._error(entry, ErrorCode.INVALID_REFERENCE, name, message, value))
-        return errors
+    def _missing(self, entry: Entry, name: str, resource: str, value: object) -> RecordError:
+        message = f"{label(name)} {value} is not the id of one of the {resource}"
+        return self._error(entry, ErrorCode.INVALID_REFERENCE, name, message, value)
 
     def _error(self, entry: Entry, code: ErrorCode, name: str, message: str, value: object) -> RecordError:
         return RecordError(entry.index, name_of(self._resource, entry.record), code, message, name, shown(value))

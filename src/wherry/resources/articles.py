@@ -51,7 +51,7 @@ def is_clean(record: ArticleRecord) -> bool:
         and rules.is_trimmed(record.title)
         and rules.is_trimmed(record.body)
         and rules.is_trimmed(record.slug)
-        and (not tags or rules.words(tags) == tags)
+        and (not tags or rules.are_words(tags))
         and rules.is_utc(record.published_at)
     )
 
@@ -86,8 +86,19 @@ def changes(record: ArticleRecord) -> Columns:
 
 def create(record: ArticleRecord, now: datetime) -> Columns:
     """A new article: a draft, unless its record says otherwise."""
-    defaults: Columns = {"tags": [], "status": "draft", "published_at": None, "created_at": now, "updated_at": now}
-    return {**defaults, **changes(record)}
+    title, published_at = record.title, record.published_at
+    return {
+        "slug": record.slug,
+        "title": title,
+        "body": record.body,
+        "description": title[:DESCRIPTION_CHARACTERS],
+        "author_id": record.author_id,
+        "tags": record.tags or [],
+        "status": record.status or ("draft" if published_at is None else "published"),
+        "published_at": published_at,
+        "created_at": now,
+        "updated_at": now,
+    }
 
 
 ARTICLES = Resource(

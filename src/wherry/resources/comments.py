@@ -58,7 +58,12 @@ def changes(record: CommentRecord) -> Columns:
 
 def create(record: CommentRecord, now: datetime) -> Columns:
     """A new comment."""
-    return {"created_at": now, **changes(record)}
+    return {
+        "body": record.body,
+        "article_id": record.article_id,
+        "user_id": record.user_id,
+        "created_at": record.created_at or now,
+    }
 
 
 COMMENTS = Resource(

@@ -177,5 +177,10 @@ def is_utc(moment: datetime | None) -> bool:
 
 
 def is_trimmed(text: str | None) -> bool:
-    """Whether `strip` would leave a text as it is."""
-    return text is None or text.strip() == text
+    """Whether `strip` would leave a text as it is. It gives back the very object where there is nothing to do."""
+    return text is None or text.strip() is text
+
+
+def are_words(values: list[str]) -> bool:
+    """Whether `words` would leave strings as they are."""
+    return "" not in values and len(set(values)) == len(values) and all(map(is_trimmed, values))

@@ -67,8 +67,15 @@ def changes(record: UserRecord) -> Columns:
 
 def create(record: UserRecord, now: datetime) -> Columns:
     """A new account: its username is its e-mail address, and it cannot log in."""
-    defaults = {"role": "user", "active": True, "created_at": now, "updated_at": now, "username": record.email}
-    return {**defaults, **changes(record)}
+    return {
+        "email": record.email,
+        "username": record.email,
+        "name": record.name,
+        "role": record.role or "user",
+        "active": record.active is not False,
+        "created_at": record.created_at or now,
+        "updated_at": record.updated_at or now,
+    }
 
 
 USERS = Resource(

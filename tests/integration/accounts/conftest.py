@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from tests.accounts_app import Running, running
+from tests.postgres import TestServer
+
+EMPTY = "truncate users, password_links, login_addresses, rate_limits, jobs restart identity cascade"
+
+
+@pytest.fixture(scope="session")
+def accounts_database(postgres_server: TestServer) -> Iterator[str]:
+    """One database for all of these tests: emptying it is ten times as fast as making another."""
+    url = postgres_server.create()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture
+def database_url(accounts_database: str) -> str:
+    """The URL of a migrated, empty database."""
+    with psycopg.connect(accounts_database, autocommit=True) as connection:
+        connection.execute(EMPTY)
+    return accounts_database
 
 
 @pytest.fixture

@@ -40,20 +40,19 @@ async def test_a_hash_of_other_parameters_fits_and_is_told_to_be_outdated() -> N
     assert not (await Passwords(QUICK).verify("pw", kept)).outdated
 
 
-async def test_an_unknown_account_takes_as_long_as_a_wrong_password() -> None:
+async def test_an_unknown_account_costs_as_much_as_a_wrong_password() -> None:
     costly = Passwords(PasswordHasher(time_cost=4, memory_cost=8192, parallelism=1))
     kept = await costly.hash("pw")
+    pairs = [(await _processor_seconds(costly, kept), await _processor_seconds(costly, None)) for _ in range(5)]
+    known, unknown = (min(seconds) for seconds in zip(*pairs, strict=True))
 
-    known = min([await _seconds(costly, kept) for _ in range(5)])
-    unknown = min([await _seconds(costly, None) for _ in range(5)])
-
-    assert unknown == pytest.approx(known, rel=0.5)
+    assert 0.4 < unknown / known < 2.5, "a check that was skipped would cost nothing"
 
 
-async def _seconds(checker: Passwords, kept: str | None) -> float:
-    start = time.perf_counter()
+async def _processor_seconds(checker: Passwords, kept: str | None) -> float:
+    start = time.process_time()  # not the clock on the wall: other processes may keep ours waiting
     await checker.verify("wrong", kept)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 async def test_the_loop_goes_on_while_a_password_is_hashed() -> None:

@@ -15,6 +15,9 @@ import msgspec
 from wherry.exports.formats.model import Format, Layout
 from wherry.exports.snapshot import Batch
 
+LINE_END = "\r\n"
+QUOTE, TWO_QUOTES = '"', '""'
+
 FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")
 """What a cell must begin with to be run, the full-width forms that some spreadsheets take for the same included."""
 
@@ -22,44 +25,36 @@ FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")
 def encode(batches: Iterable[Batch], layout: Layout) -> Iterator[bytes]:
     """The header, then a chunk a batch."""
     text = escaped if layout.escape_formulas else quoted
-    yield (",".join(layout.fields) + "\r\n").encode()
+    yield (",".join(layout.fields) + LINE_END).encode()
     for batch in batches:
         # Column by column, as all values of a column are of one type; the standard library's writer looks at every
-        # character of every cell, and takes four times as long.
+        # character of every cell, and takes four times as long. Line by line to bytes, as one character outside
+        # Latin-1 would widen a whole batch.
         columns = [_cells(values, text) for values in zip(*batch, strict=True)]
         lines = map(",".join, zip(*columns, strict=True))
-        yield ("\r\n".join(lines) + "\r\n").encode()
+        yield LINE_END.encode().join([*map(str.encode, lines), b""])
 
 
-def quoted(text: str) -> str:
-    """The text as a cell."""
-    return '"' + text.replace('"', '""') + '"'
+def quoted(texts: Sequence[str | None]) -> list[str]:
+    """Texts as cells."""
+    return ["" if text is None else f'"{text.replace(QUOTE, TWO_QUOTES)}"' for text in texts]
 
 
-def escaped(text: str) -> str:
-    """The text as a cell, with an apostrophe in front where a spreadsheet would run it."""
-    return quoted("'" + text if text and text[0] in FORMULA_STARTS else text)
+def escaped(texts: Sequence[str | None]) -> list[str]:
+    """Texts as cells, with an apostrophe in front of what a spreadsheet would run."""
+    return quoted([f"'{text}" if text and text[0] in FORMULA_STARTS else text for text in texts])
 
 
-def _cells(values: Sequence[Any], text: Callable[[str], str]) -> list[str]:
+def _cells(values: Sequence[Any], text: Callable[[Sequence[str | None]], list[str]]) -> list[str]:
     sample = next((value for value in values if value is not None), None)
     if isinstance(sample, str):
-        write: Callable[[Any], str] = text
-    elif isinstance(sample, bool):
-        write = _boolean
-    elif isinstance(sample, list):
-        write = _array
-    else:
-        write = str
-    return ["" if value is None else write(value) for value in values]
-
-
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"
-
-
-def _array(values: list[Any]) -> str:
-    return quoted(msgspec.json.encode(values).decode())
+        return text(values)
+    if isinstance(sample, bool):
+        return ["" if value is None else str(value).lower() for value in values]
+    if isinstance(sample, list):
+        encode_json = msgspec.json.Encoder().encode
+        return quoted([None if value is None else encode_json(value).decode() for value in values])
+    return ["" if value is None else str(value) for value in values]
 
 
 CSV = Format(name="csv", extension="csv", content_type="text/csv", encode=encode)

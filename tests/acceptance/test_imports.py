@@ -1,0 +1,124 @@
+"""Imports, as a client sees them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psycopg
+import pytest
+import zstandard
+
+from tests.processes import Service, finished, import_file
+
+USERS = b"".join(
+    json.dumps({"email": f"user{number}@example.com", "name": f"User {number}"}).encode() + b"\n"
+    for number in range(50)
+)
+
+
+def test_two_hundred_requests_with_one_key_at_once_are_one_job(running: Service) -> None:
+    with running.admin(limits=httpx.Limits(max_connections=40)) as client:
+
+        def ask(_: int) -> tuple[int, str, str | None]:
+            answer = client.post(
+                "/api/v1/imports",
+                headers={"Idempotency-Key": "race"},
+                files={"file": ("users.ndjson", USERS)},
+                data={"resource": "users"},
+            )
+            job = answer.raise_for_status().json()["importJob"]
+            return answer.status_code, job["id"], answer.headers.get("Idempotent-Replayed")
+
+        with ThreadPoolExecutor(40) as pool:
+            answers = list(pool.map(ask, range(200)))
+        assert len({job_id for _, job_id, _ in answers}) == 1
+        assert sorted(answers)[-1][0] == 202
+        assert [(status, replayed) for status, _, replayed in answers].count((202, None)) == 1
+        assert [(status, replayed) for status, _, replayed in answers].count((200, "true")) == 199
+        job = finished(client, answers[0][1])
+        assert (job["status"], job["successCount"]) == ("succeeded", 50)
+    stored = [path for path in (running.data_dir / "imports").rglob("*") if path.is_file()]
+    assert len(stored) == 1, "a replay must leave no file behind"
+
+
+def test_the_same_key_for_another_file_is_refused(running: Service) -> None:
+    with running.admin() as client:
+        import_file(client, "users", b'{"email": "a@example.com", "name": "A"}\n', key="reused")
+        with pytest.raises(httpx.HTTPStatusError) as refused:
+            import_file(client, "users", b'{"email": "b@example.com", "name": "B"}\n', key="reused")
+    assert refused.value.response.status_code == 422
+    assert refused.value.response.json()["code"] == "IDEMPOTENCY_KEY_REUSED"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "name", "encode"),
+    [
+        ("application/x-ndjson", None, bytes),
+        ("application/x-ndjson", "u.ndjson.gz", gzip.compress),
+        ("application/x-ndjson", "u.ndjson.zst", zstandard.compress),
+        ("application/json", None, lambda lines: b"[" + b",".join(lines.splitlines()) + b"]"),
+    ],
+)
+def test_a_file_may_be_the_body_itself(running: Service, content_type: str, name: str | None, encode: object) -> None:
+    assert callable(encode)
+    lines = b'{"email": "raw@example.com", "name": "Raw"}\n{"email": "raw", "name": 1}\n'
+    with running.admin() as client:
+        answer = client.post(
+            "/api/v1/imports",
+            params={"resource": "users", "onConflict": "update", **({"fileName": name} if name else {})},
+            headers={"Idempotency-Key": f"raw-{content_type}-{name}", "Content-Type": content_type},
+            content=encode(lines),
+        )
+        assert answer.status_code == 202, answer.text
+        job = finished(client, answer.json()["importJob"]["id"])
+    assert (job["successCount"], job["errorCount"], job["status"]) == (1, 1, "partial")
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "field"),
+    [
+        ({"headers": {}}, 422, "idempotencyKey"),
+        ({"headers": {"Idempotency-Key": "k" * 256}}, 422, "idempotencyKey"),
+        ({"data": {"resource": "boats"}}, 422, "resource"),
+        ({"data": {"resource": "users", "format": "xml"}}, 422, "format"),
+        ({"data": {"resource": "users", "format": "json"}}, 422, "format"),
+        ({"data": {"resource": "users", "dryRun": "perhaps"}}, 422, "dryRun"),
+        ({"files": {"file": ("users.ndjson", b"")}}, 422, "file"),
+        ({"files": {"file": ("users.exe", b"x", "application/octet-stream")}}, 422, "file"),
+        ({"files": {"other": ("", b"")}}, 422, "file"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_named(
+    running: Service, change: dict[str, object], status: int, field: str
+) -> None:
+    request: dict[str, object] = {
+        "headers": {"Idempotency-Key": "refused"},
+        "files": {"file": ("users.ndjson", USERS)},
+        "data": {"resource": "users"},
+        **change,
+    }
+    with running.admin() as client:
+        answer = client.post("/api/v1/imports", **request)  # type: ignore[arg-type]
+    assert answer.status_code == status, answer.text
+    assert field in answer.json()["errors"]
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+
+
+def test_nobody_sees_anybody_elses_job(running: Service) -> None:
+    with running.admin() as alice, running.client() as client:
+        job = import_file(alice, "users", b'{"email": "mine@example.com", "name": "Mine"}\n', key="mine")
+        user = {"username": "stranger", "email": "stranger@example.com", "password": "another salty password"}
+        token = client.post("/api/users", json={"user": user}).json()["user"]["token"]
+        stranger = client.get(f"/api/v1/imports/{job['id']}", headers={"Authorization": f"Bearer {token}"})
+        assert stranger.status_code == 403
+        with psycopg.connect(running.environment["DATABASE_URL"]) as connection:
+            connection.execute("update users set role = 'admin' where email = 'stranger@example.com'")
+        stranger = client.get(f"/api/v1/imports/{job['id']}", headers={"Authorization": f"Bearer {token}"})
+        never = client.get(
+            "/api/v1/imports/00000000-0000-7000-8000-000000000000", headers={"Authorization": f"Token {token}"}
+        )
+    assert stranger.status_code == never.status_code == 404
+    assert stranger.json() == never.json()

@@ -1,0 +1,36 @@
+"""The README's own commands, copied and run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.processes import API_KEY, Service
+from wherry.settings import Settings
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def test_the_commands_of_the_readme_do_what_it_says(running: Service, tmp_path: Path) -> None:
+    script = "set -euo pipefail\n" + "\n".join(re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={**running.environment, "URL": running.url, "KEY": API_KEY},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for said in ('"status":"partial"', '"successCount":2', "INVALID_FIELD_FORMAT", "FIELD_TOO_SHORT", "job_completed"):
+        assert said in done.stdout
+    assert (tmp_path / "admins.csv").read_text().splitlines()[1].startswith('1,"captain@example.com"')
+    assert (tmp_path / "demo.mv2").stat().st_size > 4096
+
+
+@pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
+def test_every_setting_is_documented(name: str) -> None:
+    assert f"`{name}`" in README

@@ -1,0 +1,209 @@
+"""Measures imports: whole jobs against `psql \\copy … from` in the same run.
+
+    python -m tests.benchmarks.imports --rows 100000 1000000 [--cases clean gzip] [--batch 5000] [--runs 1]
+
+A job is measured as a worker runs it: claim, reading, decoding, checking, writing, ledger. psql copies the same rows into
+a twin of the table, with the same columns, indexes and constraints, right before. The ratio of the two is what counts;
+on a shared machine the figures themselves are worth little. RSS is the peak of this process during a case, everything
+that it has imported included.
+
+clean   articles of about 700 bytes that are all new
+bad     the same, two in a hundred with a fault
+update  the same again, over rows that are there
+array   clean, as one JSON array
+gzip    clean, compressed
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import shutil
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import psycopg
+import structlog
+
+from tests.benchmarks.exports import peak_megabytes, reset_peak
+from wherry.database import migrations
+from wherry.database.embedded import EmbeddedPostgres
+from wherry.database.pools import Pool, make_pool
+from wherry.database.server_account import temporary_folder
+from wherry.imports.models import Format, OnConflict, Options
+from wherry.imports.requests import Source, job_options
+from wherry.imports.runner import ImportRunner
+from wherry.jobs import ledger
+from wherry.jobs.identifiers import new_job_id
+from wherry.jobs.models import Job, NewJob
+from wherry.jobs.runs import Executor
+from wherry.jobs.states import Kind, Status
+from wherry.settings import load_settings
+from wherry.storage.store import Store
+
+CASES = ("clean", "bad", "update", "array", "gzip")
+AUTHORS = 1000
+WORDS = ("harbour", "lantern", "copper", "meadow", "\\u00fcber", "quiet", "\\\"so\\\"", "winter", "granite", "north")
+
+TWIN = """
+drop table if exists twin;
+create table twin (like articles including all);
+alter table twin add constraint twin_author_fkey foreign key (author_id) references users (id);
+"""
+
+
+def article(number: int, *, broken: bool) -> bytes:
+    """One record of about 700 bytes; its text differs from its neighbour's."""
+    words = [WORDS[(number * 7 + place * place) % len(WORDS)] for place in range(72)]
+    slug = f"Not A Slug {number}" if broken else f"article-number-{number}"
+    date = f"2024-{number % 12 + 1:02}-{number % 28 + 1:02}T08:15:{number % 60:02}.000Z"
+    text = (
+        f'{{"slug":"{slug}","title":"Article number {number}","body":"{number} {" ".join(words)}",'
+        f'"author_id":{number % AUTHORS + 1},"tags":["sea","tag{number % 50}"],"published_at":"{date}",'
+        f'"status":"published"}}'
+    )
+    return text.encode()
+
+
+def write_source(case: str, rows: int, path: Path) -> None:
+    """The file of a case."""
+    opened: IO[Any] = gzip.open(path, "wb", compresslevel=6) if case == "gzip" else path.open("wb")
+    with opened as file:
+        if case == "array":
+            file.write(b"[")
+        for number in range(rows):
+            separator = b"" if number == 0 else b",\n" if case == "array" else b"\n"
+            file.write(separator + article(number, broken=case == "bad" and number % 50 == 0))
+        file.write(b"]\n" if case == "array" else b"\n")
+
+
+def psql_seconds(url: str, table_rows: Path) -> float:
+    """How long psql takes to copy the rows into a fresh twin."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(TWIN)
+    command = [str(shutil.which("psql")), url, "-qc", f"\\copy twin from '{table_rows}'"]
+    begun = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begun
+
+
+async def job_seconds(pool: Pool, executor: Executor, case: str) -> tuple[float, Job]:
+    """How long a job takes to import the file that is stored under its case's name."""
+    new = NewJob(
+        id=new_job_id(),
+        kind=Kind.IMPORT,
+        owner_id=None,
+        resource="articles",
+        format=Format.JSON if case == "array" else Format.NDJSON,
+        options=job_options(Options(OnConflict.UPDATE if case == "update" else OnConflict.ERROR), "admin"),
+        source=Source(case).as_json(),
+    )
+    async with pool.connection() as connection, connection.transaction():
+        await ledger.create(connection, new)
+    begun = time.perf_counter()
+    await executor.execute(new.id)
+    seconds = time.perf_counter() - begun
+    async with pool.connection() as connection:
+        job = await ledger.get(connection, new.id)
+    assert job is not None
+    assert job.status is (Status.PARTIAL if case == "bad" else Status.SUCCEEDED), job
+    return seconds, job
+
+
+def prepare(url: str, rows: int, folder: Path) -> Path:
+    """Authors, and the rows of the clean case as psql reads them."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("truncate users, articles, comments restart identity cascade")
+        connection.execute(
+            "insert into users (email, username, name) "
+            "select n || '@example.org', 'user' || n, 'User ' || n from generate_series(1, %s) as n",
+            [AUTHORS],
+        )
+    path = folder / "rows.txt"
+    job_id, now = new_job_id(), "2024-01-01 00:00:00+00"
+    with path.open("w") as file:
+        for number in range(rows):
+            record = msgspec.json.decode(article(number, broken=False))
+            cells = (
+                number + 1,
+                record["slug"],
+                record["title"],
+                record["body"],
+                record["title"],
+                record["author_id"],
+                "{" + ",".join(record["tags"]) + "}",
+                record["status"],
+                record["published_at"],
+                now,
+                now,
+                job_id,
+            )
+            file.write("\t".join(str(cell) for cell in cells) + "\n")
+    return path
+
+
+async def measure(url: str, rows: int, folder: Path, asked: argparse.Namespace) -> None:
+    """Every case with so many rows."""
+    settings = load_settings(
+        database_url=url, import_batch_size=asked.batch, import_max_records=rows, import_max_file_size=1 << 40
+    )
+    store = Store(str(folder / "store"))
+    table_rows = await asyncio.to_thread(prepare, url, rows, folder)
+    for case in asked.cases:
+        await asyncio.to_thread(write_source, case, rows, folder / "store" / case)
+    async with make_pool(url, name="benchmark", max_size=4) as pool:
+        executor = Executor(pool, {Kind.IMPORT: ImportRunner(pool, store, settings)})
+        for case in asked.cases:
+            ours, theirs = [], []
+            for _ in range(asked.runs):
+                theirs.append(await asyncio.to_thread(psql_seconds, url, table_rows))
+                async with pool.connection() as connection:
+                    await connection.execute("drop table twin")
+                    if case != "update":
+                        await connection.execute("truncate articles, comments")
+                    await connection.execute("checkpoint")
+                reset_peak()
+                seconds, _job = await job_seconds(pool, executor, case)
+                ours.append(seconds)
+            mine, psql = statistics.median(ours), statistics.median(theirs)
+            print(
+                f"{case:8} {rows:10,} {rows / mine:10,.0f} {rows / psql:12,.0f} {psql / mine:7.2f} {peak_megabytes():6d}",
+                flush=True,
+            )
+    for case in asked.cases:
+        (folder / "store" / case).unlink()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--batch", type=int, default=5000, help="IMPORT_BATCH_SIZE")
+    parser.add_argument("--runs", type=int, default=1, help="of each case; the median counts")
+    asked = parser.parse_args()
+    structlog.configure(processors=[_drop])
+    print(f"{'case':8} {'rows':>10} {'rows/s':>10} {'psql rows/s':>12} {'ratio':>7} {'RSS MB':>6}", flush=True)
+    with temporary_folder("wherry-benchmark-") as folder, EmbeddedPostgres(folder / "postgres") as server:
+        asyncio.run(migrations.migrate(server.url))
+        for rows in asked.rows:
+            for path in _work_folder():
+                asyncio.run(measure(server.url, rows, path, asked))
+
+
+def _work_folder() -> Iterator[Path]:
+    with temporary_folder("wherry-benchmark-files-") as folder:
+        yield folder
+
+
+def _drop(_logger: Any, _method: str, _event: Any) -> Any:
+    raise structlog.DropEvent
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Imports under fire: killed, stopped and woken workers, a database that restarts, connections cut at COMMIT.
+
+Whatever happens: no record lost, none doubled, every counter equal to the tables.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.faults import load
+from tests.faults.proxy import cutting
+from tests.processes import Service, service
+from wherry.database.embedded import EmbeddedPostgres
+from wherry.database.migrations import migrate
+
+pytestmark = [pytest.mark.fault]
+
+RESUME_SECONDS = 45
+SEED = 20260131
+
+
+@pytest.fixture
+async def fresh(own_postgres: EmbeddedPostgres) -> EmbeddedPostgres:
+    """A server of this test's own, migrated."""
+    await migrate(own_postgres.url)
+    return own_postgres
+
+
+@pytest.fixture
+def up(fresh: EmbeddedPostgres, tmp_path: Path) -> Iterator[Service]:
+    with service(fresh.url, tmp_path, workers=0, IMPORT_BATCH_SIZE="500") as running:
+        yield running
+
+
+def _expect_all(client: httpx.Client, url: str, job_ids: list[str], records: int) -> None:
+    for outcome in load.outcomes(client, url, job_ids):
+        assert (outcome.job["status"], outcome.rows, outcome.errors) == ("succeeded", records, 0), outcome.job
+        assert outcome.is_exact, outcome
+
+
+def _wait_for_progress(url: str, beyond: int, seconds: float) -> float:
+    started = time.monotonic()
+    while load.progress(url) <= beyond:
+        assert time.monotonic() - started < seconds, f"no progress within {seconds} s"
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+def _kill_repeatedly(up: Service, url: str, jobs: int, records: int, kills: int) -> None:
+    chance = random.Random(SEED)
+    with up.admin() as client:
+        job_ids = load.submit(client, jobs, records)
+        worker = up.worker()
+        slowest = 0.0
+        for _ in range(kills):
+            before = load.progress(url)
+            slowest = max(slowest, _wait_for_progress(url, before, RESUME_SECONDS))
+            time.sleep(chance.uniform(0, 0.5))
+            worker.kill()
+            worker.wait()
+            worker = up.worker()
+            if load.all_ended(client, job_ids):
+                break
+        load.wait_for_end(client, job_ids, 600)
+        print(f"slowest resumption after a kill: {slowest:.1f} s")
+        _expect_all(client, url, job_ids, records)
+
+
+def test_a_killed_worker_loses_and_doubles_no_record(up: Service, fresh: EmbeddedPostgres) -> None:
+    _kill_repeatedly(up, fresh.url, jobs=2, records=20_000, kills=2)
+
+
+@pytest.mark.long
+def test_fifty_killed_workers_lose_and_double_no_record(up: Service, fresh: EmbeddedPostgres) -> None:
+    _kill_repeatedly(up, fresh.url, jobs=10, records=100_000, kills=50)
+
+
+def _stop_and_wake(up: Service, url: str, records: int, zombies: int) -> None:
+    with up.admin() as client:
+        for round_number in range(zombies):
+            job = load.import_file(
+                client, "articles", load.articles(round_number, records), key=f"zombie-{round_number}"
+            )
+            zombie = up.worker()
+            _wait_for_progress(url, load.progress(url), RESUME_SECONDS)
+            zombie.send_signal(signal.SIGSTOP)
+            stopped_at = load.progress(url)
+            heir = up.worker()
+            _wait_for_progress(url, stopped_at, RESUME_SECONDS)
+            zombie.send_signal(signal.SIGCONT)
+            load.wait_for_end(client, [job["id"]], 120)
+            _expect_all(client, url, [job["id"]], records)
+            for process in (zombie, heir):
+                _end(process)
+
+
+def test_a_worker_that_wakes_from_the_dead_writes_nothing(up: Service, fresh: EmbeddedPostgres) -> None:
+    _stop_and_wake(up, fresh.url, records=30_000, zombies=1)
+
+
+@pytest.mark.long
+def test_twenty_five_woken_workers_write_nothing(up: Service, fresh: EmbeddedPostgres) -> None:
+    _stop_and_wake(up, fresh.url, records=100_000, zombies=25)
+
+
+def _restart_database(up: Service, server: EmbeddedPostgres, jobs: int, records: int, restarts: int) -> None:
+    with up.admin() as client:
+        job_ids = load.submit(client, jobs, records)
+        worker = up.worker()
+        for _ in range(restarts):
+            _wait_for_progress(server.url, load.progress(server.url), RESUME_SECONDS)
+            server.restart(immediate=True)
+            if load.all_ended(client, job_ids):
+                break
+        load.wait_for_end(client, job_ids, 300)
+        assert worker.poll() is None, "a worker must outlive its database"
+        _expect_all(client, server.url, job_ids, records)
+
+
+def test_a_restart_of_the_database_loses_and_doubles_no_record(up: Service, fresh: EmbeddedPostgres) -> None:
+    _restart_database(up, fresh, jobs=2, records=20_000, restarts=2)
+
+
+@pytest.mark.long
+def test_ten_restarts_of_the_database_lose_and_double_no_record(up: Service, fresh: EmbeddedPostgres) -> None:
+    _restart_database(up, fresh, jobs=4, records=100_000, restarts=10)
+
+
+def _cut_at_commit(fresh: EmbeddedPostgres, folder: Path, records: int, cuts: int, every: int) -> None:
+    with cutting(fresh.url, every=every, cuts=cuts) as proxy:
+        with service(fresh.url, folder, workers=0, IMPORT_BATCH_SIZE="500") as up, up.admin() as client:
+            job_ids = load.submit(client, 2, records)
+            up.environment["DATABASE_URL"] = proxy.url
+            up.worker()
+            load.wait_for_end(client, job_ids, 600)
+            _expect_all(client, fresh.url, job_ids, records)
+        assert proxy.made == cuts
+
+
+def test_a_connection_cut_between_commit_and_its_answer_changes_nothing(
+    fresh: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    _cut_at_commit(fresh, tmp_path, records=10_000, cuts=3, every=9)
+
+
+@pytest.mark.long
+def test_twenty_connections_cut_at_commit_change_nothing(fresh: EmbeddedPostgres, tmp_path: Path) -> None:
+    _cut_at_commit(fresh, tmp_path, records=100_000, cuts=20, every=17)
+
+
+def test_a_stopped_worker_gives_its_job_back_at_once(up: Service, fresh: EmbeddedPostgres) -> None:
+    with up.admin() as client:
+        job_ids = load.submit(client, 1, 60_000)
+        first = up.worker()
+        _wait_for_progress(fresh.url, 0, RESUME_SECONDS)
+        asked = time.monotonic()
+        first.terminate()
+        first.wait(15)
+        assert time.monotonic() - asked < 10
+        assert load.state(client, job_ids[0])["status"] == "queued"
+        up.worker()
+        load.wait_for_end(client, job_ids, 60)
+        _expect_all(client, fresh.url, job_ids, 60_000)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(20)

@@ -1,0 +1,78 @@
+"""How many jobs an account may ask for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from wherry.accounts.quota import admit
+from wherry.database.pools import Pool, make_pool
+from wherry.errors import LimitReached
+from wherry.jobs import ledger
+from wherry.jobs.identifiers import new_job_id
+from wherry.jobs.models import NewJob
+from wherry.jobs.states import Kind
+from wherry.settings import Settings, load_settings
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with make_pool(database_url, name="wherry tests", max_size=8) as opened:
+        async with opened.connection() as connection:
+            for name in ("alice", "bob"):
+                await connection.execute(
+                    "insert into users (email, username, name) values (%s, %s, %s)", [f"{name}@example.com", name, name]
+                )
+        yield opened
+
+
+async def ask(pool: Pool, settings: Settings, owner_id: int = 1, kind: Kind = Kind.EXPORT) -> str:
+    """Make a job and have it admitted, in one transaction, as the routes do: its RateLimit field, or the refusal."""
+    new = NewJob(id=new_job_id(), kind=kind, owner_id=owner_id, resource="users", format="ndjson")
+    async with pool.connection() as connection:
+        try:
+            async with connection.transaction():
+                await ledger.create(connection, new)
+                return (await admit(connection, kind, owner_id, settings))["RateLimit"]
+        except LimitReached as refused:
+            return refused.code
+
+
+async def made(pool: Pool) -> int:
+    async with pool.connection() as connection:
+        row = await (await connection.execute("select count(*) from jobs")).fetchone()
+    return int(row[0]) if row else 0
+
+
+async def test_exactly_as_many_jobs_as_allowed_may_be_unfinished_however_many_are_asked_for_at_once(
+    pool: Pool,
+) -> None:
+    settings = load_settings(export_concurrent_limit_user=3, import_concurrent_limit_user=1)
+    outcomes = await asyncio.gather(*(ask(pool, settings) for _ in range(12)))
+
+    assert outcomes.count("CONCURRENT_LIMIT") == 9
+    assert await made(pool) == 3
+    assert "CONCURRENT_LIMIT" not in (await ask(pool, settings, owner_id=2), await ask(pool, settings, 1, Kind.IMPORT))
+
+
+async def test_exactly_as_many_jobs_as_allowed_are_made_in_an_hour(pool: Pool) -> None:
+    settings = load_settings(export_rate_limit_per_hour=5, export_concurrent_limit_user=100)
+    outcomes = await asyncio.gather(*(ask(pool, settings) for _ in range(12)))
+
+    assert outcomes.count("RATE_LIMITED") == 7
+    assert await made(pool) == 5
+    assert (await ask(pool, settings, owner_id=2)).startswith('"exports";r=4;t=')
+    assert (await ask(pool, settings, 1, Kind.IMPORT)).startswith('"imports";r=99;t=')
+
+
+async def test_a_job_that_is_refused_for_its_number_uses_no_rate_up(pool: Pool) -> None:
+    settings = load_settings(export_rate_limit_per_hour=5, export_concurrent_limit_user=1)
+    outcomes = [await ask(pool, settings) for _ in range(9)]
+
+    async with pool.connection() as connection:
+        await connection.execute("update jobs set status = 'succeeded'")
+
+    assert outcomes[1:] == ["CONCURRENT_LIMIT"] * 8
+    assert (await ask(pool, settings)).startswith('"exports";r=3;t=')

@@ -1,0 +1,149 @@
+"""wherry's own processes, for tests that treat it as a user does.
+
+In: a database's URL. Out: a running service, whose processes a test may kill; all of them end with the test.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from wherry.database.embedded import HOST
+
+SECRET = "a secret of at least thirty-two bytes, for tests"
+API_KEY = "a key for tests"
+PASSWORD = "a long and salty password"
+START_SECONDS = 60
+
+
+class Service:
+    """An API process and any number of workers on one database and one data directory."""
+
+    def __init__(self, database_url: str, data_dir: Path, **settings: str) -> None:
+        self.data_dir = data_dir
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("PG", "IMPORT_", "EXPORT_"))},
+            "DATABASE_URL": database_url,
+            "WHERRY_DATA_DIR": str(data_dir),
+            "JWT_SECRET": SECRET,
+            "MEMVID_EXPORT_API_KEY": API_KEY,
+            "LOG_LEVEL": "info",
+            **settings,
+        }
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.log = data_dir / "processes.log"
+        self.url = ""
+
+    def start(self, *command: str, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+        """A `wherry` command as a process of its own session."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "wherry", *command],
+                env=self.environment,
+                cwd=self.data_dir,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
+
+    def worker(self) -> subprocess.Popen[bytes]:
+        """One more worker."""
+        return self.start("worker")
+
+    def api(self) -> subprocess.Popen[bytes]:
+        """One more API process, on a port of its own; `url` is the last one's."""
+        with socket.create_server((HOST, 0)) as listener:
+            listener.set_inheritable(True)
+            self.url = f"http://{HOST}:{listener.getsockname()[1]}"
+            process = self.start("api", "--fd", str(listener.fileno()), pass_fds=(listener.fileno(),))
+            # It waits in the listener's backlog until the process serves.
+            httpx.get(f"{self.url}/readyz", timeout=START_SECONDS, trust_env=False).raise_for_status()
+        return process
+
+    def client(self, **options: Any) -> httpx.Client:
+        """A client of the service."""
+        return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)
+
+    def admin(self, **options: Any) -> httpx.Client:
+        """A client with the token of the first account: an admin's."""
+        with self.client() as client:
+            user = {"username": "captain", "email": "captain@example.com", "password": PASSWORD}
+            answer = client.post("/api/users", json={"user": user})
+            if answer.status_code == 422:
+                answer = client.post("/api/users/login", json={"user": user})
+            token = answer.raise_for_status().json()["user"]["token"]
+        return self.client(headers={"Authorization": f"Bearer {token}"}, **options)
+
+    def capsule_client(self) -> httpx.Client:
+        """A client with the key of the capsule routes."""
+        return self.client(headers={"Authorization": f"Bearer {API_KEY}"})
+
+    def stop(self) -> None:
+        """End every process that is still there."""
+        for process in self._processes:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def service(database_url: str, data_dir: Path, *, workers: int = 1, **settings: str) -> Iterator[Service]:
+    """A service that is up."""
+    running = Service(database_url, data_dir, **settings)
+    try:
+        running.api()
+        for _ in range(workers):
+            running.worker()
+        yield running
+    finally:
+        running.stop()
+
+
+def import_file(
+    client: httpx.Client, resource: str, content: bytes, *, key: str, name: str = "records.ndjson", **options: str
+) -> dict[str, Any]:
+    """Hand in a file by a form; the job."""
+    answer = client.post(
+        "/api/v1/imports",
+        headers={"Idempotency-Key": key},
+        files={"file": (name, content)},
+        data={"resource": resource, **options},
+    )
+    answer.raise_for_status()
+    return dict(answer.json()["importJob"])
+
+
+def finished(client: httpx.Client, job_id: str, seconds: float = 120) -> dict[str, Any]:
+    """Wait for an import or export to end, by its event stream; the job."""
+    deadline = time.monotonic() + seconds
+    with client.stream("GET", f"/api/v1/jobs/{job_id}/events", timeout=seconds) as events:
+        events.raise_for_status()
+        name = ""
+        for line in events.iter_lines():
+            if line.startswith("event: "):
+                name = line.removeprefix("event: ")
+            elif line.startswith("data: ") and name == "finished":
+                return dict(httpx.Response(200, text=line.removeprefix("data: ")).json())
+            if time.monotonic() > deadline:
+                break
+    raise AssertionError(f"job {job_id} did not end within {seconds} s")

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wherry.errors import Invalid
+from wherry.exports.requests import ExportRequest, parse_export, parse_page
+from wherry.exports.selection import Selection, parse_selection
+from wherry.resources.registry import RESOURCES
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "slug,id",
+        " slug , id ,",
+        ["slug", "id"],
+        ["slug,id"],
+        '["slug", "id"]',
+        ["id", "slug", "id"],
+        ['["slug"]', "id"],
+    ],
+)
+def test_fields_come_in_the_order_of_the_resource_however_they_are_named(fields: Any) -> None:
+    assert parse_selection("articles", None, fields).fields == ("id", "slug")
+
+
+def test_no_fields_named_are_all_fields() -> None:
+    assert parse_selection("articles", None, None).fields == RESOURCES["articles"].fields
+
+
+@pytest.mark.parametrize(
+    "fields",
+    ["password_hash", "id,nope", ["id", 7], 7, {"id": 1}, "", [], ",", "[]", '["id"', "[1]", "authorId", '["id", "nope"]',
+     "ID", "id slug", "*", 'id"; drop table users; --', "[" * 100_000],
+)  # fmt: skip
+def test_fields_that_are_none_are_refused(fields: Any) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_selection("articles", None, fields)
+    assert list(refused.value.fields) == ["fields"]
+
+
+@pytest.mark.parametrize("filters", ["", "{", "[]", "7", '"id"', '{"id":}', "{'id': 1}", "[" * 100_000, '{"id": 1}x'])
+def test_filters_that_are_no_json_object_are_refused(filters: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_selection("users", filters, None)
+    assert list(refused.value.fields) == ["filters"]
+
+
+@pytest.mark.parametrize("resource", [None, "", "Users", "jobs", "users;", 7, ["users"]])
+def test_an_unknown_resource_is_refused(resource: Any) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_selection(resource, None, None)
+    assert refused.value.code == "UNSUPPORTED_RESOURCE"
+
+
+def test_a_body_is_read_bare_and_wrapped_and_unknown_members_are_ignored() -> None:
+    body = {"resource": "users", "format": "csv", "compression": "gzip", "filters": {"role": "admin"}, "colour": "red"}
+    assert parse_export(body) == parse_export({"export": body})
+    asked = parse_export(body)
+    assert (asked.format, asked.compression, asked.escape_formulas) == ("csv", "gzip", True)
+    assert asked.selection == Selection(RESOURCES["users"], RESOURCES["users"].fields, {"role": "admin"})
+
+
+def test_only_the_resource_is_needed() -> None:
+    asked = parse_export({"resource": "comments", "format": None, "compression": None, "filters": None, "fields": None})
+    assert asked == parse_export({"resource": "comments"})
+    assert (asked.format, asked.compression) == ("ndjson", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (None, "export"),
+        ([], "export"),
+        ("users", "export"),
+        ({}, "resource"),
+        ({"export": {}}, "resource"),
+        ({"resource": "users", "format": "xml"}, "format"),
+        ({"resource": "users", "format": ["json"]}, "format"),
+        ({"resource": "users", "compression": "br"}, "compression"),
+        ({"resource": "users", "compression": True}, "compression"),
+        ({"resource": "users", "filters": []}, "filters"),
+        ({"resource": "users", "fields": {}}, "fields"),
+        ({"resource": "users", "csvEscapeFormulas": "no"}, "csvEscapeFormulas"),
+    ],
+)
+def test_a_body_of_the_wrong_shape_is_refused_by_its_member(body: Any, field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_export(body)
+    assert list(refused.value.fields) == [field]
+
+
+def test_the_fingerprint_is_of_what_is_asked_for_and_not_of_its_spelling() -> None:
+    def fingerprint(**members: Any) -> str:
+        return parse_export({"resource": "articles", **members}).fingerprint
+
+    same = [
+        fingerprint(filters={"authorId": "7", "createdAt": "2024-05-01"}, fields="slug,id", format="ndjson"),
+        fingerprint(filters={"created_at": "2024-05-01T00:00:00Z", "author_id": 7}, fields=["id", "slug"]),
+    ]
+    assert len(set(same)) == 1
+    others = [
+        fingerprint(),
+        fingerprint(format="json"),
+        fingerprint(compression="zstd"),
+        fingerprint(csvEscapeFormulas=False),
+        fingerprint(filters={"author_id": 7}),
+        parse_export({"resource": "users"}).fingerprint,
+    ]
+    assert len({*same, *others}) == 1 + len(others)
+
+
+def test_a_request_survives_the_job_that_it_makes() -> None:
+    asked = parse_export(
+        {"resource": "articles", "filters": {"published_at": None, "id": 3}, "fields": "id", "csvEscapeFormulas": False}
+    )
+    stored = json.loads(json.dumps(asked.options()))
+    assert Selection.from_json("articles", stored) == asked.selection
+    assert (stored["compression"], stored["csvEscapeFormulas"]) == (None, False)
+
+
+def test_a_page_has_its_defaults() -> None:
+    page = parse_page({"resource": ["users"]}, max_limit=1000)
+    assert (page.format, page.limit, page.after) == ("ndjson", 1000, 0)
+    assert parse_page({"resource": ["users"]}, max_limit=20).limit == 20
+    assert parse_page({"resource": ["users"]}, max_limit=5000).limit == 1000
+
+
+def test_a_page_reads_repeated_fields() -> None:
+    query = {
+        "resource": ["users"],
+        "fields": ["name", "id,email"],
+        "limit": ["5"],
+        "cursor": ["12"],
+        "format": ["json"],
+    }
+    page = parse_page(query, max_limit=1000)
+    assert page.selection.fields == ("id", "email", "name")
+    assert (page.format, page.limit, page.after) == ("json", 5, 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("limit", text) for text in ("0", "-1", "1001", "2abc", "1e3", "1.0", "", " 1", "+1", "٣", "²", "9" * 9999)),
+        *(("cursor", text) for text in ("-1", "2abc", "1e3", "2147483648", "null", "", "9" * 9999)),
+        ("format", "csv"),
+        ("format", "mv2"),
+        ("filters", "{"),
+        ("fields", "nope"),
+        ("resource", "jobs"),
+    ],
+)
+def test_a_query_that_is_none_is_refused_by_its_parameter(name: str, text: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_page({"resource": ["users"], name: [text]}, max_limit=1000)
+    assert list(refused.value.fields) == [name]
+
+
+def test_a_parameter_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_page({"resource": ["users"], "limit": ["1", "2"]}, max_limit=1000)
+    assert list(refused.value.fields) == ["limit"]
+
+
+@given(st.text(max_size=20))
+def test_any_text_as_limit_is_a_number_within_bounds_or_refused(text: str) -> None:
+    try:
+        limit = parse_page({"resource": ["users"], "limit": [text]}, max_limit=1000).limit
+    except Invalid:
+        return
+    assert 1 <= limit <= 1000
+    assert int(text) == limit
+
+
+def test_the_default_request_is_the_plainest() -> None:
+    selection = parse_selection("users", None, None)
+    assert ExportRequest(selection=selection) == parse_export({"resource": "users"})

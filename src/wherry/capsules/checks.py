@@ -26,14 +26,13 @@ class CheckFailed(Exception):
     """The capsule is not what it should be; it must not be used."""
 
 
-def check(path: Path, sample: Sequence[Frame], count: int, *, exactly: bool = True) -> None:
+def check(path: Path, sample: Sequence[Frame], count: int) -> None:
     """Verify the capsule at `path`.
 
     Args:
         path: a capsule that nobody has open.
         sample: some of its frames.
         count: how many frames it must hold.
-        exactly: no more than these; batches split texts of 2,400 characters and more into further frames.
 
     Raises:
         CheckFailed: says what differs.
@@ -44,7 +43,7 @@ def check(path: Path, sample: Sequence[Frame], count: int, *, exactly: bool = Tr
     capsule = sdk.open_for_reading(path)
     try:
         found = capsule.stats()["frame_count"]
-        if found < count or (exactly and found > count):
+        if found != count:
             raise CheckFailed(f"{found} frames instead of {count}")
         for frame in sample:
             _check_frame(capsule, frame)

@@ -81,7 +81,7 @@ class Encoder:
 
     def __init__(self, timestamp: int) -> None:
         self._head = _FRAME + _I64(timestamp)
-        self._compressor = zstandard.ZstdCompressor(level=9)
+        self._compressor = zstandard.ZstdCompressor(level=6)
 
     def payload(self, text: str) -> tuple[bytes, int, int]:
         """The stored bytes of a text, their encoding, and the length of the text itself in bytes."""

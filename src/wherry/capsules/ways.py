@@ -29,6 +29,7 @@ Report = Callable[[Progress], None]
 # Calls of 1,500 frames hung for ever inside the SDK; calls of 500 never did.
 BATCH: Final = 500
 _ATTEMPTS = 3
+_SPLIT_FROM = 2400
 _REPORT_EVERY = 1000
 # Measured on two cores: 3,000 frames a second are recovered, 10 to 25 put in batches. A way is taken for hung at a
 # small fraction of that.
@@ -50,7 +51,7 @@ def write(way: Way, spool: Path, capsule: Path, frames: int, report: Report) -> 
     """Write the capsule in one of the ways, and say how much of each frame can be searched."""
     if way is Way.STAGED:
         return _staged(spool, capsule, frames, report)
-    _refuse_too_many(spool, frames)
+    _refuse_batches(spool, frames)
     (_put_many if way is Way.PUT_MANY else _cli)(spool, capsule, frames, report)
     return SearchText.FULL
 
@@ -94,11 +95,17 @@ def _progress(done: float, until: float, expected: float, message: str) -> Progr
     return Progress(Stage.WRITE_CAPSULE, done, until, expected, within, message)
 
 
-def _refuse_too_many(spool: Path, frames: int) -> None:
+def _refuse_batches(spool: Path, frames: int) -> None:
+    """Tell before the long work that batches cannot hold these frames."""
     encoder = Encoder(0)
-    sizes = [encoder.entry(frame, search_text(frame, SearchText.FULL)) for frame in read_spool(spool)]
-    log = sum(RECORD_HEADER + len(entry) for entry, _ in sizes)
-    if not fits_in_batches(frames, log, sum(payload for _, payload in sizes)):
+    log, payloads, long = 0, 0, 0
+    for frame in read_spool(spool):
+        entry, payload = encoder.entry(frame, search_text(frame, SearchText.FULL))
+        log, payloads = log + RECORD_HEADER + len(entry), payloads + payload
+        long += len(frame.text) >= _SPLIT_FROM
+    if long:
+        raise WayFailed(f"{long} texts of {_SPLIT_FROM} characters and more would be split, and lose their white space")
+    if not fits_in_batches(frames, log, payloads):
         raise WayFailed(f"{frames} frames do not fit when they are put in batches")
 
 

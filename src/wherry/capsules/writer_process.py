@@ -65,7 +65,7 @@ def _write(way: Way, spool: Path, capsule: Path, frames: int, say: Callable[[Pro
         amount = write(way, spool, capsule, frames, say)
         expected = 0.2 + frames / _CHECKED_A_SECOND
         say(Progress(Stage.FINALIZE, 0.0, 1.0, expected, _PATIENCE + expected * 20, "Verifying the capsule"))
-        check(capsule, _sample(spool, frames), frames, exactly=way is Way.STAGED)
+        check(capsule, _sample(spool, frames), frames)
         return Finished(capsule.stat().st_size, _digest(capsule), frames, amount.value)
     except NoRoom as error:
         return TooLarge(error.args[0])

@@ -151,7 +151,7 @@ class Merger:
         await connection.execute(self._sql["update"], values)
 
     async def _allocate(self, connection: Connection, writes: Sequence[Write], *, check_ids: bool) -> None:
-        """Give every new row an id."""
+        """Give every new row an id, in the order of their records."""
         waiting = [write for write in writes if write.id is None]
         brought = {write.id for write in writes}
         while waiting:
@@ -159,9 +159,10 @@ class Merger:
             await cursor.execute(self._sql["allocate"], {"count": len(waiting)})
             ids = await cursor.fetchall()
             held = await _existing(connection, self._resource.name, ids) if check_ids else frozenset()
-            for id_ in ids:
-                if id_ not in held and id_ not in brought:
-                    waiting.pop().id = id_
+            free = [id_ for id_ in ids if id_ not in held and id_ not in brought]
+            for write, id_ in zip(waiting, free, strict=False):
+                write.id = id_
+            waiting = waiting[len(free) :]
 
     async def _create(self, connection: Connection, writes: Sequence[Write]) -> None:
         if not writes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,10 +81,8 @@ class Bench:
     async def execute(self, job: Job, runner: ImportRunner | None = None) -> Job:
         """Run a job once; as it is afterwards."""
         runner = runner or ImportRunner(self.pool, self.store, self.settings)
-        try:
+        with suppress(JobReleased):
             await Executor(self.pool, {Kind.IMPORT: runner}).execute(job.id)
-        except JobReleased:
-            pass
         return await self.job(job)
 
     async def run(self, resource: str, records: Sequence[Any] | bytes, **request: Any) -> Job:

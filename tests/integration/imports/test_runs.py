@@ -49,7 +49,8 @@ async def test_a_duplicate_slug_and_a_missing_author_are_both_reported(authored:
 
 
 async def test_an_array_is_read_like_lines(authored: Bench) -> None:
-    data = b' [ {"slug":"a","title":"A","body":"B","author_id":1,"x":{"y":[1,{"z":"]}"}]}}\n, 7 ,"x", null, {"slug":"b"} ] \n'
+    nested = b'{"slug":"a","title":"A","body":"B","author_id":1,"x":{"y":[1,{"z":"]}"}]}}'
+    data = b" [ " + nested + b'\n, 7 ,"x", null, {"slug":"b"} ] \n'
     job = await authored.run("articles", data, format="json")
     assert job.status == "partial", job
     faults = await authored.faults(job)

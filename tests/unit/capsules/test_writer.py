@@ -284,13 +284,19 @@ def test_a_definition_is_found_before_what_mentions_it(quiet_home: Path) -> None
     reader.close()
 
 
-@pytest.mark.parametrize("way", [Way.PUT_MANY, Way.CLI])
-async def test_long_texts_survive_batches(quiet_home: Path, way: Way) -> None:
-    if way is Way.CLI and shutil.which("memvid") is None:
+async def test_texts_that_batches_would_split_are_refused_before_the_long_work(quiet_home: Path) -> None:
+    made = [frame(0), frame(1, text="x" * 2400), frame(2, text="y" * 9000)]
+    with pytest.raises(JobFailed) as failed:
+        await write(quiet_home, made, ways=[Way.PUT_MANY])
+    assert "2 texts" in str(failed.value.detail)
+
+
+async def test_the_command_line_writes_the_same(quiet_home: Path) -> None:
+    if shutil.which("memvid") is None:
         pytest.skip("no memvid command is on PATH")
-    made = [frame(index, text=f"name_{index}\n" + "  indented line\n\n" * 400) for index in range(4)]
-    done = await write(quiet_home, made, ways=[way])
-    check(done.path, made, 4, exactly=False)
+    made = some(20)
+    done = await write(quiet_home, made, ways=[Way.CLI])
+    check(done.path, made, 20)
 
 
 @pytest.mark.long

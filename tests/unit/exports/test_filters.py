@@ -157,7 +157,7 @@ def test_an_instant_is_read_as_iso_8601_and_as_utc_without_an_offset(text: str, 
      "2024-05-01T00:00:00.Z", "٢٠٢٤-٠٥-٠١", "2024-05-01\n", "infinity", "12024-05-01"],
 )  # fmt: skip
 def test_what_names_no_instant_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"ISO 8601|outside|month|day|hour|second|minute|year|out of range"):
         parse_instant(text)
 
 
@@ -210,8 +210,7 @@ NAMES = st.sampled_from(
 def test_anything_is_either_read_or_refused_and_reading_twice_changes_nothing(resource: Resource, given: Any) -> None:
     try:
         parsed = parse_filters(resource, given)
-    except Invalid as refused:
-        assert list(refused.fields) == ["filters"]
+    except Invalid:
         return
     assert parse_filters(resource, json.loads(json.dumps(parsed))) == parsed
     for condition in conditions(resource, parsed):

@@ -1,0 +1,171 @@
+"""Capsules, as GitNexus clients make them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.postgres import TestServer
+from tests.processes import Service, service
+
+POLL_SECONDS = 1.5
+STALLED_SECONDS = 15
+
+
+def _graph(**changes: Any) -> dict[str, Any]:
+    return {
+        "sessionId": "s",
+        "projectName": "p",
+        "source": {"type": "folder", "baseName": "Base Name"},
+        "nodes": [{"id": "f", "label": "File"}, {"id": "g", "label": "Function", "properties": {"name": "greet"}}],
+        "relationships": [{"id": "r", "sourceId": "f", "targetId": "g", "type": "DEFINES"}],
+        **changes,
+    }
+
+
+def _ended(client: httpx.Client, job_id: str, seconds: float = 60) -> dict[str, Any]:
+    """What the known client does: ask every 1.5 s, and give up when nothing moves for 15 s."""
+    deadline, seen, moved = time.monotonic() + seconds, -1, time.monotonic()
+    while time.monotonic() < deadline:
+        job = client.get(f"/v1/exports/{job_id}").raise_for_status().json()
+        if job["status"] in ("completed", "failed", "canceled", "expired"):
+            return dict(job)
+        if job["lastEventSeq"] != seen:
+            seen, moved = job["lastEventSeq"], time.monotonic()
+        assert time.monotonic() - moved < STALLED_SECONDS, f"stalled at {job}"
+        time.sleep(POLL_SECONDS)
+    raise AssertionError(f"the capsule was not done within {seconds} s")
+
+
+def test_an_old_clients_whole_sequence(running: Service, tmp_path: Path) -> None:
+    with running.capsule_client() as client:
+        accepted = client.post("/v1/exports", json=_graph())
+        assert accepted.status_code == 202
+        job = accepted.json()
+        assert (job["status"], job["progress"], job["currentStage"], job["message"]) == (
+            "queued",
+            0,
+            "queued",
+            "Queued for export",
+        )
+        events = _streamed(client, job["jobId"])
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        assert {"seq", "type", "stage", "progress", "message"} <= events[0].keys()
+        progress = [event["progress"] for event in events]
+        assert progress == sorted(progress)
+        assert (events[0]["type"], events[-1]["type"], progress[-1]) == ("job_started", "job_completed", 100)
+        page = client.get(f"/v1/exports/{job['jobId']}/events", params={"sinceSeq": 0, "limit": 400}).json()
+        assert page["events"] == events
+        done = _ended(client, job["jobId"])
+        artifact = done["artifact"]
+        assert artifact["fileName"].startswith("base-name-gitnexus-mem_capsule-20")
+        assert artifact["fileName"].endswith(".mv2")
+        download = client.get(artifact["downloadUrl"]).raise_for_status()
+        assert len(download.content) == artifact["sizeBytes"]
+        assert f'filename="{artifact["fileName"]}"' in download.headers["Content-Disposition"]
+        part = client.get(artifact["downloadUrl"], headers={"Range": "bytes=100-199"})
+        assert (part.status_code, part.content) == (206, download.content[100:200])
+        assert client.head(artifact["downloadUrl"]).headers["Content-Length"] == str(artifact["sizeBytes"])
+        assert client.delete(f"/v1/exports/{job['jobId']}").json()["status"] == "completed"
+
+
+def _streamed(client: httpx.Client, job_id: str) -> list[dict[str, Any]]:
+    with client.stream("GET", f"/v1/exports/{job_id}/events/stream") as stream:
+        lines = [line for line in stream.iter_lines() if line.startswith("data: ")]
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "BAD_REQUEST"),
+        (json.dumps(_graph(nodes=[])).encode(), 400, "INVALID_EXPORT_REQUEST"),
+        (json.dumps(_graph(relationships=None)).encode(), 400, "INVALID_EXPORT_REQUEST"),
+        (json.dumps(_graph(nodes=[{"id": "x"}])).encode(), 422, "VALIDATION_FAILED"),
+        (b'{"x":' + b"[" * 100_000, 400, "BAD_REQUEST"),
+    ],
+)
+def test_what_is_no_graph_is_refused(running: Service, body: bytes, status: int, code: str) -> None:
+    with running.capsule_client() as client:
+        answer = client.post("/v1/exports", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+    assert answer.json()["error"]["message"]
+
+
+def test_a_wrong_shape_is_named_with_its_place(running: Service) -> None:
+    with running.capsule_client() as client:
+        answer = client.post("/v1/exports", json=_graph(nodes=[{"id": "a", "label": "File"}, {"id": 7, "label": "x"}]))
+    assert answer.status_code == 422
+    assert "$.nodes[1].id" in answer.json()["detail"]
+
+
+def test_the_key_is_needed(running: Service) -> None:
+    with running.client() as client:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic x"}):
+            answer = client.get("/v1/exports/x", headers=headers)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "UNAUTHORIZED")
+
+
+def test_an_unknown_job_is_not_found(running: Service) -> None:
+    with running.capsule_client() as client:
+        for job_id in ("nonsense", "00000000-0000-7000-8000-000000000000"):
+            for path in ("", "/events", "/events/stream", "/download"):
+                answer = client.get(f"/v1/exports/{job_id}{path}")
+                assert (answer.status_code, answer.json()["error"]["code"]) == (404, "JOB_NOT_FOUND")
+
+
+def test_the_same_request_again_is_the_same_job(running: Service) -> None:
+    with running.capsule_client() as client:
+        headers = {"Idempotency-Key": "capsule-1"}
+        first = client.post("/v1/exports", json=_graph(), headers=headers)
+        again = client.post("/v1/exports", json=_graph(), headers=headers)
+        other = client.post("/v1/exports", json=_graph(projectName="q"), headers=headers)
+    assert (first.status_code, again.status_code, other.status_code) == (202, 200, 422)
+    assert first.json()["jobId"] == again.json()["jobId"]
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
+@pytest.fixture(scope="module")
+def idle(postgres_server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service without a worker, so that jobs stay where they are."""
+    url = postgres_server.create()
+    folder = tmp_path_factory.mktemp("idle")
+    limits = {"MEMVID_EXPORT_QUEUE_CAPACITY": "2", "MEMVID_EXPORT_MAX_BODY_BYTES": "20000"}
+    with service(url, folder, workers=0, **limits) as up:
+        yield up
+    postgres_server.drop(url)
+
+
+def test_a_full_queue_a_large_body_and_a_cancel(idle: Service) -> None:
+    with idle.capsule_client() as client:
+        jobs = [client.post("/v1/exports", json=_graph()).raise_for_status().json()["jobId"] for _ in range(2)]
+        full = client.post("/v1/exports", json=_graph())
+        assert (full.status_code, full.json()["error"]["code"]) == (503, "QUEUE_UNAVAILABLE")
+        assert int(full.headers["Retry-After"]) > 0
+        early = client.get(f"/v1/exports/{jobs[0]}/download")
+        assert (early.status_code, early.json()["error"]["code"]) == (409, "ARTIFACT_NOT_READY")
+        canceled = client.delete(f"/v1/exports/{jobs[0]}").json()
+        assert (canceled["status"], canceled["currentStage"]) == ("canceled", "canceled")
+        assert [event["type"] for event in _streamed(client, jobs[0])] == ["job_canceled"]
+        large = client.post("/v1/exports", json=_graph(fileContents={"a": "x" * 30_000}))
+        assert large.status_code == 413
+    stored = [path for path in (idle.data_dir / "capsules").rglob("*") if path.is_file()]
+    assert len(stored) == 1, "only the waiting job's request may be left"
+
+
+@pytest.mark.parametrize("name", ["minimedium", pytest.param("procrastinate", marks=pytest.mark.long)])
+def test_a_real_graph_becomes_a_capsule(running: Service, shared_data: Path, name: str) -> None:
+    graph = gzip.decompress((shared_data / f"graph-{name}.json.gz").read_bytes())
+    with running.capsule_client() as client:
+        started = time.monotonic()
+        answer = client.post("/v1/exports", content=graph, headers={"Content-Type": "application/json"})
+        job = _ended(client, answer.raise_for_status().json()["jobId"], 300)
+        print(f"{name}: {time.monotonic() - started:.1f} s from POST to completed")
+    assert job["status"] == "completed", job

@@ -1,0 +1,107 @@
+"""What tests of exports share: a database with a few records, a store, and a worker's way to run a job."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wherry.database.pools import Pool, make_pool
+from wherry.exports.requests import parse_export
+from wherry.exports.runner import ExportRunner
+from wherry.jobs import ledger
+from wherry.jobs.identifiers import new_job_id
+from wherry.jobs.models import Job, NewJob
+from wherry.jobs.runs import Executor
+from wherry.jobs.states import Kind
+from wherry.settings import Settings, load_settings
+from wherry.storage.store import Store
+
+
+@dataclass
+class Exports:
+    """A worker's side of exports, on a database of the test's own."""
+
+    url: str
+    pool: Pool
+    store: Store
+    settings: Settings
+
+    def runner(self, **changed: Any) -> ExportRunner:
+        """A runner with some settings changed."""
+        return ExportRunner(self.pool, self.url, self.store, self.settings.model_copy(update=changed))
+
+    async def submit(self, **body: Any) -> Job:
+        """A queued job, as the API writes it."""
+        asked = parse_export(body)
+        new = NewJob(
+            id=new_job_id(),
+            kind=Kind.EXPORT,
+            owner_id=None,
+            resource=asked.selection.resource.name,
+            format=asked.format,
+            options=asked.options(),
+        )
+        async with self.pool.connection() as connection, connection.transaction():
+            job, _ = await ledger.create(connection, new)
+        return job
+
+    async def execute(self, job: Job, **changed: Any) -> Job:
+        """Run a job as a worker does; the job as it is then."""
+        await Executor(self.pool, {Kind.EXPORT: self.runner(**changed)}).execute(job.id)
+        return await self.get(job)
+
+    async def get(self, job: Job) -> Job:
+        async with self.pool.connection() as connection:
+            found = await ledger.get(connection, job.id)
+        assert found is not None
+        return found
+
+    async def content(self, job: Job) -> bytes:
+        """The artifact of a job that succeeded."""
+        assert job.artifact is not None, job.error
+        return b"".join([chunk async for chunk in self.store.read(job.artifact["key"])])
+
+    async def exported(self, *, settings: dict[str, Any] | None = None, **body: Any) -> bytes:
+        """The artifact of a job that is submitted and run here."""
+        return await self.content(await self.execute(await self.submit(**body), **(settings or {})))
+
+    async def keys(self) -> list[str]:
+        """Every file of the store, incomplete ones included."""
+        root = Path(self.store.root)
+        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+    async def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(statement.encode(), values)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def fill(self, count: int) -> None:
+        """So many users, articles and comments, the n-th of each by and on the n-th."""
+        await self.sql(
+            "insert into users (email, username, name, role, active) "
+            "select 'u' || n || '@x.org', 'u' || n, 'User ' || n, case when n = 1 then 'admin' else 'user' end, n %% 3 > 0 "
+            "from generate_series(1, %s) n",
+            count,
+        )
+        await self.sql(
+            "insert into articles (slug, title, body, description, author_id, tags, status, published_at) "
+            "select 'a-' || n, 'Title ' || n, repeat('words ', 20), '', n, array['t' || n %% 3], "
+            "case when n %% 4 = 0 then 'draft' else 'published' end, "
+            "case when n %% 4 > 0 then timestamptz '2024-01-01Z' + n * interval '1 hour' end "
+            "from generate_series(1, %s) n",
+            count,
+        )
+        await self.sql(
+            "insert into comments (body, article_id, user_id) select 'Comment ' || n, n, n from generate_series(1, %s) n",
+            count,
+        )
+
+
+@pytest.fixture
+async def exports(database_url: str, tmp_path: Path) -> AsyncIterator[Exports]:
+    async with make_pool(database_url, name="tests", max_size=6) as pool:
+        yield Exports(database_url, pool, Store(str(tmp_path / "store")), load_settings(database_url=database_url))

@@ -1,0 +1,128 @@
+"""Retention: what is past its time goes, what is not stays, and nothing is left that no job names."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.factories import submitted
+from wherry.database.pools import Connection, Pool, make_pool
+from wherry.jobs import ledger
+from wherry.jobs.identifiers import new_job_id
+from wherry.jobs.models import Job, Outcome
+from wherry.jobs.retention import Periods, Retention
+from wherry.jobs.states import Kind, Status
+from wherry.storage.store import Store
+
+PERIODS = Periods(import_keep=timedelta(hours=1), job_keep=timedelta(days=1))
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with make_pool(database_url, name="test", max_size=4) as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def retention(pool: Pool, store: Store) -> Retention:
+    kinds = dict.fromkeys(Kind, store)
+    return Retention(pool, kinds, kinds, PERIODS)
+
+
+async def _stored(store: Store, key: str) -> str:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"bytes"
+
+    await store.put(key, chunks())
+    return key
+
+
+async def _ended(connection: Connection, store: Store, kind: Kind, ended_ago: timedelta) -> Job:
+    """A job that ended, with its source and its artifact in storage, the latter past its time."""
+    job_id = new_job_id()
+    source = {"key": await _stored(store, f"{job_id}/source")}
+    await submitted(connection, id=job_id, kind=kind, source=source, format="mv2")
+    claim = await ledger.claim(connection, job_id)
+    assert claim is not None
+    artifact = {"key": await _stored(store, f"{job_id}/1.bin")}
+    outcome = Outcome(status=Status.SUCCEEDED, artifact=artifact, keep_for=timedelta(seconds=-1))
+    job = await ledger.finish(connection, claim.lease, outcome)
+    await connection.execute("update jobs set completed_at = now() - %s where id = %s", [ended_ago, job_id])
+    return job
+
+
+async def _keys(store: Store) -> set[str]:
+    return {item.key async for item in store.list()}
+
+
+async def test_an_expired_artifact_goes_and_its_job_stays(pool: Pool, store: Store, retention: Retention) -> None:
+    async with pool.connection() as connection:
+        job = await _ended(connection, store, Kind.CAPSULE, timedelta(minutes=1))
+        removed = await retention.sweep()
+        assert (removed["artifacts"], removed["sources"], removed["jobs"]) == (1, 1, 0)
+        assert await _keys(store) == set()
+        after = await ledger.get(connection, job.id)
+        assert after is not None
+        assert after.artifact is not None
+        assert "removedAt" in after.artifact
+        events = await ledger.events_since(connection, job.id, 0, 10)
+        assert (events[-1].type, events[-1].stage) == ("job_expired", "expired")
+    assert not any((await retention.sweep()).values()), "a second sweep finds nothing to do"
+
+
+async def test_an_imports_source_and_errors_are_kept_for_their_time(
+    pool: Pool, store: Store, retention: Retention
+) -> None:
+    async with pool.connection() as connection:
+        young = await _ended(connection, store, Kind.IMPORT, timedelta(minutes=59))
+        old = await _ended(connection, store, Kind.IMPORT, timedelta(minutes=61))
+        for job in (young, old):
+            await connection.execute(
+                "insert into import_errors (job_id, record_index, code, name, message)"
+                " select %s, n, 3001, 'PARSE_ERROR', 'm' from generate_series(1, 700) as n",
+                [job.id],
+            )
+        removed = await retention.sweep()
+        assert (removed["sources"], removed["import_errors"]) == (1, 700)
+        left = await (await connection.execute("select distinct job_id from import_errors")).fetchall()
+        assert left == [(young.id,)]
+    assert await _keys(store) == {f"{young.id}/source"}
+
+
+async def test_a_jobs_row_goes_with_all_that_hangs_on_it(pool: Pool, store: Store, retention: Retention) -> None:
+    async with pool.connection() as connection:
+        old = await _ended(connection, store, Kind.EXPORT, timedelta(days=2))
+        waiting = await submitted(connection)
+        assert (await retention.sweep())["jobs"] == 1
+        assert await ledger.get(connection, old.id) is None
+        assert await ledger.get(connection, waiting.id) is not None
+
+
+async def test_files_that_no_job_names_go_when_they_are_old_enough(
+    pool: Pool, store: Store, retention: Retention, tmp_path: Path
+) -> None:
+    async with pool.connection() as connection:
+        running = await submitted(connection)
+        await ledger.claim(connection, running.id)
+    orphan = await _stored(store, f"{new_job_id()}/source")
+    recent = await _stored(store, f"{new_job_id()}/source")
+    in_use = await _stored(store, f"{running.id}/1.ndjson")
+    foreign = await _stored(store, "somebody-elses/file")
+    abandoned = tmp_path / "store" / "upload#1"
+    abandoned.write_bytes(b"half")
+    hours_ago = time.time() - 2 * 3600
+    for path in (tmp_path / "store" / orphan, tmp_path / "store" / in_use, tmp_path / "store" / foreign, abandoned):
+        os.utime(path, (hours_ago, hours_ago))
+    assert (await retention.sweep())["orphans"] == 2
+    assert await _keys(store) == {recent, in_use, foreign}
+    assert not abandoned.exists()

@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID
 
+from wherry.accounts import limits, repository
 from wherry.capsules.runner import CapsuleRunner
-from wherry.database.pools import make_pool
+from wherry.database.pools import Pool, make_pool
 from wherry.exports.runner import ExportRunner
 from wherry.imports.runner import ImportRunner
 from wherry.jobs.retention import Periods, Retention
@@ -26,7 +27,8 @@ from wherry.storage.store import Store
 class WorkerServices:
     """What one worker process has open."""
 
-    def __init__(self, executor: Executor, retention: Retention) -> None:
+    def __init__(self, pool: Pool, executor: Executor, retention: Retention) -> None:
+        self._pool = pool
         self._executor = executor
         self._retention = retention
 
@@ -37,6 +39,9 @@ class WorkerServices:
     async def retain(self) -> None:
         """Remove what is past its time."""
         await self._retention.sweep()
+        async with self._pool.connection() as connection:
+            await limits.purge(connection)
+            await repository.purge(connection)
 
 
 def make_worker_app(settings: Settings) -> WorkerApp:
@@ -72,7 +77,7 @@ def make_worker_app(settings: Settings) -> WorkerApp:
                     job_keep=timedelta(days=settings.job_retention_days),
                 ),
             )
-            yield WorkerServices(executor, retention)
+            yield WorkerServices(pool, executor, retention)
 
     return WorkerApp(conninfo, concurrency=settings.job_worker_concurrency, open_services=open_services)
 

@@ -83,15 +83,15 @@ def returned(usage: Usage) -> Usage:
 
 
 async def concurrent(connection: Connection, kind: Kind, owner_id: int, limit: int) -> None:
-    """Let a transaction create one more job, if its owner has fewer than `limit` unfinished ones of that kind.
+    """Let a transaction keep the job that it has just created, if its owner has at most `limit` unfinished ones then.
 
-    Call it in the transaction that creates the job: until its end, no other of the same owner passes here.
+    Until the end of that transaction, no other of the same owner and kind passes here.
 
     Raises:
-        LimitReached: there are as many as allowed.
+        LimitReached: it is one too many.
     """
     await connection.execute(load("limits")["lock_owner"], {"kind": _LOCKS[kind], "owner_id": owner_id})
-    if await ledger.count_unfinished(connection, kind, owner_id) >= limit:
+    if await ledger.count_unfinished(connection, kind, owner_id) > limit:
         raise LimitReached(
             f"at most {limit} unfinished {kind} jobs at one time",
             code="CONCURRENT_LIMIT",

@@ -22,7 +22,7 @@ async def admit(connection: Connection, kind: Kind, owner_id: int, settings: Set
         LimitReached: it is one too many.
     """
     per_hour, unfinished = _limits(kind, settings)
-    await limits.concurrent(connection, kind, owner_id, unfinished + 1)  # the new job is among those it counts
+    await limits.concurrent(connection, kind, owner_id, unfinished)
     usage = await limits.take(connection, Policy(f"{kind}s", per_hour, HOUR_SECONDS), str(owner_id))
     return limits.headers([usage])
 

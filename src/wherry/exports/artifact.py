@@ -1,6 +1,6 @@
 """The bytes of one artifact: snapshot → format → compression → chunks of storage size.
 
-In: a request and where to read. Out: a generator of chunks for a thread, and, while it runs, how far it is.
+In: a request and where to read. Out: a generator of chunks, for a thread.
 """
 
 from __future__ import annotations
@@ -31,11 +31,6 @@ class Artifact:
     def __init__(self, request: ExportRequest, snapshot: Snapshot) -> None:
         self._request = request
         self._snapshot = snapshot
-
-    @property
-    def rows(self) -> int:
-        """Records read up to now."""
-        return self._snapshot.rows
 
     def chunks(self) -> Generator[bytes, None, None]:
         """Everything, in chunks of `CHUNK_BYTES` and more. Blocking."""

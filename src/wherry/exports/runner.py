@@ -15,7 +15,7 @@ import structlog
 
 from wherry.database.pools import Pool
 from wherry.errors import ErrorCode, JobFailed, Unavailable
-from wherry.exports import artifact, statements
+from wherry.exports import artifact
 from wherry.exports.artifact import Artifact
 from wherry.exports.offload import OffLoop
 from wherry.exports.requests import ExportRequest
@@ -29,6 +29,9 @@ from wherry.storage.store import Store, Stored
 
 REPORT_SECONDS = 0.5
 """How often a run writes its progress, and looks whether it is to stop."""
+
+ALMOST_DONE = 99.0
+"""The progress of a run whose records are all read: the rest is the ledger's."""
 
 MAX_RECORDS_REACHED = "max_records_reached"
 
@@ -59,8 +62,6 @@ class ExportRunner:
         """Export; see `Runner`."""
         request = ExportRequest.of_job(run.job)
         key = artifact.key(run.job.id, run.lease.epoch, request)
-        progress = _Progress(self._pool, run, await self._estimate(request))
-        await progress.begin()
         await self._remove_older(run)
         snapshot = Snapshot(
             self._read_conninfo,
@@ -68,9 +69,11 @@ class ExportRunner:
             window_rows=self._settings.export_batch_size,
             max_rows=self._settings.export_max_records,
         )
+        progress = _Progress(self._pool, run, snapshot)
+        await progress.begin()
         try:
             stored = await self._produce(Artifact(request, snapshot), snapshot, key, progress)
-            await progress.advance(snapshot.rows, final=True)
+            await progress.end()
         except BaseException:
             await self._store.delete(key)
             raise
@@ -83,7 +86,7 @@ class ExportRunner:
             try:
                 while not storing.done():
                     await asyncio.wait({storing}, timeout=REPORT_SECONDS)
-                    await progress.advance(output.rows)
+                    await progress.advance()
                 return storing.result()
             except Unavailable as error:
                 raise JobFailed(ErrorCode.STORAGE_ERROR, "The artifact could not be stored") from error
@@ -92,15 +95,6 @@ class ExportRunner:
             finally:
                 storing.cancel()
                 await asyncio.wait({storing})
-
-    async def _estimate(self, request: ExportRequest) -> int:
-        """How many records there will be, by the planner's statistics."""
-        statement = statements.estimate(request.selection)
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(statement, statements.values(request.selection))
-            row = await cursor.fetchone()
-        rows = int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
-        return min(rows, self._settings.export_max_records)
 
     async def _remove_older(self, run: Run) -> None:
         """Remove what runs that were taken for dead left behind; never what a newer one writes."""
@@ -134,25 +128,34 @@ class ExportRunner:
 class _Progress:
     """Tells the ledger how far a run is, on a connection that is not the snapshot's."""
 
-    def __init__(self, pool: Pool, run: Run, estimate: int) -> None:
+    def __init__(self, pool: Pool, run: Run, snapshot: Snapshot) -> None:
         self._pool = pool
         self._run = run
-        self._estimate = estimate
+        self._snapshot = snapshot
         self._told = run.job.success_count
 
     async def begin(self) -> None:
         """Start from nothing: what an earlier run had counted is gone with its file."""
-        await self._tell(0, Advance(successes=-self._told, total_records=self._estimate, message="Reading records"))
+        await self._tell(0, Advance(successes=-self._told, message="Reading records"))
 
-    async def advance(self, rows: int, *, final: bool = False) -> None:
+    async def advance(self) -> None:
         """Count the records up to now, and stop where the owner or the worker wants it.
 
         Raises:
             JobCancelled, JobReleased, LeaseLost: as the ledger says.
         """
-        total = rows if final else max(rows, self._estimate)
-        done = 99.0 if final else min(99.0, 100.0 * rows / max(1, total))
-        await self._tell(rows, Advance(successes=rows - self._told, total_records=total, progress=done))
+        rows, estimate = self._snapshot.rows, self._snapshot.estimate
+        if estimate is None:
+            await self._tell(rows, Advance(successes=rows - self._told))
+            return
+        total = max(rows, estimate, 1)
+        done = min(ALMOST_DONE, 100.0 * rows / total)
+        await self._tell(rows, Advance(successes=rows - self._told, total_records=max(rows, estimate), progress=done))
+
+    async def end(self) -> None:
+        """Count the last records: from here on, the figures are exact."""
+        rows = self._snapshot.rows
+        await self._tell(rows, Advance(successes=rows - self._told, total_records=rows, progress=ALMOST_DONE))
 
     async def _tell(self, rows: int, step: Advance) -> None:
         async with self._pool.connection() as connection, connection.transaction():

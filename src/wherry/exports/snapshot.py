@@ -50,6 +50,8 @@ def require_chunked_rows() -> None:
 class Snapshot:
     """One reading of a selection. `batches` is for one thread; `stop` may be called from any other.
 
+    While it runs, `rows` counts what was read, and `estimate` is the planner's opinion of how many there will be.
+
     Args:
         conninfo: the database, or a hot standby of it.
         selection: what to read.
@@ -65,6 +67,7 @@ class Snapshot:
         self._stopping = threading.Event()
         self._connection: psycopg.Connection[Row] | None = None
         self.rows = 0
+        self.estimate: int | None = None
         self.truncated = False
 
     def batches(self) -> Iterator[Batch]:
@@ -78,6 +81,7 @@ class Snapshot:
             self._connection = connection
             try:
                 connection.execute("begin isolation level repeatable read read only")
+                self.estimate = self._estimate(connection)
                 yield from self._windows(connection)
             except psycopg.errors.QueryCanceled:
                 self._check()
@@ -127,6 +131,12 @@ class Snapshot:
                 while batch := list(islice(rows, size)):
                     yield batch
                     self._check()
+
+    def _estimate(self, connection: psycopg.Connection[Row]) -> int:
+        statement = statements.estimate(self._selection)
+        row = connection.execute(statement, statements.values(self._selection)).fetchone()
+        planned = int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
+        return min(planned, self._max_rows)
 
     def _batch_rows(self, connection: psycopg.Connection[Row]) -> int:
         row = connection.execute(load("exports")["row_bytes"], {"table": self._selection.resource.name}).fetchone()

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from wherry.accounts.models import Account
@@ -70,7 +70,7 @@ async def errors(
     request: Request[Account, Any, Any],
     job_id: FromPath[str],
     services: Injected[Services],
-    cursor: str | None = None,
+    cursor: FromQuery[str | None] = None,
     limit: Limit = DEFAULT_ERRORS,
 ) -> dict[str, Any]:
     """Errors in the order of their records; `nextCursor` is null behind the last."""

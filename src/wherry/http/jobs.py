@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Request, Response, get
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 
@@ -39,9 +39,9 @@ Limit = Annotated[int, QueryParameter(ge=1, le=MAX_JOBS, required=False)]
 async def list_jobs(
     request: Request[Account, Any, Any],
     services: Injected[Services],
-    kind: Kind | None = None,
-    status: Status | None = None,
-    cursor: UUID | None = None,
+    kind: FromQuery[Kind | None] = None,
+    status: FromQuery[Status | None] = None,
+    cursor: FromQuery[UUID | None] = None,
     limit: Limit = DEFAULT_JOBS,
 ) -> dict[str, Any]:
     """A page of the caller's jobs; `nextCursor` is null behind the last."""

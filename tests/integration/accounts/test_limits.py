@@ -112,9 +112,9 @@ async def test_of_many_jobs_asked_for_at_once_only_as_many_as_may_be_unfinished_
         async with pool.connection() as connection:
             try:
                 async with connection.transaction():
-                    await limits.concurrent(connection, kind, owner_id, 3)
                     new = NewJob(id=new_job_id(), kind=kind, owner_id=owner_id, resource="users", format="ndjson")
                     await ledger.create(connection, new)
+                    await limits.concurrent(connection, kind, owner_id, 3)
             except LimitReached as refused:
                 return int(refused.headers["Retry-After"]) if refused.code == "CONCURRENT_LIMIT" else -1
             return 0

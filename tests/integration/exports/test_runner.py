@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
+import shutil
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from tests.integration.exports.conftest import Exports
-from wherry.errors import JobReleased, LeaseLost
+from wherry.errors import JobReleased
 from wherry.exports import snapshot
 from wherry.exports.view import export_job
 from wherry.jobs import ledger
@@ -72,7 +74,10 @@ async def test_an_export_is_cut_at_the_limit_and_says_so(exports: Exports, limit
 async def test_windows_of_any_size_give_the_same_bytes(exports: Exports, batch_size: int) -> None:
     await exports.fill(20)
     whole = await exports.exported(resource="articles", fields="slug,title")
-    assert await exports.exported(resource="articles", fields="slug,title", settings={"export_batch_size": batch_size}) == whole
+    assert (
+        await exports.exported(resource="articles", fields="slug,title", settings={"export_batch_size": batch_size})
+        == whole
+    )
     assert whole.count(b"\n") == 20
 
 
@@ -119,7 +124,8 @@ class Blocked:
             await asyncio.sleep(0.01)
 
 
-async def started(exports: Exports, job: Job, **changed: Any) -> Run:
+async def started(exports: Exports, job: Job) -> Run:
+    """The job as a worker claims it."""
     async with exports.pool.connection() as connection, connection.transaction():
         claim = await ledger.claim(connection, job.id)
     assert claim is not None
@@ -136,18 +142,134 @@ async def until_no_session(exports: Exports) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_a_cancelled_job_ends_at_once_in_the_middle_of_a_statement_and_leaves_nothing(exports: Exports) -> None:
+async def test_a_cancelled_job_ends_in_the_middle_of_a_statement_and_leaves_nothing(exports: Exports) -> None:
     await exports.fill(10)
     job = await exports.submit(resource="comments")
     async with Blocked(exports, "comments") as block:
-        # The estimate would wait for the lock too, so it is made before the table is taken.
         running = asyncio.create_task(exports.execute(job))
-        await running if False else None
-        await block_after_estimate(exports, block, running, job)
-    assert (await exports.get(job)).status is Status.CANCELLED
+        await block.until_waiting()
+        async with exports.pool.connection() as connection, connection.transaction():
+            await ledger.cancel(connection, job.id)
+        ended = await asyncio.wait_for(running, 2)
+    assert ended.status is Status.CANCELLED
     assert await exports.keys() == []
     await asyncio.wait_for(until_no_session(exports), 5)
 
 
-async def block_after_estimate(exports: Exports, block: Blocked, running: asyncio.Task[Job], job: Job) -> None:
-    raise NotImplementedError
+async def test_a_worker_that_stops_gives_the_job_back_and_the_next_run_is_whole(exports: Exports) -> None:
+    await exports.fill(10)
+    job = await exports.submit(resource="comments")
+    async with Blocked(exports, "comments") as block:
+        running = asyncio.create_task(exports.execute(job))
+        await block.until_waiting()
+        running.cancel()
+        with pytest.raises(JobReleased):
+            await asyncio.wait_for(running, 5)
+    assert (await exports.get(job)).status is Status.QUEUED
+    assert await exports.keys() == []
+    ended = await exports.execute(job)
+    assert (ended.status, ended.processed_records, ended.epoch) == (Status.SUCCEEDED, 10, 2)
+    assert await exports.keys() == [f"{job.id}/2.ndjson"]
+
+
+async def test_a_run_that_lost_its_lease_leaves_no_file_and_does_not_touch_the_other_run(exports: Exports) -> None:
+    await exports.fill(10)
+    job = await exports.submit(resource="comments")
+    async with Blocked(exports, "comments") as block:
+        zombie = asyncio.create_task(exports.execute(job))
+        await block.until_waiting()
+        claimed = await started(exports, job)
+    ended = await exports.runner().run(claimed)
+    await asyncio.wait_for(zombie, 5)
+    assert ended.artifact is not None
+    assert ended.artifact["key"] == f"{job.id}/2.ndjson"
+    assert await exports.keys() == [f"{job.id}/2.ndjson"]
+    assert (await exports.get(job)).processed_records == 10
+
+
+async def test_a_rescued_run_removes_what_the_dead_one_left_and_counts_afresh(exports: Exports) -> None:
+    await exports.fill(10)
+    job = await exports.submit(resource="users")
+    first = await started(exports, job)
+    async with exports.pool.connection() as connection, connection.transaction():
+        await ledger.advance(connection, first.lease, Advance(successes=7))
+    await exports.store.put(f"{job.id}/1.ndjson", chunks_of(b"seven records"))
+    await exports.store.put(f"{job.id}/3.ndjson", chunks_of(b"a newer run's"))
+    ended = await exports.execute(job)
+    assert (ended.status, ended.processed_records, ended.total_records) == (Status.SUCCEEDED, 10, 10)
+    assert await exports.keys() == [f"{job.id}/2.ndjson", f"{job.id}/3.ndjson"]
+
+
+async def test_a_lost_connection_gives_the_job_back(exports: Exports) -> None:
+    await exports.fill(10)
+    job = await exports.submit(resource="comments")
+    async with Blocked(exports, "comments") as block:
+        running = asyncio.create_task(exports.execute(job))
+        await block.until_waiting()
+        await exports.sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'wherry export'"
+        )
+        with pytest.raises(JobReleased):
+            await asyncio.wait_for(running, 5)
+    assert await exports.keys() == []
+    assert (await exports.execute(job)).status is Status.SUCCEEDED
+
+
+async def test_a_query_that_the_database_ends_fails_the_job_and_tells_no_secrets(exports: Exports) -> None:
+    await exports.fill(10)
+    job = await exports.submit(resource="comments")
+    async with Blocked(exports, "comments") as block:
+        running = asyncio.create_task(exports.execute(job))
+        await block.until_waiting()
+        await exports.sql(
+            "select pg_cancel_backend(pid) from pg_stat_activity where application_name = 'wherry export'"
+        )
+        ended = await asyncio.wait_for(running, 5)
+    assert ended.status is Status.FAILED
+    assert ended.error is not None
+    assert (ended.error["code"], ended.error["detail"]) == ("DATABASE_ERROR", {"sqlstate": "57014"})
+    assert export_job(ended, exports.settings)["downloadUrl"] is None
+    assert await exports.keys() == []
+
+
+async def test_a_storage_that_cannot_be_written_fails_the_job(exports: Exports, tmp_path: Path) -> None:
+    await exports.fill(10)
+    job = await exports.submit(resource="comments")
+    shutil.rmtree(exports.store.root)
+    Path(exports.store.root).write_text("a file where the directory was")
+    ended = await exports.execute(job)
+    assert ended.status is Status.FAILED
+    assert ended.error is not None
+    assert ended.error["code"] == "STORAGE_ERROR"
+    assert await sessions(exports) == 0
+
+
+async def test_progress_is_told_while_the_export_runs(exports: Exports) -> None:
+    """The estimate is there before the first record, and what is counted never exceeds what was read."""
+    await exports.fill(100)
+    await exports.sql("analyze comments")
+    job = await exports.submit(resource="comments")
+    run = await started(exports, job)
+    seen: list[tuple[int | None, int, float]] = []
+
+    async def watch() -> None:
+        async with await psycopg.AsyncConnection.connect(exports.url, autocommit=True) as listener:
+            await listener.execute("listen wherry_jobs")
+            async for _ in listener.notifies():
+                now = await exports.get(job)
+                seen.append((now.total_records, now.processed_records, now.progress))
+
+    watching = asyncio.create_task(watch())
+    async with Blocked(exports, "comments") as block:
+        running = asyncio.create_task(exports.runner().run(run))
+        await block.until_waiting()
+    await asyncio.wait_for(running, 10)
+    while not seen or seen[-1] != (100, 100, 99.0):
+        await asyncio.sleep(0.01)
+    watching.cancel()
+    progress = [each[2] for each in seen]
+    assert progress == sorted(progress)
+
+
+async def chunks_of(content: bytes) -> AsyncIterator[bytes]:
+    yield content

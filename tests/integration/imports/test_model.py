@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.imports.harness import Bench
@@ -23,6 +23,7 @@ from wherry.jobs.models import Job
 from wherry.settings import load_settings
 from wherry.storage.store import Store
 
+PHASES = (Phase.generate,)
 ABSENT = object()
 LATE = "2024-02-03T04:05:06+00:00"
 
@@ -134,7 +135,7 @@ class Model:
         if faults:
             yield from faults
             return
-        target = next((row for row in self.rows if row["id"] == kept.get("id")), None)
+        target = next((row for row in self.rows if "id" in kept and row["id"] == kept["id"]), None)
         holder = next((row for row in self.rows if key in kept and row[key] == kept[key]), None)
         held = holder if holder is not target else None
         if key == "id":
@@ -276,7 +277,7 @@ def test_an_import_does_what_the_model_says(resource: str, database_url: str, tm
         runner.run(pool.open())
         place = Place(Bench(pool, Store(str(tmp_path)), limits), resource)
 
-        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+        @settings(max_examples=400, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
         @given(
             records=st.lists(rows_of(resource), min_size=1, max_size=12),
             on_conflict=st.sampled_from(OnConflict),

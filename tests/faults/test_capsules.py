@@ -1,0 +1,149 @@
+"""Capsules under fire: completed and verified, or failed and clean."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.processes import Service, service
+from wherry.capsules.search import found_in
+
+pytestmark = [pytest.mark.fault]
+
+SEED = 5
+NODES = 400
+END_SECONDS = 120
+
+
+def _graph(number: int) -> bytes:
+    nodes = [{"id": f"n{n}", "label": "Function", "properties": {"name": f"symbol_{n}"}} for n in range(NODES)]
+    edges = [{"id": f"r{n}", "sourceId": f"n{n}", "targetId": "n0", "type": "CALLS"} for n in range(NODES)]
+    source = {"type": "folder", "baseName": "fire"}
+    graph = {"sessionId": str(number), "projectName": "p", "source": source, "nodes": nodes, "relationships": edges}
+    return json.dumps(graph).encode()
+
+
+def _children(pid: int, module: str) -> list[int]:
+    """Processes below `pid` that run a module."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            command = (folder / "cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == pid and module.encode() in command:
+            found.append(int(folder.name))
+    return found
+
+
+def _submit(client: httpx.Client, number: int) -> str:
+    answer = client.post("/v1/exports", content=_graph(number), headers={"Content-Type": "application/json"})
+    return str(answer.raise_for_status().json()["jobId"])
+
+
+def _ended(client: httpx.Client, job_id: str) -> dict[str, Any]:
+    with client.stream("GET", f"/v1/exports/{job_id}/events/stream", timeout=END_SECONDS) as stream:
+        for _ in stream.iter_lines():
+            pass
+    return dict(client.get(f"/v1/exports/{job_id}").json())
+
+
+def _check(client: httpx.Client, job_id: str, folder: Path) -> None:
+    job = _ended(client, job_id)
+    assert job["status"] in ("completed", "failed"), job
+    if job["status"] == "failed":
+        assert job["error"]["message"]
+        return
+    file = folder / "capsule.mv2"
+    file.write_bytes(client.get(job["artifact"]["downloadUrl"]).raise_for_status().content)
+    assert any("symbol_17" in title for title in found_in(file, "symbol_17"))
+
+
+def _wait_for_writer(pid: int) -> int:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if found := _children(pid, "writer_process"):
+            return found[0]
+        time.sleep(0.01)
+    raise AssertionError("no writer process was started")
+
+
+def _clean(up: Service) -> None:
+    """No process and no temporary folder of a capsule is left."""
+    left = [path for path in Path(up.environment["TMPDIR"]).iterdir() if path.name.startswith("wherry-capsule-")]
+    assert left == []
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
+def test_a_killed_writer_costs_no_capsule(database_url: str, tmp_path: Path, kills: int) -> None:
+    chance = random.Random(SEED)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with service(database_url, tmp_path, workers=0, TMPDIR=str(temporary)) as up, up.capsule_client() as client:
+        worker = up.worker()
+        for number in range(kills):
+            job_id = _submit(client, number)
+            writer = _wait_for_writer(worker.pid)
+            time.sleep(chance.uniform(0, 1.0))
+            with suppress(ProcessLookupError):  # it was done already
+                os.kill(writer, signal.SIGKILL)
+            _check(client, job_id, tmp_path)
+        _clean(up)
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.long)])
+def test_a_killed_worker_costs_no_capsule(database_url: str, tmp_path: Path, kills: int) -> None:
+    chance = random.Random(SEED)
+    with service(database_url, tmp_path, workers=0) as up, up.capsule_client() as client:
+        worker = up.worker()
+        for number in range(kills):
+            job_id = _submit(client, number)
+            writer = _wait_for_writer(worker.pid)
+            time.sleep(chance.uniform(0, 1.0))
+            worker.kill()
+            worker.wait()
+            _wait_until_gone(writer, 2.0)
+            worker = up.worker()
+            _check(client, job_id, tmp_path)
+
+
+def test_a_cancelled_capsules_writer_is_gone_within_a_second(database_url: str, tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with service(database_url, tmp_path, workers=0, TMPDIR=str(temporary)) as up, up.capsule_client() as client:
+        worker = up.worker()
+        job_id = _submit(client, 0)
+        writer = _wait_for_writer(worker.pid)
+        assert client.delete(f"/v1/exports/{job_id}").json()["status"] == "canceled"
+        _wait_until_gone(writer, 1.5)
+        deadline = time.monotonic() + 5
+        while list(temporary.glob("wherry-capsule-*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        _clean(up)
+        assert not [path for path in (tmp_path / "capsules").rglob("*") if path.is_file()]
+
+
+def _wait_until_gone(writer: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while _is_writer(writer):
+        assert time.monotonic() < deadline, f"the writer is still there after {seconds} s"
+        time.sleep(0.02)
+
+
+def _is_writer(pid: int) -> bool:
+    try:
+        return b"writer_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False

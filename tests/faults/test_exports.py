@@ -1,0 +1,95 @@
+"""Exports under fire: a later complete artifact or a clear failure, never a partial file, never an orphan."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from tests.processes import Service, finished, service
+from wherry.database.pools import make_pool
+from wherry.jobs.retention import Periods, Retention
+from wherry.jobs.states import Kind
+from wherry.storage.store import Store
+
+pytestmark = [pytest.mark.fault]
+
+SEED = 11
+ROWS = 400_000
+
+
+def _fill(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "insert into users (email, username, name) select e, e, 'N' from"
+            " (select 'u' || n || '@example.com' as e from generate_series(1, 10) as n) as made"
+        )
+        connection.execute(
+            "insert into articles (slug, title, body, description, author_id, status)"
+            " select 'a-' || n, 'T', 'B', 'T', 1, 'draft' from generate_series(1, 10) as n"
+        )
+        connection.execute(
+            "insert into comments (body, article_id, user_id)"
+            " select repeat('words ', 30), 1, 1 from generate_series(1, %s)",
+            [ROWS],
+        )
+
+
+def _kill_mid_export(up: Service, client: httpx.Client, kills: int) -> None:
+    chance = random.Random(SEED)
+    store = Store(str(up.data_dir / "exports"))
+    worker = up.worker()
+    for _ in range(kills):
+        job_id = (
+            client.post("/api/v1/exports", json={"resource": "comments"}).raise_for_status().json()["exportJob"]["id"]
+        )
+        _wait_until_running(client, job_id)
+        time.sleep(chance.uniform(0.05, 1.0))
+        worker.kill()
+        worker.wait()
+        worker = up.worker()
+        job = finished(client, job_id)
+        assert job["status"] in ("succeeded", "failed"), job
+        if job["status"] == "failed":
+            assert job["error"]["message"]
+            continue
+        content = client.get(job["downloadUrl"]).raise_for_status().content
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (job["fileSize"], job["sha256"])
+        assert content.count(b"\n") == job["processedRecords"] == ROWS
+        visible = [item for item in _listed(store) if item.startswith(job_id)]
+        assert len(visible) == 1, visible
+
+
+def _listed(store: Store) -> list[str]:
+    root = Path(store.root)
+    return [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and "#" not in path.name]
+
+
+def _wait_until_running(client: httpx.Client, job_id: str) -> None:
+    deadline = time.monotonic() + 45
+    while time.monotonic() < deadline:
+        if client.get(f"/api/v1/exports/{job_id}").json()["exportJob"]["status"] != "queued":
+            return
+        time.sleep(0.02)
+    raise AssertionError("the export did not begin")
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.long)])
+async def test_a_killed_export_ends_whole_or_not_at_all(database_url: str, tmp_path: Path, kills: int) -> None:
+    with service(database_url, tmp_path, workers=0) as up, up.admin() as client:
+        _fill(database_url)
+        _kill_mid_export(up, client, kills)
+    async with make_pool(database_url, name="test", max_size=2) as pool:
+        store = Store(str(tmp_path / "exports"))
+        no_time = Periods(import_keep=timedelta(0), job_keep=timedelta(0), orphan_age=timedelta(seconds=-1))
+        async with pool.connection() as connection:
+            await connection.execute("update jobs set expires_at = now() - interval '1 second'")
+        await Retention(pool, dict.fromkeys(Kind, store), dict.fromkeys(Kind, store), no_time).sweep()
+    left = [path for path in (tmp_path / "exports").rglob("*") if path.is_file()]
+    assert left == [], "nothing may be left behind retention"

@@ -63,9 +63,15 @@ class Finished(msgspec.Struct, tag="finished", frozen=True):
 
 
 class Failed(msgspec.Struct, tag="failed", frozen=True):
-    """This way did not work; another may."""
+    """This way did not work; another may.
+
+    Args:
+        reason: for the job's owner.
+        killed: the writer was ended by a signal from elsewhere, so that the way itself may still be good.
+    """
 
     reason: str
+    killed: bool = False
 
 
 class TooLarge(msgspec.Struct, tag="too_large", frozen=True):

@@ -101,7 +101,7 @@ class Watched:
                 yield _creeping(last, time.monotonic() - heard)
                 continue
             if not line:
-                yield Failed(await self._ended())
+                yield await self._ended()
                 return
             message = self._decode(line)
             yield message
@@ -118,10 +118,11 @@ class Watched:
             return "the time limit is over"
         return f"no sign of life for {last.within:.0f} s" if now - heard > last.within else None
 
-    async def _ended(self) -> str:
+    async def _ended(self) -> Failed:
         code = await self._running().wait()
         tail = (await asyncio.to_thread(self._log.read_bytes))[-_LOG_TAIL:].decode(errors="replace").strip()
-        return f"the writer ended with {code}" + (f": {tail.splitlines()[-1]}" if tail else "")
+        reason = f"the writer ended with {code}" + (f": {tail.splitlines()[-1]}" if tail else "")
+        return Failed(reason, killed=code == -signal.SIGKILL)
 
 
 def _creeping(last: Progress, silent: float) -> Progress:

@@ -150,23 +150,37 @@ class _Job:
         """The first way that ends in a verified capsule."""
         reasons: dict[str, str] = {}
         for way in ways:
-            answer = await self._try(way, count)
+            answer = await self._try_twice(way, count)
             if isinstance(answer, Finished):
                 await self._emit(Stage.FINALIZE, 1.0, f"Wrote and verified {count} frames", way)
                 return answer, way
             if isinstance(answer, TooLarge):
                 raise _too_large(count, answer.fits)
             reasons[way.value] = answer.reason
-            message = f"Writing the capsule failed ({way.value}): {answer.reason}"
-            await self._emit(Stage.WRITE_CAPSULE, 0.0, message, way, failed=True)
             if time.monotonic() >= self._deadline:
                 break
         raise JobFailed("EXPORT_FAILED", "the capsule could not be written in any way", detail={"ways": reasons})
 
-    async def _try(self, way: Way, count: int) -> Finished | Failed | TooLarge:
+    async def _try_twice(self, way: Way, count: int) -> Finished | Failed | TooLarge:
+        """One way; once more where its process was killed from outside, which says nothing about the way."""
+        answer = await self._try(way, count, "first")
+        if isinstance(answer, Failed):
+            await self._tell_failure(way, answer)
+            if answer.killed and time.monotonic() < self._deadline:
+                answer = await self._try(way, count, "second")
+                if isinstance(answer, Failed):
+                    await self._tell_failure(way, answer)
+        return answer
+
+    async def _tell_failure(self, way: Way, answer: Failed) -> None:
+        message = f"Writing the capsule failed ({way.value}): {answer.reason}"
+        await self._emit(Stage.WRITE_CAPSULE, 0.0, message, way, failed=True)
+
+    async def _try(self, way: Way, count: int, attempt: str) -> Finished | Failed | TooLarge:
         self.capsule.unlink(missing_ok=True)
         arguments = [way.value, str(self._spool), str(self.capsule), str(count)]
-        async with Watched(self._python, arguments, self._room / way.value, self._deadline) as writer:
+        home = self._room / f"{way.value}-{attempt}"
+        async with Watched(self._python, arguments, home, self._deadline) as writer:
             async for message in writer.messages():
                 if not isinstance(message, Progress):
                     return self._without_paths(message)
@@ -174,7 +188,9 @@ class _Job:
         raise JobFailed("EXPORT_FAILED", "the writer gave no answer")
 
     def _without_paths(self, answer: Finished | Failed | TooLarge) -> Finished | Failed | TooLarge:
-        return Failed(answer.reason.replace(str(self._room), "…")) if isinstance(answer, Failed) else answer
+        if not isinstance(answer, Failed):
+            return answer
+        return msgspec.structs.replace(answer, reason=answer.reason.replace(str(self._room), "…"))
 
     async def _emit(
         self, stage: Stage, done: float, message: str, way: Way | None = None, *, failed: bool = False

@@ -142,6 +142,7 @@ async def until_no_session(exports: Exports) -> None:
         await asyncio.sleep(0.01)
 
 
+@pytest.mark.filterwarnings("default")
 async def test_a_cancelled_job_ends_in_the_middle_of_a_statement_and_leaves_nothing(exports: Exports) -> None:
     await exports.fill(10)
     job = await exports.submit(resource="comments")

@@ -277,7 +277,7 @@ def test_an_import_does_what_the_model_says(resource: str, database_url: str, tm
         runner.run(pool.open())
         place = Place(Bench(pool, Store(str(tmp_path)), limits), resource)
 
-        @settings(max_examples=400, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+        @settings(max_examples=25, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
         @given(
             records=st.lists(rows_of(resource), min_size=1, max_size=12),
             on_conflict=st.sampled_from(OnConflict),

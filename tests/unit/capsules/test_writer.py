@@ -214,6 +214,15 @@ async def test_a_writer_that_dies_is_replaced(
     assert (await write(quiet_home, some(3), python=python)).way is Way.PUT_MANY
 
 
+async def test_a_writer_that_was_killed_once_is_given_the_same_way_again(
+    quiet_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_cli(monkeypatch)
+    mark = quiet_home / "killed"
+    python = interpreter(quiet_home, f"if [ ! -e {mark} ]; then touch {mark}; kill -9 $$; fi")
+    assert (await write(quiet_home, some(3), python=python)).way is Way.STAGED
+
+
 async def test_a_writer_ends_with_its_parent(quiet_home: Path) -> None:
     script = (
         "import asyncio, sys\n"

@@ -18,26 +18,22 @@ copy articles (
 from stdin (format binary)
 
 -- name: update
--- Arrays of arrays would have to be of one length: tags come as a JSON text each. `published_at` may be set to null.
+-- Null leaves a column as it is; `published_at` alone may be set to null.
 update articles
 set slug = coalesce(given.slug, articles.slug),
     title = coalesce(given.title, articles.title),
     body = coalesce(given.body, articles.body),
     description = coalesce(given.description, articles.description),
     author_id = coalesce(given.author_id, articles.author_id),
-    tags = case
-      when given.tags is null then articles.tags
-      else array(select tag from jsonb_array_elements_text(given.tags) with ordinality as t (tag, place) order by place)
-    end,
+    tags = coalesce(given.tags, articles.tags),
     status = coalesce(given.status, articles.status),
     published_at = case when given.sets_published_at then given.published_at else articles.published_at end,
     updated_at = now(),
     import_job_id = %(job_id)s
-from unnest(
-  %(id)s::integer[], %(slug)s::text[], %(title)s::text[], %(body)s::text[], %(description)s::text[],
-  %(author_id)s::integer[], %(tags)s::jsonb[], %(status)s::text[], %(published_at)s::timestamptz[],
-  %(sets_published_at)s::boolean[]
-) as given (id, slug, title, body, description, author_id, tags, status, published_at, sets_published_at)
+from json_to_recordset(%(rows)s::json) as given (
+  id integer, slug text, title text, body text, description text, author_id integer, tags text[], status text,
+  published_at timestamptz, sets_published_at boolean
+)
 where articles.id = given.id
 
 -- name: allocate

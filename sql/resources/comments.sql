@@ -21,10 +21,9 @@ set body = given.body,
     user_id = given.user_id,
     created_at = coalesce(given.created_at, comments.created_at),
     import_job_id = %(job_id)s
-from unnest(
-  %(id)s::integer[], %(body)s::text[], %(article_id)s::integer[], %(user_id)s::integer[],
-  %(created_at)s::timestamptz[]
-) as given (id, body, article_id, user_id, created_at)
+from json_to_recordset(%(rows)s::json) as given (
+  id integer, body text, article_id integer, user_id integer, created_at timestamptz
+)
 where comments.id = given.id
 
 -- name: allocate

@@ -30,10 +30,9 @@ set email = coalesce(given.email, users.email),
     created_at = coalesce(given.created_at, users.created_at),
     updated_at = coalesce(given.updated_at, now()),
     import_job_id = %(job_id)s
-from unnest(
-  %(id)s::integer[], %(email)s::text[], %(name)s::text[], %(role)s::text[], %(active)s::boolean[],
-  %(created_at)s::timestamptz[], %(updated_at)s::timestamptz[]
-) as given (id, email, name, role, active, created_at, updated_at)
+from json_to_recordset(%(rows)s::json) as given (
+  id integer, email text, name text, role text, active boolean, created_at timestamptz, updated_at timestamptz
+)
 where users.id = given.id
 
 -- name: allocate

@@ -8,11 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from importlib.metadata import version
 
 from litestar import Litestar, Router
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.spec import Components
 
 from wherry.accounts.links import PasswordLinks
 from wherry.accounts.login import Logins
@@ -24,12 +21,13 @@ from wherry.capsules.submission import Submissions
 from wherry.database.pools import Pool, make_pool
 from wherry.http.accounts import account_routes
 from wherry.http.capsules import capsule_router
+from wherry.http.documentation import documentation
 from wherry.http.exports import export_routes
 from wherry.http.frame import frame
 from wherry.http.health import healthz, readyz
 from wherry.http.imports import import_routes
 from wherry.http.jobs import job_events, list_jobs
-from wherry.http.security import require_account, require_transfer_role, security_schemes
+from wherry.http.security import require_account, require_transfer_role
 from wherry.http.services import Services
 from wherry.imports.intake import Intake
 from wherry.jobs.notifications import Notifications
@@ -47,12 +45,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     return Litestar(
         route_handlers=[*account_routes(), _transfer_router(), capsule_router(), healthz, readyz],
         lifespan=[_opened(settings)],
-        openapi_config=OpenAPIConfig(
-            title="wherry",
-            version=version("wherry"),
-            path="/",
-            components=Components(security_schemes={**security_schemes()}),
-        ),
+        openapi_config=documentation(),
         **frame(),
     )
 

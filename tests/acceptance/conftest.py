@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.postgres import TestServer
@@ -19,3 +20,17 @@ def running(postgres_server: TestServer, tmp_path_factory: pytest.TempPathFactor
     with service(url, folder) as up:
         yield up
     postgres_server.drop(url)
+
+
+@pytest.fixture(scope="module")
+def admin(running: Service) -> Iterator[httpx.Client]:
+    """The administrator of the module's service, logged in once."""
+    with running.admin() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def capsules(running: Service) -> Iterator[httpx.Client]:
+    """A capsule client of the module's service."""
+    with running.capsule_client() as client:
+        yield client

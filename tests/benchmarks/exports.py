@@ -150,6 +150,7 @@ async def measure_jobs(url: str, folder: Path, runs: int) -> None:
                 await store.delete(job.artifact["key"])
             mine, psql = min(ours), min(theirs)
             rows = job.processed_records
+            assert job.artifact is not None
             print(
                 f"{case.body!s:58} {rows / mine:9,.0f} {job.artifact['size'] / mine / 1e6:6.0f} {rows / psql:12,.0f}"
                 f" {psql / mine:6.2f} {peak_megabytes():5d}",

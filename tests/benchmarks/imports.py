@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.imports --rows 100000 1000000 [--cases clean gzip] [--batch 5000] [--runs 1]
 
-A job is measured as a worker runs it: claim, reading, decoding, checking, writing, ledger. psql copies the same rows into
-a twin of the table, with the same columns, indexes and constraints, right before. The ratio of the two is what counts;
-on a shared machine the figures themselves are worth little. RSS is the peak of this process during a case, everything
-that it has imported included.
+A job is measured as a worker runs it: claim, reading, decoding, checking, writing, ledger. psql copies the same rows
+into a twin of the table, with the same columns, indexes and constraints, right before. The ratio of the two is what
+counts; on a shared machine the figures themselves are worth little. RSS is the peak of this process during a case,
+everything that it has imported included.
 
 clean   articles of about 700 bytes that are all new
 bad     the same, two in a hundred with a fault
@@ -24,8 +24,9 @@ import statistics
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 import psycopg
@@ -49,7 +50,7 @@ from wherry.storage.store import Store
 
 CASES = ("clean", "bad", "update", "array", "gzip")
 AUTHORS = 1000
-WORDS = ("harbour", "lantern", "copper", "meadow", "\\u00fcber", "quiet", "\\\"so\\\"", "winter", "granite", "north")
+WORDS = ("harbour", "lantern", "copper", "meadow", "\\u00fcber", "quiet", '\\"so\\"', "winter", "granite", "north")
 
 TWIN = """
 drop table if exists twin;
@@ -73,8 +74,7 @@ def article(number: int, *, broken: bool) -> bytes:
 
 def write_source(case: str, rows: int, path: Path) -> None:
     """The file of a case."""
-    opened: IO[Any] = gzip.open(path, "wb", compresslevel=6) if case == "gzip" else path.open("wb")
-    with opened as file:
+    with path.open("wb") as plain, gzip.open(plain, "wb", 6) if case == "gzip" else nullcontext(plain) as file:
         if case == "array":
             file.write(b"[")
         for number in range(rows):
@@ -172,10 +172,8 @@ async def measure(url: str, rows: int, folder: Path, asked: argparse.Namespace) 
                 seconds, _job = await job_seconds(pool, executor, case)
                 ours.append(seconds)
             mine, psql = statistics.median(ours), statistics.median(theirs)
-            print(
-                f"{case:8} {rows:10,} {rows / mine:10,.0f} {rows / psql:12,.0f} {psql / mine:7.2f} {peak_megabytes():6d}",
-                flush=True,
-            )
+            speeds = f"{rows / mine:10,.0f} {rows / psql:12,.0f} {psql / mine:7.2f}"
+            print(f"{case:8} {rows:10,} {speeds} {peak_megabytes():6d}", flush=True)
     for case in asked.cases:
         (folder / "store" / case).unlink()
 

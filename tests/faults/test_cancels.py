@@ -12,7 +12,7 @@ from tests.faults import load
 from tests.postgres import TestServer
 from tests.processes import Service, service
 
-pytestmark = [pytest.mark.fault]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(7200)]
 
 SEED = 7
 STOP_SECONDS = 2.0

@@ -17,7 +17,7 @@ import pytest
 from tests.processes import Service, service
 from wherry.capsules.search import found_in
 
-pytestmark = [pytest.mark.fault]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(7200)]
 
 SEED = 5
 NODES = 400

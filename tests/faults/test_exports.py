@@ -18,7 +18,7 @@ from wherry.jobs.retention import Periods, Retention
 from wherry.jobs.states import Kind
 from wherry.storage.store import Store
 
-pytestmark = [pytest.mark.fault]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(7200)]
 
 SEED = 11
 ROWS = 400_000

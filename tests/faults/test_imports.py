@@ -21,7 +21,7 @@ from tests.processes import Service, service
 from wherry.database.embedded import EmbeddedPostgres
 from wherry.database.migrations import migrate
 
-pytestmark = [pytest.mark.fault]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(7200)]
 
 RESUME_SECONDS = 45
 SEED = 20260131

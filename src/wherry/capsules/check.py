@@ -82,13 +82,18 @@ def _summarise_file(path: Path) -> Summary:
 
 def _summary(graph: Graph) -> Summary:
     return Summary(
-        session_id=graph.session_id,
-        project_name=graph.project_name,
-        base_name=graph.source.base_name,
+        session_id=_storable(graph.session_id),
+        project_name=_storable(graph.project_name),
+        base_name=_storable(graph.source.base_name),
         nodes=len(graph.nodes or ()),
         relationships=len(graph.relationships or ()),
         semantic_enabled=bool(graph.options is not None and graph.options.semantic_enabled),
     )
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL cannot store U+0000; the capsule itself is made from the request, and keeps it."""
+    return text.replace("\0", "\ufffd")
 
 
 def main(path: Path) -> None:

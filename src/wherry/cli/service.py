@@ -65,10 +65,11 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
         sock = stack.enter_context(listen(settings.host, settings.port))
         generated = _secrets(settings, data_dir / "secrets.json")
         if settings.database_url is None:
-            server = EmbeddedPostgres(_cluster_directory(data_dir), binaries=find_binaries(settings.pg_bindir))
+            cluster = _cluster_directory(data_dir)
+            server = EmbeddedPostgres(cluster, binaries=find_binaries(settings.pg_bindir))
             stack.callback(server.stop)
             await asyncio.to_thread(server.start)
-            database, database_url = f"embedded, {server.binaries}", server.url
+            database, database_url = f"{server.binaries}, in {cluster}", server.url
         else:
             database, database_url = "DATABASE_URL", settings.database_url
         await migrate(database_url)
@@ -77,7 +78,6 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
             **generated,
             "DATABASE_URL": database_url,
             "WHERRY_DATA_DIR": str(data_dir),
-            "LOG_PRETTY": os.environ.get("LOG_PRETTY", "true"),
         }
         sock.set_inheritable(True)
         children = [Child(["api", "--fd", str(sock.fileno())], environment, [sock.fileno()])]

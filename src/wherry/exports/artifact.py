@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from uuid import UUID
 
 from wherry.exports.compression import find_compression
-from wherry.exports.formats.model import Layout
+from wherry.exports.formats.model import Layout, Watch
 from wherry.exports.formats.registry import find_format
 from wherry.exports.requests import ExportRequest
 from wherry.exports.snapshot import Snapshot
@@ -31,6 +31,18 @@ class Artifact:
     def __init__(self, request: ExportRequest, snapshot: Snapshot) -> None:
         self._request = request
         self._snapshot = snapshot
+        self._watch = Watch()
+
+    @property
+    def progress(self) -> float:
+        """How much of it there is, 0 to 1, by the planner's estimate of the records."""
+        rows, estimate = self._snapshot.rows, self._snapshot.estimate
+        return 0.0 if estimate is None else rows / max(rows, estimate, 1) * self._watch.share
+
+    def stop(self) -> None:
+        """End `chunks` soon, from another thread. Blocks for a moment; call it again if need be."""
+        self._watch.stopping.set()
+        self._snapshot.stop()
 
     def chunks(self) -> Generator[bytes, None, None]:
         """Everything, in chunks of `CHUNK_BYTES` and more. Blocking."""
@@ -44,6 +56,7 @@ class Artifact:
             fields=request.selection.fields,
             escape_formulas=request.escape_formulas,
             workspace=workspace,
+            watch=self._watch,
         )
         pieces = find_format(request.format).encode(self._snapshot.batches(), layout)
         compression = find_compression(request.compression)

@@ -79,6 +79,7 @@ def parse_export(body: object) -> ExportRequest:
         raise Invalid("the body must be a JSON object", field="export")
     selection = parse_selection(body.get("resource"), body.get("filters"), body.get("fields"))
     chosen = find_format(body.get("format"))
+    selection = selection.including(chosen.needed_fields)
     compression = find_compression(body.get("compression"))
     escape = body.get("csvEscapeFormulas")
     if escape is not None and not isinstance(escape, bool):

@@ -69,19 +69,20 @@ class ExportRunner:
             window_rows=self._settings.export_batch_size,
             max_rows=self._settings.export_max_records,
         )
-        progress = _Progress(self._pool, run, snapshot)
+        output = Artifact(request, snapshot)
+        progress = _Progress(self._pool, run, snapshot, output)
         await progress.begin()
         try:
-            stored = await self._produce(Artifact(request, snapshot), snapshot, key, progress)
+            stored = await self._produce(output, key, progress)
             await progress.end()
         except BaseException:
-            await self._store.delete(key)
+            await self._discard(key)
             raise
         return self._outcome(run, request, stored, snapshot)
 
-    async def _produce(self, output: Artifact, snapshot: Snapshot, key: str, progress: _Progress) -> Stored:
+    async def _produce(self, output: Artifact, key: str, progress: _Progress) -> Stored:
         """Store the artifact, and write progress while that goes on."""
-        async with aclosing(OffLoop(output.chunks(), snapshot.stop)) as chunks:
+        async with aclosing(OffLoop(output.chunks(), output.stop)) as chunks:
             storing = asyncio.create_task(self._store.put(key, chunks), name=f"store {key}")
             try:
                 while not storing.done():
@@ -95,6 +96,12 @@ class ExportRunner:
             finally:
                 storing.cancel()
                 await asyncio.wait({storing})
+
+    async def _discard(self, key: str) -> None:
+        try:
+            await self._store.delete(key)
+        except Exception:  # what ended the run matters more; retention removes files that no job names
+            log.warning("artifact left to retention", key=key, exc_info=True)
 
     async def _remove_older(self, run: Run) -> None:
         """Remove what runs that were taken for dead left behind; never what a newer one writes."""
@@ -128,10 +135,11 @@ class ExportRunner:
 class _Progress:
     """Tells the ledger how far a run is, on a connection that is not the snapshot's."""
 
-    def __init__(self, pool: Pool, run: Run, snapshot: Snapshot) -> None:
+    def __init__(self, pool: Pool, run: Run, snapshot: Snapshot, output: Artifact) -> None:
         self._pool = pool
         self._run = run
         self._snapshot = snapshot
+        self._output = output
         self._told = run.job.success_count
 
     async def begin(self) -> None:
@@ -145,12 +153,9 @@ class _Progress:
             JobCancelled, JobReleased, LeaseLost: as the ledger says.
         """
         rows, estimate = self._snapshot.rows, self._snapshot.estimate
-        if estimate is None:
-            await self._tell(rows, Advance(successes=rows - self._told))
-            return
-        total = max(rows, estimate, 1)
-        done = min(ALMOST_DONE, 100.0 * rows / total)
-        await self._tell(rows, Advance(successes=rows - self._told, total_records=max(rows, estimate), progress=done))
+        total = None if estimate is None else max(rows, estimate)
+        done = ALMOST_DONE * self._output.progress
+        await self._tell(rows, Advance(successes=rows - self._told, total_records=total, progress=done))
 
     async def end(self) -> None:
         """Count the last records: from here on, the figures are exact."""

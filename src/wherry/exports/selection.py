@@ -7,7 +7,7 @@ for `jobs.options` and back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -32,6 +32,10 @@ class Selection:
     def conditions(self) -> tuple[Condition, ...]:
         """The tests that a record must pass."""
         return tuple(conditions(self.resource, self.filters))
+
+    def including(self, fields: frozenset[str]) -> Selection:
+        """The same with these fields too."""
+        return replace(self, fields=tuple(name for name in self.resource.fields if name in fields.union(self.fields)))
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads. Equal selections give equal JSON, however they were spelled."""

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import HttpMethod, Request, Response, Router, delete, get, post, route
+from litestar.openapi.spec import Schema
+from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, QueryParameter
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
@@ -17,9 +19,11 @@ from litestar.response.sse import ServerSentEventMessage
 from wherry.capsules import view
 from wherry.database.pools import Connection
 from wherry.errors import Conflict, Gone, NotFound, UnsupportedMedia
+from wherry.http.described import FILE_ANSWERS, JSON, OBJECT, REPLAYED, TEXT, described, idempotency, members
 from wherry.http.downloads import Download, download_response
 from wherry.http.keys import idempotency_key
 from wherry.http.problems import responses
+from wherry.http.requests import digits
 from wherry.http.security import require_capsule_key
 from wherry.http.services import Injected, Services
 from wherry.http.streams import EVENT_STREAM_RESPONSES, event, event_stream, keep_alive
@@ -36,12 +40,33 @@ Since = Annotated[int, QueryParameter(name="sinceSeq", ge=0, required=False)]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_EVENTS, required=False)]
 
 
+def _some(items: Schema) -> Schema:
+    return Schema(type=OpenAPIType.ARRAY, items=items, min_items=1)
+
+
 @post(
     "/",
     summary="Turn a code graph into a capsule",
     status_code=202,
     request_max_body_size=None,
-    responses=responses(401, 413, 415, 422, 503),
+    operation_class=described(
+        parameters=[idempotency(required=False)],
+        body={
+            JSON: members(
+                ["sessionId", "projectName", "source", "nodes", "relationships"],
+                sessionId=TEXT,
+                projectName=TEXT,
+                source=members(["type", "baseName"], type=TEXT, baseName=TEXT),
+                nodes=_some(members(["id", "label"], id=TEXT, label=TEXT, properties=OBJECT)),
+                relationships=_some(
+                    members(["id", "sourceId", "targetId", "type"], id=TEXT, sourceId=TEXT, targetId=TEXT, type=TEXT)
+                ),
+                fileContents=OBJECT,
+                options=OBJECT,
+            )
+        },
+    ),
+    responses=responses(401, 413, 415, 422, 503) | REPLAYED,
 )
 async def create(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
     """Takes the graph as JSON, stores it, and queues a job."""
@@ -63,7 +88,12 @@ async def show(job_id: FromPath[str], services: Injected[Services]) -> dict[str,
         return view.capsule_job(await _find(connection, job_id))
 
 
-@get("/{job_id:str}/events", summary="A capsule job's log", responses=responses(401, 404, 422))
+@get(
+    "/{job_id:str}/events",
+    summary="A capsule job's log",
+    guards=[digits("sinceSeq", "limit")],
+    responses=responses(401, 404, 422),
+)
 async def events(
     job_id: FromPath[str], services: Injected[Services], since: Since = 0, limit: Limit = DEFAULT_EVENTS
 ) -> dict[str, Any]:
@@ -82,6 +112,7 @@ async def events(
 @get(
     "/{job_id:str}/events/stream",
     summary="A capsule job's log, as it grows",
+    guards=[digits("sinceSeq")],
     media_type="text/event-stream",
     responses=EVENT_STREAM_RESPONSES,
 )
@@ -97,7 +128,8 @@ async def stream(job_id: FromPath[str], services: Injected[Services], since: Sin
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
     summary="The capsule",
     media_type="application/octet-stream",
-    responses=responses(401, 404, 409, 410, 416),
+    operation_class=described(answers={206: ("application/octet-stream",)}),
+    responses=responses(401, 404, 409, 410, 412, 416) | FILE_ANSWERS,
 )
 async def download(
     request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]

@@ -10,15 +10,37 @@ from urllib.parse import urlencode
 
 from litestar import HttpMethod, Request, Response, delete, get, post, route
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.spec import Schema
+from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath
 from litestar.response import Stream
 
 from wherry.accounts.models import Account
 from wherry.accounts.quota import admit
 from wherry.errors import Conflict, Gone
+from wherry.exports.compression import COMPRESSIONS
+from wherry.exports.formats.registry import FORMATS, PAGE_FORMATS
 from wherry.exports.page import open_page
 from wherry.exports.requests import ExportRequest, parse_export, parse_page
 from wherry.exports.view import export_job
+from wherry.http.described import (
+    CANCELLING,
+    DOWNLOAD_TYPES,
+    FILE_ANSWERS,
+    FLAG,
+    JSON,
+    NDJSON,
+    OBJECT,
+    REPLAYED,
+    RESOURCE,
+    TEXT,
+    described,
+    idempotency,
+    members,
+    one_of,
+    query,
+    whole,
+)
 from wherry.http.downloads import Download, download_response
 from wherry.http.jobs import find
 from wherry.http.keys import idempotency_key
@@ -35,7 +57,23 @@ TAGS = ["exports"]
 MAX_BODY_BYTES = 1 << 20
 
 
-@get("/exports", summary="A page of records", tags=TAGS, responses=responses(401, 403, 422, 429))
+@get(
+    "/exports",
+    summary="A page of records",
+    tags=TAGS,
+    operation_class=described(
+        parameters=[
+            query("resource", RESOURCE, "What to read.", required=True),
+            query("format", one_of(*PAGE_FORMATS), "By default ndjson."),
+            query("limit", whole(1), "Records at the most; by default as many as the server gives."),
+            query("cursor", whole(0), "The `nextCursor` of the page before."),
+            query("filters", TEXT, "A JSON object: by field, a value or a range."),
+            query("fields", TEXT, "Names of fields, separated by commas, or a JSON array of them."),
+        ],
+        answers={200: (NDJSON, JSON)},
+    ),
+    responses=responses(401, 403, 422),
+)
 async def page(request: Request[Account, Any, Any], services: Injected[Services]) -> Stream:
     """Records in the order of their ids, from behind `cursor`."""
     query = {name: request.query_params.getall(name) for name in request.query_params}
@@ -51,7 +89,21 @@ async def page(request: Request[Account, Any, Any], services: Injected[Services]
     tags=TAGS,
     status_code=202,
     request_max_body_size=MAX_BODY_BYTES,
-    responses=responses(401, 403, 415, 422, 429),
+    operation_class=described(
+        parameters=[idempotency(required=False)],
+        body={
+            JSON: members(
+                ["resource"],
+                resource=RESOURCE,
+                format=one_of(*FORMATS),
+                compression=one_of(*COMPRESSIONS),
+                filters=OBJECT,
+                fields=Schema(type=OpenAPIType.ARRAY, items=TEXT),
+                csvEscapeFormulas=FLAG,
+            )
+        },
+    ),
+    responses=responses(401, 403, 413, 415, 422, 429) | REPLAYED,
 )
 async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
     """Queues a job; its artifact is one consistent snapshot of the database."""
@@ -77,7 +129,8 @@ async def show(
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
     summary="An export's artifact",
     tags=TAGS,
-    responses=responses(401, 403, 404, 409, 410, 416),
+    operation_class=described(answers={200: DOWNLOAD_TYPES, 206: DOWNLOAD_TYPES}),
+    responses=responses(401, 403, 404, 409, 410, 412, 416) | FILE_ANSWERS,
 )
 async def download(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -96,7 +149,7 @@ async def download(
     summary="Cancel an export, or delete its artifact",
     tags=TAGS,
     status_code=200,
-    responses=responses(401, 403, 404, 409),
+    responses=responses(401, 403, 404, 409) | CANCELLING,
 )
 async def cancel(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]

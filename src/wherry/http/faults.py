@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from litestar import Request
 from litestar.exceptions import ValidationException
+from litestar.params import ParameterKwarg
 
 from wherry.http.requests import decoded_body
 
@@ -21,7 +22,8 @@ ENVELOPES = frozenset({"user", "import", "export"})
 """Members that only wrap the fields: a fault is reported on the field itself."""
 
 MAX_FAULTS = 20
-_EXPECTED = re.compile(r"^Expected `([^`]+)`")
+_EXPECTED = re.compile(r"^Expected `([^`]+)`( [<>]=? \S+)?")
+_INVALID = re.compile(r"^Invalid (?:enum value (?P<value>.+)|(?P<noun>.+))$")
 _PLACE = re.compile(r" - at `[^`]*`$")
 _NOUNS: Mapping[str, str] = MappingProxyType(
     {
@@ -40,14 +42,15 @@ _NOUNS: Mapping[str, str] = MappingProxyType(
 Fields = dict[str, list[str]]
 
 
-def parameter_faults(error: ValidationException) -> Fields:
-    """The framework's faults of query, path and headers; those of the body are left out."""
+def parameter_faults(request: Request[Any, Any, Any], error: ValidationException) -> Fields:
+    """The framework's faults of query, path and headers, by the names that clients use; not those of the body."""
     if isinstance(error.__cause__, KeyError):  # that is how it tells that a parameter is missing
         return {str(error.__cause__.args[0]): ["is required"]}
     found: Fields = {}
     for message in error.extra or ():
         if isinstance(message, dict) and message.get("source") != "body" and message.get("key", "data") != "data":
-            found.setdefault(str(message["key"]), []).append(in_words(str(message["message"])))
+            name = _sent_name(request, str(message["key"]))
+            found.setdefault(name, []).append(in_words(str(message["message"])))
     return found
 
 
@@ -68,9 +71,20 @@ def in_words(message: str) -> str:
     """What a value must be, from msgspec's sentence about what it is not."""
     expected = _EXPECTED.match(message)
     if expected is None:
-        return _PLACE.sub("", message)
-    nouns = [_NOUNS.get(part.strip(), part.strip()) for part in expected.group(1).split("|")]
-    return f"must be {' or '.join(nouns)}"
+        plain = _PLACE.sub("", message)
+        invalid = _INVALID.match(plain)
+        if invalid is None:
+            return plain
+        return f"must not be {invalid['value']}" if invalid["value"] else f"must be a valid {invalid['noun']}"
+    nouns = [_NOUNS.get(part.strip(), part.strip()) for part in expected[1].split("|")]
+    return f"must be {' or '.join(nouns)}{expected[2] or ''}"
+
+
+def _sent_name(request: Request[Any, Any, Any], argument: str) -> str:
+    """What a client calls the parameter that a handler knows as `argument`."""
+    parameter = request.route_handler.parsed_fn_signature.parameters.get(argument)
+    declared = None if parameter is None else parameter.kwarg_definition
+    return declared.name or argument if isinstance(declared, ParameterKwarg) else argument
 
 
 def _faults(value: object, expected: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

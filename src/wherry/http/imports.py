@@ -16,12 +16,28 @@ from litestar.response import Stream
 
 from wherry.accounts.models import Account
 from wherry.errors import Conflict, NotFound
+from wherry.http.described import (
+    BINARY,
+    CANCELLING,
+    FLAG,
+    JSON,
+    NDJSON,
+    REPLAYED,
+    RESOURCE,
+    TEXT,
+    described,
+    idempotency,
+    members,
+    one_of,
+    query,
+)
 from wherry.http.jobs import find
 from wherry.http.problems import responses
+from wherry.http.requests import digits
 from wherry.http.services import Injected, Services
 from wherry.http.uploads import hand_in
 from wherry.imports import report
-from wherry.imports.models import Format
+from wherry.imports.models import Format, OnConflict
 from wherry.imports.view import import_job, import_status
 from wherry.jobs import ledger
 from wherry.jobs.models import Job
@@ -30,6 +46,13 @@ from wherry.jobs.states import FINISHED, Kind, Status
 TAGS = ["imports"]
 MAX_ERRORS = 1000
 DEFAULT_ERRORS = 100
+
+OPTIONS = {
+    "format": one_of(*Format),
+    "onConflict": one_of(*OnConflict),
+    "dryRun": FLAG,
+    "atomic": FLAG,
+}
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_ERRORS, required=False)]
 
@@ -40,7 +63,20 @@ Limit = Annotated[int, QueryParameter(ge=1, le=MAX_ERRORS, required=False)]
     tags=TAGS,
     status_code=202,
     request_max_body_size=None,
-    responses=responses(401, 403, 413, 415, 422, 429),
+    operation_class=described(
+        parameters=[
+            idempotency(required=True),
+            query("resource", RESOURCE, "What the records are, where the body is the file itself."),
+            *(query(name, schema, "Where the body is the file itself.") for name, schema in OPTIONS.items()),
+            query("fileName", TEXT, "Tells the format and compression, where the body is the file itself."),
+        ],
+        body={
+            "multipart/form-data": members(["file", "resource"], file=BINARY, resource=RESOURCE, **OPTIONS),
+            JSON: members([], resource=RESOURCE, url=TEXT, **OPTIONS),
+            NDJSON: BINARY,
+        },
+    ),
+    responses=responses(401, 403, 413, 415, 422, 429) | REPLAYED,
 )
 async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
     """Takes a form with a file, a file as the body, or a URL; needs an `Idempotency-Key`."""
@@ -64,6 +100,7 @@ async def show(
     "/imports/{job_id:str}/errors",
     summary="A page of an import's errors",
     tags=TAGS,
+    guards=[digits("limit")],
     responses=responses(401, 403, 404, 422),
 )
 async def errors(
@@ -84,6 +121,7 @@ async def errors(
     "/imports/{job_id:str}/errors/download",
     summary="An import's error report",
     tags=TAGS,
+    operation_class=described(answers={200: (NDJSON, JSON)}),
     responses=responses(401, 403, 404),
 )
 async def download_errors(
@@ -105,7 +143,7 @@ async def download_errors(
     summary="Cancel an import",
     tags=TAGS,
     status_code=200,
-    responses=responses(401, 403, 404, 409),
+    responses=responses(401, 403, 404, 409) | CANCELLING,
 )
 async def cancel(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]

@@ -5,6 +5,7 @@ In: an account. Out: its own jobs; somebody else's job and one that never was ar
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
@@ -17,7 +18,9 @@ from litestar.response.sse import ServerSentEventMessage
 from wherry.accounts.models import Account
 from wherry.errors import Invalid, NotFound
 from wherry.exports.view import export_job
+from wherry.http.described import also
 from wherry.http.problems import responses
+from wherry.http.requests import digits
 from wherry.http.services import Injected, Services
 from wherry.http.streams import EVENT_STREAM_RESPONSES, event, event_stream, keep_alive
 from wherry.imports.view import import_job
@@ -29,13 +32,14 @@ from wherry.settings import Settings
 
 MAX_JOBS = 200
 DEFAULT_JOBS = 50
+_EVENT_ID = re.compile(r"[0-9]{1,18}")
 PROGRESS_SECONDS = 0.25
 """At most four progress events a second."""
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_JOBS, required=False)]
 
 
-@get("/jobs", summary="Your jobs, newest first", responses=responses(401, 403, 422))
+@get("/jobs", summary="Your jobs, newest first", guards=[digits("limit")], responses=responses(401, 403, 422))
 async def list_jobs(
     request: Request[Account, Any, Any],
     services: Injected[Services],
@@ -58,7 +62,7 @@ async def list_jobs(
     "/jobs/{job_id:str}/events",
     summary="A job's progress, as it happens",
     media_type="text/event-stream",
-    responses=EVENT_STREAM_RESPONSES,
+    responses=EVENT_STREAM_RESPONSES | also({204: "The last event was seen already."}),
 )
 async def job_events(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -123,6 +127,6 @@ def _last_event_id(request: Request[Account, Any, Any]) -> int | None:
     value = request.headers.get("Last-Event-ID")
     if value is None:
         return None
-    if not value.isdecimal():
+    if not _EVENT_ID.fullmatch(value):
         raise Invalid("Last-Event-ID must be the id of an event of this stream", field="Last-Event-ID")
     return int(value)

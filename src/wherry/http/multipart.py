@@ -64,7 +64,7 @@ async def _events(chunks: AsyncIterable[bytes], boundary: str) -> AsyncGenerator
                 yield event
         parser.close()
     except MultipartError as error:
-        raise Malformed(f"the body is not a multipart form: {error}") from error
+        raise Malformed("the body is not a whole multipart form") from error
 
 
 async def _body(events: AsyncGenerator[_Event, None]) -> AsyncGenerator[bytes, None]:

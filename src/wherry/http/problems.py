@@ -46,6 +46,13 @@ _CODES: Mapping[int, str] = MappingProxyType(
         503: "UNAVAILABLE",
     }
 )
+_DETAILS: Mapping[int, str] = MappingProxyType(
+    {
+        404: "there is nothing at this address",
+        405: "this address does not take this method",
+        413: "the body is larger than this address takes",
+    }
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -87,10 +94,10 @@ def exception_handlers() -> dict[int | type[Exception], Callable[[Request[Any, A
 
 
 def responses(*statuses: int) -> dict[int, ResponseSpec]:
-    """The `responses` of a route that may answer with these problems, for its documentation."""
+    """The `responses` of a route that may answer with these problems, for its documentation; any may with 400 and 503."""
     return {
         status: ResponseSpec(Problem, generate_examples=False, description=phrase(status), media_type=MEDIA_TYPE)
-        for status in (400, *statuses)
+        for status in (400, *statuses, 503)
     }
 
 
@@ -133,14 +140,13 @@ def fault_of(request: Request[Any, Any, Any], error: Exception) -> Fault:
 
 
 def _refused_by_framework(error: HTTPException) -> Fault:
-    details = {404: "there is nothing at this address", 405: "this address does not take this method"}
-    detail = details.get(error.status_code, error.detail)
+    detail = _DETAILS.get(error.status_code, error.detail)
     headers = {name.title(): value for name, value in (error.headers or {}).items()}
     return Fault(error.status_code, _CODES.get(error.status_code, "BAD_REQUEST"), detail, headers=headers)
 
 
 def _wrong_shape(request: Request[Any, Any, Any], error: ValidationException) -> Fault:
-    fields = parameter_faults(error) or body_faults(request)
+    fields = parameter_faults(request, error) or body_faults(request)
     detail = "; ".join(f"{name} {text}" for name, texts in fields.items() for text in texts)
     return Fault(422, "VALIDATION_FAILED", detail or "the request has the wrong shape", fields)
 

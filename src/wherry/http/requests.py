@@ -1,7 +1,7 @@
 """Reads requests: their JSON, and the id they are known by in the log.
 
-In: an ASGI scope and a body. Out: decoded JSON, or the refusal that says why not (400, 415); an id, the caller's own
-where it is a plain one, on every response as `X-Request-Id`.
+In: an ASGI scope and a body. Out: decoded JSON, or the refusal that says why not (400, 413, 415); an id, the caller's
+own where it is a plain one, on every response as `X-Request-Id`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ import secrets
 from collections.abc import MutableMapping
 from typing import Any, cast
 
+import msgspec
 import structlog
 from litestar import Request
+from litestar.connection import ASGIConnection
 from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.exceptions import SerializationException
+from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Guard, Message, Receive, Scope, Send
 
-from wherry.errors import Malformed, UnsupportedMedia
+from wherry.errors import Invalid, Malformed, TooLarge, UnsupportedMedia
 
 REQUEST_ID_HEADER = "X-Request-Id"
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
+_DIGITS = re.compile(r"[0-9]{1,18}")
 _ID_KEY = "wherry_request_id"
 _BODY_KEY = "wherry_decoded_body"
 
@@ -46,9 +50,43 @@ class JSONRequest(Request[Any, Any, Any]):
         try:
             value = await super().json()
         except (SerializationException, UnicodeDecodeError, RecursionError) as error:
-            raise Malformed("the body is not valid JSON", code="MALFORMED_JSON") from error
+            raise _malformed() from error
         _state(self.scope)[_BODY_KEY] = value
         return value
+
+
+async def json_within(request: Request[Any, Any, Any], max_bytes: int) -> Any:
+    """The decoded body of a route that has no limit of its own, because it takes files too.
+
+    Raises:
+        TooLarge: it has more bytes than `max_bytes`; no more than these are held in memory.
+        Malformed: it is not JSON.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise TooLarge(f"the body may have at most {max_bytes} bytes", field="body")
+    try:
+        return msgspec.json.decode(body) if body else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _malformed() from error
+
+
+def digits(*names: str) -> Guard:
+    """A guard: these numbers of the query are written in digits alone. `1e3` and `1.0` are none to a client."""
+
+    def check(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        for name in names:
+            for text in connection.query_params.getall(name, []):
+                if not _DIGITS.fullmatch(text):
+                    raise Invalid(f"{name} must be an integer of at most 18 digits", field=name)
+
+    return check
+
+
+def _malformed() -> Malformed:
+    return Malformed("the body is not valid JSON", code="MALFORMED_JSON")
 
 
 class RequestIdMiddleware(ASGIMiddleware):

@@ -15,7 +15,7 @@ from litestar.response.sse import ServerSentEventMessage
 
 from wherry.http.problems import responses
 
-EVENT_STREAM_RESPONSES = responses(401, 404)
+EVENT_STREAM_RESPONSES = responses(401, 403, 404, 422)
 NO_BUFFER = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 

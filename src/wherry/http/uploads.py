@@ -10,7 +10,7 @@ In: the request. Out: a job and whether it is a replay; what was stored for anyt
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from wherry.accounts.quota import admit
 from wherry.errors import Invalid, UnsupportedMedia
 from wherry.http.keys import idempotency_key
 from wherry.http.multipart import read_form
+from wherry.http.requests import json_within
 from wherry.http.services import Services
 from wherry.imports.intake import Asked
 from wherry.imports.requests import CONTENT_TYPES, Source, check_upload, parse_format, parse_options, source_key
@@ -36,6 +37,7 @@ MAX_JSON_BYTES = 1 << 20
 ENCODINGS = ("gzip", "zstd")
 
 ImportRequest = Request[Account, Any, Any]
+Text = TypeVar("Text", str, str | None)
 
 
 async def hand_in(request: ImportRequest, services: Services) -> tuple[Job, bool, dict[str, str]]:
@@ -87,7 +89,7 @@ async def _from_form(request: ImportRequest, services: Services, job_id: UUID) -
     services.intake.check_declared(_declared(request, allow=MAX_FORM_OVERHEAD))
 
     async def keep(segment: MultipartSegment, body: AsyncIterable[bytes]) -> Source:
-        check_upload(segment.filename, segment.content_type)
+        check_upload(_storable("file", segment.filename), segment.content_type)
         return await services.intake.keep(job_id, body, segment.filename, None)
 
     form = await read_form(request.stream(), request.content_type[1].get("boundary"), keep)
@@ -106,7 +108,7 @@ async def _from_body(request: ImportRequest, services: Services, job_id: UUID) -
         raise UnsupportedMedia(
             "Content-Encoding must be gzip or zstd", headers={"Accept-Encoding": ", ".join(ENCODINGS)}
         )
-    name = fields.get("fileName")
+    name = _storable("fileName", fields.get("fileName"))
     source = await services.intake.keep(job_id, request.stream(), name, None if encoding == "identity" else encoding)
     if request.content_type[0].lower() == "application/json" and "format" not in fields and name is None:
         fields["format"] = "json"
@@ -114,16 +116,22 @@ async def _from_body(request: ImportRequest, services: Services, job_id: UUID) -
 
 
 async def _from_url(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
-    body = await request.json()
+    body = await json_within(request, MAX_JSON_BYTES)
     fields = body.get("import") if isinstance(body, dict) and isinstance(body.get("import"), dict) else body
     if not isinstance(fields, dict):
         raise Invalid("the body must be a JSON object", field="import")
     url = fields.get("url")
     if not isinstance(url, str) or not url:
         raise Invalid("url is required", field="url")
-    judge(url, services.settings.import_allowed_hosts)
+    judge(_storable("url", url), services.settings.import_allowed_hosts)
     name = urlsplit(url).path.rpartition("/")[2] or None
     return fields, Source(source_key(job_id), name, url=url)
+
+
+def _storable(field: str, text: Text) -> Text:
+    if "\0" in (text or ""):
+        raise Invalid(f"{field} must not hold the character U+0000, which PostgreSQL cannot store", field=field)
+    return text
 
 
 def _declared(request: ImportRequest, allow: int = 0) -> int | None:

@@ -93,12 +93,12 @@ class ArraySplitter:
         self._offset += len(chunk)
 
     def finish(self) -> Iterator[RawRecord]:
-        """Nothing: no element ends with the text.
+        """Nothing: no element ends with the text. Text that is blank holds none either.
 
         Raises:
             BrokenArray: the text must not end here.
         """
-        if self._state is not _State.END:
+        if self._state not in (_State.START, _State.END):
             raise BrokenArray(f"The file ends at byte {self._offset}, where there should be {self._expected}")
         return iter(())
 

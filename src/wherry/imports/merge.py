@@ -8,7 +8,7 @@ driver has it; `refusal` tells what it says about the record, once it stands alo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
@@ -26,6 +26,15 @@ from wherry.errors import ErrorCode
 from wherry.imports.models import Batch, Entry, OnConflict, RecordError, label, shown
 from wherry.imports.plan import Known, Row, Write, make_plan, name_of
 from wherry.resources.model import Resource
+from wherry.resources.registry import RESOURCES
+
+
+class _Everything(Container[int]):
+    """Holds every id: the table's own foreign key is to say otherwise."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
 
 REFUSALS = (
     psycopg.IntegrityError,
@@ -77,28 +86,41 @@ class Merger:
         self._columns = resource.shape.columns
         self._sql = load(resource.name, "resources")
         # Null leaves a column as it is, but for those whose query asks whether it was meant.
-        self._clearable = [name for name in self._columns if f"%(sets_{name})s" in self._sql["update"]]
+        self._clearable = [name for name in self._columns if f"given.sets_{name}" in self._sql["update"]]
         self._job_id = job_id
         self._on_conflict = on_conflict
         self._ids_moved_to = 0
+        self._expects_new = False
 
-    async def write(self, connection: Connection, batch: Batch, *, check_ids: bool) -> Tally:
+    async def write(self, connection: Connection, batch: Batch, *, again: bool, check_ids: bool = False) -> Tally:
         """Write the rows of a batch, inside the caller's transaction. Its errors are only returned.
 
+        Behind a batch of which every row was new, the next is taken to be alike, and not looked up: if it is not, the
+        table's own constraints refuse it, and it has to be written again.
+
         Args:
-            check_ids: whether ids from the table's sequence may be those of rows that brought theirs along.
+            again: whether the batch was refused before.
+            check_ids: whether ids from the table's sequence may be those of rows that brought theirs along; they are
+                looked at in any case when it is tried again.
 
         Raises:
             psycopg.Error: `REFUSALS` and `RACES` among others; nothing of the batch may be kept then.
         """
-        known = await self._look_up(connection, [entry.record for entry in batch if entry.record is not None])
+        records = [entry.record for entry in batch if entry.record is not None]
+        await connection.execute(load("imports")["prepare"], {"name": session_name(self._job_id)})
+        expects_new, self._expects_new = self._expects_new, False
+        if expects_new and not again and self._have_keys(records):
+            known = Known((), {name: _Everything() for name in RESOURCES}, await self._time(connection), {})
+        else:
+            known = await self._look_up(connection, records)
         plan = make_plan(self._resource, self._on_conflict, known, batch)
         brought = [0]
         for segment in plan.segments:
             brought.extend(write.id for write in segment.creates if write.id is not None)
             await self._update(connection, segment.updates)
-            await self._allocate(connection, segment.creates, check_ids=check_ids)
+            await self._allocate(connection, segment.creates, check_ids=check_ids or again)
             await self._create(connection, segment.creates)
+        self._expects_new = plan.created == len(records)
         return Tally(plan.successes, plan.failures, plan.errors, max(brought))
 
     async def move_ids(self, connection: Connection, highest_id: int) -> None:
@@ -111,8 +133,12 @@ class Merger:
             await connection.execute(self._sql["move_past"], {"id": highest_id})
             self._ids_moved_to = highest_id
 
+    def _have_keys(self, records: Sequence[Any]) -> bool:
+        """Whether each record can be a new row."""
+        key = self._resource.natural_key
+        return all(getattr(record, key) is not None for record in records)
+
     async def _look_up(self, connection: Connection, records: Sequence[Any]) -> Known:
-        await connection.execute(load("imports")["prepare"], {"name": session_name(self._job_id)})
         keys = _distinct(records, self._resource.natural_key)
         values = {"job_id": self._job_id, "ids": _distinct(records, "id"), "keys": keys}
         async with connection.cursor(row_factory=tuple_row) as cursor:
@@ -140,15 +166,12 @@ class Merger:
     async def _update(self, connection: Connection, writes: Sequence[Write]) -> None:
         if not writes:
             return
-        values: dict[str, Any] = {name: [write.columns.get(name) for write in writes] for name in self._columns}
-        values["id"] = [write.id for write in writes]
-        values["job_id"] = self._job_id
-        for name, type_name in self._columns.items():
-            if type_name.endswith("[]"):
-                values[name] = [None if value is None else _json(value) for value in values[name]]
-        for name in self._clearable:
-            values[f"sets_{name}"] = [name in write.columns for write in writes]
-        await connection.execute(self._sql["update"], values)
+        # One JSON text takes the client a tenth of the time that arrays of columns take it.
+        rows = [{"id": write.id, **write.columns, **self._meant(write)} for write in writes]
+        await connection.execute(self._sql["update"], {"rows": _json(rows), "job_id": self._job_id})
+
+    def _meant(self, write: Write) -> dict[str, bool]:
+        return {f"sets_{name}": True for name in self._clearable if name in write.columns}
 
     async def _allocate(self, connection: Connection, writes: Sequence[Write], *, check_ids: bool) -> None:
         """Give every new row an id, in the order of their records."""

@@ -14,7 +14,7 @@ segment.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -66,7 +66,7 @@ class Known:
     """
 
     rows: Iterable[Row]
-    references: Mapping[str, Collection[int]]
+    references: Mapping[str, Container[int]]
     now: datetime
     taken: Mapping[Key, bool] | None = None
 
@@ -87,6 +87,11 @@ class Plan:
     errors: list[RecordError] = field(default_factory=list)
     successes: int = 0
     failures: int = 0
+
+    @property
+    def created(self) -> int:
+        """How many rows are new."""
+        return sum(len(segment.creates) for segment in self.segments)
 
 
 def make_plan(resource: Resource, on_conflict: OnConflict, known: Known, entries: Iterable[Entry]) -> Plan:

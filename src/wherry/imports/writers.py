@@ -4,8 +4,8 @@ In: batches in order. Out: rows, errors, counters and checkpoint, moved together
 
 `BatchWriter` commits each batch by itself: a crash costs the batch in hand. `WholeWriter` keeps all rows in one
 transaction, for `atomic` and `dryRun`; errors and progress are committed beside it, over a second connection. A batch
-that the database refuses is tried once more, for it may have met another transaction; then it is cut in two, down to
-the record that is refused.
+that the database refuses is tried again, for it may have met another transaction or a false hope; then it is cut in
+two, down to the record that is refused.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class _Base:
     async def write(self, batch: Batch, percent: float) -> None:
         """See `Writer.write`."""
         refused: psycopg.Error
-        for again in (False, True):
+        for again in (False, True, True):
             try:
                 return await self._commit(batch, percent, again=again)
             except (*REFUSALS, *RACES) as error:
@@ -144,7 +144,7 @@ class BatchWriter(_Base):
 
     async def _commit(self, batch: Batch, percent: float, *, again: bool) -> None:
         async with self._connection.transaction():
-            tally = await self._merger.write(self._connection, batch, check_ids=again)
+            tally = await self._merger.write(self._connection, batch, again=again)
             await write_errors(self._connection, self._run.job.id, tally.errors)
             step = _advance(batch, tally, percent, tally.successes)
             self._position = await ledger.advance(self._connection, self._run.lease, step)
@@ -183,7 +183,7 @@ class WholeWriter(_Base):
 
     async def _commit(self, batch: Batch, percent: float, *, again: bool) -> None:
         async with self._main.transaction():
-            tally = await self._merger.write(self._main, batch, check_ids=True)
+            tally = await self._merger.write(self._main, batch, again=again, check_ids=True)
         self._successes += tally.successes
         self._highest_id = max(self._highest_id, tally.highest_id)
         # What all-or-nothing has not committed does not count yet.
@@ -208,7 +208,10 @@ class WholeWriter(_Base):
             return self._position
         errors = self._position.error_count
         if errors:
-            message = f"{errors} of {errors + self._successes} records have errors, and all or none was asked for"
+            total = errors + self._successes
+            async with self._side.transaction():
+                await ledger.advance(self._side, self._run.lease, Advance(total_records=total))
+            message = f"{errors} of {total} records have errors, and all or none was asked for"
             raise JobFailed(ErrorCode.BATCH_FAILED, message, detail={"errors": errors})
         # A dry run leaves the rows behind, but not what it found out.
         connection = self._side if self._options.dry_run else self._main

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,7 @@ class Exports:
 
     async def keys(self) -> list[str]:
         """Every file of the store, incomplete ones included."""
-        root = Path(self.store.root)
-        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+        return await asyncio.to_thread(files_below, Path(self.store.root))
 
     async def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         async with self.pool.connection() as connection:
@@ -83,8 +83,8 @@ class Exports:
         """So many users, articles and comments, the n-th of each by and on the n-th."""
         await self.sql(
             "insert into users (email, username, name, role, active) "
-            "select 'u' || n || '@x.org', 'u' || n, 'User ' || n, case when n = 1 then 'admin' else 'user' end, n %% 3 > 0 "
-            "from generate_series(1, %s) n",
+            "select 'u' || n || '@x.org', 'u' || n, 'User ' || n, case when n = 1 then 'admin' else 'user' end, "
+            "n %% 3 > 0 from generate_series(1, %s) n",
             count,
         )
         await self.sql(
@@ -96,9 +96,14 @@ class Exports:
             count,
         )
         await self.sql(
-            "insert into comments (body, article_id, user_id) select 'Comment ' || n, n, n from generate_series(1, %s) n",
+            "insert into comments (body, article_id, user_id) "
+            "select 'Comment ' || n, n, n from generate_series(1, %s) n",
             count,
         )
+
+
+def files_below(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
 @pytest.fixture

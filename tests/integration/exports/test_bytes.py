@@ -26,7 +26,8 @@ async def fill_hostile(exports: Exports) -> None:
     for number, text in enumerate(HOSTILE_TEXTS, 1):
         at = datetime.fromisoformat(f"2024-02-29T23:59:59.{number:06}Z")
         await exports.sql(
-            "insert into users (id, email, username, name, created_at, updated_at, active) values (%s, %s, %s, %s, %s, %s, %s)",
+            "insert into users (id, email, username, name, created_at, updated_at, active)"
+            " values (%s, %s, %s, %s, %s, %s, %s)",
             *(number, f"{number}@x.org", str(number), text, at, at.replace(microsecond=0), number % 2 == 0),
         )
         await exports.sql(
@@ -80,7 +81,7 @@ async def test_every_hostile_text_and_every_null_is_exact(exports: Exports, reso
 
 def as_cell(value: Any) -> str:
     if isinstance(value, list):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("\x7f", "\x7f")
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None else str(value)
@@ -127,8 +128,13 @@ async def test_columns_are_named_for_what_they_hold(exports: Exports, resource: 
 
 
 async def test_an_instant_always_has_milliseconds_and_none_is_rounded_up(exports: Exports) -> None:
-    moments = ["2024-01-01T00:00:00Z", "2024-01-01T00:00:00.999999Z", "1999-12-31T23:59:59.001Z", "0001-01-01T00:00:00Z",
-               "9999-12-31T23:59:59.999Z"]  # fmt: skip
+    moments = [
+        "2024-01-01T00:00:00Z",
+        "2024-01-01T00:00:00.999999Z",
+        "1999-12-31T23:59:59.001Z",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.999Z",
+    ]
     for moment in moments:
         await exports.sql(
             "insert into users (email, username, name, created_at) values (%s, %s, 'n', %s)", moment, moment, moment

@@ -85,7 +85,8 @@ async def test_large_rows_are_read_a_few_at_a_time(exports: Exports, monkeypatch
     """Memory follows bytes, not rows: a batch of rows of 100 kB is not a thousand of them."""
     await exports.sql(
         "insert into users (email, username, name) "
-        "select n, n, (select string_agg(md5(random()::text), '') from generate_series(1, 3000)) from generate_series(1, 40) n"
+        "select n, n, (select string_agg(md5(random()::text), '') from generate_series(1, 3000)) "
+        "from generate_series(1, 40) n"
     )
     await exports.sql("vacuum analyze users")
     sizes: list[int] = []
@@ -118,9 +119,8 @@ class Blocked:
 
     async def until_waiting(self) -> None:
         """Until the export's own session waits for the table."""
-        while not await self.exports.sql(
-            "select from pg_stat_activity where application_name = 'wherry export' and wait_event_type = 'Lock'"
-        ):
+        waiting = "select 1 from pg_stat_activity where application_name = 'wherry export' and wait_event_type = 'Lock'"
+        while not await self.exports.sql(waiting):  # noqa: ASYNC110  # another process's state is no event of ours
             await asyncio.sleep(0.01)
 
 
@@ -138,11 +138,10 @@ async def sessions(exports: Exports) -> int:
 
 
 async def until_no_session(exports: Exports) -> None:
-    while await sessions(exports):
+    while await sessions(exports):  # noqa: ASYNC110  # another process's state is no event of ours
         await asyncio.sleep(0.01)
 
 
-@pytest.mark.filterwarnings("default")
 async def test_a_cancelled_job_ends_in_the_middle_of_a_statement_and_leaves_nothing(exports: Exports) -> None:
     await exports.fill(10)
     job = await exports.submit(resource="comments")
@@ -236,8 +235,7 @@ async def test_a_query_that_the_database_ends_fails_the_job_and_tells_no_secrets
 async def test_a_storage_that_cannot_be_written_fails_the_job(exports: Exports, tmp_path: Path) -> None:
     await exports.fill(10)
     job = await exports.submit(resource="comments")
-    shutil.rmtree(exports.store.root)
-    Path(exports.store.root).write_text("a file where the directory was")
+    replace_by_file(tmp_path / "store")
     ended = await exports.execute(job)
     assert ended.status is Status.FAILED
     assert ended.error is not None
@@ -256,20 +254,28 @@ async def test_progress_is_told_while_the_export_runs(exports: Exports) -> None:
     async def watch() -> None:
         async with await psycopg.AsyncConnection.connect(exports.url, autocommit=True) as listener:
             await listener.execute("listen wherry_jobs")
+            listening.set()
             async for _ in listener.notifies():
                 now = await exports.get(job)
                 seen.append((now.total_records, now.processed_records, now.progress))
+                if now.progress == 99:
+                    return
 
+    listening = asyncio.Event()
     watching = asyncio.create_task(watch())
+    await listening.wait()
     async with Blocked(exports, "comments") as block:
         running = asyncio.create_task(exports.runner().run(run))
         await block.until_waiting()
     await asyncio.wait_for(running, 10)
-    while not seen or seen[-1] != (100, 100, 99.0):
-        await asyncio.sleep(0.01)
-    watching.cancel()
-    progress = [each[2] for each in seen]
-    assert progress == sorted(progress)
+    await asyncio.wait_for(watching, 10)
+    assert seen[-1] == (100, 100, 99.0)
+    assert seen == sorted(seen, key=lambda each: each[1:])
+
+
+def replace_by_file(directory: Path) -> None:
+    shutil.rmtree(directory)
+    directory.write_text("a file where the directory was")
 
 
 async def chunks_of(content: bytes) -> AsyncIterator[bytes]:

@@ -23,7 +23,8 @@ from wherry.jobs.models import Job
 from wherry.settings import load_settings
 from wherry.storage.store import Store
 
-PHASES = (Phase.generate,)
+PHASES = (Phase.generate,)  # an example costs two imports: to shrink one takes minutes
+CHECKS = list(HealthCheck)
 ABSENT = object()
 LATE = "2024-02-03T04:05:06+00:00"
 
@@ -277,7 +278,9 @@ def test_an_import_does_what_the_model_says(resource: str, database_url: str, tm
         runner.run(pool.open())
         place = Place(Bench(pool, Store(str(tmp_path)), limits), resource)
 
-        @settings(max_examples=25, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+        @settings(
+            max_examples=25, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+        )
         @given(
             records=st.lists(rows_of(resource), min_size=1, max_size=12),
             on_conflict=st.sampled_from(OnConflict),

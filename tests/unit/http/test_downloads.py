@@ -181,7 +181,7 @@ def test_several_ranges_are_parts_in_the_order_asked(client: TestClient[Litestar
     ],
 )
 def test_a_range_that_is_none_is_ignored(client: TestClient[Litestar], asked: str) -> None:
-    response = client.get("/file", headers={"Range": asked.encode()})
+    response = client.get("/file", headers=[(b"Range", asked.encode())])
     assert response.status_code == 200
     assert len(response.content) == len(CONTENT)
 

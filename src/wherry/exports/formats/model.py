@@ -5,12 +5,26 @@ A new format is one file like `ndjson.py` and one line in `registry.py`.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wherry.exports.snapshot import Batch
 from wherry.resources.model import Resource
+
+
+class Watch:
+    """What the thread that encodes and the loop that waits for it tell each other.
+
+    Attributes:
+        stopping: set when the export is to end before its time.
+        share: 0 to 1, how much is done of what was read.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self.share = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +36,14 @@ class Layout:
         fields: what each row's values are, in order.
         escape_formulas: whether text that a spreadsheet would run is to be defused (csv).
         workspace: an empty directory of this export's own, for formats that must build a file.
+        watch: for formats that are long busy without a chunk.
     """
 
     resource: Resource
     fields: tuple[str, ...]
     escape_formulas: bool = True
     workspace: Path = Path()
+    watch: Watch = field(default_factory=Watch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +55,11 @@ class Format:
         extension: of the artifact's file name.
         content_type: of the download.
         encode: batches of rows to chunks of bytes, in a thread; with no row at all too.
-        needs_id: whether it cannot do without the field `id`.
+        needed_fields: those that it cannot do without, whatever is asked for.
     """
 
     name: str
     extension: str
     content_type: str
     encode: Callable[[Iterable[Batch], Layout], Iterator[bytes]]
-    needs_id: bool = False
+    needed_fields: frozenset[str] = frozenset()

@@ -9,9 +9,10 @@ from wherry.errors import Invalid
 from wherry.exports.formats.csv import CSV
 from wherry.exports.formats.json import JSON
 from wherry.exports.formats.model import Format
+from wherry.exports.formats.mv2 import MV2
 from wherry.exports.formats.ndjson import NDJSON
 
-FORMATS: Mapping[str, Format] = MappingProxyType({each.name: each for each in (NDJSON, JSON, CSV)})
+FORMATS: Mapping[str, Format] = MappingProxyType({each.name: each for each in (NDJSON, JSON, CSV, MV2)})
 
 PAGE_FORMATS: Mapping[str, Format] = MappingProxyType({each.name: each for each in (NDJSON, JSON)})
 """Those that a page can be sent in."""

@@ -1,0 +1,87 @@
+"""`wherry up`: everything with one command, stopped cleanly, and the same again on the next start."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from wherry.settings import Settings
+
+START_SECONDS = 90
+
+
+@contextmanager
+def _up(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
+    log = folder / "up.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "wherry", "up", "--port", "0"],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        yield process, _address(process, log)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _address(process: subprocess.Popen[str], log: Path) -> str:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        found = re.search(r"wherry is up\s+(http://127\.0\.0\.1:\d+)", log.read_text())
+        if found:
+            return found.group(1)
+        time.sleep(0.1)
+    raise AssertionError(f"wherry up did not come up:\n{log.read_text()}")
+
+
+def _stop(process: subprocess.Popen[str], number: signal.Signals) -> int:
+    process.send_signal(number)
+    return process.wait(30)
+
+
+def _running_below(folder: Path) -> list[str]:
+    """Command lines of processes that still work in the folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if (entry / "cwd").resolve().is_relative_to(folder):
+                found.append((entry / "cmdline").read_text())
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+def test_it_serves_stops_cleanly_and_finds_everything_again(open_folder: Path) -> None:
+    user = {"username": "captain", "email": "captain@example.com", "password": "a long and salty password"}
+    with _up(open_folder) as (process, url), httpx.Client(trust_env=False, timeout=30) as client:
+        assert client.get(f"{url}/healthz").json()["status"] == "ok"
+        assert client.post(f"{url}/api/users", json={"user": user}).status_code == 201
+        secrets = open_folder / ".wherry" / "secrets.json"
+        assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
+        kept = secrets.read_text()
+        assert _stop(process, signal.SIGTERM) == 0
+    assert _running_below(open_folder) == []
+    with _up(open_folder) as (process, url), httpx.Client(trust_env=False, timeout=30) as client:
+        assert client.post(f"{url}/api/users/login", json={"user": user}).status_code == 200
+        assert secrets.read_text() == kept
+        assert _stop(process, signal.SIGINT) == 0
+    assert _running_below(open_folder) == []

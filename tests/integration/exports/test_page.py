@@ -1,0 +1,144 @@
+"""The page: the same records as a job's, some at a time, with the way to the next."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.integration.exports.conftest import Exports
+from wherry.exports.page import BUFFER_BYTES, Page, open_page
+from wherry.exports.requests import parse_page
+
+
+async def page_of(exports: Exports, **query: str) -> Page:
+    given = {name: [value] for name, value in query.items()}
+    return await open_page(exports.pool, parse_page(given, max_limit=1000))
+
+
+async def content(page: Page) -> bytes:
+    return b"".join([chunk async for chunk in page])
+
+
+async def test_pages_one_after_the_other_are_the_whole_export(exports: Exports) -> None:
+    await exports.fill(25)
+    await exports.sql("delete from comments where id in (3, 4, 11)")
+    whole = (await exports.exported(resource="comments")).splitlines()
+    lines: list[bytes] = []
+    cursor: int | None = 0
+    while cursor is not None:
+        page = await page_of(exports, resource="comments", limit="5", cursor=str(cursor))
+        *records, last = (await content(page)).splitlines()
+        lines += records
+        assert json.loads(last) == {"_type": "cursor", "nextCursor": page.next_cursor}
+        cursor = page.next_cursor
+    assert lines == whole
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("9", 9), ("10", 10), ("11", None)])
+async def test_the_next_cursor_is_null_where_fewer_records_came_than_asked(
+    exports: Exports, limit: str, expected: int | None
+) -> None:
+    await exports.fill(10)
+    for form in ("ndjson", "json"):
+        page = await page_of(exports, resource="users", limit=limit, format=form)
+        body = await content(page)
+        shown = json.loads(body if form == "json" else body.splitlines()[-1])["nextCursor"]
+        assert (page.next_cursor, shown) == (expected, expected)
+
+
+async def test_json_is_one_object_with_the_records_and_the_cursor(exports: Exports) -> None:
+    await exports.fill(2)
+    page = await page_of(exports, resource="users", format="json", fields="id,email", limit="2")
+    assert page.content_type == "application/json"
+    records = [{"id": 1, "email": "u1@x.org"}, {"id": 2, "email": "u2@x.org"}]
+    assert json.loads(await content(page)) == {"data": records, "nextCursor": 2}
+
+
+async def test_the_bytes_of_a_page_are_known_to_clients(exports: Exports) -> None:
+    await exports.fill(1)
+    page = await page_of(exports, resource="users", fields="id", limit="1")
+    assert page.content_type == "application/x-ndjson"
+    assert await content(page) == b'{"id":1}\n{"_type":"cursor","nextCursor":1}\n'
+
+
+async def test_an_empty_page_is_valid(exports: Exports) -> None:
+    assert await content(await page_of(exports, resource="users")) == b'{"_type":"cursor","nextCursor":null}\n'
+    page = await page_of(exports, resource="users", format="json", cursor="2147483647")
+    assert json.loads(await content(page)) == {"data": [], "nextCursor": None}
+
+
+async def test_a_page_without_the_id_still_has_a_cursor(exports: Exports) -> None:
+    await exports.fill(3)
+    page = await page_of(exports, resource="users", fields="email", limit="2")
+    assert await content(page) == (b'{"email":"u1@x.org"}\n{"email":"u2@x.org"}\n{"_type":"cursor","nextCursor":2}\n')
+
+
+async def test_a_page_selects_like_a_job(exports: Exports) -> None:
+    await exports.fill(40)
+    filters = {"status": "draft", "createdAt": {"gte": "2020-01-01"}}
+    job = await exports.exported(resource="articles", filters=filters)
+    page = await content(await page_of(exports, resource="articles", filters=json.dumps(filters)))
+    assert page.splitlines()[:-1] == job.splitlines()
+    assert len(job.splitlines()) == 10
+
+
+async def busy(exports: Exports) -> int:
+    stats: dict[str, Any] = exports.pool.get_stats()
+    return int(stats["pool_size"] - stats["pool_available"])
+
+
+async def until_free(exports: Exports) -> None:
+    while await busy(exports):  # noqa: ASYNC110  # the pool tells nobody when a connection is back
+        await asyncio.sleep(0.01)
+
+
+async def test_a_page_of_usual_size_holds_no_connection_while_it_is_sent(exports: Exports) -> None:
+    await exports.fill(1000)
+    page = await page_of(exports, resource="articles")
+    assert await busy(exports) == 0
+    assert len((await content(page)).splitlines()) == 1001
+
+
+async def large_page(exports: Exports) -> Page:
+    await exports.sql(
+        "insert into users (email, username, name) select n, n, repeat('x', 40000) from generate_series(1, 1000) n"
+    )
+    return await page_of(exports, resource="users", limit="1000")
+
+
+async def test_a_large_page_is_sent_while_it_is_read(exports: Exports) -> None:
+    page = await large_page(exports)
+    assert await busy(exports) == 1
+    assert page.next_cursor == 1000
+    received = await content(page)
+    assert len(received) > 5 * BUFFER_BYTES
+    assert len(received.splitlines()) == 1001
+    assert await busy(exports) == 0
+
+
+async def test_a_client_that_goes_away_gives_its_connection_back(exports: Exports) -> None:
+    page = await large_page(exports)
+    sending = aiter(page)
+    await anext(sending)
+    await anext(sending)
+    assert await busy(exports) == 1
+    await page.aclose()
+    assert await busy(exports) == 0
+    assert await exports.sql("select 1") == [(1,)]
+
+
+async def test_a_client_that_goes_away_before_the_first_byte_gives_its_connection_back(exports: Exports) -> None:
+    page = await large_page(exports)
+    del page
+    await asyncio.wait_for(until_free(exports), 5)
+
+
+async def test_what_the_database_refuses_is_known_before_anything_is_sent(exports: Exports) -> None:
+    await exports.sql("alter table comments rename to remarks")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await page_of(exports, resource="comments")
+    await asyncio.wait_for(until_free(exports), 5)

@@ -1,0 +1,221 @@
+"""Whatever stops a run, and wherever, no record is lost and none is written twice."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.integration.imports.harness import Bench, article, lines
+from wherry.errors import JobReleased, LeaseLost
+from wherry.imports.decode import Decoder
+from wherry.imports.lines import LineSplitter
+from wherry.imports.merge import Merger
+from wherry.imports.models import OnConflict, Options, Place
+from wherry.imports.runner import ImportRunner
+from wherry.jobs import ledger
+from wherry.jobs.models import Advance, Job
+from wherry.jobs.runs import Run
+from wherry.resources.articles import ARTICLES
+
+RECORDS = [article(n) if n % 7 else article(n, title="") for n in range(1, 1001)]
+BAD = sum(1 for record in RECORDS if not record["title"])
+
+
+def as_array(records: list[Any]) -> bytes:
+    return json.dumps(records).encode()
+
+
+SOURCES: dict[str, tuple[str, Callable[[list[Any]], bytes]]] = {
+    "ndjson": ("ndjson", lines),
+    "array": ("json", as_array),
+    "gzip": ("ndjson", lambda records: gzip.compress(lines(records))),
+    "gzip array": ("json", lambda records: b"\xef\xbb\xbf" + as_array(records)),
+}
+
+
+async def claimed(bench: Bench, job: Job) -> Run:
+    async with bench.pool.connection() as connection, connection.transaction():
+        claim = await ledger.claim(connection, job.id)
+    assert claim is not None
+    return Run(claim.job, claim.lease)
+
+
+async def counted(bench: Bench, job: Job) -> tuple[int, int]:
+    """What is in the tables, which the counters must say at any moment."""
+    query = """
+    select (select count(*) from articles where import_job_id = jobs.id) as rows,
+      (select count(distinct record_index) from import_errors where job_id = jobs.id and record_index >= 0) as errors,
+      success_count, error_count
+    from jobs where id = %s
+    """
+    (row,) = await bench.rows(query, job.id)
+    assert (row["rows"], row["errors"]) == (row["success_count"], row["error_count"])
+    return row["rows"], row["errors"]
+
+
+async def until_committed(bench: Bench, job: Job, records: int) -> None:
+    """Wait until a run has committed so many."""
+    async with await psycopg.AsyncConnection.connect(bench.pool.conninfo, autocommit=True) as connection:
+        await connection.execute("listen wherry_jobs")
+        while True:
+            now = await bench.job(job)
+            if now.processed_records >= records:
+                return
+            async for _ in connection.notifies(timeout=0.5, stop_after=1):
+                pass
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+async def test_a_run_that_is_stopped_goes_on_where_it_was(authored: Bench, kind: str) -> None:
+    format, wrap = SOURCES[kind]
+    job = await authored.submit("articles", wrap(RECORDS), format=format)
+    for stop_behind in (100, 400, 700):
+        run = await claimed(authored, job)
+        work = asyncio.create_task(ImportRunner(authored.pool, authored.store, authored.settings).run(run))
+        await until_committed(authored, job, stop_behind)
+        run.stopping.set()
+        with pytest.raises(JobReleased):
+            await work
+        rows, errors = await counted(authored, job)
+        assert stop_behind <= rows + errors < 1000
+        async with authored.pool.connection() as connection, connection.transaction():
+            await ledger.release(connection, run.lease)
+    done = await authored.execute(job)
+    assert (done.status, done.total_records, done.epoch) == ("partial", 1000, 4)
+    assert await counted(authored, job) == (1000 - BAD, BAD)
+
+
+async def test_a_run_that_dies_anywhere_repeats_its_batch_only(authored: Bench) -> None:
+    bench = authored.with_settings(import_batch_size=20)
+    job = await bench.submit("articles", lines(RECORDS))
+    chance = random.Random(11)
+    interrupted = 0
+    for _ in range(30):
+        run = await claimed(bench, job)
+        work = asyncio.create_task(ImportRunner(bench.pool, bench.store, bench.settings).run(run))
+        await asyncio.wait({work}, timeout=chance.uniform(0.001, 0.03))
+        work.cancel()
+        await asyncio.wait({work})
+        interrupted += work.cancelled()
+        await counted(authored, job)
+    assert interrupted > 5
+    await authored.execute(job)
+    assert await counted(authored, job) == (1000 - BAD, BAD)
+
+
+async def test_a_run_whose_connection_is_cut_goes_back_to_the_queue_and_on(authored: Bench) -> None:
+    job = await authored.submit("articles", lines(RECORDS))
+    cuts = 0
+    while not (now := await authored.job(job)).finished:
+        work = asyncio.create_task(authored.execute(job))
+        await until_committed(authored, job, min(1000, now.processed_records + 200))
+        cut = await authored.rows(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s",
+            f"wherry import {job.id}",
+        )
+        cuts += len(cut)
+        await work
+    assert await counted(authored, job) == (1000 - BAD, BAD)
+
+
+async def test_a_worker_that_wakes_up_late_writes_nothing(authored: Bench) -> None:
+    job = await authored.submit("articles", lines(RECORDS))
+    held = await claimed(authored, job)
+    zombie = asyncio.create_task(ImportRunner(authored.pool, authored.store, authored.settings).run(held))
+    await until_committed(authored, job, 200)
+    done = await authored.execute(job)
+    with pytest.raises((LeaseLost, psycopg.OperationalError)):
+        await zombie
+    assert done.status == "partial"
+    assert await counted(authored, job) == (1000 - BAD, BAD)
+
+
+async def test_a_stopped_worker_does_not_hold_up_the_one_that_takes_over(authored: Bench) -> None:
+    job = await authored.submit("articles", lines(RECORDS))
+    old = await claimed(authored, job)
+    async with authored.pool.connection() as stopped, stopped.transaction(force_rollback=True):
+        merger = Merger(ARTICLES, job.id, OnConflict.ERROR)
+        decoder = Decoder(ARTICLES, caller_role="admin", max_bytes=1000)
+        batch = [decoder.decode(raw) for raw in LineSplitter(Place(), 1000).feed(lines(RECORDS[:50]))]
+        await merger.write(stopped, batch, again=False)  # and there it stands, with its rows locked
+        async with asyncio.timeout(20):
+            done = await authored.execute(job)
+        with suppress(psycopg.Error):  # its session was ended
+            await ledger.advance(stopped, old.lease, Advance())
+    assert (done.status, done.epoch) == ("partial", 2)
+    assert await counted(authored, job) == (1000 - BAD, BAD)
+
+
+@pytest.mark.parametrize("options", [Options(atomic=True), Options(dry_run=True)], ids=["atomic", "dryRun"])
+async def test_a_run_in_one_transaction_starts_over_and_counts_once(authored: Bench, options: Options) -> None:
+    records = [record for record in RECORDS if record["title"]] if options.atomic else RECORDS
+    job = await authored.submit("articles", lines(records), options=options)
+    run = await claimed(authored, job)
+    work = asyncio.create_task(ImportRunner(authored.pool, authored.store, authored.settings).run(run))
+    if options.dry_run:
+        await until_committed(authored, job, 300)
+    run.stopping.set()
+    with pytest.raises(JobReleased):
+        await work
+    done = await authored.execute(job)
+    rows = (await authored.rows("select count(*) from articles"))[0]["count"]
+    assert (done.success_count, done.error_count) == (1000 - BAD, 0 if options.atomic else BAD)
+    assert rows == (1000 - BAD if options.atomic else 0)
+    assert len(await authored.errors(job)) == done.error_count
+
+
+async def test_two_imports_of_the_same_keys_at_once_create_each_once(authored: Bench) -> None:
+    records = [article(n, body="Text " * 50) for n in range(1, 601)]
+    jobs = [await authored.submit("articles", lines(order)) for order in (records, records[::-1])]
+    done = await asyncio.gather(*(authored.execute(job) for job in jobs))
+    assert sum(job.success_count for job in done) == 600
+    assert sum(job.error_count for job in done) == 600
+    assert {name for job in done for _, name, _ in await authored.faults(job)} == {"DUPLICATE_VALUE"}
+    assert (await authored.rows("select count(*) from articles"))[0]["count"] == 600
+
+
+async def test_two_updates_of_the_same_rows_at_once_both_end(authored: Bench) -> None:
+    records = [article(n, id=n) for n in range(1, 301)]
+    await authored.run("articles", records)
+    bench = authored.with_settings(import_batch_size=50)
+    jobs = [await bench.submit("articles", lines(order)) for order in (records, records[::-1])]
+    done = await asyncio.gather(*(bench.execute(job) for job in jobs))
+    assert [job.success_count for job in done] == [300, 300]
+
+
+async def test_a_cancelled_import_keeps_and_counts_what_it_had_committed(authored: Bench) -> None:
+    job = await authored.submit("articles", lines(RECORDS))
+    work = asyncio.create_task(authored.execute(job))
+    await until_committed(authored, job, 200)
+    async with authored.pool.connection() as connection, connection.transaction():
+        await ledger.cancel(connection, job.id)
+    async with asyncio.timeout(2):
+        done = await work
+    assert done.status == "cancelled"
+    rows, errors = await counted(authored, job)
+    assert 200 <= rows + errors < 1000
+
+
+async def test_an_import_that_waits_for_a_lock_can_be_cancelled(authored: Bench) -> None:
+    await authored.run("articles", [article(1, id=1)])
+    async with authored.pool.connection() as other, other.transaction():
+        await other.execute("update articles set title = 'mine' where id = 1")
+        job = await authored.submit("articles", lines([article(1, id=1)]))
+        work = asyncio.create_task(authored.execute(job))
+        async with authored.pool.connection() as watcher:
+            waiting = "select 1 from pg_stat_activity where application_name = %s and wait_event_type = 'Lock'"
+            while not await (await watcher.execute(waiting, [f"wherry import {job.id}"])).fetchone():
+                assert not work.done()
+        async with authored.pool.connection() as connection, connection.transaction():
+            await ledger.cancel(connection, job.id)
+        async with asyncio.timeout(2):
+            done = await work
+    assert (done.status, done.processed_records) == ("cancelled", 0)

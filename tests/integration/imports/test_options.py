@@ -1,0 +1,168 @@
+"""What onConflict, dryRun and atomic do, where the model's examples would not show it plainly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.integration.imports.harness import Bench, article, comment, user
+from wherry.imports.models import OnConflict, Options
+
+UPDATE, SKIP = Options(OnConflict.UPDATE), Options(OnConflict.SKIP)
+ATOMIC, DRY = Options(atomic=True), Options(dry_run=True)
+COUNT = "select count(*) from articles"
+
+
+async def count(bench: Bench) -> int:
+    return int((await bench.rows(COUNT))[0]["count"])
+
+
+async def test_a_second_import_of_the_same_keys_says_they_are_in_use(authored: Bench) -> None:
+    await authored.run("articles", [article(1)])
+    job = await authored.run("articles", [article(1)])
+    assert job.status == "failed"
+    (error,) = await authored.errors(job)
+    assert error["message"] == "Slug is already in use"
+    assert (error["recordId"], error["value"], error["errorCode"]) == ("article-1", "article-1", 1007)
+
+
+async def test_update_writes_the_row_that_holds_the_key_and_keeps_its_id(authored: Bench) -> None:
+    first = article(1, id=7, tags=["a"], published_at="2024-01-01", status="published")
+    await authored.run("articles", [first])
+    job = await authored.run("articles", [article(1, title="New")], options=UPDATE)
+    assert job.status == "succeeded"
+    rows = await authored.rows("select id, title, tags, status, published_at is null as undated from articles")
+    assert rows == [{"id": 7, "title": "New", "tags": ["a"], "status": "published", "undated": False}]
+
+
+async def test_tags_are_set_and_not_added(authored: Bench) -> None:
+    await authored.run("articles", [article(1, id=1, tags=["a", "b"]), article(2, id=2, tags=["a"])])
+    await authored.run("articles", [article(1, id=1, tags=['c "\\ {,}', "é"]), article(2, id=2, tags=[])])
+    rows = await authored.rows("select tags from articles order by id")
+    assert rows == [{"tags": ['c "\\ {,}', "é"]}, {"tags": []}]
+
+
+async def test_a_draft_loses_its_date_and_a_date_publishes(authored: Bench) -> None:
+    await authored.run("articles", [article(1, id=1, published_at="2024-01-01"), article(2, id=2)])
+    await authored.run("articles", [article(1, id=1, status="draft"), article(2, id=2, published_at="2024-01-02")])
+    rows = await authored.rows("select status, published_at::date::text as day from articles order by id")
+    assert rows == [{"status": "draft", "day": None}, {"status": "published", "day": "2024-01-02"}]
+
+
+async def test_skip_leaves_rows_alone_and_counts_them(authored: Bench) -> None:
+    await authored.run("articles", [article(1)])
+    job = await authored.run("articles", [article(1, title="New"), article(2), article(2)], options=SKIP)
+    assert (job.status, job.success_count) == ("succeeded", 3)
+    rows = await authored.rows("select title from articles order by id")
+    assert [row["title"] for row in rows] == ["Article 1", "Article 2"]
+
+
+@pytest.mark.parametrize("options", [Options(), UPDATE], ids=["error", "update"])
+async def test_keys_can_be_swapped_within_one_batch(authored: Bench, options: Options) -> None:
+    await authored.run("articles", [article(1, id=1), article(2, id=2)])
+    swap = [
+        article(9, id=1),
+        article(1, id=2, title="Two"),
+        article(2, id=1, title="One"),
+        article(9, title="Nine"),
+    ]
+    job = await authored.run("articles", swap, options=options)
+    assert job.status == "succeeded", await authored.errors(job)
+    rows = await authored.rows("select slug, title from articles order by id")
+    assert [(row["slug"], row["title"]) for row in rows] == [
+        ("article-2", "One"),
+        ("article-1", "Two"),
+        ("article-9", "Nine"),
+    ]
+
+
+async def test_a_comment_that_this_import_wrote_is_a_duplicate_in_it(authored: Bench) -> None:
+    await authored.run("articles", [article(1, id=1)])
+    await authored.run("comments", [comment(5)])
+    job = await authored.run("comments", [comment(5, body="new"), comment(5, body="newer")])
+    assert await authored.faults(job) == [(1, "DUPLICATE_VALUE", "id")]
+    assert (await authored.errors(job))[0]["message"] == "Id is duplicated in this import"
+    assert await authored.rows("select body from comments") == [{"body": "new"}]
+
+
+async def test_only_an_admin_imports_admins(bench: Bench) -> None:
+    job = await bench.run("users", [user(1, role="Admin"), user(2, role="user"), user(3)], role="user")
+    assert (job.status, job.success_count) == ("partial", 2)
+    (error,) = await bench.errors(job)
+    assert (error["recordIndex"], error["errorCode"], error["errorName"], error["field"]) == (
+        0,
+        4003,
+        "FORBIDDEN",
+        "role",
+    )
+
+
+async def test_ids_that_records_bring_along_move_the_sequence(authored: Bench) -> None:
+    await authored.run("articles", [article(1, id=500), article(2)])
+    await authored.run("articles", [article(3)])
+    rows = await authored.rows("select id from articles order by id")
+    assert [row["id"] for row in rows][1:] == sorted(row["id"] for row in rows)[1:]
+    assert await authored.rows("select 1 from articles where slug = 'article-3' and id > 500") != []
+
+
+async def test_the_last_id_there_is_leaves_an_error_and_no_crash(authored: Bench) -> None:
+    await authored.run("articles", [article(1, id=2_147_483_647)])
+    job = await authored.run("articles", [article(2), article(3, id=5)])
+    assert await authored.faults(job) == [(0, "DATABASE_ERROR", None)]
+    assert job.success_count == 1
+
+
+@pytest.mark.parametrize("batch", [1, 3, 100])
+async def test_all_or_none_keeps_none_where_one_record_is_at_fault(authored: Bench, batch: int) -> None:
+    bench = authored.with_settings(import_batch_size=batch)
+    job = await bench.run("articles", [article(1), {"id": 1}, article(2), article(2)], options=ATOMIC)
+    assert (job.status, job.success_count, job.error_count, job.total_records) == ("failed", 0, 2, 4)
+    assert job.error is not None
+    assert job.error["code"] == "BATCH_FAILED"
+    assert len(await bench.errors(job)) == 4
+    assert await count(bench) == 0
+    good = await bench.run("articles", [article(1), article(2), article(3, id=9)], options=ATOMIC)
+    assert (good.status, good.success_count, good.error_summary) == ("succeeded", 3, {})
+    assert await count(bench) == 3
+    assert (await bench.rows("select last_value from articles_id_seq"))[0]["last_value"] == 9
+
+
+async def test_a_dry_run_of_all_or_none_foretells_it(authored: Bench) -> None:
+    both = Options(dry_run=True, atomic=True)
+    bad = await authored.run("articles", [article(1), article(1)], options=both)
+    good = await authored.run("articles", [article(1), article(2)], options=both)
+    assert (bad.status, bad.success_count, bad.error_count) == ("failed", 0, 1)
+    assert (good.status, good.success_count) == ("succeeded", 2)
+    assert await count(authored) == 0
+
+
+async def test_a_dry_run_does_not_move_the_sequence_past_ids_it_met(authored: Bench) -> None:
+    await authored.run("articles", [article(1, id=2_000_000_000)], options=DRY)
+    assert (await authored.rows("select last_value from articles_id_seq"))[0]["last_value"] < 1000
+
+
+async def test_new_rows_of_a_dry_run_do_not_meet_the_ids_it_met(authored: Bench) -> None:
+    records: list[Any] = [article(number, id=number) for number in range(1, 6)]
+    job = await authored.run("articles", [*records, article(6), article(7)], options=DRY)
+    assert (job.status, job.success_count) == ("succeeded", 7)
+
+
+async def test_a_record_that_the_database_alone_refuses_costs_itself_only(authored: Bench) -> None:
+    await authored.do("alter table articles add constraint articles_slug_short check (length(slug) < 30)")
+    long = "a" * 40
+    records = [article(n) if n % 40 else article(n, slug=f"{long}{n}") for n in range(1, 201)]
+    job = await authored.run("articles", records)
+    assert (job.success_count, job.error_count) == (195, 5)
+    assert {name for _, name, _ in await authored.faults(job)} == {"INVALID_FIELD_FORMAT"}
+    assert [index for index, *_ in await authored.faults(job)] == [39, 79, 119, 159, 199]
+
+
+async def test_a_key_too_long_for_an_index_is_that_records_error(authored: Bench) -> None:
+    import random
+
+    letters = random.Random(7)
+    slug = "".join(letters.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(9000))
+    job = await authored.run("articles", [article(1), article(2, slug=slug), article(3)])
+    assert await authored.faults(job) == [(1, "FIELD_TOO_LONG", "slug")]
+    assert job.success_count == 2

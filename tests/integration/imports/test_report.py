@@ -1,0 +1,88 @@
+"""The error report, and the job as it is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.integration.imports.harness import Bench, user
+from wherry.errors import Invalid
+from wherry.imports.models import Format
+from wherry.imports.report import exists, page, stream
+from wherry.imports.view import import_job, import_status
+from wherry.jobs.models import Job
+
+MEMBERS = ["recordIndex", "recordId", "errorCode", "errorName", "message", "field", "value", "details", "createdAt"]
+
+
+async def faulty(bench: Bench, records: int) -> Job:
+    return await bench.run("users", [user(n, name="", role=[n, 1.10, "é"]) for n in range(1, records + 1)])
+
+
+async def whole(bench: Bench, job: Job, format: Format) -> bytes:
+    async with bench.pool.connection() as connection:
+        return b"".join([chunk async for chunk in stream(connection, job.id, format)])
+
+
+@pytest.mark.parametrize("records", [1, 250, 251, 700])
+async def test_the_report_holds_every_error_in_order_as_lines_and_as_an_array(bench: Bench, records: int) -> None:
+    job = await faulty(bench, records)
+    lines = [json.loads(line) for line in (await whole(bench, job, Format.NDJSON)).splitlines()]
+    assert lines == json.loads(await whole(bench, job, Format.JSON))
+    assert [line["recordIndex"] for line in lines] == [index for index in range(records) for _ in range(2)]
+    assert [line["field"] for line in lines[:2]] == ["name", "role"]
+    assert list(lines[0]) == MEMBERS
+    assert lines[1]["value"] == [1, 1.1, "é"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", lines[0]["createdAt"])
+
+
+async def test_pages_join_to_the_report(bench: Bench) -> None:
+    job = await faulty(bench, 25)
+    found, cursor, pages = [], None, 0
+    async with bench.pool.connection() as connection:
+        while True:
+            got = await page(connection, job.id, cursor=cursor, limit=7)
+            found += [(error["recordIndex"], error["field"]) for error in got.errors]
+            pages += 1
+            if (cursor := got.next_cursor) is None:
+                break
+    assert found == [(index, field) for index in range(25) for field in ("name", "role")]
+    assert pages == 8
+
+
+async def test_an_import_without_errors_has_no_report(bench: Bench) -> None:
+    job = await bench.run("users", [user(1)])
+    async with bench.pool.connection() as connection:
+        assert not await exists(connection, job.id)
+    assert await whole(bench, job, Format.JSON) == b""
+    assert import_status(job, bench.settings).keys() == {"importJob"}
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "MS4y!", "MQ", "é"])
+async def test_a_cursor_that_no_page_gave_is_refused(bench: Bench, cursor: str) -> None:
+    job = await faulty(bench, 1)
+    async with bench.pool.connection() as connection:
+        with pytest.raises(Invalid) as refused:
+            await page(connection, job.id, cursor=cursor, limit=5)
+    assert list(refused.value.fields) == ["cursor"]
+
+
+async def test_a_job_is_shown_with_its_counts_times_and_report(bench: Bench) -> None:
+    job = await faulty(bench, 2)
+    settings = bench.settings.model_copy(update={"import_error_report_download_base_url": "https://x.y"})
+    status = import_status(job, settings)
+    assert status["errorReportUrl"] == f"https://x.y/api/v1/imports/{job.id}/errors/download"
+    assert status["errorReportStatus"] == "ready"
+    shown = import_job(job, settings)
+    assert shown == status["importJob"]
+    assert shown["errorSummary"] == {"FIELD_TOO_SHORT.name": 2, "INVALID_FIELD_TYPE.role": 2}
+    assert (shown["status"], shown["errorCount"], shown["processedRecords"], shown["onConflict"]) == (
+        "failed",
+        2,
+        2,
+        "error",
+    )
+    for name in ("createdAt", "startedAt", "completedAt"):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", shown[name])

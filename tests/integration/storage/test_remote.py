@@ -1,0 +1,147 @@
+"""What is fetched from a URL, from a real server on this machine, and what is refused before a byte is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from wherry.errors import JobFailed
+from wherry.storage import remote
+from wherry.storage.addresses import Address, is_public
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server:
+    """Answers every connection alike, and counts them."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/file.ndjson"
+        self.connections = 0
+        self.requests: list[bytes] = []
+
+
+@asynccontextmanager
+async def serving(*parts: bytes, stay: bool = False) -> AsyncIterator[Server]:
+    server_is = Server(0)
+    leave = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_is.connections += 1
+        try:
+            server_is.requests.append(await reader.readuntil(b"\r\n\r\n"))
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            if stay:
+                await leave.wait()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server_is.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/file.ndjson"
+    try:
+        yield server_is
+    finally:
+        leave.set()
+        server.close()
+        await server.wait_closed()
+
+
+def anyone(_address: Address) -> bool:
+    return True
+
+
+async def fetched(url: str, *, max_bytes: int = 1000, permits: Callable[[Address], bool] = anyone) -> bytes:
+    chunks = remote.fetch(url, allowed_hosts=(), max_bytes=max_bytes, permits=permits)
+    return b"".join([chunk async for chunk in chunks])
+
+
+async def failure(url: str, **limits: object) -> str:
+    with pytest.raises(JobFailed) as failed:
+        await fetched(url, **limits)  # type: ignore[arg-type]
+    return f"{failed.value.code}: {failed.value.message}"
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+
+
+async def test_the_bytes_come_as_they_are_sent() -> None:
+    gzipped = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\n\x1f\x8babc"
+    async with serving(OK, b"ab", b"cde") as server:
+        assert await fetched(server.url) == b"abcde"
+        assert b"accept-encoding: gzip, identity" in server.requests[0].lower()
+    async with serving(gzipped) as server:
+        assert await fetched(server.url) == b"\x1f\x8babc"
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    async with serving(OK, b"abcde") as target:
+        redirect = f"HTTP/1.1 302 Found\r\nLocation: {target.url}\r\nContent-Length: 0\r\n\r\n".encode()
+        async with serving(redirect) as server:
+            assert await failure(server.url) == ("URL_FETCH_FAILED: The URL answered 302; redirects are not followed")
+        assert target.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "URL_FETCH_FAILED: The URL answered 404"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nabc", "URL_FETCH_FAILED: The URL could not be fetched"),
+        (b"nonsense\r\n\r\n", "URL_FETCH_FAILED: The URL could not be fetched"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
+            "URL_FETCH_FAILED: The",
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n", "FILE_TOO_LARGE: "),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * 1001, "FILE_TOO_LARGE: "),
+    ],
+)
+async def test_an_answer_that_is_no_file_or_too_large_fails(answer: bytes, told: str) -> None:
+    async with serving(answer) as server:
+        assert (await failure(server.url)).startswith(told)
+
+
+async def test_a_stall_ends_the_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "STALL_SECONDS", 0.3)
+    async with serving(OK, b"ab", stay=True) as server:
+        assert "nothing came for" in await failure(server.url)
+
+
+async def test_a_private_address_is_refused_without_a_connection() -> None:
+    async with serving(OK, b"abcde") as server:
+        assert (await failure(server.url, permits=is_public)).startswith("URL_NOT_ALLOWED")
+        by_name = server.url.replace("127.0.0.1", "localhost")
+        assert (await failure(by_name, permits=is_public)).startswith("URL_NOT_ALLOWED")
+        assert (await failure(by_name, permits=lambda address: False)).startswith("URL_NOT_ALLOWED")
+        assert server.connections == 0
+
+
+async def test_a_name_that_changes_its_address_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name server answers with a public address when it is asked first, and with a private one from then on."""
+    answers = ["8.8.8.8"]
+    loop = asyncio.get_running_loop()
+    look_up = loop.getaddrinfo
+
+    async def rebinding(host: object, port: int, **kwargs: object) -> list[object]:
+        if host not in ("rebound.example", b"rebound.example"):
+            return await look_up(host, port, **kwargs)  # type: ignore[call-overload]
+        address = answers.pop() if answers else "127.0.0.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(loop, "getaddrinfo", rebinding)
+    async with serving(OK, b"abcde") as server:
+        url = server.url.replace("127.0.0.1", "rebound.example")
+        assert (await failure(url, permits=is_public)).startswith("URL_NOT_ALLOWED")
+        assert not answers
+        assert server.requests == []
+
+
+async def test_an_unknown_host_fails() -> None:
+    assert await failure("http://nowhere.invalid/x") == "URL_FETCH_FAILED: The host of the URL is not known"

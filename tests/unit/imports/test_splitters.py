@@ -1,0 +1,87 @@
+"""Records are cut out of a stream exactly, wherever its chunks end, and again from behind any of them."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wherry.imports.arrays import ArraySplitter, BrokenArray
+from wherry.imports.lines import LineSplitter
+from wherry.imports.models import Place, RawRecord
+
+MAX = 1 << 20
+PLAIN = st.none() | st.booleans() | st.integers() | st.text('[]{},:"\\ \nx', max_size=8)
+JSON = st.recursive(
+    PLAIN | st.sampled_from([1.5, "é\u2028"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('a}"\\', max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+RECORDS = st.lists(st.dictionaries(st.sampled_from("abc"), JSON, max_size=3) | JSON, max_size=12)
+CUTS = st.lists(st.integers(0, 400), max_size=6)
+
+
+def feed(splitter: LineSplitter | ArraySplitter, text: bytes, cuts: list[int]) -> list[RawRecord]:
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    chunks = [text[start:end] for start, end in pairwise(places)]
+    return [record for chunk in chunks for record in splitter.feed(chunk)] + list(splitter.finish())
+
+
+def values(records: list[RawRecord]) -> list[Any]:
+    return [json.loads(record.data or b"") for record in records]
+
+
+@given(records=RECORDS, cuts=CUTS, indent=st.sampled_from([None, 0, 2]), spaces=st.text(" \t\r\n", max_size=3))
+def test_an_array_is_split_alike_wherever_its_chunks_end(
+    records: list[Any], cuts: list[int], indent: int | None, spaces: str
+) -> None:
+    text = (spaces + json.dumps(records, indent=indent, ensure_ascii=False) + spaces).encode()
+    found = feed(ArraySplitter(Place(), MAX), text, cuts)
+    assert values(found) == records
+    assert [record.index for record in found] == list(range(len(records)))
+    for record in found:
+        rest = feed(ArraySplitter(Place(record.index + 1, record.offset), MAX), text[record.offset :], cuts)
+        assert rest == found[record.index + 1 :]
+
+
+@given(records=RECORDS, cuts=CUTS, end=st.sampled_from(["\n", "\r\n", "\n \n\n"]), last=st.booleans())
+def test_lines_are_split_alike_wherever_their_chunks_end(
+    records: list[Any], cuts: list[int], end: str, last: bool
+) -> None:
+    text = end.join(json.dumps(record) for record in records).encode() + end.encode() * last
+    found = feed(LineSplitter(Place(), MAX), text, cuts)
+    assert values(found) == records
+    for record in found:
+        rest = feed(LineSplitter(Place(record.index + 1, record.offset), MAX), text[record.offset :], cuts)
+        assert rest == found[record.index + 1 :]
+
+
+@given(cuts=CUTS, broken=st.integers(0, 59))
+def test_an_array_that_lacks_a_comma_breaks_there_and_not_before(cuts: list[int], broken: int) -> None:
+    elements = [json.dumps({"n": n, "s": "}, {"}).encode() for n in range(60)]
+    text = b"[" + b",".join(elements[: broken + 1]) + b" " + b",".join([*elements[broken + 1 :], b"{}"]) + b"]"
+    splitter = ArraySplitter(Place(), MAX)
+    found: list[RawRecord] = []
+    with pytest.raises(BrokenArray):
+        found.extend(record for start in range(0, len(text), 97) for record in splitter.feed(text[start : start + 97]))
+    assert len(found) == broken + 1
+
+
+def test_a_record_over_the_limit_is_counted_but_not_held() -> None:
+    long = b'{"a":"' + b"x" * 5000 + b'"}'
+    for splitter, text in (
+        (LineSplitter(Place(), 100), b"{}\n" + long + b"\n{}"),
+        (ArraySplitter(Place(), 100), b"[{}," + long + b",{}]"),
+    ):
+        found = feed(splitter, text, list(range(0, 5000, 64)))
+        assert [(record.data is None, record.size) for record in found] == [(False, 2), (True, len(long)), (False, 2)]
+
+
+def test_what_is_left_of_a_text_of_braces_and_commas_is_still_linear() -> None:
+    text = b'[{"a":"' + b"},{" * 300_000 + b'"},' + b'{"b":"' + b"}," * 300_000 + b'"}]'
+    found = feed(ArraySplitter(Place(), 1 << 22), text, list(range(0, len(text), 1 << 16)))
+    assert [record.size for record in found] == [900_008, 600_008]

@@ -5,7 +5,8 @@ In: a request and where to read. Out: a generator of chunks, for a thread.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID
@@ -13,6 +14,7 @@ from uuid import UUID
 from wherry.exports.compression import find_compression
 from wherry.exports.formats.model import Layout, Watch
 from wherry.exports.formats.registry import find_format
+from wherry.exports.offload import ahead
 from wherry.exports.requests import ExportRequest
 from wherry.exports.snapshot import Snapshot
 
@@ -46,21 +48,28 @@ class Artifact:
 
     def chunks(self) -> Generator[bytes, None, None]:
         """Everything, in chunks of `CHUNK_BYTES` and more. Blocking."""
-        with TemporaryDirectory(prefix="wherry-export-") as workspace:
-            yield from _gathered(self._pieces(Path(workspace)))
+        compression = find_compression(self._request.compression)
+        with (
+            TemporaryDirectory(prefix="wherry-export-") as workspace,
+            closing(self._encoded(Path(workspace))) as encoded,
+        ):
+            yield from _gathered(encoded if compression is None else compression.pack(encoded))
 
-    def _pieces(self, workspace: Path) -> Iterator[bytes]:
-        request = self._request
+    def _encoded(self, workspace: Path) -> Generator[bytes, None, None]:
+        """Rows as bytes, from a thread of their own: the reader of these packs, hashes and writes meanwhile."""
         layout = Layout(
-            resource=request.selection.resource,
-            fields=request.selection.fields,
-            escape_formulas=request.escape_formulas,
+            resource=self._request.selection.resource,
+            fields=self._request.selection.fields,
+            escape_formulas=self._request.escape_formulas,
             workspace=workspace,
             watch=self._watch,
         )
-        pieces = find_format(request.format).encode(self._snapshot.batches(), layout)
-        compression = find_compression(request.compression)
-        return pieces if compression is None else compression.pack(pieces)
+
+        def encode() -> Generator[bytes, None, None]:
+            with closing(self._snapshot.batches()) as batches:
+                yield from find_format(self._request.format).encode(batches, layout)
+
+        return ahead(encode())
 
 
 def extension(request: ExportRequest) -> str:

@@ -1,63 +1,70 @@
-"""Runs a blocking generator beside the event loop.
+"""Runs blocking work in threads of its own.
 
-In: an iterator that reads, encodes, compresses. Out: the same chunks, awaited; the thread works ahead by a few.
-The loop itself never blocks: the worker's heartbeat runs on it.
+    beside_the_loop()   a whole piece of work; the event loop stays free, as the worker's heartbeat runs on it
+    ahead()             an iterator's next items, while its consumer is busy with the last
+
+Database driver and JSON encoder hold the interpreter's lock, compression, hashing and writing do not: one thread of
+each kind, and a server, keep two cores busy.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+STOP_SECONDS = 0.2
+"""How often a thread that is to end is reminded: a reminder between two statements is lost."""
+
+AHEAD = 2
+"""Items that may wait: enough that neither side waits for the other, few enough to keep memory flat."""
 
 T = TypeVar("T")
 
-AHEAD = 3
-"""Chunks that may wait: enough to hide the way to the loop and back, few enough to keep memory flat."""
 
-STOP_SECONDS = 0.2
-"""How often a thread that is to end is reminded."""
-
-
-class OffLoop(AsyncIterator[bytes]):
-    """The generator's chunks. `aclose` it whether or not it was read to its end.
+async def beside_the_loop(
+    work: Callable[[], T], *, stop: Callable[[], None], tick: Callable[[], Awaitable[None]], seconds: float
+) -> T:
+    """Run `work` in a thread of its own to its end, whatever happens here.
 
     Args:
-        chunks: runs in one thread of its own from beginning to end, its `close` too.
-        stop: called from another thread until the generator gives up what it is waiting for.
+        work: blocks. Its thread is its own, as it may take as long as a job does.
+        stop: makes `work` end soon, with an error that is dropped; called from another thread, again and again.
+        tick: awaited every so many seconds; when it raises, or this task is cancelled, the work is stopped first.
+        seconds: between two ticks.
     """
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="export")
+    working = asyncio.get_running_loop().run_in_executor(thread, work)
+    try:
+        while not (await asyncio.wait({working}, timeout=seconds))[0]:
+            await tick()
+        return working.result()
+    finally:
+        while not working.done():
+            await asyncio.to_thread(stop)
+            await asyncio.wait({working}, timeout=STOP_SECONDS)
+        working.exception()  # known by now, or dropped
+        thread.shutdown(wait=False)
 
-    def __init__(self, chunks: Generator[bytes, None, None], stop: Callable[[], None]) -> None:
-        self._chunks = chunks
-        self._stop = stop
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="export")
-        self._pending: deque[asyncio.Future[bytes | None]] = deque()
 
-    async def __anext__(self) -> bytes:
-        while len(self._pending) < AHEAD:
-            self._pending.append(self._submit(self._next))
-        chunk = await self._pending.popleft()
-        if chunk is None:
-            raise StopAsyncIteration
-        return chunk
+def ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
+    """The same items, made in a thread of their own, up to `AHEAD` before they are asked for.
 
-    async def aclose(self) -> None:
-        """End the thread, and with it whatever the generator holds."""
-        closing = self._submit(self._chunks.close)  # queued behind whatever the thread is at
-        while not closing.done():
-            await asyncio.to_thread(self._stop)
-            await asyncio.wait({closing}, timeout=STOP_SECONDS)
-        for future in self._pending:
-            if not future.cancelled():
-                future.exception()  # it was stopped: what it says is no news
-        self._pending.clear()
-        self._thread.shutdown(wait=False)
-        closing.result()
-
-    def _next(self) -> bytes | None:
-        return next(self._chunks, None)
-
-    def _submit(self, call: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._thread, call)
+    What `items` raises is raised where its item would have come. Closing waits for the item in the making.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="export-ahead") as thread:
+        waiting: deque[Future[T | None]] = deque()
+        try:
+            while True:
+                while len(waiting) < AHEAD:
+                    waiting.append(thread.submit(next, items, None))
+                item = waiting.popleft().result()
+                if item is None:
+                    return
+                yield item
+        finally:
+            for future in waiting:
+                future.cancel()
+            thread.submit(items.close).result()

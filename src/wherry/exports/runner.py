@@ -6,8 +6,7 @@ run that fails, is cancelled or loses its lease leaves no file. A job that was t
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
+from contextlib import closing
 from datetime import timedelta
 
 import psycopg
@@ -17,7 +16,7 @@ from wherry.database.pools import Pool
 from wherry.errors import ErrorCode, JobFailed, Unavailable
 from wherry.exports import artifact
 from wherry.exports.artifact import Artifact
-from wherry.exports.offload import OffLoop
+from wherry.exports.offload import beside_the_loop
 from wherry.exports.requests import ExportRequest
 from wherry.exports.snapshot import Snapshot, require_chunked_rows
 from wherry.jobs import ledger
@@ -82,20 +81,17 @@ class ExportRunner:
 
     async def _produce(self, output: Artifact, key: str, progress: _Progress) -> Stored:
         """Store the artifact, and write progress while that goes on."""
-        async with aclosing(OffLoop(output.chunks(), output.stop)) as chunks:
-            storing = asyncio.create_task(self._store.put(key, chunks), name=f"store {key}")
-            try:
-                while not storing.done():
-                    await asyncio.wait({storing}, timeout=REPORT_SECONDS)
-                    await progress.advance()
-                return storing.result()
-            except Unavailable as error:
-                raise JobFailed(ErrorCode.STORAGE_ERROR, "The artifact could not be stored") from error
-            except psycopg.Error as error:
-                raise _translated(error) from error
-            finally:
-                storing.cancel()
-                await asyncio.wait({storing})
+
+        def store() -> Stored:
+            with closing(output.chunks()) as chunks:
+                return self._store.put_blocking(key, chunks)
+
+        try:
+            return await beside_the_loop(store, stop=output.stop, tick=progress.advance, seconds=REPORT_SECONDS)
+        except Unavailable as error:
+            raise JobFailed(ErrorCode.STORAGE_ERROR, "The artifact could not be stored") from error
+        except psycopg.Error as error:
+            raise _translated(error) from error
 
     async def _discard(self, key: str) -> None:
         try:

@@ -70,7 +70,7 @@ class Snapshot:
         self.estimate: int | None = None
         self.truncated = False
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Generator[Batch, None, None]:
         """Every row, a batch at a time.
 
         Raises:

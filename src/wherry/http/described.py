@@ -17,7 +17,7 @@ from wherry.resources.registry import RESOURCES
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
-DOWNLOAD_TYPES = (NDJSON, JSON, "text/csv", "application/octet-stream")
+DOWNLOAD_TYPES = (NDJSON, JSON, "text/csv", "application/octet-stream", "application/gzip", "application/zstd")
 BINARY = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 TEXT = Schema(type=OpenAPIType.STRING)
 FLAG = Schema(type=OpenAPIType.BOOLEAN)
@@ -75,7 +75,10 @@ def described(
                 self.request_body = RequestBody(content=content, required=True)
             for status, media_types in (answers or {}).items():
                 response: Any = (self.responses or {})[str(status)]
-                response.content = {media_type: OpenAPIMediaType(schema=BINARY) for media_type in media_types}
+                response.content = {
+                    media_type: OpenAPIMediaType(schema=Schema() if media_type == JSON else BINARY)
+                    for media_type in media_types
+                }
 
     return Described
 

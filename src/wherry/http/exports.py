@@ -54,6 +54,7 @@ from wherry.jobs.states import Kind, Status
 from wherry.times import now
 
 TAGS = ["exports"]
+FILTERS = Schema(type=OpenAPIType.STRING, content_media_type=JSON)
 MAX_BODY_BYTES = 1 << 20
 
 
@@ -67,7 +68,7 @@ MAX_BODY_BYTES = 1 << 20
             query("format", one_of(*PAGE_FORMATS), "By default ndjson."),
             query("limit", whole(1), "Records at the most; by default as many as the server gives."),
             query("cursor", whole(0), "The `nextCursor` of the page before."),
-            query("filters", TEXT, "A JSON object: by field, a value or a range."),
+            query("filters", FILTERS, "A JSON object: by field, a value or a range."),
             query("fields", TEXT, "Names of fields, separated by commas, or a JSON array of them."),
         ],
         answers={200: (NDJSON, JSON)},

@@ -94,7 +94,7 @@ def exception_handlers() -> dict[int | type[Exception], Callable[[Request[Any, A
 
 
 def responses(*statuses: int) -> dict[int, ResponseSpec]:
-    """The `responses` of a route that may answer with these problems, for its documentation; any may with 400 and 503."""
+    """The `responses` of a route that may answer with these problems, and as any may with 400 and 503."""
     return {
         status: ResponseSpec(Problem, generate_examples=False, description=phrase(status), media_type=MEDIA_TYPE)
         for status in (400, *statuses, 503)

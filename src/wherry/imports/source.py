@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from obstore.exceptions import BaseError
+
 from wherry.errors import ErrorCode, JobFailed
 from wherry.imports.inflate import DAMAGED, Inflater, inflater_for
 from wherry.storage.store import Store
@@ -73,9 +75,12 @@ class Source:
         return b"".join([chunk async for chunk in self._store.read(self._key, 0, min(size, _HEAD_BYTES))])
 
     async def _stored(self, start: int) -> AsyncIterator[bytes]:
-        async for chunk in self._store.read(self._key, start):
-            self.progress.read += len(chunk)
-            yield chunk
+        try:
+            async for chunk in self._store.read(self._key, start):
+                self.progress.read += len(chunk)
+                yield chunk
+        except (BaseError, OSError) as error:
+            raise JobFailed(ErrorCode.STORAGE_ERROR, "The source could not be read from storage") from error
 
     async def _inflated(self, make_inflater: Callable[[], Inflater]) -> AsyncIterator[bytes]:
         inflater = make_inflater()

@@ -279,7 +279,7 @@ def test_an_import_does_what_the_model_says(resource: str, database_url: str, tm
         place = Place(Bench(pool, Store(str(tmp_path)), limits), resource)
 
         @settings(
-            max_examples=25, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+            max_examples=15, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
         )
         @given(
             records=st.lists(rows_of(resource), min_size=1, max_size=12),

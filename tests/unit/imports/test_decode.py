@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wherry.errors import ErrorCode
@@ -172,6 +172,7 @@ ANY = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(resource=st.sampled_from(list(RESOURCES.values())), data=st.data())
 def test_the_fast_way_accepts_nothing_that_the_rules_would_change(resource: Resource, data: st.DataObject) -> None:
     names = [field.name for field in resource.shape.fields]

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wherry.imports.arrays import ArraySplitter, BrokenArray
@@ -35,6 +35,7 @@ def values(records: list[RawRecord]) -> list[Any]:
     return [json.loads(record.data or b"") for record in records]
 
 
+@settings(deadline=None)
 @given(records=RECORDS, cuts=CUTS, indent=st.sampled_from([None, 0, 2]), spaces=st.text(" \t\r\n", max_size=3))
 def test_an_array_is_split_alike_wherever_its_chunks_end(
     records: list[Any], cuts: list[int], indent: int | None, spaces: str
@@ -48,6 +49,7 @@ def test_an_array_is_split_alike_wherever_its_chunks_end(
         assert rest == found[record.index + 1 :]
 
 
+@settings(deadline=None)
 @given(records=RECORDS, cuts=CUTS, end=st.sampled_from(["\n", "\r\n", "\n \n\n"]), last=st.booleans())
 def test_lines_are_split_alike_wherever_their_chunks_end(
     records: list[Any], cuts: list[int], end: str, last: bool
@@ -60,6 +62,7 @@ def test_lines_are_split_alike_wherever_their_chunks_end(
         assert rest == found[record.index + 1 :]
 
 
+@settings(deadline=None)
 @given(cuts=CUTS, broken=st.integers(0, 59))
 def test_an_array_that_lacks_a_comma_breaks_there_and_not_before(cuts: list[int], broken: int) -> None:
     elements = [json.dumps({"n": n, "s": "}, {"}).encode() for n in range(60)]

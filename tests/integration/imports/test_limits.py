@@ -1,0 +1,71 @@
+"""Files that were made to exhaust a worker cost it neither memory nor time."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from tests.integration.imports.harness import Bench, user
+
+MEGABYTE = 1 << 20
+
+pytestmark = pytest.mark.security
+
+
+def peak() -> int:
+    """The most memory that this process has had since it was last asked to forget, in bytes."""
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def forget_peak() -> int:
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak()
+
+
+async def test_a_line_of_a_gigabyte_takes_no_memory(bench: Bench) -> None:
+    async def file() -> AsyncIterator[bytes]:
+        yield b'{"id":1,"email":"a@b.c","name":"'
+        for _ in range(1023):
+            yield b"x" * MEGABYTE
+        yield b'"}\n{"id":2,"email":"b@b.c","name":"b"}\n'
+
+    job = await bench.submit("users", b"")
+    await bench.store.put(f"sources/{job.id}", file())
+    await bench.run("users", [user(9)])
+    before = forget_peak()
+    done = await bench.execute(job)
+    assert await bench.faults(done) == [(0, "FIELD_TOO_LONG", None)]
+    assert done.success_count == 1
+    assert peak() - before < 32 * MEGABYTE
+
+
+def gzip_bomb() -> bytes:
+    held = io.BytesIO()
+    with gzip.GzipFile(fileobj=held, mode="wb", compresslevel=9) as file:
+        for _ in range(1200):
+            file.write(bytes(MEGABYTE))
+    return held.getvalue()
+
+
+def zstd_bomb() -> bytes:
+    compressor = zstandard.ZstdCompressor(level=1).compressobj()
+    return b"".join(compressor.compress(bytes(MEGABYTE)) for _ in range(1200)) + compressor.flush()
+
+
+@pytest.mark.parametrize("bomb", [gzip_bomb, zstd_bomb])
+async def test_a_file_that_explodes_is_refused_at_once(bench: Bench, bomb: object) -> None:
+    assert callable(bomb)
+    data = bomb()
+    await bench.run("users", [user(9)])
+    before = forget_peak()
+    begun = time.perf_counter()
+    job = await bench.run("users", data)
+    assert await bench.faults(job) == [(-1, "FILE_TOO_LARGE", None)]
+    assert peak() - before < 64 * MEGABYTE
+    assert time.perf_counter() - begun < 6  # 2 s on an idle machine

@@ -1,0 +1,63 @@
+"""A resource's declaration agrees with its SQL, its table and itself; a new one is held to the same."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import pytest
+
+from wherry.database.queries import load, sql_root
+from wherry.errors import Invalid
+from wherry.resources.model import Resource
+from wherry.resources.registry import RESOURCES, find
+
+each = pytest.mark.parametrize("resource", RESOURCES.values(), ids=list(RESOURCES))
+MIGRATIONS = "".join(path.read_text() for path in sorted((sql_root() / "migrations").glob("*.sql")))
+
+
+def table(resource: Resource) -> str:
+    return MIGRATIONS.partition(f"create table {resource.name} (")[2].partition("\n);")[0]
+
+
+@each
+def test_the_typed_record_has_the_fields_that_the_rules_have(resource: Resource) -> None:
+    declared = {field.name: field.required for field in resource.shape.fields}
+    typed = {field.name: field.required for field in msgspec.structs.fields(resource.shape.record)}
+    assert declared == typed
+
+
+@each
+def test_the_record_has_a_json_schema_that_requires_what_the_rules_require(resource: Resource) -> None:
+    schema = msgspec.json.schema(resource.shape.record)
+    (record,) = schema["$defs"].values()
+    assert set(record["required"]) == {field.name for field in resource.shape.fields if field.required}
+    assert record["properties"]["id"]
+
+
+@each
+def test_new_rows_are_copied_in_the_order_of_the_columns(resource: Resource) -> None:
+    copied = re.search(r"copy \w+ \(([^)]*)\)", load(resource.name, "resources")["copy"])
+    assert copied is not None
+    assert [name.strip() for name in copied[1].split(",")] == ["id", "import_job_id", *resource.shape.columns]
+
+
+@each
+def test_every_column_and_constraint_is_the_tables_own(resource: Resource) -> None:
+    for name in (*resource.fields, *resource.shape.columns, *resource.references, resource.natural_key):
+        assert re.search(rf"^  {name} ", table(resource), re.MULTILINE), name
+    for name in resource.constraints:
+        assert f"constraint {name} " in table(resource)
+
+
+@each
+def test_references_name_resources_that_come_before(resource: Resource) -> None:
+    order = list(RESOURCES)
+    assert all(order.index(name) < order.index(resource.name) for name in resource.references.values())
+
+
+@pytest.mark.parametrize("name", ["user", "USERS", "", None, 5, ["users"]])
+def test_what_is_no_resource_is_refused_with_those_there_are(name: object) -> None:
+    with pytest.raises(Invalid, match="resource must be one of users, articles, comments") as refused:
+        find(name)
+    assert refused.value.code == "UNSUPPORTED_RESOURCE"

@@ -9,12 +9,13 @@ import structlog
 
 from wherry.settings import Settings
 
-_LEVELS = {"trace": "debug", "warn": "warning", "fatal": "critical"}
+# pino's names, which the older service had, and nothing at all.
+_LEVELS = {"trace": logging.DEBUG, "warn": logging.WARNING, "fatal": logging.CRITICAL, "silent": logging.CRITICAL + 10}
 
 
 def configure_logs(settings: Settings) -> None:
     """Send structlog's and the standard library's records one way, at `LOG_LEVEL`."""
-    level = logging.getLevelNamesMapping()[_LEVELS.get(settings.log_level, settings.log_level).upper()]
+    level = _LEVELS.get(settings.log_level) or logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

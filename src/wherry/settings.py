@@ -134,7 +134,7 @@ class Settings(BaseSettings):
 
     # logs
     log_level: Annotated[
-        Literal["trace", "debug", "info", "warn", "warning", "error", "fatal", "critical"],
+        Literal["trace", "debug", "info", "warn", "warning", "error", "fatal", "critical", "silent"],
         BeforeValidator(lambda level: level.lower() if isinstance(level, str) else level),
     ] = "info"
     log_pretty: bool = False

@@ -35,7 +35,7 @@ def test_an_unknown_address_is_a_404(anyone: httpx.Client, method: str, path: st
 @pytest.mark.parametrize(
     ("path", "methods"),
     [
-        ("/healthz", {"GET"}),
+        ("/healthz", {"GET", "HEAD"}),
         ("/openapi.json", {"GET"}),
         ("/api/users", {"POST"}),
         ("/api/user", {"GET", "PUT"}),
@@ -142,7 +142,7 @@ def _token(algorithm: str = "HS256", secret: str = SECRET, **claims: Any) -> str
     ],
 )
 def test_a_credential_that_does_not_hold_is_a_401(anyone: httpx.Client, path: str, credential: str) -> None:
-    problem_of(anyone.get(path, headers={"Authorization": credential.encode("latin-1")}), 401, "UNAUTHORIZED")
+    problem_of(anyone.get(path, headers={b"Authorization": credential.encode("latin-1")}), 401, "UNAUTHORIZED")
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "Token", "bearer", "TOKEN"])
@@ -208,6 +208,9 @@ def test_links_to_set_a_password(anyone: httpx.Client, admin: httpx.Client) -> N
 
 def test_the_process_tells_how_it_is(anyone: httpx.Client) -> None:
     assert anyone.get("/healthz").json()["status"] == "ok"
+    for path in ("/healthz", "/readyz"):
+        asked = anyone.head(path)
+        assert (asked.status_code, asked.content) == (200, b""), "what balances load may ask by HEAD"
     assert anyone.get("/readyz").json() == {
         "status": "ok",
         "checks": {"database": "ok", "migrations": "ok", "storage": "ok"},

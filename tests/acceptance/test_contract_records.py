@@ -116,7 +116,7 @@ def test_a_url_is_taken_bare_and_inside_import(
 
 
 def test_one_key_belongs_to_one_resource_and_one_request(admin: httpx.Client) -> None:
-    first, other = (_form(admin, key="shared", **{"resource": name}) for name in ("users", "articles"))
+    first, other = (_form(admin, key="shared", resource=name) for name in ("users", "articles"))
     assert (first.status_code, other.status_code) == (202, 202)
     assert first.json()["importJob"]["id"] != other.json()["importJob"]["id"]
     for changed in (_form(admin, USERS * 2, key="shared"), _form(admin, key="shared", dryRun="true")):
@@ -203,7 +203,7 @@ def test_a_file_name_that_cannot_be_stored_is_named(admin: httpx.Client) -> None
 
 
 def test_a_page_of_records(admin: httpx.Client, imported: dict[str, Any]) -> None:
-    query = {"resource": "users", "limit": 2, "fields": ["name", "id"], "filters": '{"active": "true"}'}
+    query: dict[str, Any] = {"resource": "users", "limit": 2, "fields": ["name", "id"], "filters": '{"active": "true"}'}
     page = admin.get("/api/v1/exports", params=query)
     assert (page.headers["Content-Type"], page.headers["Cache-Control"]) == ("application/x-ndjson", "no-store")
     *records, last = map(json.loads, page.text.splitlines())

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -35,7 +35,10 @@ class Spool:
         """Append frames, in order."""
         write, encode = self._file.write, self._encode
         for frame in frames:
-            data = encode(frame)
+            try:
+                data = encode(frame)
+            except OverflowError:  # MessagePack's integers end at 64 bits, JSON's do not
+                data = encode(msgspec.structs.replace(frame, metadata=_as_text(frame.metadata)))
             write(_LENGTH.pack(len(data)))
             write(data)
             self.frames += 1
@@ -51,6 +54,15 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _as_text(value: Any) -> Any:
+    """The value with every integer beyond 64 bits as its digits."""
+    if isinstance(value, dict):
+        return {name: _as_text(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_as_text(item) for item in value]
+    return str(value) if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64 else value
 
 
 def read_spool(path: Path) -> Iterator[Frame]:

@@ -26,7 +26,7 @@ from wherry.http.problems import responses
 from wherry.http.requests import digits
 from wherry.http.security import require_capsule_key
 from wherry.http.services import Injected, Services
-from wherry.http.streams import EVENT_STREAM_RESPONSES, event, event_stream, keep_alive
+from wherry.http.streams import EVENT_STREAM_RESPONSES, event, event_stream, keep_alive, last_event_id
 from wherry.jobs import ledger
 from wherry.jobs.ledger import Event
 from wherry.jobs.models import Job
@@ -116,11 +116,13 @@ async def events(
     media_type="text/event-stream",
     responses=EVENT_STREAM_RESPONSES,
 )
-async def stream(job_id: FromPath[str], services: Injected[Services], since: Since = 0) -> ServerSentEvent:
-    """Replays from `sinceSeq`, goes on live, and ends behind the job's last event."""
+async def stream(
+    request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services], since: Since = 0
+) -> ServerSentEvent:
+    """Replays from `sinceSeq`, or `Last-Event-ID`; goes on live, and ends behind the job's last event."""
     async with services.pool.connection() as connection:
         job = await _find(connection, job_id)
-    return event_stream(_live(services, job.id, since))
+    return event_stream(_live(services, job.id, max(since, last_event_id(request) or 0)))
 
 
 @route(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
-from litestar import get
+from litestar import HttpMethod, route
 
 from wherry.database import migrations
 from wherry.errors import Unavailable
@@ -16,6 +16,7 @@ from wherry.http.problems import responses
 from wherry.http.services import Injected, Services
 
 CHECK_SECONDS = 5
+METHODS = (HttpMethod.GET, HttpMethod.HEAD)
 
 
 class Health(msgspec.Struct):
@@ -25,13 +26,19 @@ class Health(msgspec.Struct):
     checks: dict[str, str]
 
 
-@get("/healthz", summary="Whether the process is alive", tags=["operation"], cache_control=None)
+@route("/healthz", http_method=METHODS, summary="Whether the process is alive", tags=["operation"])
 async def healthz() -> Health:
     """Answers as long as the process does, whatever else is down."""
     return Health("ok", {})
 
 
-@get("/readyz", summary="Whether requests can be served", tags=["operation"], responses=responses(503))
+@route(
+    "/readyz",
+    http_method=METHODS,
+    summary="Whether requests can be served",
+    tags=["operation"],
+    responses=responses(503),
+)
 async def readyz(services: Injected[Services]) -> Health:
     """Looks at the database, its schema and the storage; 503 names the first that is amiss."""
     try:

@@ -5,7 +5,6 @@ In: an account. Out: its own jobs; somebody else's job and one that never was ar
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
@@ -16,13 +15,13 @@ from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 
 from wherry.accounts.models import Account
-from wherry.errors import Invalid, NotFound
+from wherry.errors import NotFound
 from wherry.exports.view import export_job
 from wherry.http.described import also
 from wherry.http.problems import responses
 from wherry.http.requests import digits
 from wherry.http.services import Injected, Services
-from wherry.http.streams import EVENT_STREAM_RESPONSES, event, event_stream, keep_alive
+from wherry.http.streams import EVENT_STREAM_RESPONSES, event, event_stream, keep_alive, last_event_id
 from wherry.imports.view import import_job
 from wherry.jobs import ledger
 from wherry.jobs.models import Job
@@ -32,7 +31,6 @@ from wherry.settings import Settings
 
 MAX_JOBS = 200
 DEFAULT_JOBS = 50
-_EVENT_ID = re.compile(r"[0-9]{1,18}")
 PROGRESS_SECONDS = 0.25
 """At most four progress events a second."""
 
@@ -69,7 +67,7 @@ async def job_events(
 ) -> ServerSentEvent | Response[None]:
     """`progress` at most four times a second, then one `finished`; 204 where the caller has seen that one already."""
     job = await find(services, request.user.id, job_id)
-    last_seen = _last_event_id(request)
+    last_seen = last_event_id(request)
     if job.finished and last_seen == _version(job):
         return Response(None, status_code=204)
     return event_stream(_live(services, job.id, last_seen))
@@ -121,12 +119,3 @@ async def _live(services: Services, job_id: UUID, last_seen: int | None) -> Asyn
 def _version(job: Job) -> int:
     """Grows with every change of the job: microseconds since 1970."""
     return round(job.updated_at.timestamp() * 1_000_000)
-
-
-def _last_event_id(request: Request[Account, Any, Any]) -> int | None:
-    value = request.headers.get("Last-Event-ID")
-    if value is None:
-        return None
-    if not _EVENT_ID.fullmatch(value):
-        raise Invalid("Last-Event-ID must be the id of an event of this stream", field="Last-Event-ID")
-    return int(value)

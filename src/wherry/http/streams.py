@@ -6,17 +6,35 @@ nothing happens.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
+from litestar import Request
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 
+from wherry.errors import Invalid
 from wherry.http.problems import responses
 
 EVENT_STREAM_RESPONSES = responses(401, 403, 404, 422)
+_EVENT_ID = re.compile(r"[0-9]{1,18}")
 NO_BUFFER = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def last_event_id(request: Request[Any, Any, Any]) -> int | None:
+    """The id of the last event that a client saw before it connected again.
+
+    Raises:
+        Invalid: it is none of these streams' ids.
+    """
+    value = request.headers.get("Last-Event-ID")
+    if value is None:
+        return None
+    if not _EVENT_ID.fullmatch(value):
+        raise Invalid("Last-Event-ID must be the id of an event of this stream", field="Last-Event-ID")
+    return int(value)
 
 
 def event(name: str, event_id: int, data: object) -> ServerSentEventMessage:

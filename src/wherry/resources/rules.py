@@ -7,6 +7,7 @@ A rule says the first thing that is wrong with a value: its type, then its form,
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -115,6 +116,15 @@ def lower_case(pattern: str, description: str) -> Rule:
     return rule
 
 
+_email = lower_case(EMAIL, "an e-mail address")
+
+
+def email(value: object) -> object:
+    """An e-mail address of the form x@y.z, in lower case and composed (NFC), as registration keeps it."""
+    address = _email(value)
+    return unicodedata.normalize("NFC", address) if isinstance(address, str) else address
+
+
 def one_of(choices: tuple[str, ...]) -> Rule:
     """One of a few words, in any case."""
 
@@ -179,6 +189,11 @@ def is_utc(moment: datetime | None) -> bool:
 def is_trimmed(text: str | None) -> bool:
     """Whether `strip` would leave a text as it is. It gives back the very object where there is nothing to do."""
     return text is None or text.strip() is text
+
+
+def is_email(address: str) -> bool:
+    """Whether `email` would leave an address that matches as it is."""
+    return address.strip() is address and address.lower() == address and unicodedata.is_normalized("NFC", address)
 
 
 def are_words(values: list[str]) -> bool:

@@ -29,7 +29,7 @@ class UserRecord(msgspec.Struct, frozen=True, gc=False):
 
 FIELDS = (
     ImportField("id", rules.identifier),
-    ImportField("email", rules.lower_case(rules.EMAIL, "an e-mail address")),
+    ImportField("email", rules.email),
     ImportField("name", rules.present, required=True),
     ImportField("role", rules.one_of(ROLES)),
     ImportField("active", rules.boolean),
@@ -44,7 +44,7 @@ def is_clean(record: UserRecord) -> bool:
     return (
         (record.id is not None or email is not None)
         and rules.is_trimmed(record.name)
-        and (email is None or (email == email.lower() and email.strip() == email))
+        and (email is None or rules.is_email(email))
         and rules.is_utc(record.created_at)
         and rules.is_utc(record.updated_at)
     )

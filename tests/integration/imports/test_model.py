@@ -251,9 +251,8 @@ async def check(place: Place, records: list[Record], on_conflict: OnConflict, ba
 
     model = Model(place.resource, on_conflict, [dict(row) for row in START[place.resource][1]])
     model.run(records)
-    key = lambda row: (row["id"] is None, row["id"] or 0)  # noqa: E731
     assert await bench.faults(job) == model.errors
-    assert await place.rows(job) == sorted(model.rows, key=key)
+    assert await place.rows(job) == sorted(model.rows, key=lambda row: (row["id"] is None, row["id"] or 0))
     assert (job.success_count, job.error_count, job.processed_records) == (
         model.successes,
         len({index for index, *_ in model.errors}),
@@ -269,8 +268,9 @@ async def check(place: Place, records: list[Record], on_conflict: OnConflict, ba
     assert shown[0] == shown[1]
 
 
+@pytest.mark.parametrize("examples", [15, pytest.param(1000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("resource", list(FIELDS))
-def test_an_import_does_what_the_model_says(resource: str, database_url: str, tmp_path: Path) -> None:
+def test_an_import_does_what_the_model_says(resource: str, examples: int, database_url: str, tmp_path: Path) -> None:
     limits = load_settings(_env_file=None)
 
     with asyncio.Runner() as runner:
@@ -279,7 +279,11 @@ def test_an_import_does_what_the_model_says(resource: str, database_url: str, tm
         place = Place(Bench(pool, Store(str(tmp_path)), limits), resource)
 
         @settings(
-            max_examples=15, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+            max_examples=examples,
+            phases=PHASES,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            derandomize=True,
         )
         @given(
             records=st.lists(rows_of(resource), min_size=1, max_size=12),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.capsules.makers import frame
+from wherry.capsules.frame import Frame
 from wherry.capsules.spool import Spool, read_spool
 
 
@@ -22,3 +23,14 @@ def test_an_existing_file_is_never_written_over(tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("mine")
     with pytest.raises(FileExistsError):
         Spool(tmp_path / "spool")
+
+
+def test_integers_beyond_64_bits_come_back_as_their_digits(tmp_path: Path) -> None:
+    large = 10**30
+    frame = Frame(
+        uri="u", title="t", text="x", metadata={"line": large, "list": [{"in": -large}, 1], "fits": 2**64 - 1}
+    )
+    with Spool(tmp_path / "spool") as spool:
+        spool.add([Frame(uri="u", title="t", text="x", metadata=metadata)])
+    (back,) = read_spool(tmp_path / "spool")
+    assert back.metadata == {"line": str(large), "list": [{"in": str(-large)}, 1], "fits": 2**64 - 1}

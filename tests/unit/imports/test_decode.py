@@ -94,6 +94,7 @@ def test_each_fault_is_reported_and_names_the_record() -> None:
 def test_strings_are_trimmed_and_keys_lose_their_case() -> None:
     user = decode("users", {"email": " A@B.Cd ", "name": " N ", "role": " ADMIN "}).record
     assert (user.email, user.name, user.role) == ("a@b.cd", "N", "admin")
+    assert decode("users", {**USER, "email": "e\u0301@b.c"}).record.email == "\u00e9@b.c"
     article = decode("articles", {**ARTICLE, "slug": " A-B ", "status": "PUBLISHED", "tags": [" x ", "", "x", "y"]})
     assert (article.record.slug, article.record.status, article.record.tags) == ("a-b", "published", ["x", "y"])
 
@@ -161,7 +162,7 @@ def test_dates_are_those_of_iso_8601(text: str, moment: datetime | None) -> None
 
 
 TEXTS = st.sampled_from(
-    ["a", " a", "a ", "", "A@B.C", "a@b.c", "Draft", "draft", "admin", "x-y", "\0", "\u00e9 ", "a\n"]
+    ["a", " a", "a ", "", "A@B.C", "a@b.c", "e\u0301@b.c", "Draft", "draft", "admin", "x-y", "\0", "\u00e9 ", "a\n"]
 )
 ANY = st.one_of(
     TEXTS,

@@ -27,9 +27,7 @@ def test_an_existing_file_is_never_written_over(tmp_path: Path) -> None:
 
 def test_integers_beyond_64_bits_come_back_as_their_digits(tmp_path: Path) -> None:
     large = 10**30
-    frame = Frame(
-        uri="u", title="t", text="x", metadata={"line": large, "list": [{"in": -large}, 1], "fits": 2**64 - 1}
-    )
+    metadata = {"line": large, "list": [{"in": -large}, 1], "fits": 2**64 - 1}
     with Spool(tmp_path / "spool") as spool:
         spool.add([Frame(uri="u", title="t", text="x", metadata=metadata)])
     (back,) = read_spool(tmp_path / "spool")

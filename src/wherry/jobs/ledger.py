@@ -48,11 +48,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Claim:
-    """A job that is now ours, and how many of its workers died in a row at the checkpoint it stands on."""
+    """A job that is now ours; `job.deaths` of its workers died in a row at the checkpoint it stands on."""
 
     job: Job
     lease: Lease
-    deaths: int
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ async def claim(connection: Connection, job_id: UUID) -> Claim | None:
     if row is None:
         return None
     await append_event(connection, job_id, "job_started")
-    return Claim(_job(row), Lease(job_id, row["epoch"]), row["deaths"])
+    return Claim(_job(row), Lease(job_id, row["epoch"]))
 
 
 async def advance(connection: Connection, lease: Lease, step: Advance) -> Position:

@@ -56,6 +56,7 @@ class Job:
     error_summary: Json
     checkpoint: Json | None
     epoch: int
+    deaths: int
     cancel_requested_at: datetime | None
     progress: float
     stage: str
@@ -67,6 +68,11 @@ class Job:
     updated_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it was running when its worker died, and had been so before: it may be what kills its workers."""
+        return self.status is Status.RUNNING and self.deaths > 0
 
     @property
     def finished(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -78,6 +79,9 @@ class Executor:
     def __init__(self, pool: Pool, runners: Mapping[Kind, Runner]) -> None:
         self._pool = pool
         self._runners = runners
+        # Jobs that died together are not run together a third time: so the one that kills its workers fails alone.
+        # It is waited for before the claim, as only a claimed job's death is counted.
+        self._quarantine = asyncio.Lock()
 
     async def execute(self, job_id: UUID) -> None:
         """Run a job to its end.
@@ -85,19 +89,31 @@ class Executor:
         Raises:
             JobReleased: the job is back in the ledger's queue and wants another run.
         """
+        async with self._quarantine if await self._is_suspect(job_id) else nullcontext():
+            claim = await self._claim(job_id)
+            if claim is None:
+                return
+            run, job = Run(claim.job, claim.lease), claim.job
+            with structlog.contextvars.bound_contextvars(job_id=str(job_id), kind=job.kind, epoch=job.epoch):
+                if job.deaths >= MAX_DEATHS:
+                    await self._settle(run, _too_many_deaths(job))
+                else:
+                    await self._settle(run, await self._until_stopped(run))
+
+    async def _is_suspect(self, job_id: UUID) -> bool:
+        try:
+            async with self._pool.connection() as connection:
+                job = await ledger.get(connection, job_id)
+        except CONNECTION_ERRORS as error:
+            raise JobReleased(f"job {job_id} could not be read: the database did not answer") from error
+        return job is not None and job.is_suspect
+
+    async def _claim(self, job_id: UUID) -> ledger.Claim | None:
         try:
             async with self._pool.connection() as connection, connection.transaction():
-                claim = await ledger.claim(connection, job_id)
+                return await ledger.claim(connection, job_id)
         except CONNECTION_ERRORS as error:
             raise JobReleased(f"job {job_id} could not be claimed: the database did not answer") from error
-        if claim is None:
-            return
-        run = Run(claim.job, claim.lease)
-        with structlog.contextvars.bound_contextvars(job_id=str(job_id), kind=claim.job.kind, epoch=claim.lease.epoch):
-            if claim.deaths >= MAX_DEATHS:
-                await self._settle(run, _too_many_deaths(claim))
-            else:
-                await self._settle(run, await self._until_stopped(run))
 
     async def _until_stopped(self, run: Run) -> Outcome | JobReleased | None:
         """Await the runner; when this task is cancelled, let it reach its next checkpoint first."""
@@ -168,9 +184,9 @@ def _error(failure: JobFailed) -> dict[str, object]:
     return error
 
 
-def _too_many_deaths(claim: ledger.Claim) -> Outcome:
-    place = "its beginning" if claim.job.checkpoint is None else f"checkpoint {claim.job.checkpoint}"
-    message = f"The job's worker died {claim.deaths} times in a row at {place}; it is not tried again"
-    log.error("job kills its workers", place=place, deaths=claim.deaths)
-    failure = JobFailed(ErrorCode.INTERNAL_ERROR, message, detail={"checkpoint": claim.job.checkpoint})
+def _too_many_deaths(job: Job) -> Outcome:
+    place = "its beginning" if job.checkpoint is None else f"checkpoint {job.checkpoint}"
+    message = f"The job's worker died {job.deaths} times in a row at {place}; it is not tried again"
+    log.error("job kills its workers", place=place, deaths=job.deaths)
+    failure = JobFailed(ErrorCode.INTERNAL_ERROR, message, detail={"checkpoint": job.checkpoint})
     return Outcome(status=Status.FAILED, error=_error(failure), message=message)

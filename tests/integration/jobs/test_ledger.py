@@ -93,15 +93,15 @@ async def test_deaths_count_only_at_one_checkpoint_and_not_after_a_release(conne
         assert claim is not None
         return claim
 
-    assert (await claimed()).deaths == 0
-    assert (await claimed()).deaths == 1
+    assert (await claimed()).job.deaths == 0
+    assert (await claimed()).job.deaths == 1
     claim = await claimed()
-    assert claim.deaths == 2
+    assert claim.job.deaths == 2
     await ledger.advance(connection, claim.lease, Advance(checkpoint={"index": 1}))
     claim = await claimed()
-    assert claim.deaths == 1
+    assert claim.job.deaths == 1
     await ledger.release(connection, claim.lease)
-    assert (await claimed()).deaths == 0
+    assert (await claimed()).job.deaths == 0
 
 
 async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_asked(connection: Connection) -> None:

@@ -143,6 +143,52 @@ async def test_a_job_that_kills_its_workers_fails_and_says_where(pool: Pool) -> 
     assert "'index': 7" in job.error["message"]
 
 
+async def test_jobs_that_died_together_twice_are_not_run_together_again(pool: Pool) -> None:
+    running, most = 0, 0
+
+    async def work(run: Run) -> Outcome:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        async with pool.connection() as connection, connection.transaction():
+            await ledger.advance(connection, run.lease, Advance(successes=1, checkpoint={"index": 1}))
+        running -= 1
+        return Outcome(status=Status.SUCCEEDED)
+
+    job_ids = [await _submit(pool) for _ in range(3)]
+    async with pool.connection() as connection:
+        for job_id in job_ids:
+            await ledger.claim(connection, job_id)
+            await ledger.claim(connection, job_id)
+    executor = _executor(pool, work)
+    await asyncio.gather(*(executor.execute(job_id) for job_id in job_ids))
+    assert most == 1
+    assert [(await _job(pool, job_id)).status for job_id in job_ids] == [Status.SUCCEEDED] * 3
+
+
+async def test_a_suspect_that_waits_its_turn_does_not_die_with_the_one_that_runs(pool: Pool) -> None:
+    begun = asyncio.Event()
+
+    async def work(run: Run) -> Outcome:
+        begun.set()
+        await run.stopping.wait()
+        raise JobReleased("stopped")
+
+    first, second = await _submit(pool), await _submit(pool)
+    async with pool.connection() as connection:
+        for job_id in (first, second):
+            await ledger.claim(connection, job_id)
+            await ledger.claim(connection, job_id)
+    executor = _executor(pool, work)
+    tasks = [asyncio.create_task(executor.execute(job_id)) for job_id in (first, second)]
+    await begun.wait()
+    deaths = sorted([(await _job(pool, job_id)).deaths for job_id in (first, second)])
+    assert deaths == [1, 2], "only the one that runs was claimed"
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_a_job_that_has_ended_is_not_run(pool: Pool) -> None:
     async def work(run: Run) -> Outcome:
         raise AssertionError("an ended job must not be run")

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-
-import msgspec
+from types import MappingProxyType
+from typing import cast
 
 from wherry.database.pools import Pool
 from wherry.exports import statements
@@ -21,13 +21,26 @@ from wherry.exports.requests import PageRequest
 from wherry.exports.snapshot import Row
 
 BATCH_ROWS = 250
+
+_FRAMES = MappingProxyType(
+    {
+        "ndjson": (RecordEncoder.lines, b"", b"", b'{"_type":"cursor","nextCursor":%s}\n'),
+        "json": (RecordEncoder.items, b'{"data":[', b",", b'],"nextCursor":%s}'),
+    }
+)
+"""How a page's format encodes rows, and what stands before, between and behind them."""
+
 BUFFER_BYTES = 4 << 20
 """What is read ahead: a page that is larger is sent while the rest is read."""
 
 
 @dataclass
 class Page:
-    """A page on its way. `aclose` it when it is not read to its end: it may hold a connection."""
+    """A page on its way. `aclose` it when it is not read to its end: it may hold a connection.
+
+    `next_cursor` is what the body ends with: None where there is no next page, and where the page is so large that
+    its end is not read yet.
+    """
 
     next_cursor: int | None
     content_type: str
@@ -73,33 +86,35 @@ class _Reading:
         self.next_cursor: int | None = None
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        if self._request.format == "ndjson":
-            async with aclosing(self._batches()) as batches:
-                async for rows in batches:
-                    yield self._encoder.lines(rows)
-            yield msgspec.json.encode({"_type": "cursor", "nextCursor": self.next_cursor}) + b"\n"
-            return
-        opening = b'{"data":['
+        encode, opening, between, closing = _FRAMES[self._request.format]
+        lead = opening
         async with aclosing(self._batches()) as batches:
             async for rows in batches:
-                yield opening + self._encoder.items(rows)
-                opening = b","
-        closing = b"]," if opening == b"," else opening + b"],"
-        yield closing + msgspec.json.encode({"nextCursor": self.next_cursor})[1:]
+                yield lead + encode(self._encoder, rows)
+                lead = between
+        cursor = b"null" if self.next_cursor is None else str(self.next_cursor).encode()
+        yield (lead if lead is opening else b"") + closing % cursor
 
     async def _batches(self) -> AsyncGenerator[list[Row], None]:
-        selection = self._request.selection
-        values = statements.values(selection, after=self._request.after, limit=self._request.limit)
+        selection, limit = self._request.selection, self._request.limit
+        values = statements.values(selection, after=self._request.after, limit=limit)
+        position = statements.id_position(selection)
+        count = 0
         async with self._pool.connection() as connection, connection.cursor() as cursor:
-            stream = cursor.stream(statements.page(selection), values, binary=True, size=BATCH_ROWS)
-            batch: list[Row] = []
-            async with aclosing(stream) as rows:  # type: ignore[type-var]  # typed as an iterator, made as a generator
-                async for row in rows:
-                    if not batch:
-                        self.next_cursor = row[-1]
-                    batch.append(row[:-1])
-                    if len(batch) == BATCH_ROWS:
-                        yield batch
-                        batch = []
-            if batch:
-                yield batch
+            stream = cursor.stream(statements.window(selection), values, binary=True, size=BATCH_ROWS)
+            async with aclosing(cast("AsyncGenerator[Row, None]", stream)) as rows:
+                async for batch in _batched(rows):
+                    count += len(batch)
+                    self.next_cursor = batch[-1][position] if count == limit else None
+                    yield batch if position == 0 else [row[:position] for row in batch]
+
+
+async def _batched(rows: AsyncIterator[Row]) -> AsyncIterator[list[Row]]:
+    batch: list[Row] = []
+    async for row in rows:
+        batch.append(row)
+        if len(batch) == BATCH_ROWS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

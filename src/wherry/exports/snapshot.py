@@ -24,11 +24,16 @@ from wherry.exports.selection import Selection
 Row = tuple[Any, ...]
 Batch = Sequence[Row]
 
-BATCH_ROWS = 1000
-"""Rows that the client library hands over at once: 100 cost 7 % of the speed, 1 costs half of it (measured)."""
+BATCH_ROWS = 500
+"""Rows that the client library hands over at once: 100 cost 7 % of the speed, 1 costs half of it; 1000 gain nothing
+more, and make the garbage collector work (measured)."""
 
 BATCH_BYTES = 1 << 20
 """What a batch should hold at the most, by the table's average row: few rows at a time where rows are large."""
+
+RECEIVE_BYTES = 1_000_000
+"""libpq reads 16 KiB at a time until a message does not fit, and then keeps the larger buffer: one such message before
+the first row saves a tenth of the client's time (measured)."""
 
 
 class Stopped(Exception):
@@ -77,9 +82,11 @@ class Snapshot:
             Stopped: by `stop`.
             psycopg.Error: as the database says.
         """
-        with closing(psycopg.connect(self._conninfo, **connection_options("wherry export"))) as connection:
+        options = connection_options("wherry export")
+        with closing(psycopg.connect(self._conninfo, autocommit=True, **options)) as connection:
             self._connection = connection
             try:
+                connection.execute("select repeat(' ', %s)", [RECEIVE_BYTES])
                 connection.execute("begin isolation level repeatable read read only")
                 self.estimate = self._estimate(connection)
                 yield from self._windows(connection)

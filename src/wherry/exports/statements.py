@@ -38,26 +38,6 @@ def id_position(selection: Selection) -> int:
     return 0 if selection.fields[0] == "id" else -1
 
 
-def page(selection: Selection) -> sql.Composed:
-    """One page behind `%(after)s`: the fields, then the cursor of the next page, or null where there is none.
-
-    The page is materialized first, so that its first row already tells the cursor, at the cost of one scan.
-    """
-    return sql.SQL(
-        "with page as materialized (\n"
-        "select {columns}, id as page_id\nfrom {table}\nwhere {where}\norder by id\nlimit %(limit)s\n"
-        ")\n"
-        "select {fields}, (select case when count(*) = %(limit)s then max(page_id) end from page)\n"
-        "from page\n"
-        "order by page_id"
-    ).format(
-        columns=_comma(_column(field) for field in selection.fields),
-        fields=_comma(sql.Identifier(field) for field in selection.fields),
-        table=_table(selection),
-        where=_where(selection, after=True),
-    )
-
-
 def estimate(selection: Selection) -> sql.Composed:
     """The planner's opinion of how many records there are, as JSON."""
     return sql.SQL("explain (format json)\nselect id\nfrom {table}\nwhere {where}").format(

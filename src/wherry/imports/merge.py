@@ -24,7 +24,7 @@ from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.errors import ErrorCode
 from wherry.imports.models import Batch, Entry, OnConflict, RecordError, label, shown
-from wherry.imports.plan import Known, Row, Write, make_plan, name_of
+from wherry.imports.plan import Known, Plan, Row, Write, make_plan, name_of
 from wherry.resources.model import Resource
 from wherry.resources.registry import RESOURCES
 
@@ -106,14 +106,13 @@ class Merger:
         Raises:
             psycopg.Error: `REFUSALS` and `RACES` among others; nothing of the batch may be kept then.
         """
-        records = [entry.record for entry in batch if entry.record is not None]
         await connection.execute(load("imports")["prepare"], {"name": session_name(self._job_id)})
-        expects_new, self._expects_new = self._expects_new, False
-        if expects_new and not again and self._have_keys(records):
-            known = Known((), {name: _Everything() for name in RESOURCES}, await self._time(connection), {})
-        else:
+        records = [entry.record for entry in batch if entry.record is not None]
+        expects_new, self._expects_new = self._expects_new and not again, False
+        plan = await self._plan_new(connection, batch, records) if expects_new else None
+        if plan is None:
             known = await self._look_up(connection, records)
-        plan = make_plan(self._resource, self._on_conflict, known, batch)
+            plan = make_plan(self._resource, self._on_conflict, known, batch)
         brought = [0]
         for segment in plan.segments:
             brought.extend(write.id for write in segment.creates if write.id is not None)
@@ -133,10 +132,15 @@ class Merger:
             await connection.execute(self._sql["move_past"], {"id": highest_id})
             self._ids_moved_to = highest_id
 
-    def _have_keys(self, records: Sequence[Any]) -> bool:
-        """Whether each record can be a new row."""
-        key = self._resource.natural_key
-        return all(getattr(record, key) is not None for record in records)
+    async def _plan_new(self, connection: Connection, batch: Batch, records: Sequence[Any]) -> Plan | None:
+        """The plan if every record is a new row of its own, as far as the batch itself tells; None where one is not.
+
+        Records that meet each other within the batch have to be judged with what the tables hold: the first may have
+        a fault that the table would not see, once the second is laid over it.
+        """
+        known = Known((), {name: _Everything() for name in RESOURCES}, await self._time(connection), {})
+        plan = make_plan(self._resource, self._on_conflict, known, batch)
+        return plan if plan.created == len(records) else None
 
     async def _look_up(self, connection: Connection, records: Sequence[Any]) -> Known:
         keys = _distinct(records, self._resource.natural_key)

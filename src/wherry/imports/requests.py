@@ -63,7 +63,7 @@ class Source:
 
 def source_key(job_id: UUID) -> str:
     """The name under which an import's source is stored."""
-    return f"sources/{job_id}"
+    return f"{job_id}/source"
 
 
 def parse_format(explicit: object, file_name: str | None) -> Format:

@@ -120,8 +120,9 @@ class Blocked:
     async def until_waiting(self) -> None:
         """Until the export's own session waits for the table."""
         waiting = "select 1 from pg_stat_activity where application_name = 'wherry export' and wait_event_type = 'Lock'"
-        while not await self.exports.sql(waiting):  # noqa: ASYNC110  # another process's state is no event of ours
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            while not await self.exports.sql(waiting):  # noqa: ASYNC110  # another process's state is no event
+                await asyncio.sleep(0.01)
 
 
 async def started(exports: Exports, job: Job) -> Run:

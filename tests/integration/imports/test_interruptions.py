@@ -41,6 +41,12 @@ SOURCES: dict[str, tuple[str, Callable[[list[Any]], bytes]]] = {
 }
 
 
+@pytest.fixture
+def authored(authored: Bench) -> Bench:
+    """Small batches, so that a run is still on its way when it is to be stopped."""
+    return authored.with_settings(import_batch_size=20)
+
+
 async def claimed(bench: Bench, job: Job) -> Run:
     async with bench.pool.connection() as connection, connection.transaction():
         claim = await ledger.claim(connection, job.id)
@@ -77,7 +83,7 @@ async def until_committed(bench: Bench, job: Job, records: int) -> None:
 async def test_a_run_that_is_stopped_goes_on_where_it_was(authored: Bench, kind: str) -> None:
     format, wrap = SOURCES[kind]
     job = await authored.submit("articles", wrap(RECORDS), format=format)
-    for stop_behind in (100, 400, 700):
+    for stop_behind in (100, 300, 500):
         run = await claimed(authored, job)
         work = asyncio.create_task(ImportRunner(authored.pool, authored.store, authored.settings).run(run))
         await until_committed(authored, job, stop_behind)
@@ -94,7 +100,7 @@ async def test_a_run_that_is_stopped_goes_on_where_it_was(authored: Bench, kind:
 
 
 async def test_a_run_that_dies_anywhere_repeats_its_batch_only(authored: Bench) -> None:
-    bench = authored.with_settings(import_batch_size=20)
+    bench = authored
     job = await bench.submit("articles", lines(RECORDS))
     chance = random.Random(11)
     interrupted = 0
@@ -176,8 +182,9 @@ async def test_a_run_in_one_transaction_starts_over_and_counts_once(authored: Be
 
 async def test_two_imports_of_the_same_keys_at_once_create_each_once(authored: Bench) -> None:
     records = [article(n, body="Text " * 50) for n in range(1, 601)]
-    jobs = [await authored.submit("articles", lines(order)) for order in (records, records[::-1])]
-    done = await asyncio.gather(*(authored.execute(job) for job in jobs))
+    bench = authored.with_settings(import_batch_size=200)
+    jobs = [await bench.submit("articles", lines(order)) for order in (records, records[::-1])]
+    done = await asyncio.gather(*(bench.execute(job) for job in jobs))
     assert sum(job.success_count for job in done) == 600
     assert sum(job.error_count for job in done) == 600
     assert {name for job in done for _, name, _ in await authored.faults(job)} == {"DUPLICATE_VALUE"}
@@ -187,7 +194,7 @@ async def test_two_imports_of_the_same_keys_at_once_create_each_once(authored: B
 async def test_two_updates_of_the_same_rows_at_once_both_end(authored: Bench) -> None:
     records = [article(n, id=n) for n in range(1, 301)]
     await authored.run("articles", records)
-    bench = authored.with_settings(import_batch_size=50)
+    bench = authored.with_settings(import_batch_size=100)
     jobs = [await bench.submit("articles", lines(order)) for order in (records, records[::-1])]
     done = await asyncio.gather(*(bench.execute(job) for job in jobs))
     assert [job.success_count for job in done] == [300, 300]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -36,7 +35,7 @@ async def test_a_line_of_a_gigabyte_takes_no_memory(bench: Bench) -> None:
         yield b'"}\n{"id":2,"email":"b@b.c","name":"b"}\n'
 
     job = await bench.submit("users", b"")
-    await bench.store.put(f"sources/{job.id}", file())
+    await bench.store.put(f"{job.id}/source", file())
     await bench.run("users", [user(9)])
     before = forget_peak()
     done = await bench.execute(job)
@@ -46,11 +45,8 @@ async def test_a_line_of_a_gigabyte_takes_no_memory(bench: Bench) -> None:
 
 
 def gzip_bomb() -> bytes:
-    held = io.BytesIO()
-    with gzip.GzipFile(fileobj=held, mode="wb", compresslevel=9) as file:
-        for _ in range(1200):
-            file.write(bytes(MEGABYTE))
-    return held.getvalue()
+    """10 MB that hold 10 GB: a hundred members (RFC 1952, section 2.2) of 100 MiB each."""
+    return gzip.compress(bytes(100 * MEGABYTE), compresslevel=9) * 100
 
 
 def zstd_bomb() -> bytes:
@@ -66,6 +62,8 @@ async def test_a_file_that_explodes_is_refused_at_once(bench: Bench, bomb: objec
     before = forget_peak()
     begun = time.perf_counter()
     job = await bench.run("users", data)
+    taken = time.perf_counter() - begun
+    print(f"{len(data) / 1e6:.1f} MB refused after {taken:.2f} s")
     assert await bench.faults(job) == [(-1, "FILE_TOO_LARGE", None)]
     assert peak() - before < 64 * MEGABYTE
-    assert time.perf_counter() - begun < 6  # 2 s on an idle machine
+    assert taken < 6  # about a second on an idle machine, but machines are not always idle

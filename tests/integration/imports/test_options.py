@@ -166,3 +166,16 @@ async def test_a_key_too_long_for_an_index_is_that_records_error(authored: Bench
     job = await authored.run("articles", [article(1), article(2, slug=slug), article(3)])
     assert await authored.faults(job) == [(1, "FIELD_TOO_LONG", "slug")]
     assert job.success_count == 2
+
+
+async def test_records_that_meet_behind_a_batch_of_new_ones_are_judged_one_by_one(authored: Bench) -> None:
+    """A batch that seems new is not looked up first: what its records hide from the table must be found as well."""
+    bench = authored.with_settings(import_batch_size=2)
+    hidden = article(9, id=9, author_id=99)
+    records = [article(1), article(2), hidden, article(9, id=9), article(3), article(3, author_id=99)]
+    job = await bench.run("articles", records)
+    assert await bench.faults(job) == [
+        (2, "INVALID_REFERENCE", "author_id"),
+        (5, "DUPLICATE_VALUE", "slug"),
+        (5, "INVALID_REFERENCE", "author_id"),
+    ]

@@ -1,6 +1,6 @@
 """Measures exports: whole jobs against `psql \\copy` in the same run, and pages.
 
-    python -m tests.benchmarks.exports --rows 200000 [--url postgresql://…] [--runs 3]
+    python -m tests.benchmarks.exports --rows 200000 [--url postgresql://…] [--runs 3] [--cases 1]
 
 A job is measured as a worker runs it: claim, snapshot, encoding, compression, hashing, storage, ledger. psql copies the
 same rows in the same order to a file on the same disk. The ratio of the two is what counts; on a shared machine the
@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -140,13 +141,13 @@ def peak_megabytes() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
-async def measure_jobs(url: str, folder: Path, runs: int) -> None:
+async def measure_jobs(url: str, folder: Path, runs: int, count: int) -> None:
     settings = load_settings(database_url=url, export_max_records=100_000_000)
     store = Store(str(folder / "store"))
     print(f"{'job':58} {'rows/s':>9} {'MB/s':>6} {'psql rows/s':>12} {'ratio':>6} {'RSS':>5}")
     async with make_pool(url, name="benchmark", max_size=4) as pool:
         executor = Executor(pool, {Kind.EXPORT: ExportRunner(pool, url, store, settings)})
-        for case in cases():
+        for case in islice(cases(), count):
             ours, theirs = [], []
             for _ in range(runs):
                 theirs.append(await asyncio.to_thread(psql_seconds, url, case, folder))
@@ -212,10 +213,11 @@ def main() -> None:
     parser.add_argument("--url", help="measure in this database, filled before, instead of a server of its own")
     parser.add_argument("--runs", type=int, default=3, help="of each case; the best of each side counts")
     parser.add_argument("--pages", type=int, default=300)
+    parser.add_argument("--cases", type=int, default=99, help="only the first so many")
     asked = parser.parse_args()
     structlog.configure(processors=[_drop])
     with database(asked.url, asked.rows) as url, TemporaryDirectory(prefix="wherry-benchmark-") as folder:
-        asyncio.run(measure_jobs(url, Path(folder), asked.runs))
+        asyncio.run(measure_jobs(url, Path(folder), asked.runs, asked.cases))
         asyncio.run(measure_pages(url, asked.pages))
 
 

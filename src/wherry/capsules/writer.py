@@ -90,13 +90,13 @@ async def write_capsule(
 ) -> CapsuleFile:
     """Write frames into a new capsule at `destination`.
 
-    When the awaiting task is cancelled, the writer is killed at once and everything it wrote is removed.
+    A cancel kills the writer at once and removes everything it wrote.
 
     Args:
-        frames: what to write; consumed in a thread where it is a plain iterable.
+        frames: what to write; a plain iterable is consumed in a thread.
         destination: replaced if it exists.
-        workspace: a folder for everything that is written on the way; best on the destination's file system.
-        on_progress: called, and awaited, at least every second or so while there is work.
+        workspace: a folder for what is written on the way; best on the destination's file system.
+        on_progress: called, and awaited, at least about every second.
         total: how many frames there will be, where that is known.
         python: the interpreter that runs the writer.
         time_limit: seconds for the whole.

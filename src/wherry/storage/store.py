@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -77,9 +78,9 @@ class Store:
         Raises:
             Unavailable: the storage does not answer; errors of the stream itself pass through.
         """
-        meter = _Meter(chunks)
+        meter = _Meter()
         try:
-            await obstore.put_async(self._store, key, meter, use_multipart=True)
+            await obstore.put_async(self._store, key, meter.follow(chunks), use_multipart=True)
         except BaseException as error:
             # obstore wraps what the stream itself raised; its reader wants the first cause.
             if meter.failure is not None:
@@ -96,13 +97,13 @@ class Store:
         Raises:
             Unavailable: the storage does not answer; errors of the stream itself pass through.
         """
-        meter = _BlockingMeter(chunks)
+        meter = _Meter()
         path = self.local_path(key)
         try:
             if path is None:
-                obstore.put(self._store, key, iter(meter), use_multipart=True)
+                obstore.put(self._store, key, meter.follow_blocking(chunks), use_multipart=True)
             else:
-                _write(path, meter)
+                _write(path, meter.follow_blocking(chunks))
         except BaseException as error:
             if meter.failure is not None:
                 raise meter.failure from None
@@ -193,8 +194,7 @@ class Store:
 class _Meter:
     """Counts and hashes a stream on its way, and remembers what it raised."""
 
-    def __init__(self, chunks: AsyncIterable[bytes]) -> None:
-        self._chunks = chunks
+    def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self.size = 0
         self.failure: BaseException | None = None
@@ -203,36 +203,25 @@ class _Meter:
     def digest(self) -> str:
         return self._hash.hexdigest()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def follow(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+        with self._remembering():
+            async for chunk in chunks:
+                yield self._counted(chunk)
+
+    def follow_blocking(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        with self._remembering():
+            for chunk in chunks:
+                yield self._counted(chunk)
+
+    def _counted(self, chunk: bytes) -> bytes:
+        self.size += len(chunk)
+        self._hash.update(chunk)
+        return chunk
+
+    @contextmanager
+    def _remembering(self) -> Iterator[None]:
         try:
-            async for chunk in self._chunks:
-                self.size += len(chunk)
-                self._hash.update(chunk)
-                yield chunk
-        except BaseException as error:
-            self.failure = error
-            raise
-
-
-class _BlockingMeter:
-    """What `_Meter` is, for a stream that blocks."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = chunks
-        self._hash = hashlib.sha256()
-        self.size = 0
-        self.failure: BaseException | None = None
-
-    @property
-    def digest(self) -> str:
-        return self._hash.hexdigest()
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            for chunk in self._chunks:
-                self.size += len(chunk)
-                self._hash.update(chunk)
-                yield chunk
+            yield
         except GeneratorExit:
             raise
         except BaseException as error:

@@ -151,7 +151,7 @@ async def test_a_cancelled_job_ends_in_the_middle_of_a_statement_and_leaves_noth
         await block.until_waiting()
         async with exports.pool.connection() as connection, connection.transaction():
             await ledger.cancel(connection, job.id)
-        ended = await asyncio.wait_for(running, 2)
+        ended = await asyncio.wait_for(running, 5)
     assert ended.status is Status.CANCELLED
     assert await exports.keys() == []
     await asyncio.wait_for(until_no_session(exports), 5)

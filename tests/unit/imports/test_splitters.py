@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
+import ijson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,9 +29,14 @@ CUTS = st.lists(st.integers(0, 400), max_size=6)
 
 
 def feed(splitter: LineSplitter | ArraySplitter, text: bytes, cuts: list[int]) -> list[RawRecord]:
+    return list(_feeding(splitter, text, cuts))
+
+
+def _feeding(splitter: LineSplitter | ArraySplitter, text: bytes, cuts: list[int]) -> Iterator[RawRecord]:
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    chunks = [text[start:end] for start, end in pairwise(places)]
-    return [record for chunk in chunks for record in splitter.feed(chunk)] + list(splitter.finish())
+    for start, end in pairwise(places):
+        yield from splitter.feed(text[start:end])
+    yield from splitter.finish()
 
 
 def values(records: list[RawRecord]) -> list[Any]:
@@ -47,6 +55,27 @@ def test_an_array_is_split_alike_wherever_its_chunks_end(
     for record in found:
         rest = feed(ArraySplitter(Place(record.index + 1, record.offset), MAX), text[record.offset :], cuts)
         assert rest == found[record.index + 1 :]
+
+
+@settings(deadline=None)
+@given(
+    records=st.lists(st.dictionaries(st.sampled_from("abc"), JSON, max_size=3), max_size=8),
+    cuts=CUTS,
+    kept=st.integers(0, 400),
+    indent=st.sampled_from([None, 1]),
+)
+def test_of_a_truncated_array_as_much_is_found_as_another_parser_finds(
+    records: list[Any], cuts: list[int], kept: int, indent: int | None
+) -> None:
+    text = json.dumps(records, indent=indent, ensure_ascii=False).encode()[:kept]
+    found, expected = [], []
+    with suppress(BrokenArray):
+        for record in _feeding(ArraySplitter(Place(), MAX), text, cuts):
+            found.append(json.loads(record.data or b""))
+    with suppress(ijson.JSONError):
+        for item in ijson.items(text, "item", use_float=True):
+            expected.append(item)
+    assert found == expected
 
 
 @settings(deadline=None)

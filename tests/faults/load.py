@@ -45,9 +45,10 @@ class Outcome:
         return counted == (self.rows, self.errors, self.rows + self.errors)
 
 
-def submit(client: httpx.Client, jobs: int, records: int) -> list[str]:
-    """Hand in imports; their ids."""
-    return [import_file(client, "articles", articles(job, records), key=f"load-{job}")["id"] for job in range(jobs)]
+def submit(client: httpx.Client, first: int, jobs: int, records: int) -> list[str]:
+    """Hand in imports, numbered from `first`; their ids."""
+    numbers = range(first, first + jobs)
+    return [import_file(client, "articles", articles(job, records), key=f"load-{job}")["id"] for job in numbers]
 
 
 def state(client: httpx.Client, job_id: str) -> dict[str, Any]:

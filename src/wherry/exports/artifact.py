@@ -5,7 +5,7 @@ In: a request and where to read. Out: a generator of chunks, for a thread.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +18,8 @@ from wherry.exports.offload import ahead
 from wherry.exports.requests import ExportRequest
 from wherry.exports.snapshot import Snapshot
 
-CHUNK_BYTES = 256 << 10
-"""What is handed on at once, at the least: below it, the hand-over costs more than the bytes."""
+CHUNK_BYTES = 2 << 20
+"""What one thread hands the other: at each hand-over one waits for the interpreter's lock, as long as a batch takes."""
 
 
 class Artifact:
@@ -47,13 +47,13 @@ class Artifact:
         self._snapshot.stop()
 
     def chunks(self) -> Generator[bytes, None, None]:
-        """Everything, in chunks of `CHUNK_BYTES` and more. Blocking."""
+        """Everything, in large chunks. Blocking."""
         compression = find_compression(self._request.compression)
         with (
             TemporaryDirectory(prefix="wherry-export-") as workspace,
             closing(self._encoded(Path(workspace))) as encoded,
         ):
-            yield from _gathered(encoded if compression is None else compression.pack(encoded))
+            yield from encoded if compression is None else compression.pack(encoded)
 
     def _encoded(self, workspace: Path) -> Generator[bytes, None, None]:
         """Rows as bytes, from a thread of their own: the reader of these packs, hashes and writes meanwhile."""
@@ -69,7 +69,7 @@ class Artifact:
             with closing(self._snapshot.batches()) as batches:
                 yield from find_format(self._request.format).encode(batches, layout)
 
-        return ahead(encode())
+        return ahead(_gathered(encode()))
 
 
 def extension(request: ExportRequest) -> str:
@@ -90,14 +90,15 @@ def key(job_id: UUID, epoch: int, request: ExportRequest) -> str:
     return f"{job_id}/{epoch}.{extension(request)}"
 
 
-def _gathered(pieces: Iterable[bytes]) -> Generator[bytes, None, None]:
+def _gathered(pieces: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
     held: list[bytes] = []
     size = 0
-    for piece in pieces:
-        held.append(piece)
-        size += len(piece)
-        if size >= CHUNK_BYTES:
-            yield b"".join(held)
-            held, size = [], 0
+    with closing(pieces):
+        for piece in pieces:
+            held.append(piece)
+            size += len(piece)
+            if size >= CHUNK_BYTES:
+                yield b"".join(held)
+                held, size = [], 0
     if held:
         yield b"".join(held)

@@ -74,6 +74,14 @@ def wait_for_end(client: httpx.Client, job_ids: list[str], seconds: float) -> No
     raise AssertionError(f"not all of {len(job_ids)} jobs ended within {seconds} s")
 
 
+def unfinished(database_url: str) -> int:
+    """How many jobs are still under way, asked of the database itself."""
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute("select count(*) from jobs where completed_at is null").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def progress(database_url: str) -> int:
     """How many records all jobs have processed."""
     with psycopg.connect(database_url) as connection:

@@ -62,7 +62,7 @@ def _kill_repeatedly(up: Service, url: str, jobs: int, records: int, kills: int)
         job_ids = load.submit(client, 0, jobs, records)
         worker = up.worker()
         while killed < kills:
-            if load.all_ended(client, job_ids):
+            if not load.unfinished(url):
                 job_ids += load.submit(client, len(job_ids), jobs, records)
             slowest = max(slowest, _wait_for_progress(url, load.progress(url), RESUME_SECONDS))
             time.sleep(chance.uniform(0, 0.5))
@@ -117,7 +117,7 @@ def _restart_database(up: Service, server: EmbeddedPostgres, jobs: int, records:
         job_ids = load.submit(client, 0, jobs, records)
         worker = up.worker()
         for _ in range(restarts):
-            if load.all_ended(client, job_ids):
+            if not load.unfinished(server.url):
                 job_ids += load.submit(client, len(job_ids), jobs, records)
             _wait_for_progress(server.url, load.progress(server.url), RESUME_SECONDS)
             server.restart(immediate=True)

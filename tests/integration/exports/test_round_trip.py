@@ -53,7 +53,7 @@ async def export_all(exports: Exports, **options: Any) -> dict[str, bytes]:
 
 
 @settings(
-    max_examples=8,
+    max_examples=5,
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

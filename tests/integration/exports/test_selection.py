@@ -104,7 +104,7 @@ async def test_any_filters_together_select_what_a_plain_model_selects(exports: E
     columns = ", ".join(declared.column for declared in filters)
     rows = await exports.sql(f"select {columns} from {resource} order by id")
     records = [dict(zip([declared.column for declared in filters], row, strict=True)) for row in rows]
-    for _ in range(40):
+    for _ in range(20):
         chosen = chance.sample(filters, chance.randint(1, min(3, len(filters))))
         record = chance.choice(records)
         wanted = {declared.column: drawn(chance, declared, record) for declared in chosen}

@@ -41,7 +41,7 @@ async def test_each_export_equals_its_snapshot_while_writers_write(exports: Expo
     await exports.sql("update articles set body = '1000'")
     done = asyncio.Event()
     writers = [asyncio.create_task(write_until(exports, done, seed)) for seed in range(WRITES)]
-    for _ in range(8):
+    for _ in range(5):
         settings = {"export_batch_size": 7}
         content = await exports.exported(resource="articles", fields="id,body", settings=settings)
         records = [json.loads(line) for line in content.splitlines()]
@@ -91,7 +91,7 @@ async def test_the_snapshot_only_reads(exports: Exports) -> None:
     assert snapshot._connection is not None
     with pytest.raises(psycopg.errors.InFailedSqlTransaction):
         await asyncio.to_thread(write_in, snapshot._connection)
-    await asyncio.to_thread(batches.close)  # type: ignore[attr-defined]
+    await asyncio.to_thread(batches.close)
 
 
 def write_in(connection: psycopg.Connection[tuple[object, ...]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.hostile import HOSTILE_TEXTS
@@ -50,6 +50,7 @@ def halves(rows: list[Any]) -> list[list[Any]]:
     return [half for half in (rows[:middle], rows[middle:]) if half]
 
 
+@settings(max_examples=40)
 @given(ROWS)
 def test_ndjson_is_one_record_a_line_and_says_exactly_what_the_rows_say(rows: list[Any]) -> None:
     content = written("ndjson", halves(rows))
@@ -58,11 +59,13 @@ def test_ndjson_is_one_record_a_line_and_says_exactly_what_the_rows_say(rows: li
     assert [json.loads(line) for line in lines] == records(rows)
 
 
+@settings(max_examples=40)
 @given(ROWS)
 def test_json_is_one_array_and_says_exactly_what_the_rows_say(rows: list[Any]) -> None:
     assert json.loads(written("json", halves(rows))) == records(rows)
 
 
+@settings(max_examples=40)
 @given(ROWS)
 def test_csv_without_escapes_says_exactly_what_the_rows_say(rows: list[Any]) -> None:
     read = list(csv.reader(io.StringIO(written("csv", halves(rows), escape=False).decode(), newline="")))
@@ -72,6 +75,7 @@ def test_csv_without_escapes_says_exactly_what_the_rows_say(rows: list[Any]) -> 
     assert [row[3:] for row in read[1:]] == [[flags[row[3]], row[4] or ""] for row in rows]
 
 
+@settings(max_examples=40)
 @given(ROWS)
 def test_no_cell_of_an_escaped_csv_can_be_run_and_the_text_is_kept(rows: list[Any]) -> None:
     read = list(csv.reader(io.StringIO(written("csv", [rows] if rows else []).decode(), newline="")))[1:]

@@ -55,7 +55,7 @@ def make_worker_app(settings: Settings) -> WorkerApp:
 
     @asynccontextmanager
     async def open_services() -> AsyncIterator[Services]:
-        _collect_garbage_less_often()
+        collect_garbage_less_often()
         # A job may hold one connection for its batches and one for its progress.
         pool = make_pool(conninfo, name="wherry worker", max_size=2 * settings.job_worker_concurrency + 2)
         async with pool:
@@ -84,7 +84,7 @@ def make_worker_app(settings: Settings) -> WorkerApp:
     return WorkerApp(conninfo, concurrency=settings.job_worker_concurrency, open_services=open_services)
 
 
-def _collect_garbage_less_often() -> None:
+def collect_garbage_less_often() -> None:
     """Batches are tens of thousands of objects without cycles: looking through them cost an import 10 % of its time."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)

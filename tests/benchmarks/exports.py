@@ -39,6 +39,7 @@ from wherry.jobs.runs import Executor
 from wherry.jobs.states import Kind, Status
 from wherry.settings import load_settings
 from wherry.storage.store import Store
+from wherry.worker import collect_garbage_less_often
 
 ARTICLE_COLUMNS = "id, slug, title, body, author_id, tags, published_at, status"
 
@@ -216,6 +217,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=99, help="only the first so many")
     asked = parser.parse_args()
     structlog.configure(processors=[_drop])
+    collect_garbage_less_often()
     with database(asked.url, asked.rows) as url, TemporaryDirectory(prefix="wherry-benchmark-") as folder:
         asyncio.run(measure_jobs(url, Path(folder), asked.runs, asked.cases))
         asyncio.run(measure_pages(url, asked.pages))

@@ -23,6 +23,10 @@ from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 from wherry.errors import Misconfigured, Unavailable
 
 CHUNK_BYTES = 1 << 20
+WRITE_BACK_BYTES = 16 << 20
+"""How often Linux is told to begin putting a file on disk (posix_fadvise(2)), so that the fsync at its end finds little
+left to wait for: it took a tenth of an export's time."""
+
 _STAGED = re.compile(r"#\d+$")  # obstore's name for an upload that is not complete
 
 
@@ -243,10 +247,15 @@ def _write(path: Path, chunks: Iterable[bytes]) -> None:
     staged = path.with_name(f"{path.name}#0")
     try:
         with staged.open("wb", buffering=0) as file:
+            written = begun = 0
             for chunk in chunks:
                 rest = memoryview(chunk)
                 while rest:
                     rest = rest[file.write(rest) :]
+                written += len(chunk)
+                if written - begun >= WRITE_BACK_BYTES and hasattr(os, "posix_fadvise"):
+                    os.posix_fadvise(file.fileno(), begun, written - begun, os.POSIX_FADV_DONTNEED)
+                    begun = written
         _fsync(staged)
         staged.replace(path)
     except BaseException:

@@ -1,0 +1,75 @@
+"""Notifications reach whoever watches a job, from any process, and again after the connection broke."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.factories import submitted
+from wherry.database.pools import Connection, connect
+from wherry.jobs import ledger
+from wherry.jobs.identifiers import new_job_id
+from wherry.jobs.notifications import Notifications
+from wherry.jobs.watching import IDLE, looks
+
+
+async def _wait_for_listener(connection: Connection) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            cursor = await connection.execute(
+                "select 1 from pg_stat_activity"
+                " where application_name = 'wherry notifications' and query like 'listen%'"
+            )
+            if await cursor.fetchone():
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_a_change_wakes_its_watchers_and_no_others(database_url: str) -> None:
+    notifications = Notifications(database_url)
+    async with await connect(database_url, name="test") as connection, notifications.listening():
+        await _wait_for_listener(connection)
+        job = await submitted(connection)
+        with notifications.subscribe(job.id) as changed, notifications.subscribe(new_job_id()) as other:
+            changed.clear()
+            await ledger.claim(connection, job.id)
+            await asyncio.wait_for(changed.wait(), 5)
+            assert not other.is_set()
+
+
+async def test_after_a_broken_connection_watchers_look_again_and_hear_again(database_url: str) -> None:
+    notifications = Notifications(database_url)
+    async with await connect(database_url, name="test") as connection, notifications.listening():
+        await _wait_for_listener(connection)
+        job = await submitted(connection)
+        with notifications.subscribe(job.id) as changed:
+            changed.clear()
+            await connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'wherry notifications'"
+            )
+            await asyncio.wait_for(changed.wait(), 10)
+            changed.clear()
+            await ledger.claim(connection, job.id)
+            await asyncio.wait_for(changed.wait(), 5)
+
+
+async def test_a_watcher_looks_at_once_and_after_every_change(database_url: str) -> None:
+    notifications = Notifications(database_url)
+    async with await connect(database_url, name="test") as connection, notifications.listening():
+        await _wait_for_listener(connection)
+        job = await submitted(connection)
+
+        async def look() -> int:
+            found = await ledger.get(connection, job.id)
+            assert found is not None
+            return found.epoch
+
+        seen = []
+        async for epoch in looks(notifications, job.id, look):
+            if epoch is IDLE:
+                continue
+            seen.append(epoch)
+            if epoch == 2:
+                break
+            await ledger.claim(connection, job.id)
+        assert seen[0] == 0
+        assert seen[-1] == 2

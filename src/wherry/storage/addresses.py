@@ -6,6 +6,7 @@ public when it is globally reachable, is no multicast, and hides no address that
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
@@ -20,6 +21,11 @@ Address = IPv4Address | IPv6Address
 _NEVER = tuple(IPv6Network(text) for text in ("fec0::/10", "::/96", "64:ff9b:1::/48", "3fff::/20"))
 _NAT64 = IPv6Network("64:ff9b::/96")
 _RELAY_6TO4 = IPv4Address("192.88.99.0")
+
+MAX_URL = 8000
+"""Characters; RFC 9110, section 4.1, asks for at least so many to be taken."""
+
+_BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
 def is_public(address: Address) -> bool:
@@ -58,6 +64,8 @@ def judge(url: object, allowed_hosts: Sequence[str]) -> str:
     """
     if not isinstance(url, str) or not url.strip():
         raise _refused("url must be an http or https URL")
+    if len(url) > MAX_URL or _BLANK.search(url.strip()):
+        raise _refused(f"url must have no blank or control character, and at most {MAX_URL} characters")
     parts = _split(url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise _refused("url must be an http or https URL")

@@ -36,6 +36,7 @@ def test_a_public_address_is_public(text: str) -> None:
         "http://169.254.169.254/latest", "http://[fe80::1%25eth0]/", "ftp://example.com/x", "file:///etc/passwd",
         "http:///x", "http://user@example.com/", "http://user:pw@example.com/", "http://:@example.com/",
         "//example.com/", "http://example.com:99999/", "http://[::1/", "example.com", "", None, 5, ["http://example.com/"],
+        "http://exa mple.com/", "http://example.com/a\rb", "http://example.com/" + "x" * 8000,
     ],
 )  # fmt: skip
 def test_a_url_that_can_be_judged_at_once_is_refused(url: Any) -> None:

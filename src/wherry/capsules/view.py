@@ -28,9 +28,7 @@ def status(job: Job) -> str:
 
 def is_expired(job: Job) -> bool:
     """Whether there was a capsule, and its time is over."""
-    if job.status is not Status.SUCCEEDED or job.artifact is None:
-        return False
-    return "removedAt" in job.artifact or (job.expires_at is not None and job.expires_at <= now())
+    return job.status is Status.SUCCEEDED and job.artifact_is_past
 
 
 def accepted(job: Job) -> dict[str, Any]:

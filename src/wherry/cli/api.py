@@ -9,12 +9,11 @@ import uvicorn
 from cyclopts import Parameter
 
 from wherry.app import create_app
-from wherry.cli.processes import follow_parent, listen
+from wherry.cli.processes import BACKLOG, follow_parent, listen
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
 
 SHUTDOWN_SECONDS = 5
-BACKLOG = 2048
 
 
 def api(

@@ -43,7 +43,6 @@ class Demo:
     """
 
     def __init__(self, console: Console, service: Service, sizes: tuple[int, int, int]) -> None:
-        self._console = console
         self._service = service
         self._sizes = sizes
         self._report = Report()

@@ -51,7 +51,6 @@ from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Job, NewJob
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind, Status
-from wherry.times import now
 
 TAGS = ["exports"]
 FILTERS = Schema(type=OpenAPIType.STRING, content_media_type=JSON)
@@ -140,7 +139,7 @@ async def download(
     job = await find(services, request.user.id, job_id, Kind.EXPORT)
     if job.status is not Status.SUCCEEDED or job.artifact is None:
         raise Conflict(f"the export is {job.status}: there is nothing to download", code="NOT_READY")
-    if "removedAt" in job.artifact or (job.expires_at is not None and job.expires_at <= now()):
+    if job.artifact_is_past:
         raise Gone("the artifact is past its time", code="DOWNLOAD_EXPIRED")
     return await download_response(request, services.export_store, Download.of(job.artifact), services.settings)
 

@@ -91,15 +91,6 @@ async def get(connection: Connection, job_id: UUID) -> Job | None:
     return None if row is None else _job(row)
 
 
-async def find_by_key(
-    connection: Connection, kind: Kind, owner_id: int | None, resource: str, idempotency_key: str
-) -> Job | None:
-    """The job that an earlier request with this key made."""
-    values = {"kind": kind, "owner_id": owner_id, "resource": resource, "idempotency_key": idempotency_key}
-    row = await _one(connection, "by_key", values)
-    return None if row is None else _job(row)
-
-
 async def page(
     connection: Connection,
     owner_id: int,

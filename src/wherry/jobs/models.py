@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from wherry.jobs.states import FINISHED, Kind, Status
+from wherry.times import now
 
 Json = dict[str, Any]
 
@@ -73,6 +74,13 @@ class Job:
     def is_suspect(self) -> bool:
         """Whether it was running when its worker died, and had been so before: it may be what kills its workers."""
         return self.status is Status.RUNNING and self.deaths > 0
+
+    @property
+    def artifact_is_past(self) -> bool:
+        """Whether there was an artifact, and its time is over."""
+        if self.artifact is None:
+            return False
+        return "removedAt" in self.artifact or (self.expires_at is not None and self.expires_at <= now())
 
     @property
     def finished(self) -> bool:

@@ -72,10 +72,6 @@ class Store:
         self._directory.mkdir(parents=True, exist_ok=True)
         return LocalStore(self._directory)
 
-    @property
-    def is_local(self) -> bool:
-        return self._directory is not None
-
     async def put(self, key: str, chunks: AsyncIterable[bytes]) -> Stored:
         """Write a stream as one object; nothing is visible if it fails or the process ends on the way.
 

@@ -1,16 +1,13 @@
 -- name: lookup
-select id, email as key, import_job_id is not distinct from %(job_id)s::uuid as mine
+-- A new account's username is its e-mail address: no other account may have it as a username. Both are looked up by one
+-- statement, as two would see different moments.
+select id, email as key, import_job_id is not distinct from %(job_id)s::uuid as mine, username as first_key
 from users
 where id = any(%(ids)s::integer[])
    or email = any(%(keys)s::text[])
+   or username = any(%(keys)s::text[])
 order by id
 for no key update
-
--- name: taken
--- A new account's username is its e-mail address: these are held as usernames already.
-select username as key, import_job_id is not distinct from %(job_id)s::uuid as mine
-from users
-where username = any(%(keys)s::text[])
 
 -- name: existing
 select id

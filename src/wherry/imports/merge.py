@@ -138,7 +138,7 @@ class Merger:
         Records that meet each other within the batch have to be judged with what the tables hold: the first may have
         a fault that the table would not see, once the second is laid over it.
         """
-        known = Known((), {name: _Everything() for name in RESOURCES}, await self._time(connection), {})
+        known = Known((), {name: _Everything() for name in RESOURCES}, await self._time(connection))
         plan = make_plan(self._resource, self._on_conflict, known, batch)
         return plan if plan.created == len(records) else None
 
@@ -148,15 +148,11 @@ class Merger:
         async with connection.cursor(row_factory=tuple_row) as cursor:
             await cursor.execute(self._sql["lookup"], values)
             rows = [Row(*row) for row in await cursor.fetchall()]
-            taken: dict[int | str, bool] | None = None
-            if "taken" in self._sql:
-                await cursor.execute(self._sql["taken"], values)
-                taken = dict(await cursor.fetchall())
         references = {
             name: await _existing(connection, name, self._named(records, name))
             for name in set(self._resource.references.values())
         }
-        return Known(rows, references, await self._time(connection), taken)
+        return Known(rows, references, await self._time(connection))
 
     async def _time(self, connection: Connection) -> datetime:
         cursor = connection.cursor(row_factory=scalar_row)

@@ -42,6 +42,7 @@ class Row(msgspec.Struct, gc=False, eq=False):
         id: None for a new row whose id is left to the table; nothing can name it again in its batch.
         key: its natural key.
         mine: whether this import wrote it.
+        first_key: the natural key that it was created with, where that stays taken.
         in_table: whether it was there when the segment began.
         pending: what the segment writes of it.
     """
@@ -49,6 +50,7 @@ class Row(msgspec.Struct, gc=False, eq=False):
     id: int | None
     key: Key
     mine: bool
+    first_key: Key | None = None
     in_table: bool = True
     pending: Write | None = None
 
@@ -58,17 +60,14 @@ class Known:
     """What the tables hold of what a batch names.
 
     Attributes:
-        rows: of the resource, with one of the batch's ids or natural keys.
+        rows: of the resource, with one of the batch's ids or natural keys, as they were at one moment.
         references: ids that exist, by resource.
         now: the time of the transaction.
-        taken: values that no new row's key may have although they are no row's key, and whether this import took
-            them; None where the resource has no such thing.
     """
 
     rows: Iterable[Row]
     references: Mapping[str, Container[int]]
     now: datetime
-    taken: Mapping[Key, bool] | None = None
 
 
 @dataclass(slots=True)
@@ -121,7 +120,8 @@ class _Planner:
         ]
         self._by_id: dict[int | None, Row] = {row.id: row for row in known.rows}
         self._by_key: dict[Key | None, Row] = {row.key: row for row in known.rows}
-        self._taken = dict(known.taken or {})
+        # By key: whether this import took it.
+        self._taken = {row.first_key: row.mine for row in known.rows if row.first_key is not None}
         self._touched: list[Row] = []
         self._begin_segment()
 
@@ -188,7 +188,7 @@ class _Planner:
         self._segment.creates.append(write)
         self._touched.append(row)
         self._by_key[key] = row
-        if self._known.taken is not None:
+        if self._resource.keeps_first_key:
             self._taken[key] = True
         if record.id is not None:
             self._by_id[record.id] = row

@@ -50,6 +50,7 @@ class Writer(Protocol):
 
         Raises:
             LeaseLost, JobCancelled, JobReleased: as the ledger and the run say.
+            psycopg.OperationalError: the connection is lost, or other transactions were in the way time and again.
         """
         ...
 
@@ -95,6 +96,8 @@ class _Base:
             middle = len(batch) // 2
             await self.write(batch[:middle], percent)
             return await self.write(batch[middle:], percent)
+        if isinstance(refused, RACES):
+            raise refused  # nothing is wrong with the record: the job is given back, and goes on from its checkpoint
         entry = batch[0]
         errors = (refusal(self._resource, entry, refused),)
         return await self._commit([msgspec.structs.replace(entry, record=None, errors=errors)], percent, again=False)

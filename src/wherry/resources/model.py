@@ -86,6 +86,8 @@ class Resource:
         fields: the export record's fields, in order; each is a column.
         natural_key: the unique column that names a record besides `id`; `id` itself where there is no other.
         shape: how an import reads and writes it.
+        keeps_first_key: whether the natural key that a row was created with stays taken when the row gets another, as
+            another unique column holds it too; the `lookup` query then finds rows by it, and gives it last.
         references: columns that name a row of another resource.
         filters: what can be selected by.
         constraints: which field a violated constraint speaks of, by the constraint's name.
@@ -96,6 +98,7 @@ class Resource:
     fields: tuple[str, ...]
     natural_key: str
     shape: ImportShape
+    keeps_first_key: bool = False
     references: dict[str, str] = field(default_factory=dict)
     filters: tuple[Filter, ...] = ()
     constraints: dict[str, str] = field(default_factory=dict)

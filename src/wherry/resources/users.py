@@ -83,6 +83,7 @@ USERS = Resource(
     singular="user",
     fields=("id", "email", "name", "role", "active", "created_at", "updated_at"),
     natural_key="email",
+    keeps_first_key=True,
     shape=ImportShape(
         record=UserRecord,
         fields=FIELDS,

@@ -28,6 +28,14 @@ where application_name = %(name)s
   and usename = current_user
   and pid <> pg_backend_pid()
 
+-- name: may_rest
+-- All rows in one transaction: it waits while its source is fetched and read.
+set local idle_in_transaction_session_timeout = 0
+
+-- name: may_not_rest
+-- From here on it holds the job's row, which others wait for.
+reset idle_in_transaction_session_timeout
+
 -- name: errors
 select record_index, record_id, code, name, message, field, value::text, details::text, created_at, seq
 from import_errors

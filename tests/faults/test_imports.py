@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from tests.faults import load
@@ -110,6 +111,38 @@ def test_a_worker_that_wakes_from_the_dead_writes_nothing(up: Service, fresh: Em
 @pytest.mark.long
 def test_twenty_five_woken_workers_write_nothing(up: Service, fresh: EmbeddedPostgres) -> None:
     _stop_and_wake(up, fresh.url, records=100_000, zombies=25)
+
+
+PAUSE = """
+create function pause() returns trigger language plpgsql as $$
+begin
+  perform pg_advisory_xact_lock_shared(1);
+  return new;
+end
+$$;
+create trigger pause after update on jobs for each row execute function pause();
+"""
+IS_PAUSED = "select exists (select from pg_locks where locktype = 'advisory' and not granted)"
+
+
+def test_a_worker_that_is_stopped_just_before_it_commits_holds_nobody_up(up: Service, fresh: EmbeddedPostgres) -> None:
+    records = 5_000
+    with up.admin() as client, psycopg.connect(fresh.url, autocommit=True) as gate:
+        gate.execute(PAUSE)
+        job = load.import_file(client, "articles", load.articles(0, records), key="paused")
+        zombie = up.worker()
+        _wait_for_progress(fresh.url, 0, RESUME_SECONDS)
+        gate.execute("select pg_advisory_lock(1)")
+        while gate.execute(IS_PAUSED).fetchone() != (True,):
+            assert zombie.poll() is None
+        zombie.send_signal(signal.SIGSTOP)
+        stopped_at = load.progress(fresh.url)
+        gate.execute("select pg_advisory_unlock(1)")
+        up.worker()
+        _wait_for_progress(fresh.url, stopped_at, RESUME_SECONDS)
+        zombie.send_signal(signal.SIGCONT)
+        load.wait_for_end(client, [job["id"]], 120)
+        _expect_all(client, fresh.url, [job["id"]], records)
 
 
 def _restart_database(up: Service, server: EmbeddedPostgres, jobs: int, records: int, restarts: int) -> None:

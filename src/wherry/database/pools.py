@@ -1,7 +1,7 @@
 """Connection pools with the session settings that every query of wherry relies on.
 
 In: a conninfo URL. Out: an `AsyncConnectionPool` whose sessions are in UTC and autocommit; a transaction is always
-explicit.
+explicit, and ended by the server where its process no longer speaks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from psycopg_pool import AsyncConnectionPool
 Connection = AsyncConnection[Any]
 Pool = AsyncConnectionPool[Connection]
 
-SESSION_OPTIONS = "-c TimeZone=UTC -c DateStyle=ISO"
+ABANDONED_SECONDS = 15
+"""A session that rests inside a transaction for so long belongs to a process that was stopped there, or to a host that
+is gone: the server ends it, and what it had locked is free, before another worker takes its jobs over."""
+
+SESSION_OPTIONS = f"-c TimeZone=UTC -c DateStyle=ISO -c idle_in_transaction_session_timeout={ABANDONED_SECONDS}s"
 CONNECT_TIMEOUT_SECONDS = 10
 # A peer that vanishes without a word is noticed within about half a minute, not after the kernel's two hours.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}

@@ -88,6 +88,8 @@ class Snapshot:
             try:
                 connection.execute("select repeat(' ', %s)", [RECEIVE_BYTES])
                 connection.execute("begin isolation level repeatable read read only")
+                # It locks nobody out, and may wait for a slow storage.
+                connection.execute("set local idle_in_transaction_session_timeout = '10min'")
                 self.estimate = self._estimate(connection)
                 yield from self._windows(connection)
             except psycopg.errors.QueryCanceled:

@@ -177,6 +177,7 @@ class WholeWriter(_Base):
         self._successes = 0
         self._highest_id = 0
         await self._held.enter_async_context(self._main.transaction(force_rollback=self._options.dry_run))
+        await self._main.execute(load("imports")["may_rest"])
         return self
 
     @property
@@ -218,6 +219,7 @@ class WholeWriter(_Base):
             raise JobFailed(ErrorCode.BATCH_FAILED, message, detail={"errors": errors})
         # A dry run leaves the rows behind, but not what it found out.
         connection = self._side if self._options.dry_run else self._main
+        await self._main.execute(load("imports")["may_not_rest"])
         async with connection.transaction():
             step = Advance(successes=self._successes)
             self._position = await ledger.advance(connection, self._run.lease, step)

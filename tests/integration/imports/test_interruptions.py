@@ -6,14 +6,15 @@ import asyncio
 import gzip
 import json
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.integration.imports.harness import Bench, article, lines
+from tests.integration.imports.harness import Bench, article, lines, user
+from wherry.database import pools
 from wherry.errors import JobReleased, LeaseLost
 from wherry.imports.decode import Decoder
 from wherry.imports.lines import LineSplitter
@@ -228,3 +229,42 @@ async def test_an_import_that_waits_for_a_lock_can_be_cancelled(authored: Bench)
         async with asyncio.timeout(2):
             done = await work
     assert (done.status, done.processed_records) == ("cancelled", 0)
+
+
+@pytest.fixture
+async def hasty(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    """A database that takes a transaction for abandoned after a moment."""
+    options = pools.SESSION_OPTIONS.replace(f"={pools.ABANDONED_SECONDS}s", "=200ms")
+    assert options != pools.SESSION_OPTIONS
+    monkeypatch.setattr(pools, "SESSION_OPTIONS", options)
+    async with pools.make_pool(bench.pool.conninfo, name="imports-test", max_size=5) as pool:
+        yield Bench(pool, bench.store, bench.settings)
+
+
+async def test_a_worker_that_falls_silent_before_its_commit_loses_the_job_to_the_next(hasty: Bench) -> None:
+    job = await hasty.submit("articles", b"")
+    run = await claimed(hasty, job)
+
+    async def count_and_fall_silent() -> None:
+        async with hasty.pool.connection() as silent, silent.transaction():
+            await ledger.advance(silent, run.lease, Advance(successes=1))
+            async with asyncio.timeout(10):
+                assert (await claimed(hasty, job)).lease.epoch == run.lease.epoch + 1
+
+    with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+        await count_and_fall_silent()
+    assert (await hasty.job(job)).success_count == 0
+
+
+@pytest.mark.parametrize("options", [Options(atomic=True), Options(dry_run=True)], ids=["atomic", "dry run"])
+async def test_all_rows_in_one_transaction_may_wait_for_their_source(hasty: Bench, options: Options) -> None:
+    arrived = asyncio.Event()
+
+    async def slow(url: str, *, allowed_hosts: Sequence[str], max_bytes: int) -> AsyncIterator[bytes]:
+        asyncio.get_running_loop().call_later(1, arrived.set)
+        await arrived.wait()
+        yield lines([user(1)])
+
+    job = await hasty.submit("users", None, url="https://data.example.com/users.ndjson", options=options)
+    done = await hasty.execute(job, ImportRunner(hasty.pool, hasty.store, hasty.settings, fetch=slow))
+    assert (done.status, done.success_count) == ("succeeded", 1)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.object_store import ObjectStore, object_store
 from tests.postgres import CHOICES, Plan, TestServer, plan, quick_folder
 from wherry.database.binaries import Binaries, find_binaries
 from wherry.database.embedded import EmbeddedPostgres
@@ -130,6 +131,13 @@ def data_dir(open_folder: Path, cluster: Path) -> Path:
 def own_postgres(data_dir: Path, binaries: Binaries) -> Iterator[EmbeddedPostgres]:
     """A server for this test alone, to stop, kill and restart as it likes."""
     with EmbeddedPostgres(data_dir, binaries=binaries, options={"fsync": "off"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """An S3-compatible server."""
+    with object_store(tmp_path_factory.mktemp("s3")) as server:
         yield server
 
 

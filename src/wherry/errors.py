@@ -213,6 +213,11 @@ class JobFailed(WherryError):
         self.message = message
         self.detail = dict(detail or {})
 
+    @classmethod
+    def by(cls, error: Unavailable) -> JobFailed:
+        """What a job says that gives up on a storage."""
+        return cls(ErrorCode.STORAGE_ERROR, error.detail[:1].upper() + error.detail[1:])
+
 
 class JobCancelled(WherryError):
     """The owner asked for the job to be cancelled, and the runner has stopped at a checkpoint."""

@@ -22,7 +22,7 @@ from wherry.jobs.states import Kind
 from wherry.jobs.worker_app import Services, WorkerApp
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
-from wherry.storage.store import Store
+from wherry.storage.store import LONG_PATIENCE, Store
 
 
 class WorkerServices:
@@ -60,7 +60,8 @@ def make_worker_app(settings: Settings) -> WorkerApp:
         pool = make_pool(conninfo, name="wherry worker", max_size=2 * settings.job_worker_concurrency + 2)
         async with pool:
             imports, exports, capsules = (
-                Store(root) for root in (settings.import_root, settings.export_root, settings.capsule_root)
+                Store(root, patience=LONG_PATIENCE)
+                for root in (settings.import_root, settings.export_root, settings.capsule_root)
             )
             executor = Executor(
                 pool,

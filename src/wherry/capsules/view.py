@@ -5,12 +5,15 @@ In: a row of the ledger. Out: the objects of the capsule API, in camelCase.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from wherry.jobs.ledger import Event
 from wherry.jobs.models import Job
 from wherry.jobs.states import Status
 from wherry.times import now, rfc3339
+
+TOO_LARGE = "CAPSULE_TOO_LARGE"
 
 _STATUS = {
     Status.QUEUED: "queued",
@@ -53,7 +56,7 @@ def capsule_job(job: Job) -> dict[str, Any]:
         "lastEventSeq": job.last_event_seq,
         "updatedAt": rfc3339(job.updated_at),
         "artifact": None if expired or job.status is not Status.SUCCEEDED else _artifact(job),
-        "error": None if job.error is None else {"code": job.error["code"], "message": job.error["message"]},
+        "error": None if job.error is None else _error(job.error),
     }
 
 
@@ -70,6 +73,12 @@ def event(entry: Event) -> dict[str, Any]:
         "message": entry.message,
         "meta": entry.meta,
     }
+
+
+def _error(error: Mapping[str, Any]) -> dict[str, Any]:
+    """This API knows two codes: whatever else ended a job is a failed export."""
+    code = error["code"] if error["code"] == TOO_LARGE else "EXPORT_FAILED"
+    return {"code": code, "message": error["message"]}
 
 
 def _artifact(job: Job) -> dict[str, Any] | None:

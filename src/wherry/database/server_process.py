@@ -25,7 +25,10 @@ from typing import Any
 from wherry.database.server_account import Account
 from wherry.errors import Unavailable
 
-READY = b"database system is ready to accept connections"
+READY = (
+    b"database system is ready to accept connections",
+    b"database system is ready to accept read-only connections",  # a standby
+)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 LOG_TAIL = 4000  # bytes of the log that go into an error message
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZDIR")
@@ -126,7 +129,7 @@ class ServerProcess:
                     for line in lines:
                         with suppress(OSError):  # on a full disk too the pipe must be drained, or the server hangs
                             log.write(line)
-                        if READY in line and not self._ready.done():
+                        if any(text in line for text in READY) and not self._ready.done():
                             self._ready.set_result(None)
                 # nobody else reaps it, so its id cannot be another process's until here
                 status = process.wait()

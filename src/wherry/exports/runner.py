@@ -13,7 +13,7 @@ import psycopg
 import structlog
 
 from wherry.database.pools import Pool
-from wherry.errors import ErrorCode, JobFailed, Unavailable
+from wherry.errors import ErrorCode, JobFailed
 from wherry.exports import artifact
 from wherry.exports.artifact import Artifact
 from wherry.exports.offload import beside_the_loop
@@ -88,8 +88,6 @@ class ExportRunner:
 
         try:
             return await beside_the_loop(store, stop=output.stop, tick=progress.advance, seconds=REPORT_SECONDS)
-        except Unavailable as error:
-            raise JobFailed(ErrorCode.STORAGE_ERROR, "The artifact could not be stored") from error
         except psycopg.Error as error:
             raise _translated(error) from error
 

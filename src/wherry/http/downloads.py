@@ -111,7 +111,7 @@ async def download_response(
         location = await store.signed_url(download.key, timedelta(seconds=REDIRECT_SECONDS))
         if location is not None:
             redirected = {"Location": location, "Cache-Control": "no-store"}
-            return Response(None, status_code=307, headers=redirected)
+            return Response(b"", status_code=307, headers=redirected, media_type="text/plain")
     return Stream(_body(store, download.key, decided.pieces), status_code=decided.status, headers=decided.headers)
 
 

@@ -64,6 +64,10 @@ class ImportRunner:
             except JobFailed as failure:
                 await writer.report_file(failure)
                 raise
+            except Unavailable as error:
+                gave_up = JobFailed.by(error)
+                await writer.report_file(gave_up)
+                raise gave_up from error
             position = await writer.finish()
         return _outcome(position, total)
 
@@ -117,10 +121,7 @@ class ImportRunner:
             return
         settings = self._settings
         chunks = self._fetch(url, allowed_hosts=settings.import_allowed_hosts, max_bytes=settings.import_max_file_size)
-        try:
-            stored = await self._watched(run, asyncio.create_task(self._store.put(key, chunks)), is_reading=True)
-        except Unavailable as error:
-            raise JobFailed(ErrorCode.STORAGE_ERROR, "The fetched file could not be stored") from error
+        stored = await self._watched(run, asyncio.create_task(self._store.put(key, chunks)), is_reading=True)
         found = {**source, "fileSize": stored.size, "sha256": stored.sha256}
         async with self._pool.connection() as connection, connection.transaction():
             await ledger.record_source(connection, run.lease, found)

@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from obstore.exceptions import BaseError
-
 from wherry.errors import ErrorCode, JobFailed
 from wherry.imports.inflate import DAMAGED, Inflater, inflater_for
 from wherry.storage.store import Store
@@ -55,6 +53,7 @@ class Source:
 
         Raises:
             JobFailed: FILE_READ_ERROR where it is missing or damaged, FILE_TOO_LARGE, ENCODING_ERROR for UTF-16.
+            Unavailable: the storage does not answer.
         """
         head = await self._head()
         make_inflater = inflater_for(head)
@@ -70,7 +69,7 @@ class Source:
     async def _head(self) -> bytes:
         size = await self._store.size(self._key)
         if size is None:
-            raise JobFailed(ErrorCode.FILE_READ_ERROR, "The source is no longer stored")
+            raise _gone()
         self.progress = Progress(size=size)
         return b"".join([chunk async for chunk in self._store.read(self._key, 0, min(size, _HEAD_BYTES))])
 
@@ -79,8 +78,8 @@ class Source:
             async for chunk in self._store.read(self._key, start):
                 self.progress.read += len(chunk)
                 yield chunk
-        except (BaseError, OSError) as error:
-            raise JobFailed(ErrorCode.STORAGE_ERROR, "The source could not be read from storage") from error
+        except FileNotFoundError as error:
+            raise _gone() from error
 
     async def _inflated(self, make_inflater: Callable[[], Inflater]) -> AsyncIterator[bytes]:
         inflater = make_inflater()
@@ -105,6 +104,10 @@ class Source:
                     detail={"limit": self._max_bytes},
                 )
             yield chunk
+
+
+def _gone() -> JobFailed:
+    return JobFailed(ErrorCode.FILE_READ_ERROR, "The source is no longer stored")
 
 
 async def _behind(chunks: AsyncIterator[bytes], offset: int) -> AsyncIterator[bytes]:

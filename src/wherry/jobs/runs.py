@@ -18,7 +18,7 @@ import structlog
 from psycopg_pool import PoolTimeout
 
 from wherry.database.pools import Pool
-from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost
+from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost, Unavailable
 from wherry.jobs import ledger
 from wherry.jobs.models import Job, Lease, Outcome
 from wherry.jobs.states import Kind, Status
@@ -141,15 +141,16 @@ class Executor:
         except JobCancelled:
             return Outcome(status=Status.CANCELLED, message="Cancelled")
         except JobFailed as failure:
-            log.info("job failed", code=failure.code, reason=failure.message)
-            return Outcome(status=Status.FAILED, error=_error(failure), message=failure.message)
+            return _failed(failure)
+        except Unavailable as error:
+            log.warning("storage gave no answer", exc_info=error)
+            return _failed(JobFailed.by(error))
         except CONNECTION_ERRORS as error:
             log.warning("database connection lost", error=str(error))
             return JobReleased(f"job {run.job.id} lost its database connection")
         except Exception:
             log.exception("job crashed")
-            crash = JobFailed(ErrorCode.INTERNAL_ERROR, "The job failed for an internal reason; the log has it")
-            return Outcome(status=Status.FAILED, error=_error(crash), message=crash.message)
+            return _failed(JobFailed(ErrorCode.INTERNAL_ERROR, "The job failed for an internal reason; the log has it"))
 
     async def _settle(self, run: Run, result: Outcome | JobReleased | None) -> None:
         """Write the end or the release, as soon as the database answers again."""
@@ -175,18 +176,17 @@ class Executor:
             raise result
 
 
-def _error(failure: JobFailed) -> dict[str, object]:
+def _failed(failure: JobFailed) -> Outcome:
+    log.info("job failed", code=failure.code, reason=failure.message)
     error: dict[str, object] = {"code": failure.code, "message": failure.message}
     if failure.number is not None:
         error["number"] = failure.number
     if failure.detail:
         error["detail"] = failure.detail
-    return error
+    return Outcome(status=Status.FAILED, error=error, message=failure.message)
 
 
 def _too_many_deaths(job: Job) -> Outcome:
     place = "its beginning" if job.checkpoint is None else f"checkpoint {job.checkpoint}"
     message = f"The job's worker died {job.deaths} times in a row at {place}; it is not tried again"
-    log.error("job kills its workers", place=place, deaths=job.deaths)
-    failure = JobFailed(ErrorCode.INTERNAL_ERROR, message, detail={"checkpoint": job.checkpoint})
-    return Outcome(status=Status.FAILED, error=_error(failure), message=message)
+    return _failed(JobFailed(ErrorCode.INTERNAL_ERROR, message, detail={"checkpoint": job.checkpoint}))

@@ -1,7 +1,8 @@
 """Keeps the bytes of sources and artifacts.
 
 In: a key and a stream of chunks. Out: an object that becomes visible only when it is complete, with its size and
-SHA-256. A root is a local directory or a URL that obstore understands (`s3://bucket/prefix`).
+SHA-256. A root is a local directory or the URL of a bucket (`s3://bucket/prefix`), whose credentials and endpoint come
+from its own environment variables (`AWS_…`).
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,13 +21,19 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
 from wherry.errors import Misconfigured, Unavailable
+from wherry.storage.directory import remove_incomplete, sync, write_complete
 
 CHUNK_BYTES = 1 << 20
-WRITE_BACK_BYTES = 16 << 20
-"""How often Linux is told to begin putting a file on disk (posix_fadvise(2)), so that the fsync at its end finds little
-left to wait for: it took a tenth of an export's time."""
+PATIENCE = timedelta(seconds=10)
+"""How long somebody who waits for an answer is kept waiting for a bucket that does not give one."""
 
-_STAGED = re.compile(r"#\d+$")  # obstore's name for an upload that is not complete
+LONG_PATIENCE = timedelta(minutes=3)
+"""The same for a job: nobody waits for it, and it would have to be done again."""
+
+MAX_BACKOFF = timedelta(seconds=5)
+MAX_RETRIES = 1000  # time is what ends the retries
+
+BUCKETS = (S3Store, GCSStore, AzureStore)
 
 
 @dataclass(frozen=True)
@@ -52,25 +58,32 @@ class Store:
     """One root under which objects are kept.
 
     Args:
-        root: a directory, made where it is missing, or a URL.
+        root: a directory, made where it is missing, or a bucket's URL.
+        patience: how long a request to a bucket is tried again before it fails.
 
     Raises:
         Misconfigured: the root cannot be used.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, patience: timedelta = PATIENCE) -> None:
         self.root = root
         self._directory = None if "://" in root else Path(root).resolve()
         try:
-            self._store: ObjectStore = self._open()
+            self._store: ObjectStore = self._open(patience)
         except (BaseError, OSError, ValueError) as error:
             raise Misconfigured(f"storage path {root} cannot be used: {error}") from error
 
-    def _open(self) -> ObjectStore:
-        if self._directory is None:
-            return from_url(self.root)
-        self._directory.mkdir(parents=True, exist_ok=True)
-        return LocalStore(self._directory)
+    def _open(self, patience: timedelta) -> ObjectStore:
+        if self._directory is not None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            return LocalStore(self._directory)
+        backoff: obstore.store.BackoffConfig = {"max_backoff": MAX_BACKOFF}
+        store = from_url(
+            self.root, retry_config={"retry_timeout": patience, "max_retries": MAX_RETRIES, "backoff": backoff}
+        )
+        if not isinstance(store, BUCKETS):
+            raise ValueError("it must be a directory, or a URL of S3 (s3://), Google (gs://) or Azure (az://)")
+        return store
 
     async def put(self, key: str, chunks: AsyncIterable[bytes]) -> Stored:
         """Write a stream as one object; nothing is visible if it fails or the process ends on the way.
@@ -79,16 +92,9 @@ class Store:
             Unavailable: the storage does not answer; errors of the stream itself pass through.
         """
         meter = _Meter()
-        try:
+        with _explained("written", meter):
             await obstore.put_async(self._store, key, meter.follow(chunks), use_multipart=True)
-        except BaseException as error:
-            # obstore wraps what the stream itself raised; its reader wants the first cause.
-            if meter.failure is not None:
-                raise meter.failure from None
-            if isinstance(error, (BaseError, OSError)):
-                raise Unavailable(f"storage cannot be written: {type(error).__name__}", code="STORAGE_ERROR") from error
-            raise
-        await self._make_durable(key)
+            await self._make_durable(key)
         return Stored(key, meter.size, meter.digest)
 
     def put_blocking(self, key: str, chunks: Iterable[bytes]) -> Stored:
@@ -99,17 +105,11 @@ class Store:
         """
         meter = _Meter()
         path = self.local_path(key)
-        try:
+        with _explained("written", meter):
             if path is None:
                 obstore.put(self._store, key, meter.follow_blocking(chunks), use_multipart=True)
             else:
-                _write(path, meter.follow_blocking(chunks))
-        except BaseException as error:
-            if meter.failure is not None:
-                raise meter.failure from None
-            if isinstance(error, (BaseError, OSError)):
-                raise Unavailable(f"storage cannot be written: {type(error).__name__}", code="STORAGE_ERROR") from error
-            raise
+                write_complete(path, meter.follow_blocking(chunks))
         return Stored(key, meter.size, meter.digest)
 
     async def put_file(self, key: str, path: Path) -> Stored:
@@ -121,6 +121,7 @@ class Store:
 
         Raises:
             FileNotFoundError: no such object.
+            Unavailable: the storage does not answer.
         """
         if end is not None and end <= start:
             return
@@ -129,39 +130,52 @@ class Store:
             options = {"range": (start, end)}
         elif start:
             options = {"range": {"offset": start}}
-        result = await obstore.get_async(self._store, key, options=options)
-        async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
-            yield bytes(chunk)
+        with _explained("read"):
+            result = await obstore.get_async(self._store, key, options=options)
+            async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(chunk)
 
     async def size(self, key: str) -> int | None:
-        """The object's bytes, or None where there is none."""
-        try:
+        """The object's bytes, or None where there is none.
+
+        Raises:
+            Unavailable: the storage does not answer.
+        """
+        with suppress(FileNotFoundError), _explained("read"):
             return int((await obstore.head_async(self._store, key))["size"])
-        except FileNotFoundError:
-            return None
+        return None
 
     async def delete(self, key: str) -> None:
-        """Remove an object; it is no error if it is not there."""
-        try:
+        """Remove an object; it is no error if it is not there.
+
+        Raises:
+            Unavailable: the storage does not answer.
+        """
+        with suppress(FileNotFoundError), _explained("written"):
             await obstore.delete_async(self._store, key)
-        except FileNotFoundError:
-            return
 
     async def list(self, prefix: str = "") -> AsyncIterator[Listed]:
-        """Every complete object under a prefix, in no order."""
-        async for batch in obstore.list(self._store, prefix or None):
-            for entry in batch:
-                yield Listed(entry["path"], int(entry["size"]), entry["last_modified"])
+        """Every complete object under a prefix, in no order.
+
+        Raises:
+            Unavailable: the storage does not answer.
+        """
+        with _explained("read"):
+            async for batch in obstore.list(self._store, prefix or None):
+                for entry in batch:
+                    yield Listed(entry["path"], int(entry["size"]), entry["last_modified"])
 
     async def check(self) -> None:
-        """Raise Unavailable unless the root answers."""
-        try:
-            async for _ in self.list("readiness-probe"):
-                break
+        """Look whether the root answers.
+
+        Raises:
+            Unavailable: it does not.
+        """
+        async for _ in self.list("readiness-probe"):
+            break
+        with _explained("written"):
             if self._directory is not None and not os.access(self._directory, os.W_OK):
                 raise PermissionError("not writable")
-        except (BaseError, OSError) as error:
-            raise Unavailable("storage does not answer", code="STORAGE_ERROR") from error
 
     async def signed_url(self, key: str, expires_in: timedelta) -> str | None:
         """A URL that reads the object without credentials, or None where the storage cannot give one."""
@@ -177,18 +191,12 @@ class Store:
         """Delete what crashed writers left in a local root, before it became visible; how many files. Blocks."""
         if self._directory is None:
             return 0
-        removed = 0
-        newest = _now() - older_than_seconds
-        for path in self._directory.rglob("*#*"):
-            if _STAGED.search(path.name) and path.stat().st_mtime < newest:
-                path.unlink(missing_ok=True)
-                removed += 1
-        return removed
+        return remove_incomplete(self._directory, older_than_seconds)
 
     async def _make_durable(self, key: str) -> None:
         path = self.local_path(key)
         if path is not None:
-            await asyncio.to_thread(_fsync, path)
+            await asyncio.to_thread(sync, path)
 
 
 class _Meter:
@@ -229,45 +237,24 @@ class _Meter:
             raise
 
 
+@contextmanager
+def _explained(action: str, meter: _Meter | None = None) -> Iterator[None]:
+    """Raise what a stream itself raised, which obstore wraps, as it is; and what the storage raises in our words."""
+    try:
+        yield
+    except BaseException as error:
+        if meter is not None and meter.failure is not None:
+            raise meter.failure from None
+        if isinstance(error, FileNotFoundError) and meter is None:
+            raise
+        if isinstance(error, (BaseError, OSError)):
+            raise Unavailable(f"the storage cannot be {action}", code="STORAGE_ERROR") from error
+        raise
+
+
 async def read_file(path: Path) -> AsyncIterator[bytes]:
     """A local file in chunks of 1 MiB, read in a thread."""
     file = await asyncio.to_thread(path.open, "rb")
     with file:
         while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
             yield chunk
-
-
-def _write(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file that is there only when it is complete and on disk; on the way it has obstore's kind of name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f"{path.name}#0")
-    try:
-        with staged.open("wb", buffering=0) as file:
-            written = begun = 0
-            for chunk in chunks:
-                rest = memoryview(chunk)
-                while rest:
-                    rest = rest[file.write(rest) :]
-                written += len(chunk)
-                if written - begun >= WRITE_BACK_BYTES and hasattr(os, "posix_fadvise"):
-                    os.posix_fadvise(file.fileno(), begun, written - begun, os.POSIX_FADV_DONTNEED)
-                    begun = written
-        _fsync(staged)
-        staged.replace(path)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
-    _fsync(path)
-
-
-def _fsync(path: Path) -> None:
-    for target in (path, path.parent):
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _now() -> float:
-    return datetime.now().timestamp()

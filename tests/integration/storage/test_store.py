@@ -1,0 +1,192 @@
+"""What is stored is there when it is complete, in a directory and in a bucket alike."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.object_store import ObjectStore
+from wherry.errors import Unavailable
+from wherry.storage.store import Store, Stored
+
+CHUNKS = [b"one", b"", b"two" * 4_000_000, b"three"]
+CONTENT = b"".join(CHUNKS)
+STORED = Stored("job/1.ndjson", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+
+Put = Callable[[Store, str, Iterable[bytes]], Awaitable[Stored]]
+
+
+@pytest.fixture
+def bucket(s3: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a bucket for this test alone."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    name = uuid4().hex
+    s3.bucket(name)
+    return f"s3://{name}/a/prefix"
+
+
+@pytest.fixture(params=["directory", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """A directory, and a bucket."""
+    at_url = request.param == "bucket"
+    return Store(request.getfixturevalue("bucket") if at_url else str(tmp_path / "store"))
+
+
+async def _from_thread(store: Store, key: str, chunks: Iterable[bytes]) -> Stored:
+    return store.put_blocking(key, chunks)
+
+
+async def _from_loop(store: Store, key: str, chunks: Iterable[bytes]) -> Stored:
+    async def stream() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    return await store.put(key, stream())
+
+
+@pytest.fixture(params=[_from_thread, _from_loop], ids=["blocking", "async"])
+def put(request: pytest.FixtureRequest) -> Put:
+    """The two ways in."""
+    way: Put = request.param
+    return way
+
+
+async def read(store: Store, key: str, *part: int) -> bytes:
+    return b"".join([chunk async for chunk in store.read(key, *part)])
+
+
+async def keys(store: Store) -> list[str]:
+    return sorted([listed.key async for listed in store.list()])
+
+
+async def test_a_stream_becomes_an_object_with_its_size_and_digest(store: Store, put: Put) -> None:
+    assert await put(store, "job/1.ndjson", CHUNKS) == STORED
+    assert await read(store, "job/1.ndjson") == CONTENT
+    assert await store.size("job/1.ndjson") == len(CONTENT)
+    assert [(listed.key, listed.size) async for listed in store.list("job")] == [("job/1.ndjson", len(CONTENT))]
+
+
+async def test_an_empty_stream_is_an_empty_object(store: Store, put: Put) -> None:
+    assert (await put(store, "empty", [])).size == 0
+    assert await store.size("empty") == 0
+    assert await read(store, "empty") == b""
+
+
+async def test_an_object_is_replaced_whole(store: Store, put: Put) -> None:
+    await put(store, "job/1.ndjson", [b"old and longer than the new one"])
+    await put(store, "job/1.ndjson", [b"new"])
+    assert await read(store, "job/1.ndjson") == b"new"
+
+
+@pytest.mark.parametrize(
+    "part", [(0,), (1,), (len(CONTENT) - 1,), (0, 1), (3, 2_000_003), (len(CONTENT) - 5, len(CONTENT)), (7, 7)]
+)
+async def test_any_part_of_an_object_can_be_read(store: Store, part: tuple[int, ...]) -> None:
+    store.put_blocking("job/1.ndjson", CHUNKS)
+    assert await read(store, "job/1.ndjson", *part) == CONTENT[slice(*part) if len(part) > 1 else slice(part[0], None)]
+
+
+async def test_what_is_not_there_is_told_and_can_be_deleted(store: Store) -> None:
+    assert await store.size("job/none") is None
+    with pytest.raises(FileNotFoundError):
+        await read(store, "job/none")
+    await store.delete("job/none")
+    store.put_blocking("job/1.ndjson", [b"x"])
+    await store.delete("job/1.ndjson")
+    assert await keys(store) == []
+
+
+async def test_the_root_is_not_left_by_what_is_listed(store: Store) -> None:
+    for key in ("a/1", "a/2", "ab/1"):
+        store.put_blocking(key, [b"x"])
+    assert sorted([listed.key async for listed in store.list("a")]) == ["a/1", "a/2"]
+    await store.check()
+
+
+async def test_a_stream_that_fails_raises_its_own_error_and_leaves_nothing(
+    store: Store, put: Put, s3: ObjectStore
+) -> None:
+    def failing() -> Iterator[bytes]:
+        yield b"x" * 12_000_000
+        raise LookupError("the source broke")
+
+    with pytest.raises(LookupError, match="the source broke"):
+        await put(store, "job/1.ndjson", failing())
+    assert await keys(store) == []
+    assert await store.size("job/1.ndjson") is None
+    assert s3.unfinished_uploads() == []
+
+
+@pytest.fixture
+def folder(store: Store, s3: ObjectStore) -> Path:
+    """Where the store's complete objects are files."""
+    return s3.folder / store.root.removeprefix("s3://") if "://" in store.root else Path(store.root)
+
+
+async def test_nothing_is_visible_before_it_is_complete(store: Store, put: Put, folder: Path) -> None:
+    seen: list[bool] = []
+
+    def watching() -> Iterator[bytes]:
+        for chunk in CHUNKS:
+            seen.append((folder / "job/1.ndjson").exists())
+            yield chunk
+
+    await put(store, "job/1.ndjson", watching())
+    assert seen
+    assert not any(seen)
+    assert (folder / "job/1.ndjson").exists()
+
+
+async def test_only_a_bucket_gives_a_url_that_reads_an_object_without_credentials(bucket: str, tmp_path: Path) -> None:
+    local, remote = Store(str(tmp_path / "store")), Store(bucket)
+    for store in (local, remote):
+        store.put_blocking("job/1.ndjson", CHUNKS)
+    assert await local.signed_url("job/1.ndjson", timedelta(minutes=1)) is None
+    url = await remote.signed_url("job/1.ndjson", timedelta(minutes=1))
+    assert url is not None
+    async with httpx.AsyncClient(trust_env=False) as stranger:
+        assert (await stranger.get(url)).content == CONTENT
+
+
+async def test_a_bucket_that_does_not_answer_is_said_to_be_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    store = Store("s3://bucket/prefix", patience=timedelta(milliseconds=100))
+    with pytest.raises(Unavailable, match="storage"):
+        await store.check()
+    with pytest.raises(Unavailable, match="storage"):
+        store.put_blocking("job/1.ndjson", CHUNKS)
+    with pytest.raises(Unavailable, match="storage"):
+        await store.size("job/1.ndjson")
+
+
+def test_a_directory_holds_nothing_but_complete_objects(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+
+    def stopped() -> Iterator[bytes]:
+        yield b"x"
+        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["1.ndjson#0"]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.put_blocking("job/1.ndjson", stopped())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_directory_that_cannot_be_written_is_said_to_be_unavailable(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    store = Store(str(root))
+    shutil.rmtree(root)
+    root.write_text("a file where the directory was")
+    with pytest.raises(Unavailable, match="storage cannot be written"):
+        store.put_blocking("job/1.ndjson", CHUNKS)

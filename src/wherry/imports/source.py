@@ -74,6 +74,8 @@ class Source:
         return b"".join([chunk async for chunk in self._store.read(self._key, 0, min(size, _HEAD_BYTES))])
 
     async def _stored(self, start: int) -> AsyncIterator[bytes]:
+        if start >= self.progress.size:
+            return  # a run that ended behind its last record is taken up here; no range begins there
         try:
             async for chunk in self._store.read(self._key, start):
                 self.progress.read += len(chunk)

@@ -92,6 +92,7 @@ async def test_unknown_fields_are_ignored_whatever_they_hold(bench: Bench) -> No
         (b"", 0, "EMPTY_FILE", "no record"),
         (b"[]", 0, "EMPTY_FILE", "no record"),
         (b" \n", 0, "EMPTY_FILE", "no record"),
+        (b"\xef\xbb\xbf", 0, "EMPTY_FILE", "no record"),
         (b'{"id":1}', 0, "PARSE_ERROR", "opening bracket"),
         (b"[%1,%2", 2, "PARSE_ERROR", "ends at byte"),
         (b"[%1,%2,", 2, "PARSE_ERROR", "a value"),

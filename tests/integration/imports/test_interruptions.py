@@ -38,6 +38,7 @@ SOURCES: dict[str, tuple[str, Callable[[list[Any]], bytes]]] = {
     "ndjson": ("ndjson", lines),
     "array": ("json", as_array),
     "gzip": ("ndjson", lambda records: gzip.compress(lines(records))),
+    "no last newline": ("ndjson", lambda records: lines(records).rstrip(b"\n")),
     "gzip array": ("json", lambda records: b"\xef\xbb\xbf" + as_array(records)),
 }
 
@@ -97,6 +98,17 @@ async def test_a_run_that_is_stopped_goes_on_where_it_was(authored: Bench, kind:
             await ledger.release(connection, run.lease)
     done = await authored.execute(job)
     assert (done.status, done.total_records, done.epoch) == ("partial", 1000, 4)
+    assert await counted(authored, job) == (1000 - BAD, BAD)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+async def test_a_run_that_dies_behind_its_last_batch_ends_all_the_same(authored: Bench, kind: str) -> None:
+    format, wrap = SOURCES[kind]
+    job = await authored.submit("articles", wrap(RECORDS), format=format)
+    run = await claimed(authored, job)
+    ended = await ImportRunner(authored.pool, authored.store, authored.settings).run(run)
+    done = await authored.execute(job)
+    assert (done.status, done.total_records, done.epoch) == (ended.status, ended.total_records, 2)
     assert await counted(authored, job) == (1000 - BAD, BAD)
 
 

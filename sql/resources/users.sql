@@ -1,7 +1,8 @@
 -- name: lookup
 -- A new account's username is its e-mail address: no other account may have it as a username. Both are looked up by one
 -- statement, as two would see different moments.
-select id, email as key, import_job_id is not distinct from %(job_id)s::uuid as mine, username as first_key
+select id, email as key, import_job_id is not distinct from %(job_id)s::uuid as mine, username as first_key,
+  role = 'admin' as guarded
 from users
 where id = any(%(ids)s::integer[])
    or email = any(%(keys)s::text[])

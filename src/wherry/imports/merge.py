@@ -23,8 +23,8 @@ from psycopg.types.json import Jsonb
 from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.errors import ErrorCode
-from wherry.imports.models import Batch, Entry, OnConflict, RecordError, label, shown
-from wherry.imports.plan import Known, Plan, Row, Write, make_plan, name_of
+from wherry.imports.models import Batch, Entry, RecordError, label, shown
+from wherry.imports.plan import Known, Plan, Row, Rules, Write, make_plan, name_of
 from wherry.resources.model import Resource
 from wherry.resources.registry import RESOURCES
 
@@ -78,17 +78,17 @@ class Merger:
     Args:
         resource: what the records are.
         job_id: of the import; rows that it writes are marked with it.
-        on_conflict: what a natural key that another row holds does.
+        rules: what holds for all its records.
     """
 
-    def __init__(self, resource: Resource, job_id: UUID, on_conflict: OnConflict) -> None:
+    def __init__(self, resource: Resource, job_id: UUID, rules: Rules) -> None:
         self._resource = resource
         self._columns = resource.shape.columns
         self._sql = load(resource.name, "resources")
         # Null leaves a column as it is, but for those whose query asks whether it was meant.
         self._clearable = [name for name in self._columns if f"given.sets_{name}" in self._sql["update"]]
         self._job_id = job_id
-        self._on_conflict = on_conflict
+        self._rules = rules
         self._ids_moved_to = 0
         self._expects_new = False
 
@@ -112,7 +112,7 @@ class Merger:
         plan = await self._plan_new(connection, batch, records) if expects_new else None
         if plan is None:
             known = await self._look_up(connection, records)
-            plan = make_plan(self._resource, self._on_conflict, known, batch)
+            plan = make_plan(self._resource, self._rules, known, batch)
         brought = [0]
         for segment in plan.segments:
             brought.extend(write.id for write in segment.creates if write.id is not None)
@@ -139,7 +139,7 @@ class Merger:
         a fault that the table would not see, once the second is laid over it.
         """
         known = Known((), {name: _Everything() for name in RESOURCES}, await self._time(connection))
-        plan = make_plan(self._resource, self._on_conflict, known, batch)
+        plan = make_plan(self._resource, self._rules, known, batch)
         return plan if plan.created == len(records) else None
 
     async def _look_up(self, connection: Connection, records: Sequence[Any]) -> Known:

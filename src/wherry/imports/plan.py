@@ -43,6 +43,7 @@ class Row(msgspec.Struct, gc=False, eq=False):
         key: its natural key.
         mine: whether this import wrote it.
         first_key: the natural key that it was created with, where that stays taken.
+        guarded: whether only an admin may change it.
         in_table: whether it was there when the segment began.
         pending: what the segment writes of it.
     """
@@ -51,8 +52,22 @@ class Row(msgspec.Struct, gc=False, eq=False):
     key: Key
     mine: bool
     first_key: Key | None = None
+    guarded: bool = False
     in_table: bool = True
     pending: Write | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What holds for every record of an import.
+
+    Attributes:
+        on_conflict: what a natural key that another row holds does.
+        by_admin: whether an admin imports.
+    """
+
+    on_conflict: OnConflict
+    by_admin: bool
 
 
 @dataclass(frozen=True)
@@ -93,9 +108,9 @@ class Plan:
         return sum(len(segment.creates) for segment in self.segments)
 
 
-def make_plan(resource: Resource, on_conflict: OnConflict, known: Known, entries: Iterable[Entry]) -> Plan:
+def make_plan(resource: Resource, rules: Rules, known: Known, entries: Iterable[Entry]) -> Plan:
     """Handle the records in order."""
-    planner = _Planner(resource, on_conflict, known)
+    planner = _Planner(resource, rules, known)
     for entry in entries:
         errors = entry.errors or planner.handle(entry)
         if errors:
@@ -107,12 +122,13 @@ def make_plan(resource: Resource, on_conflict: OnConflict, known: Known, entries
 
 
 class _Planner:
-    def __init__(self, resource: Resource, on_conflict: OnConflict, known: Known) -> None:
+    def __init__(self, resource: Resource, rules: Rules, known: Known) -> None:
         self.plan = Plan()
         self._resource = resource
         self._key_field = resource.natural_key
         self._has_own_key = resource.has_own_key
-        self._on_conflict = on_conflict
+        self._on_conflict = rules.on_conflict
+        self._by_admin = rules.by_admin
         self._known = known
         self._references = [
             (name, resource_name, known.references[resource_name])
@@ -135,6 +151,8 @@ class _Planner:
             return []
         row = target or holder
         errors = self._key_errors(entry, key, row, held)
+        if row is not None and row.guarded and not self._by_admin:
+            errors.append(self._guarded(entry, key))
         for name, resource, ids in self._references:
             value = getattr(record, name)
             if value not in ids:
@@ -171,6 +189,12 @@ class _Planner:
         what = "is duplicated in this import" if mine else "is already in use"
         message = f"{label(self._key_field)} {what}"
         return self._error(entry, ErrorCode.DUPLICATE_VALUE, self._key_field, message, key)
+
+    def _guarded(self, entry: Entry, key: Key | None) -> RecordError:
+        by_id = entry.record.id is not None
+        name, value = ("id", entry.record.id) if by_id else (self._key_field, key)
+        message = f"{label(name)} is that of an admin, whom only an admin may change"
+        return self._error(entry, ErrorCode.FORBIDDEN, name, message, value)
 
     def _missing(self, entry: Entry, name: str, resource: str, value: object) -> RecordError:
         message = f"{label(name)} {value} is not the id of one of the {resource}"

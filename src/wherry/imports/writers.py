@@ -20,8 +20,10 @@ import psycopg
 from wherry.database.pools import Connection, Pool
 from wherry.database.queries import load
 from wherry.errors import ErrorCode, JobFailed
+from wherry.imports.decode import ADMIN
 from wherry.imports.merge import RACES, REFUSALS, Merger, Tally, refusal, session_name, write_errors
 from wherry.imports.models import FILE_INDEX, Batch, Options, Place, RecordError
+from wherry.imports.plan import Rules
 from wherry.jobs import ledger
 from wherry.jobs.ledger import Position
 from wherry.jobs.models import Advance
@@ -69,7 +71,8 @@ class _Base:
         self._run = run
         self._resource = resource
         self._options = options
-        self._merger = Merger(resource, run.job.id, options.on_conflict)
+        by_admin = run.job.options.get("callerRole") == ADMIN
+        self._merger = Merger(resource, run.job.id, Rules(options.on_conflict, by_admin))
         self._held = AsyncExitStack()
         self._position = Position(False, run.job.success_count, run.job.error_count)
 

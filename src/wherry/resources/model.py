@@ -87,7 +87,7 @@ class Resource:
         natural_key: the unique column that names a record besides `id`; `id` itself where there is no other.
         shape: how an import reads and writes it.
         keeps_first_key: whether the natural key that a row was created with stays taken when the row gets another, as
-            another unique column holds it too; the `lookup` query then finds rows by it, and gives it last.
+            another unique column holds it too; the `lookup` query then finds rows by it, and gives it as `first_key`.
         references: columns that name a row of another resource.
         filters: what can be selected by.
         constraints: which field a violated constraint speaks of, by the constraint's name.

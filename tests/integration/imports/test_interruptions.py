@@ -20,6 +20,7 @@ from wherry.imports.decode import Decoder
 from wherry.imports.lines import LineSplitter
 from wherry.imports.merge import Merger
 from wherry.imports.models import OnConflict, Options, Place
+from wherry.imports.plan import Rules
 from wherry.imports.runner import ImportRunner
 from wherry.jobs import ledger
 from wherry.jobs.models import Advance, Job
@@ -163,7 +164,7 @@ async def test_a_stopped_worker_does_not_hold_up_the_one_that_takes_over(authore
     job = await authored.submit("articles", lines(RECORDS))
     old = await claimed(authored, job)
     async with authored.pool.connection() as stopped, stopped.transaction(force_rollback=True):
-        merger = Merger(ARTICLES, job.id, OnConflict.ERROR)
+        merger = Merger(ARTICLES, job.id, Rules(OnConflict.ERROR, by_admin=True))
         decoder = Decoder(ARTICLES, caller_role="admin", max_bytes=1000)
         batch = [decoder.decode(raw) for raw in LineSplitter(Place(), 1000).feed(lines(RECORDS[:50]))]
         await merger.write(stopped, batch, again=False)  # and there it stands, with its rows locked

@@ -98,6 +98,27 @@ async def test_only_an_admin_imports_admins(bench: Bench) -> None:
     )
 
 
+async def test_only_an_admin_may_change_an_admin(bench: Bench) -> None:
+    await bench.run("users", [user(1, role="admin"), user(2)])
+    changes = [user(1, email="mine@example.com"), user(1, active=False), user(2, name="New")]
+    by_key = [{"email": "user1@example.com", "name": "New"}]
+    jobs = [
+        await bench.run("users", changes, role="user"),
+        await bench.run("users", by_key, role="user", options=UPDATE),
+        await bench.run("users", by_key, role="user", options=SKIP),
+    ]
+    assert [(job.success_count, job.error_count) for job in jobs] == [(1, 2), (0, 1), (1, 0)]
+    assert await bench.faults(jobs[0]) == [(0, "FORBIDDEN", "id"), (1, "FORBIDDEN", "id")]
+    assert await bench.faults(jobs[1]) == [(0, "FORBIDDEN", "email")]
+    rows = await bench.rows("select email, name, active from users order by id")
+    assert rows == [
+        {"email": "user1@example.com", "name": "User 1", "active": True},
+        {"email": "user2@example.com", "name": "New", "active": True},
+    ]
+    job = await bench.run("users", changes[:1])
+    assert job.status == "succeeded"
+
+
 async def test_ids_that_records_bring_along_move_the_sequence(authored: Bench) -> None:
     await authored.run("articles", [article(1, id=500), article(2)])
     await authored.run("articles", [article(3)])

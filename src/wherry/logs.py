@@ -39,5 +39,7 @@ def configure_logs(settings: Settings) -> None:
 def _render(settings: Settings) -> list[structlog.typing.Processor]:
     without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if settings.log_pretty:
-        return [without_meta, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # The default shows the variables of every frame: passwords and keys among them.
+        plain = structlog.dev.plain_traceback
+        return [without_meta, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     return [without_meta, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

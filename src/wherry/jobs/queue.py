@@ -1,17 +1,26 @@
 """The queue: procrastinate's tables, one row a job, in the transaction that writes the job.
 
-In: a job that the ledger has just created. Out: a queue row that some worker will fetch.
+In: a job that the ledger has just created. Out: a queue row that some worker will fetch, and that nobody ends but the
+worker that holds it.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from procrastinate.jobs import Job as QueueJob
+from procrastinate.jobs import Status as QueueStatus
 from procrastinate.manager import JobManager
 from procrastinate.psycopg_connector import PsycopgConnector
 from procrastinate.tasks import configure_task
 
 from wherry.database.pools import Connection
+from wherry.database.queries import load
 from wherry.jobs import ledger
 from wherry.jobs.models import Job, NewJob
+from wherry.jobs.states import Kind
 
 RUN_JOB = "wherry.run_job"
 """The name of the one task that runs jobs of every kind."""
@@ -25,8 +34,13 @@ async def submit(connection: Connection, new: NewJob) -> tuple[Job, bool]:
     """
     job, replayed = await ledger.create(connection, new)
     if not replayed:
-        await defer(connection, RUN_JOB, queue=job.kind, job_id=str(job.id))
+        await enqueue(connection, job.id, job.kind)
     return job, replayed
+
+
+async def enqueue(connection: Connection, job_id: UUID, kind: Kind) -> None:
+    """Write a job's queue row."""
+    await defer(connection, RUN_JOB, queue=kind, job_id=str(job_id))
 
 
 async def defer(connection: Connection, task: str, *, queue: str, **arguments: str) -> int:
@@ -35,3 +49,30 @@ async def defer(connection: Connection, task: str, *, queue: str, **arguments: s
     manager = JobManager(PsycopgConnector())
     deferrer = configure_task(name=task, job_manager=manager, queue=queue, connection=connection)
     return await deferrer.defer_async(**arguments)
+
+
+class FencedJobManager(JobManager):
+    """procrastinate's, but for one thing: a run that was given to another worker since ends nothing any more.
+
+    procrastinate ends whatever row has the id. A worker that was taken for dead, and wakes up, would so take the row
+    from under the run that replaced its own.
+    """
+
+    async def finish_job(self, job: QueueJob, status: QueueStatus, delete_job: bool) -> None:
+        """End a row that this run still holds."""
+        await self._on_held(job, "finish_held", status=status.value, delete_job=delete_job)
+
+    async def retry_job(
+        self,
+        job: QueueJob,
+        retry_at: datetime | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+        lock: str | None = None,
+    ) -> None:
+        """Put a row that this run still holds back to wait."""
+        at = retry_at or datetime.now(UTC)
+        await self._on_held(job, "retry_held", retry_at=at, priority=priority, queue=queue, lock=lock)
+
+    async def _on_held(self, job: QueueJob, query: str, **values: Any) -> None:
+        await self.connector.execute_query_async(query=load("queue")[query], id=job.id, attempts=job.attempts, **values)

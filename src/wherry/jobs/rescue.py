@@ -1,7 +1,7 @@
-"""Gives the jobs of dead workers back to the queue.
+"""Gives the jobs of dead workers back to the queue, and jobs that fell out of the queue a new place in it.
 
-In: procrastinate's heartbeats. Out: queue rows that wait again. Every worker process asks; an advisory lock lets one
-act at a time. A rescued job whose worker wakes up after all is no harm: the ledger's epoch has moved on.
+In: procrastinate's heartbeats, and the ledger. Out: queue rows that wait. Every worker process asks; an advisory lock
+lets one act at a time. A rescued job whose worker wakes up after all is no harm: the ledger's epoch has moved on.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from procrastinate.worker import Worker
 from psycopg_pool import PoolTimeout
 
 from wherry.database.queries import load
+from wherry.jobs.queue import enqueue
+from wherry.jobs.states import Kind
 
 RESCUE_SECONDS = 5.0
 LOCK_KEY = 0x72657363  # "resc"
@@ -40,7 +42,7 @@ async def keep_rescuing(manager: JobManager, worker: Worker, in_hand: Set[int], 
 
 
 async def rescue_stalled(manager: JobManager, stalled_seconds: float) -> int:
-    """Give back what workers hold whose heartbeat has stopped; how many jobs."""
+    """Give back what workers hold whose heartbeat has stopped, and what nobody holds; how many jobs."""
     connector = _connector(manager)
     async with connector.pool.connection() as connection, connection.transaction():
         row = await (await connection.execute(load("rescue")["try_lock"], {"key": LOCK_KEY})).fetchone()
@@ -48,7 +50,11 @@ async def rescue_stalled(manager: JobManager, stalled_seconds: float) -> int:
             return 0
         stalled = list(await manager.get_stalled_jobs(seconds_since_heartbeat=stalled_seconds))
         await _give_back(manager, stalled, "its worker is gone")
-    return len(stalled)
+        unqueued = await (await connection.execute(load("queue")["unqueued"])).fetchall()
+        for job_id, kind in unqueued:
+            log.warning("job is given back", job=str(job_id), reason="no queue row stands for it")
+            await enqueue(connection, job_id, Kind(kind))
+    return len(stalled) + len(unqueued)
 
 
 async def rescue_forgotten(

@@ -150,12 +150,22 @@ class Executor:
             return JobReleased(f"job {run.job.id} lost its database connection")
         except Exception:
             log.exception("job crashed")
-            return _failed(JobFailed(ErrorCode.INTERNAL_ERROR, "The job failed for an internal reason; the log has it"))
+            return _crashed()
 
     async def _settle(self, run: Run, result: Outcome | JobReleased | None) -> None:
-        """Write the end or the release, as soon as the database answers again."""
+        """Write the end or the release."""
         if result is None:
             return
+        try:
+            await self._write(run, result)
+        except psycopg.Error:
+            log.exception("the database refuses the job's end")
+            await self._write(run, _crashed())
+        if isinstance(result, JobReleased):
+            raise result
+
+    async def _write(self, run: Run, result: Outcome | JobReleased) -> None:
+        """Write the end or the release, as soon as the database answers again."""
         deadline = asyncio.get_running_loop().time() + RECONNECT_SECONDS
         while True:
             try:
@@ -164,7 +174,7 @@ class Executor:
                         await ledger.finish(connection, run.lease, result)
                     else:
                         await ledger.release(connection, run.lease)
-                break
+                return
             except LeaseLost:
                 # Either another worker has the job, or an earlier try was committed and its answer lost.
                 log.info("job was settled already")
@@ -172,8 +182,6 @@ class Executor:
             except CONNECTION_ERRORS as error:
                 if asyncio.get_running_loop().time() > deadline:
                     raise JobReleased(f"job {run.job.id} could not be settled: the database is away") from error
-        if isinstance(result, JobReleased):
-            raise result
 
 
 def _failed(failure: JobFailed) -> Outcome:
@@ -184,6 +192,10 @@ def _failed(failure: JobFailed) -> Outcome:
     if failure.detail:
         error["detail"] = failure.detail
     return Outcome(status=Status.FAILED, error=error, message=failure.message)
+
+
+def _crashed() -> Outcome:
+    return _failed(JobFailed(ErrorCode.INTERNAL_ERROR, "The job failed for an internal reason; the log has it"))
 
 
 def _too_many_deaths(job: Job) -> Outcome:

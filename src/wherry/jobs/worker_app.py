@@ -24,7 +24,7 @@ from procrastinate.worker import Worker
 from wherry.database.pools import connection_options
 from wherry.errors import JobReleased
 from wherry.jobs import rescue
-from wherry.jobs.queue import RUN_JOB
+from wherry.jobs.queue import RUN_JOB, FencedJobManager
 
 HEARTBEAT_SECONDS = 5.0
 STALLED_SECONDS = 20.0
@@ -86,6 +86,7 @@ class WorkerApp(procrastinate.App):
                 "delete_jobs": "successful",
             },
         )
+        self.job_manager = FencedJobManager(connector)
         self._open_services = open_services
         self._services: Services | None = None
         self._in_hand: set[int] = set()

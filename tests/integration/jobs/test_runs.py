@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from uuid import UUID
 
 import psycopg
@@ -79,6 +80,16 @@ async def test_what_a_run_raises_says_how_the_job_ends(
     assert job.status is status
     assert (job.error or {}).get("code") == code
     assert "secret" not in str(job.error)
+
+
+async def test_an_end_that_the_database_refuses_fails_the_job_at_once(pool: Pool) -> None:
+    async def work(run: Run) -> Outcome:
+        return Outcome(status=Status.SUCCEEDED, artifact={"key": "k"}, keep_for=timedelta(days=900_000_000))
+
+    job_id = await _submit(pool)
+    await _executor(pool, work).execute(job_id)
+    job = await _job(pool, job_id)
+    assert (job.status, (job.error or {})["code"], job.epoch) == (Status.FAILED, "INTERNAL_ERROR", 1)
 
 
 async def test_a_lost_connection_gives_the_job_back(pool: Pool) -> None:

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+import pytest
+
 from tests.factories import submitted
 from wherry.database.pools import connect
 from wherry.errors import JobReleased
@@ -109,6 +111,47 @@ async def test_a_job_that_its_worker_forgot_is_given_back_at_the_second_look(dat
             assert await look(app.job_manager, row[0], set(), suspects) == frozenset()
         status = await (await connection.execute("select status from procrastinate_jobs")).fetchone()
         assert status == ("todo",)
+
+
+async def test_a_job_that_fell_out_of_the_queue_is_put_back(database_url: str) -> None:
+    async with await connect(database_url, name="test") as connection:
+        job, other = await submitted(connection), await submitted(connection)
+        await connection.execute("delete from procrastinate_jobs where args ->> 'job_id' = %s", [str(job.id)])
+        app = WorkerApp(database_url, concurrency=1, open_services=lambda: asynccontextmanager(_none)())
+        async with app.open_async():
+            assert await rescue.rescue_stalled(app.job_manager, 20) == 1
+            assert await rescue.rescue_stalled(app.job_manager, 20) == 0
+        rows = await (
+            await connection.execute("select args ->> 'job_id', queue_name from procrastinate_jobs")
+        ).fetchall()
+        assert sorted(rows) == sorted((str(each.id), "import") for each in (job, other))
+
+
+@pytest.mark.parametrize("failure", [None, JobReleased("back")], ids=["ended", "given back"])
+async def test_a_run_that_was_replaced_leaves_the_queue_row_to_the_next(
+    database_url: str, failure: Exception | None
+) -> None:
+    recorder, hold = Recorder(), asyncio.Event()
+
+    class Slow(Recorder):
+        async def execute(self, job_id: UUID) -> None:
+            recorder.ran.set()
+            await hold.wait()
+            if failure:
+                raise failure
+
+    async with await connect(database_url, name="test") as connection:
+        await submitted(connection)
+        async with _working(database_url, Slow()):
+            await asyncio.wait_for(recorder.ran.wait(), 10)
+            # taken for dead, given back, and fetched by another worker
+            await connection.execute(
+                "update procrastinate_jobs set attempts = attempts + 1, worker_id = null where queue_name = 'import'"
+            )
+            hold.set()
+        cursor = await connection.execute("select status, attempts from procrastinate_jobs where queue_name = 'import'")
+        left = await cursor.fetchall()
+        assert left == [("doing", 1)]
 
 
 async def _none() -> AsyncIterator[Services]:

@@ -1,0 +1,36 @@
+-- name: finish_held
+-- The row was fetched with so many attempts; with more, another run holds it.
+with held as materialized (
+  select id
+  from procrastinate_jobs
+  where id = %(id)s
+    and attempts = %(attempts)s
+    and status = 'doing'
+  for update
+)
+select procrastinate_finish_job_v1(id, %(status)s, %(delete_job)s)
+from held
+
+-- name: retry_held
+with held as materialized (
+  select id
+  from procrastinate_jobs
+  where id = %(id)s
+    and attempts = %(attempts)s
+    and status = 'doing'
+  for update
+)
+select procrastinate_retry_job_v2(id, %(retry_at)s, %(priority)s, %(queue)s, %(lock)s)
+from held
+
+-- name: unqueued
+-- Jobs that wait or run although no queue row stands for them.
+select id, kind
+from jobs
+where status in ('queued', 'running')
+  and not exists (
+    select
+    from procrastinate_jobs
+    where procrastinate_jobs.status in ('todo', 'doing')
+      and procrastinate_jobs.args ->> 'job_id' = jobs.id::text
+  )

@@ -28,13 +28,48 @@ where application_name = %(name)s
   and usename = current_user
   and pid <> pg_backend_pid()
 
--- name: may_rest
+-- name: allow_idle
 -- All rows in one transaction: it waits while its source is fetched and read.
 set local idle_in_transaction_session_timeout = 0
 
--- name: may_not_rest
+-- name: limit_idle
 -- From here on it holds the job's row, which others wait for.
 reset idle_in_transaction_session_timeout
+
+-- name: lock_ids
+-- Sequences do not roll back, and setval does not look: this keeps two imports from moving one at the same time.
+select pg_advisory_xact_lock(hashtext(pg_get_serial_sequence(%(table)s, 'id')))
+
+-- name: reserve_ids
+-- The last id that the table's sequence gave, and where it stands afterwards: ahead of the highest id.
+select last as before, case when last < %(highest)s then setval(sequence, %(target)s) else last end as after
+from cast(pg_get_serial_sequence(%(table)s, 'id') as regclass) as sequence,
+  coalesce(pg_sequence_last_value(sequence), 0) as last
+
+-- name: give_ids_back
+-- Only by the run that reserved them, if nobody was given an id since and no other import relies on the reservation.
+select setval(sequence, greatest(%(used)s, 1), %(used)s > 0)
+from cast(pg_get_serial_sequence(%(table)s, 'id') as regclass) as sequence
+where pg_sequence_last_value(sequence) = %(reserved)s
+  and exists (
+    select
+    from jobs
+    where id = %(job_id)s
+      and epoch = %(epoch)s
+      and status = 'running'
+  )
+  and not exists (
+    select
+    from jobs
+    where kind = 'import'
+      and resource = %(table)s
+      and status = 'running'
+      and id <> %(job_id)s
+  )
+
+-- name: lock_whole
+-- Two imports that each keep all their rows locked until their end would wait for each other for ever.
+select pg_advisory_xact_lock(hashtext('wherry whole import'), hashtext(%(table)s))
 
 -- name: errors
 select record_index, record_id, code, name, message, field, value::text, details::text, created_at, seq

@@ -195,6 +195,14 @@ where id = %(id)s
   and status = 'running'
 returning id
 
+-- name: hold
+select id
+from jobs
+where id = %(id)s
+  and epoch = %(epoch)s
+  and status = 'running'
+for update
+
 -- name: record_source
 update jobs
 set source = %(source)s::jsonb,

@@ -39,12 +39,3 @@ where articles.id = given.id
 -- name: allocate
 select nextval('articles_id_seq')::integer as id
 from generate_series(1, %(count)s)
-
--- name: lock_ids
--- Sequences do not roll back, and setval does not look: this keeps two imports from setting one back.
-select pg_advisory_xact_lock(hashtext('articles_id_seq'))
-
--- name: move_past
-select setval('articles_id_seq', %(id)s)
-from articles_id_seq
-where last_value < %(id)s

@@ -29,12 +29,3 @@ where comments.id = given.id
 -- name: allocate
 select nextval('comments_id_seq')::integer as id
 from generate_series(1, %(count)s)
-
--- name: lock_ids
--- Sequences do not roll back, and setval does not look: this keeps two imports from setting one back.
-select pg_advisory_xact_lock(hashtext('comments_id_seq'))
-
--- name: move_past
-select setval('comments_id_seq', %(id)s)
-from comments_id_seq
-where last_value < %(id)s

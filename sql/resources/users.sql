@@ -36,12 +36,3 @@ where users.id = given.id
 -- name: allocate
 select nextval('users_id_seq')::integer as id
 from generate_series(1, %(count)s)
-
--- name: lock_ids
--- Sequences do not roll back, and setval does not look: this keeps two imports from setting one back.
-select pg_advisory_xact_lock(hashtext('users_id_seq'))
-
--- name: move_past
-select setval('users_id_seq', %(id)s)
-from users_id_seq
-where last_value < %(id)s

@@ -20,6 +20,8 @@ DAMAGED = (zlib.error, cast(type[Exception], IsalError), zstandard.ZstdError)
 """What a stream that is not what it began as raises."""
 
 _GZIP_WINDOW_BITS = 31  # zlib's way to ask for a gzip header (zlib manual, inflateInit2)
+# All that stands behind a member is copied when it ends, and a member may be of 20 bytes.
+_GZIP_SLICE_BYTES = 1 << 16
 _ZSTD_MAX_WINDOW_BYTES = 1 << 27  # what the zstd program takes unless told otherwise
 # Four bytes can hold a block of 128 KiB (RFC 8878, section 3.1.1.2): so much input at once yields at most 8 MiB.
 _ZSTD_SLICE_BYTES = 256
@@ -60,6 +62,10 @@ class GzipInflater:
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """What comes out, in pieces of at most 1 MiB."""
+        for start in range(0, len(chunk), _GZIP_SLICE_BYTES):
+            yield from self._members(chunk[start : start + _GZIP_SLICE_BYTES])
+
+    def _members(self, chunk: bytes) -> Iterator[bytes]:
         pending = False
         while chunk or pending:
             if self._member.eof:

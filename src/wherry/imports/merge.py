@@ -89,7 +89,6 @@ class Merger:
         self._clearable = [name for name in self._columns if f"given.sets_{name}" in self._sql["update"]]
         self._job_id = job_id
         self._rules = rules
-        self._ids_moved_to = 0
         self._expects_new = False
 
     async def write(self, connection: Connection, batch: Batch, *, again: bool, check_ids: bool = False) -> Tally:
@@ -121,16 +120,6 @@ class Merger:
             await self._create(connection, segment.creates)
         self._expects_new = plan.created == len(records)
         return Tally(plan.successes, plan.failures, plan.errors, max(brought))
-
-    async def move_ids(self, connection: Connection, highest_id: int) -> None:
-        """Move the table's sequence past an id that a record brought along.
-
-        Sequences do not roll back: call it last in a transaction that is about to commit.
-        """
-        if highest_id > self._ids_moved_to:
-            await connection.execute(self._sql["lock_ids"])
-            await connection.execute(self._sql["move_past"], {"id": highest_id})
-            self._ids_moved_to = highest_id
 
     async def _plan_new(self, connection: Connection, batch: Batch, records: Sequence[Any]) -> Plan | None:
         """The plan if every record is a new row of its own, as far as the batch itself tells; None where one is not.
@@ -231,6 +220,12 @@ def refusal(resource: Resource, entry: Entry, error: psycopg.Error) -> RecordErr
     value = getattr(entry.record, name, None) if name else None
     message = f"{label(name or 'record')} {text}"
     return RecordError(entry.index, name_of(resource, entry.record), code, message, name, shown(value))
+
+
+def is_id_clash(resource: Resource, entry: Entry, error: psycopg.Error) -> bool:
+    """Whether the id that the table gave to a record is another transaction's by now: no fault of the record's."""
+    brings_none = entry.record is not None and entry.record.id is None
+    return brings_none and error.diag.constraint_name == f"{resource.name}_pkey"
 
 
 async def _existing(connection: Connection, resource: str, ids: Sequence[int]) -> frozenset[int]:

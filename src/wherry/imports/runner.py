@@ -57,7 +57,7 @@ class ImportRunner:
         """Import; see `Runner`."""
         resource, options = find(run.job.resource), options_of(run.job)
         make_writer = WholeWriter if options.one_transaction else BatchWriter
-        async with make_writer(self._pool, run, resource, options) as writer:
+        async with make_writer(self._pool, run, resource, options, self._settings.import_max_records) as writer:
             try:
                 await self._obtain(run)
                 total = await self._import(run, resource, writer)
@@ -84,7 +84,7 @@ class ImportRunner:
             try:
                 while (batch := await self._watched(run, reading, is_reading=True)) is not None:
                     reading = self._start_reading(batches)
-                    await self._watched(run, asyncio.create_task(writer.write(batch, source.progress.percent)))
+                    await self._watched(run, asyncio.create_task(writer.write(batch, source.progress)))
                     total = batch[-1].index + 1
             finally:
                 await _end(reading)

@@ -8,6 +8,7 @@ offsets are counted behind it. Of a compressed source the skipped part is decomp
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -20,17 +21,31 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _HEAD_BYTES = 4  # enough for every mark and magic number
 
 
+SMALLEST_RECORD_BYTES = 16
+"""Of a record that brings an id along: less than `{"id":1,"name":"x"}` takes."""
+
+
 @dataclass
 class Progress:
-    """How much of the stored source has been read: bytes."""
+    """How much of the stored source has been read.
+
+    Attributes:
+        read, size: bytes.
+        is_plain: whether they are bytes of its text too.
+    """
 
     read: int = 0
     size: int = 0
+    is_plain: bool = False
 
     @property
     def percent(self) -> float:
         """0 to 99.9: all is never read before the last record is written."""
         return min(99.9, 100 * self.read / self.size) if self.size else 0.0
+
+    def most_records_after(self, offset: int) -> int:
+        """How many records with ids can stand after an offset in the text."""
+        return max(0, self.size - offset) // SMALLEST_RECORD_BYTES if self.is_plain else sys.maxsize
 
 
 class Source:
@@ -60,6 +75,7 @@ class Source:
         if make_inflater is None:
             start = mark_bytes(head) + offset
             self.progress.read = start
+            self.progress.is_plain = True
             text = self._limited(self._stored(start), start)
         else:
             text = _behind(self._limited(self._inflated(make_inflater), 0), offset)

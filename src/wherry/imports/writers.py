@@ -4,206 +4,229 @@ In: batches in order. Out: rows, errors, counters and checkpoint, moved together
 
 `BatchWriter` commits each batch by itself: a crash costs the batch in hand. `WholeWriter` keeps all rows in one
 transaction, for `atomic` and `dryRun`; errors and progress are committed beside it, over a second connection. A batch
-that the database refuses is tried again, for it may have met another transaction or a false hope; then it is cut in
-two, down to the record that is refused.
+that the database refuses is tried again, as it may have collided with another transaction, or have been wrongly taken
+for all new; then it is cut in two, down to the record that is refused. A record that only ever loses to other
+transactions is not refused: the job is given back, and goes on from its checkpoint.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import msgspec
 import psycopg
 
 from wherry.database.pools import Connection, Pool
 from wherry.database.queries import load
-from wherry.errors import ErrorCode, JobFailed
+from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased
 from wherry.imports.decode import ADMIN
-from wherry.imports.merge import RACES, REFUSALS, Merger, Tally, refusal, session_name, write_errors
+from wherry.imports.ids import IdReservation
+from wherry.imports.merge import RACES, REFUSALS, Merger, Tally, is_id_clash, refusal, session_name, write_errors
 from wherry.imports.models import FILE_INDEX, Batch, Options, Place, RecordError
 from wherry.imports.plan import Rules
+from wherry.imports.source import Progress
 from wherry.jobs import ledger
 from wherry.jobs.ledger import Position
 from wherry.jobs.models import Advance
 from wherry.jobs.runs import Run
 from wherry.resources.model import Resource
 
-STAGE = "importing"
+ATTEMPTS = 3
+"""How often a batch is tried before it is cut in two."""
 
 
-class Writer(Protocol):
-    """Commits batches; an async context that holds its connections."""
+class Writer(ABC):
+    """Commits batches; an async context that holds its connections.
 
-    async def __aenter__(self) -> Self: ...
+    Args:
+        pool: two connections of it are held, and one more for a moment.
+        run: whose lease every commit names.
+        resource: what the records are.
+        options: of the import.
+        max_records: that a file may have.
+    """
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    retries_races = True
+    """Whether a batch that is undone lets go of all locks, so that it may fare better at the next attempt."""
 
-    @property
-    def place(self) -> Place:
-        """Where to begin reading."""
-        ...
+    _reporting: Connection
+    """Where errors and counters are committed."""
 
-    async def write(self, batch: Batch, percent: float) -> None:
-        """Commit a batch.
-
-        Raises:
-            LeaseLost, JobCancelled, JobReleased: as the ledger and the run say.
-            psycopg.OperationalError: the connection is lost, or other transactions were in the way time and again.
-        """
-        ...
-
-    async def report_file(self, failure: JobFailed) -> None:
-        """Add a fault of the file as a whole to the report."""
-        ...
-
-    async def finish(self) -> Position:
-        """Commit what is left; the final counters."""
-        ...
-
-
-class _Base:
-    def __init__(self, pool: Pool, run: Run, resource: Resource, options: Options) -> None:
+    def __init__(self, pool: Pool, run: Run, resource: Resource, options: Options, max_records: int) -> None:
         self._pool = pool
         self._run = run
         self._resource = resource
         self._options = options
+        self._max_records = max_records
         by_admin = run.job.options.get("callerRole") == ADMIN
         self._merger = Merger(resource, run.job.id, Rules(options.on_conflict, by_admin))
+        self._ids = IdReservation(resource, run.lease)
+        self._highest_id = 0
         self._held = AsyncExitStack()
         self._position = Position(False, run.job.success_count, run.job.error_count)
+
+    @abstractmethod
+    async def __aenter__(self) -> Self: ...
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._held.__aexit__(kind, error, trace)
+        if kind is None or issubclass(kind, (JobFailed, JobCancelled)):
+            async with self._pool.connection() as connection:
+                await self._ids.give_back(connection, self._highest_id)
+
+    @property
+    @abstractmethod
+    def place(self) -> Place:
+        """Where to begin reading."""
+
+    async def write(self, batch: Batch, progress: Progress) -> None:
+        """Commit a batch.
+
+        Raises:
+            LeaseLost, JobCancelled, JobReleased: as the ledger and the run say; the last also where other
+                transactions were in the way time and again.
+        """
+        refused = await self._refusal(batch, progress)
+        if refused is None:
+            return
+        if isinstance(refused, RACES) and not self.retries_races:
+            raise JobReleased(f"job {self._run.job.id} met transactions that wait for it") from refused
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            await self.write(batch[:middle], progress)
+            await self.write(batch[middle:], progress)
+            return
+        if isinstance(refused, RACES) or is_id_clash(self._resource, batch[0], refused):
+            raise JobReleased(f"job {self._run.job.id} lost to other transactions time and again") from refused
+        errors = (refusal(self._resource, batch[0], refused),)
+        await self._commit([msgspec.structs.replace(batch[0], record=None, errors=errors)], progress, again=False)
+
+    async def report_file(self, failure: JobFailed) -> None:
+        """Add a fault of the file as a whole to the report; once, though a run that takes over may meet it again."""
+        code = ErrorCode[failure.code]
+        error = RecordError(FILE_INDEX, None, code, failure.message, details=failure.detail or None)
+        job_id = self._run.job.id
+        async with self._reporting.transaction():
+            found = await self._reporting.execute(load("imports")["has_file_error"], {"job_id": job_id})
+            errors = [] if await found.fetchone() else [error]
+            await write_errors(self._reporting, job_id, errors)
+            summary = {error.summary_key: 1 for error in errors}
+            await ledger.advance(self._reporting, self._run.lease, Advance(summary=summary))
+
+    @abstractmethod
+    async def finish(self) -> Position:
+        """Commit what is left; the final counters."""
+
+    @abstractmethod
+    async def _commit(self, batch: Batch, progress: Progress, *, again: bool) -> None: ...
+
+    async def _refusal(self, batch: Batch, progress: Progress) -> psycopg.Error | None:
+        """Commit a batch, or say what the database has against it."""
+        refused: psycopg.Error | None = None
+        for attempt in range(ATTEMPTS if self.retries_races else 2):
+            try:
+                await self._commit(batch, progress, again=attempt > 0)
+                return None
+            except (*REFUSALS, *RACES) as error:
+                refused = error
+            if isinstance(refused, RACES) and not self.retries_races:
+                break
+        return refused
 
     async def _connect(self) -> Connection:
         return await self._held.enter_async_context(self._pool.connection())
 
+    async def _cover_ids(self, batch: Batch, progress: Progress) -> None:
+        room = min(self._max_records, progress.most_records_after(batch[-1].offset))
+        await self._ids.cover(self._reporting, batch, room)
+
     async def _end_predecessors(self, connection: Connection) -> None:
+        """End the sessions of earlier runs of this job, never of a later one: inside a transaction."""
+        await ledger.hold(connection, self._run.lease)
         await connection.execute(load("imports")["end_predecessors"], {"name": session_name(self._run.job.id)})
 
-    async def write(self, batch: Batch, percent: float) -> None:
-        """See `Writer.write`."""
-        refused: psycopg.Error
-        for again in (False, True, True):
-            try:
-                return await self._commit(batch, percent, again=again)
-            except (*REFUSALS, *RACES) as error:
-                refused = error
-        if len(batch) > 1:
-            middle = len(batch) // 2
-            await self.write(batch[:middle], percent)
-            return await self.write(batch[middle:], percent)
-        if isinstance(refused, RACES):
-            raise refused  # nothing is wrong with the record: the job is given back, and goes on from its checkpoint
-        entry = batch[0]
-        errors = (refusal(self._resource, entry, refused),)
-        return await self._commit([msgspec.structs.replace(entry, record=None, errors=errors)], percent, again=False)
-
-    async def _commit(self, batch: Batch, percent: float, *, again: bool) -> None:
-        raise NotImplementedError
-
-    async def _report_file(self, connection: Connection, failure: JobFailed) -> None:
-        """Once, though a run that was taken over may meet the fault again."""
-        code = ErrorCode[failure.code]
-        error = RecordError(FILE_INDEX, None, code, failure.message, details=failure.detail or None)
-        job_id = self._run.job.id
-        async with connection.transaction():
-            found = await connection.execute(load("imports")["has_file_error"], {"job_id": job_id})
-            errors = [] if await found.fetchone() else [error]
-            await write_errors(connection, job_id, errors)
-            summary = {error.summary_key: 1 for error in errors}
-            await ledger.advance(connection, self._run.lease, Advance(summary=summary))
+    async def _advance(
+        self, connection: Connection, batch: Batch, tally: Tally, successes: int, percent: float
+    ) -> None:
+        await write_errors(connection, self._run.job.id, tally.errors)
+        step = Advance(
+            successes=successes,
+            errors=tally.failures,
+            summary=tally.summary,
+            checkpoint=_checkpoint(_end(batch)),
+            progress=percent,
+        )
+        self._position = await ledger.advance(connection, self._run.lease, step)
 
 
-def _advance(batch: Batch, tally: Tally, percent: float, successes: int) -> Advance:
-    last = batch[-1]
-    return Advance(
-        successes=successes,
-        errors=tally.failures,
-        summary=tally.summary,
-        checkpoint={"index": last.index + 1, "offset": last.offset},
-        progress=percent,
-        stage=STAGE,
-        stage_progress=percent,
-    )
-
-
-class BatchWriter(_Base):
+class BatchWriter(Writer):
     """Each batch is a transaction: rows, errors, counters, checkpoint."""
 
     async def __aenter__(self) -> Self:
-        self._connection = await self._connect()
-        await self._end_predecessors(self._connection)
+        self._reporting = await self._connect()
+        async with self._reporting.transaction():
+            await self._end_predecessors(self._reporting)
         return self
 
     @property
     def place(self) -> Place:
-        """Behind the last batch that was committed."""
-        checkpoint = self._run.job.checkpoint
-        return Place(checkpoint["index"], checkpoint["offset"]) if checkpoint else Place()
-
-    async def _commit(self, batch: Batch, percent: float, *, again: bool) -> None:
-        async with self._connection.transaction():
-            tally = await self._merger.write(self._connection, batch, again=again)
-            await write_errors(self._connection, self._run.job.id, tally.errors)
-            step = _advance(batch, tally, percent, tally.successes)
-            self._position = await ledger.advance(self._connection, self._run.lease, step)
-            await self._merger.move_ids(self._connection, tally.highest_id)
-        self._run.check(self._position)
-
-    async def report_file(self, failure: JobFailed) -> None:
-        """See `Writer.report_file`."""
-        await self._report_file(self._connection, failure)
+        """Past the last batch that was committed."""
+        return _place(self._run.job.checkpoint)
 
     async def finish(self) -> Position:
         """The counters."""
         return self._position
 
+    async def _commit(self, batch: Batch, progress: Progress, *, again: bool) -> None:
+        await self._cover_ids(batch, progress)
+        async with self._reporting.transaction():
+            tally = await self._merger.write(self._reporting, batch, again=again)
+            await self._advance(self._reporting, batch, tally, tally.successes, progress.percent)
+        self._highest_id = max(self._highest_id, tally.highest_id)
+        self._run.check(self._position)
 
-class WholeWriter(_Base):
-    """One transaction for all rows; errors, counters and progress are committed beside it as they come."""
+
+class WholeWriter(Writer):
+    """One transaction for all rows; errors, counters and progress are committed beside it as they come.
+
+    The checkpoint says whether an earlier run committed its rows and died before the job had ended: then nothing is
+    left to do. Until then a run starts from the beginning.
+    """
+
+    retries_races = False
 
     async def __aenter__(self) -> Self:
-        self._side = await self._connect()
-        self._main = await self._connect()
-        await self._end_predecessors(self._side)
-        async with self._side.transaction():
-            await ledger.restart(self._side, self._run.lease)
-            await self._side.execute(load("imports")["delete_errors"], {"job_id": self._run.job.id})
-        self._position = Position(False, 0, 0)
+        self._reporting = await self._connect()
         self._successes = 0
-        self._highest_id = 0
+        self._brought = 0
+        self._last = Place()
+        self._is_alone = False
+        if self._is_committed:
+            return self
+        self._main = await self._connect()
+        async with self._reporting.transaction():
+            await self._end_predecessors(self._reporting)
+            await ledger.restart(self._reporting, self._run.lease)
+            await self._reporting.execute(load("imports")["delete_errors"], {"job_id": self._run.job.id})
+        self._position = Position(False, 0, 0)
         await self._held.enter_async_context(self._main.transaction(force_rollback=self._options.dry_run))
-        await self._main.execute(load("imports")["may_rest"])
+        await self._main.execute(load("imports")["allow_idle"])
         return self
 
     @property
+    def _is_committed(self) -> bool:
+        return bool((self._run.job.checkpoint or {}).get("committed"))
+
+    @property
     def place(self) -> Place:
-        """The beginning: nothing of an earlier attempt was kept."""
-        return Place()
-
-    async def _commit(self, batch: Batch, percent: float, *, again: bool) -> None:
-        async with self._main.transaction():
-            tally = await self._merger.write(self._main, batch, again=again, check_ids=True)
-        self._successes += tally.successes
-        self._highest_id = max(self._highest_id, tally.highest_id)
-        # What all-or-nothing has not committed does not count yet.
-        successes = 0 if self._options.atomic else tally.successes
-        async with self._side.transaction():
-            await write_errors(self._side, self._run.job.id, tally.errors)
-            step = _advance(batch, tally, percent, successes)
-            self._position = await ledger.advance(self._side, self._run.lease, step)
-        self._run.check(self._position)
-
-    async def report_file(self, failure: JobFailed) -> None:
-        """See `Writer.report_file`."""
-        await self._report_file(self._side, failure)
+        """The beginning, as nothing of an earlier run was kept; or the end, as all of it was."""
+        return _place(self._run.job.checkpoint) if self._is_committed else Place()
 
     async def finish(self) -> Position:
         """Count what all-or-nothing is about to commit, in the transaction that commits it.
@@ -211,21 +234,52 @@ class WholeWriter(_Base):
         Raises:
             JobFailed: all or nothing was asked for, and some records have errors.
         """
-        if not self._options.atomic:
+        if not self._options.atomic or self._is_committed:
             return self._position
-        errors = self._position.error_count
-        if errors:
-            total = errors + self._successes
-            async with self._side.transaction():
-                await ledger.advance(self._side, self._run.lease, Advance(total_records=total))
-            message = f"{errors} of {total} records have errors, and all or none was asked for"
-            raise JobFailed(ErrorCode.BATCH_FAILED, message, detail={"errors": errors})
-        # A dry run leaves the rows behind, but not what it found out.
-        connection = self._side if self._options.dry_run else self._main
-        await self._main.execute(load("imports")["may_not_rest"])
+        if self._position.error_count:
+            await self._fail()
+        # A dry run's rows are rolled back, but its counters stay: they go over the other connection.
+        connection = self._reporting if self._options.dry_run else self._main
+        await self._main.execute(load("imports")["limit_idle"])
         async with connection.transaction():
-            step = Advance(successes=self._successes)
+            checkpoint = {**_checkpoint(self._last), "committed": not self._options.dry_run}
+            step = Advance(successes=self._successes, checkpoint=checkpoint)
             self._position = await ledger.advance(connection, self._run.lease, step)
-            if not self._options.dry_run:
-                await self._merger.move_ids(connection, self._highest_id)
+        self._highest_id = 0 if self._options.dry_run else self._brought
         return self._position
+
+    async def _fail(self) -> None:
+        errors = self._position.error_count
+        total = errors + self._successes
+        async with self._reporting.transaction():
+            await ledger.advance(self._reporting, self._run.lease, Advance(total_records=total))
+        message = f"{errors} of {total} records have errors, and all or none was asked for"
+        raise JobFailed(ErrorCode.BATCH_FAILED, message, detail={"errors": errors})
+
+    async def _commit(self, batch: Batch, progress: Progress, *, again: bool) -> None:
+        if not self._is_alone:
+            await self._main.execute(load("imports")["lock_whole"], {"table": self._resource.name})
+            self._is_alone = True
+        await self._cover_ids(batch, progress)
+        async with self._main.transaction():
+            tally = await self._merger.write(self._main, batch, again=again, check_ids=True)
+        self._successes += tally.successes
+        self._brought = max(self._brought, tally.highest_id)
+        self._last = _end(batch)
+        # What all-or-nothing has not committed does not count yet.
+        successes = 0 if self._options.atomic else tally.successes
+        async with self._reporting.transaction():
+            await self._advance(self._reporting, batch, tally, successes, progress.percent)
+        self._run.check(self._position)
+
+
+def _end(batch: Batch) -> Place:
+    return Place(batch[-1].index + 1, batch[-1].offset)
+
+
+def _checkpoint(place: Place) -> dict[str, int]:
+    return {"index": place.index, "offset": place.offset}
+
+
+def _place(checkpoint: Mapping[str, int] | None) -> Place:
+    return Place(checkpoint["index"], checkpoint["offset"]) if checkpoint else Place()

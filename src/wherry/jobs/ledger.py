@@ -179,6 +179,15 @@ async def restart(connection: Connection, lease: Lease) -> None:
     await notify(connection, lease.job_id)
 
 
+async def hold(connection: Connection, lease: Lease) -> None:
+    """Keep everybody from claiming the job until the transaction ends.
+
+    Raises:
+        LeaseLost: another worker has claimed the job since.
+    """
+    await _fenced(connection, "hold", lease, {})
+
+
 async def record_source(connection: Connection, lease: Lease, source: Mapping[str, object]) -> None:
     """Keep what a run has found out about its source: a fetched file's size and digest.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.imports.harness import Bench, article, lines
+from tests.integration.imports.harness import Bench, article, lines, user
 from wherry.imports.models import OnConflict, Options
 from wherry.jobs.models import Job
 
@@ -83,3 +83,59 @@ async def test_a_record_that_always_loses_is_tried_again_and_not_reported(author
     assert set(states) == {("queued", 0)}
     assert (job.status, job.success_count, job.error_count) == ("succeeded", 4, 0)
     assert len(await authored.rows("select id from articles")) == 4
+
+
+async def test_whoever_registers_during_an_import_gets_an_id_of_his_own(bench: Bench) -> None:
+    """The next id of the sequence would be the one that the next batch brings along."""
+    small = bench.with_settings(import_batch_size=10)
+    job = await small.submit("users", lines(user(number) for number in range(11, 211)))
+    work = asyncio.create_task(small.execute(job))
+    while not (await small.job(job)).processed_records:
+        assert not work.done()
+    others: list[str] = []
+    while not work.done():
+        name = f"other{len(others)}"
+        await bench.do("insert into users (email, username, name) values (%s, %s, 'Other')", f"{name}@x.org", name)
+        others.append(name)
+    done = await work
+    assert (done.status, done.success_count) == ("succeeded", 200)
+    assert len(others) > 3
+    rows = await bench.rows("select id, name from users order by id")
+    assert [row["name"] for row in rows].count("Other") == len(others)
+    assert {row["id"] for row in rows if row["name"] != "Other"} == set(range(11, 211))
+
+
+@pytest.mark.parametrize(
+    ("options", "next_id"),
+    [(Options(), 501), (Options(atomic=True), 501), (Options(dry_run=True), 2)],
+    ids=["batches", "atomic", "dry run"],
+)
+async def test_ids_that_were_reserved_and_not_used_are_given_back(bench: Bench, options: Options, next_id: int) -> None:
+    await bench.do("insert into users (email, username, name) values ('a@x.org', 'a', 'First')")
+    job = await bench.run("users", [user(500), user(20)], options=options)
+    assert job.status == "succeeded"
+    await bench.do("insert into users (email, username, name) values ('b@x.org', 'b', 'Next')")
+    assert await bench.rows("select id from users where name = 'Next'") == [{"id": next_id}]
+
+
+async def test_ids_are_left_for_others_when_they_run_out(bench: Bench) -> None:
+    last = 2**31 - 1
+    job = await bench.run("users", [user(last - 10), user(last - 9)])
+    assert job.status == "succeeded"
+    await bench.do("insert into users (email, username, name) values ('b@x.org', 'b', 'Next')")
+    assert await bench.rows("select id from users where name = 'Next'") == [{"id": last - 8}]
+
+
+@pytest.mark.parametrize("first", [Options(atomic=True), Options(dry_run=True)], ids=["atomic", "dry run"])
+async def test_imports_that_keep_all_rows_locked_take_turns(authored: Bench, first: Options) -> None:
+    small = authored.with_settings(import_batch_size=20)
+    records = [article(number) for number in range(200)]
+    orders = {seed: random.Random(seed).sample(records, len(records)) for seed in range(3)}
+    options = [first, Options(atomic=True), Options(OnConflict.UPDATE, atomic=True)]
+    jobs = [await small.submit("articles", lines(orders[seed]), options=options[seed]) for seed in range(3)]
+    async with asyncio.timeout(30):
+        done = await asyncio.gather(*(small.execute(job) for job in jobs))
+    assert all(job.finished for job in done)
+    assert [job.epoch for job in done] == [1, 1, 1]
+    assert done[2].status == "succeeded"
+    assert len(await authored.rows("select id from articles")) == 200

@@ -15,10 +15,11 @@ import pytest
 
 from tests.integration.imports.harness import Bench, article, lines, user
 from wherry.database import pools
+from wherry.database.queries import load
 from wherry.errors import JobReleased, LeaseLost
 from wherry.imports.decode import Decoder
 from wherry.imports.lines import LineSplitter
-from wherry.imports.merge import Merger
+from wherry.imports.merge import Merger, session_name
 from wherry.imports.models import OnConflict, Options, Place
 from wherry.imports.plan import Rules
 from wherry.imports.runner import ImportRunner
@@ -242,6 +243,28 @@ async def test_an_import_that_waits_for_a_lock_can_be_cancelled(authored: Bench)
         async with asyncio.timeout(2):
             done = await work
     assert (done.status, done.processed_records) == ("cancelled", 0)
+
+
+async def test_all_rows_in_one_transaction_that_were_committed_are_not_imported_again(authored: Bench) -> None:
+    records = [article(n, id=n + 10) for n in range(250)]
+    job = await authored.submit("articles", lines(records), options=Options(atomic=True))
+    run = await claimed(authored, job)
+    await ImportRunner(authored.pool, authored.store, authored.settings).run(run)  # and the worker dies
+    done = await authored.execute(job)
+    assert (done.status, done.success_count, done.error_count, done.total_records) == ("succeeded", 250, 0, 250)
+    assert await counted(authored, job) == (250, 0)
+
+
+@pytest.mark.parametrize("options", [Options(), Options(atomic=True)], ids=["batches", "atomic"])
+async def test_a_run_that_was_replaced_before_it_began_ends_nobodys_session(authored: Bench, options: Options) -> None:
+    job = await authored.submit("articles", lines(RECORDS), options=options)
+    late, successor = await claimed(authored, job), await claimed(authored, job)
+    async with authored.pool.connection() as working, working.transaction():
+        await working.execute(load("imports")["prepare"], {"name": session_name(job.id)})
+        with pytest.raises(LeaseLost):
+            await ImportRunner(authored.pool, authored.store, authored.settings).run(late)
+        await working.execute("select 1")
+    assert successor.lease.epoch == 2
 
 
 @pytest.fixture

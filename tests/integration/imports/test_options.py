@@ -146,7 +146,7 @@ async def test_all_or_none_keeps_none_where_one_record_is_at_fault(authored: Ben
     good = await bench.run("articles", [article(1), article(2), article(3, id=9)], options=ATOMIC)
     assert (good.status, good.success_count, good.error_summary) == ("succeeded", 3, {})
     assert await count(bench) == 3
-    assert (await bench.rows("select last_value from articles_id_seq"))[0]["last_value"] == 9
+    assert (await bench.rows("select last_value from articles_id_seq"))[0]["last_value"] >= 9
 
 
 async def test_a_dry_run_of_all_or_none_foretells_it(authored: Bench) -> None:

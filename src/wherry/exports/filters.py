@@ -9,16 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Literal
 
 from wherry.errors import Invalid
-from wherry.exports.instants import format_instant, parse_instant
 from wherry.resources.model import Filter, FilterType, Resource
-
-MAX_ID: Final = 2_147_483_647
-"""The largest value of PostgreSQL's `integer`."""
+from wherry.resources.rules import MAX_ID, parse_instant
 
 Operator = Literal["=", ">", ">=", "<", "<=", "is null"]
 FilterValue = int | str | bool | dict[str, str] | None
@@ -148,10 +145,10 @@ def _read_period(declared: Filter, value: object) -> FilterValue:
 
 
 def _read_instant(place: str, value: object) -> str:
-    try:
-        return format_instant(parse_instant(value if isinstance(value, str) else ""))
-    except ValueError:
-        raise _fault(f"{place} must be an ISO 8601 date or date-time") from None
+    moment = parse_instant(value) if isinstance(value, str) else None
+    if moment is None:
+        raise _fault(f"{place} must be an ISO 8601 date or date-time")
+    return format_instant(moment)
 
 
 def _is_empty(period: Mapping[str, str]) -> bool:
@@ -159,7 +156,7 @@ def _is_empty(period: Mapping[str, str]) -> bool:
     for low in ("gt", "gte"):
         for high in ("lt", "lte"):
             if low in period and high in period:
-                start, end = parse_instant(period[low]), parse_instant(period[high])
+                start, end = datetime.fromisoformat(period[low]), datetime.fromisoformat(period[high])
                 if start > end or (start == end and (low, high) != ("gte", "lte")):
                     return True
     return False
@@ -167,7 +164,7 @@ def _is_empty(period: Mapping[str, str]) -> bool:
 
 def _at(column: str, instant: str) -> Iterator[Condition]:
     """Equality with an instant: one given in milliseconds is the whole millisecond, as that is what exports show."""
-    moment = parse_instant(instant)
+    moment = datetime.fromisoformat(instant)
     if moment.microsecond % 1000:
         yield Condition(column, "=", instant)
         return
@@ -176,6 +173,11 @@ def _at(column: str, instant: str) -> Iterator[Condition]:
         yield Condition(column, "<", format_instant(moment + _MILLISECOND))
     except OverflowError:  # the last millisecond of the year 9999 has no end that could be named
         return
+
+
+def format_instant(moment: datetime) -> str:
+    """RFC 3339 in UTC, with as many digits as the instant has: a filter must not be rounded."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _fault(detail: str) -> Invalid:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 
 import psycopg
 import structlog
@@ -123,6 +124,7 @@ class ExportRunner:
             keep_for=timedelta(hours=self._settings.export_file_retention_hours),
             total_records=snapshot.rows,
             message=f"Exported {snapshot.rows} records",
+            discard=partial(self._discard, stored.key),
         )
 
 
@@ -134,11 +136,13 @@ class _Progress:
         self._run = run
         self._snapshot = snapshot
         self._output = output
-        self._told = run.job.success_count
+        self._told = 0
 
     async def begin(self) -> None:
         """Start from nothing: what an earlier run had counted is gone with its file."""
-        await self._tell(0, Advance(successes=-self._told, message="Reading records"))
+        async with self._pool.connection() as connection:
+            await ledger.restart(connection, self._run.lease)
+        await self._tell(0, Advance(message="Reading records"))
 
     async def advance(self) -> None:
         """Count the records up to now, and stop where the owner or the worker wants it.

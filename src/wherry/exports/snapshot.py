@@ -88,7 +88,7 @@ class Snapshot:
             try:
                 connection.execute("select repeat(' ', %s)", [RECEIVE_BYTES])
                 connection.execute("begin isolation level repeatable read read only")
-                # It locks nobody out, and may wait for a slow storage.
+                # It holds no lock that blocks anyone, so it may idle while slow storage catches up.
                 connection.execute("set local idle_in_transaction_session_timeout = '10min'")
                 self.estimate = self._estimate(connection)
                 yield from self._windows(connection)

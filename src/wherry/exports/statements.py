@@ -12,20 +12,17 @@ from psycopg import sql
 
 from wherry.exports.selection import Selection
 
-INSTANT_SUFFIX = "_at"
-"""A column whose name ends so is a `timestamptz`, and no other column of a record is."""
-
 # Formatted by the server: the session is in UTC, the process that encodes is the busier of the two, and msgspec would
 # leave out milliseconds that are zero. An instant that is not finite becomes null.
 _INSTANT = sql.SQL("""to_char({column}, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as {column}""")
 
 
 def window(selection: Selection) -> sql.Composed:
-    """The next records behind `%(after)s`, `%(limit)s` at the most, in `id` order: the fields, then `id` once more.
+    """At most `%(limit)s` records with ids above `%(after)s`, in `id` order: the fields, then `id` once more.
 
     The last column is left out where `id` is the first field anyway: see `id_position`.
     """
-    columns = [_column(field) for field in selection.fields]
+    columns = [_column(selection, field) for field in selection.fields]
     if id_position(selection) < 0:
         columns.append(sql.Identifier("id"))
     return sql.SQL("select {columns}\nfrom {table}\nwhere {where}\norder by id\nlimit %(limit)s").format(
@@ -34,7 +31,7 @@ def window(selection: Selection) -> sql.Composed:
 
 
 def id_position(selection: Selection) -> int:
-    """Which column of a `window` holds the id: 0 where it is a field, else -1, behind all fields."""
+    """Which column of a `window` holds the id: 0 where it is a field, else -1, after all fields."""
     return 0 if selection.fields[0] == "id" else -1
 
 
@@ -62,9 +59,10 @@ def _where(selection: Selection, *, after: bool) -> sql.Composed:
     return sql.SQL("\n  and ").join(tests)
 
 
-def _column(field: str) -> sql.Composable:
+def _column(selection: Selection, field: str) -> sql.Composable:
     name = sql.Identifier(field)
-    return _INSTANT.format(column=name) if field.endswith(INSTANT_SUFFIX) else name
+    is_instant = selection.resource.shape.columns.get(field) == "timestamptz"
+    return _INSTANT.format(column=name) if is_instant else name
 
 
 def _table(selection: Selection) -> sql.Identifier:

@@ -85,8 +85,7 @@ class Merger:
         self._resource = resource
         self._columns = resource.shape.columns
         self._sql = load(resource.name, "resources")
-        # Null leaves a column as it is, but for those whose query asks whether it was meant.
-        self._clearable = [name for name in self._columns if f"given.sets_{name}" in self._sql["update"]]
+        self._clearable = resource.shape.clearable
         self._job_id = job_id
         self._rules = rules
         self._expects_new = False
@@ -94,8 +93,8 @@ class Merger:
     async def write(self, connection: Connection, batch: Batch, *, again: bool, check_ids: bool = False) -> Tally:
         """Write the rows of a batch, inside the caller's transaction. Its errors are only returned.
 
-        Behind a batch of which every row was new, the next is taken to be alike, and not looked up: if it is not, the
-        table's own constraints refuse it, and it has to be written again.
+        After a batch whose rows were all new, the next is assumed to be all new too, and is not looked up. If that is
+        wrong, the table's constraints refuse it and it is written again, with a lookup.
 
         Args:
             again: whether the batch was refused before.
@@ -136,7 +135,7 @@ class Merger:
         values = {"job_id": self._job_id, "ids": _distinct(records, "id"), "keys": keys}
         async with connection.cursor(row_factory=tuple_row) as cursor:
             await cursor.execute(self._sql["lookup"], values)
-            rows = [Row(*row) for row in await cursor.fetchall()]
+            rows = [Row(*row) for row in await cursor.fetchall()]  # the query's columns are Row's first fields
         references = {
             name: await _existing(connection, name, self._named(records, name))
             for name in set(self._resource.references.values())
@@ -160,6 +159,7 @@ class Merger:
         await connection.execute(self._sql["update"], {"rows": _json(rows), "job_id": self._job_id})
 
     def _meant(self, write: Write) -> dict[str, bool]:
+        """Null leaves a column as it is, but for those whose query is told that it is meant."""
         return {f"sets_{name}": True for name in self._clearable if name in write.columns}
 
     async def _allocate(self, connection: Connection, writes: Sequence[Write], *, check_ids: bool) -> None:

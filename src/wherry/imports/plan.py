@@ -193,11 +193,11 @@ class _Planner:
     def _guarded(self, entry: Entry, key: Key | None) -> RecordError:
         by_id = entry.record.id is not None
         name, value = ("id", entry.record.id) if by_id else (self._key_field, key)
-        message = f"{label(name)} is that of an admin, whom only an admin may change"
+        message = f"{label(name)} belongs to an admin's account, which only an admin may change"
         return self._error(entry, ErrorCode.FORBIDDEN, name, message, value)
 
     def _missing(self, entry: Entry, name: str, resource: str, value: object) -> RecordError:
-        message = f"{label(name)} {value} is not the id of one of the {resource}"
+        message = f"{label(name)} {value} does not exist in {resource}"
         return self._error(entry, ErrorCode.INVALID_REFERENCE, name, message, value)
 
     def _error(self, entry: Entry, code: ErrorCode, name: str, message: str, value: object) -> RecordError:

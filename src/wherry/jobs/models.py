@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -112,7 +112,12 @@ class Advance:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended. `keep_for` is an artifact's time to live, from the end of the job."""
+    """How a run ended.
+
+    Attributes:
+        keep_for: an artifact's time to live, from the end of the job.
+        discard: removes the artifact, if it turns out that the end is not wanted any more.
+    """
 
     status: Status
     artifact: Json | None = None
@@ -120,3 +125,4 @@ class Outcome:
     error: Json | None = None
     total_records: int | None = None
     message: str | None = None
+    discard: Callable[[], Awaitable[None]] | None = None

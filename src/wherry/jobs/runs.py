@@ -176,12 +176,21 @@ class Executor:
                         await ledger.release(connection, run.lease)
                 return
             except LeaseLost:
-                # Either another worker has the job, or an earlier try was committed and its answer lost.
+                # Another worker has the job, or it was cancelled, or an earlier try was committed and its answer lost.
                 log.info("job was settled already")
+                await self._discard_unless_kept(run, result)
                 return
             except CONNECTION_ERRORS as error:
                 if asyncio.get_running_loop().time() > deadline:
                     raise JobReleased(f"job {run.job.id} could not be settled: the database is away") from error
+
+    async def _discard_unless_kept(self, run: Run, result: Outcome | JobReleased) -> None:
+        if not isinstance(result, Outcome) or result.discard is None:
+            return
+        async with self._pool.connection() as connection:
+            job = await ledger.get(connection, run.job.id)
+        if job is None or job.artifact != result.artifact:
+            await result.discard()
 
 
 def _failed(failure: JobFailed) -> Outcome:
@@ -195,7 +204,9 @@ def _failed(failure: JobFailed) -> Outcome:
 
 
 def _crashed() -> Outcome:
-    return _failed(JobFailed(ErrorCode.INTERNAL_ERROR, "The job failed for an internal reason; the log has it"))
+    return _failed(
+        JobFailed(ErrorCode.INTERNAL_ERROR, "An internal error ended the job; the server's log has the details")
+    )
 
 
 def _too_many_deaths(job: Job) -> Outcome:

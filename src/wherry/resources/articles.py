@@ -124,6 +124,7 @@ ARTICLES = Resource(
             "updated_at": "timestamptz",
         },
         changes=changes,
+        clearable=frozenset({"published_at"}),
         create=create,
     ),
     references={"author_id": "users"},

@@ -63,6 +63,7 @@ class ImportShape:
         admin_only: values that only an admin may import, by field.
         columns: what a new row is made of, in the order of the `copy` query: name and type.
         changes: the columns that a record sets on its row, whether new or not.
+        clearable: columns that `changes` may set to null; absent ones stay as they are.
         create: a whole new row but for its id and import, from its record and the time of the transaction.
     """
 
@@ -73,6 +74,7 @@ class ImportShape:
     admin_only: Mapping[str, object] = field(default_factory=dict)
     columns: Mapping[str, str]
     changes: Callable[[Any], Columns]
+    clearable: frozenset[str] = frozenset()
     create: Callable[[Any, datetime], Columns]
 
 

@@ -241,7 +241,7 @@ async def test_a_storage_that_cannot_be_written_fails_the_job(exports: Exports, 
     assert ended.status is Status.FAILED
     assert ended.error is not None
     assert ended.error["code"] == "STORAGE_ERROR"
-    assert await sessions(exports) == 0
+    await until_no_session(exports)
 
 
 async def test_progress_is_told_while_the_export_runs(exports: Exports) -> None:

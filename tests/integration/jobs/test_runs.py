@@ -113,6 +113,28 @@ async def test_a_run_that_lost_its_lease_writes_nothing(pool: Pool) -> None:
     assert (await _job(pool, job_id)).status is Status.RUNNING
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "cancelled"])
+async def test_an_artifact_that_nobody_wants_any_more_is_discarded(pool: Pool, kept: bool) -> None:
+    discarded = asyncio.Event()
+    artifact = {"key": "k"}
+
+    async def discard() -> None:
+        discarded.set()
+
+    async def work(run: Run) -> Outcome:
+        outcome = Outcome(status=Status.SUCCEEDED, artifact=artifact, discard=discard)
+        async with pool.connection() as connection, connection.transaction():
+            if kept:
+                await ledger.finish(connection, run.lease, outcome)  # and its answer is lost
+            else:
+                await ledger.cancel_now(connection, run.job.id)
+        return outcome
+
+    job_id = await _submit(pool)
+    await _executor(pool, work).execute(job_id)
+    assert discarded.is_set() is not kept
+
+
 async def test_a_stopping_worker_lets_the_batch_in_hand_end_and_gives_the_job_back(pool: Pool) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 

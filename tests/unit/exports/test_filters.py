@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wherry.errors import Invalid
-from wherry.exports.filters import Condition, camel_case, conditions, parse_filters
-from wherry.exports.instants import format_instant, parse_instant
+from wherry.exports.filters import Condition, camel_case, conditions, format_instant, parse_filters
 from wherry.resources.articles import ARTICLES
 from wherry.resources.comments import COMMENTS
 from wherry.resources.model import Resource
@@ -142,23 +141,25 @@ def test_conditions_are_of_declared_columns_and_null_is_a_test_of_its_own() -> N
         ("2024-05-01t02:00:00+0200", DAY),
         ("2024-05-01T02:00:00+02", DAY),
         ("2024-05-01T00:00:00.1z", "2024-05-01T00:00:00.100000Z"),
-        ("2024-05-01T00:00:00.123456789Z", "2024-05-01T00:00:00.123456Z"),
+        ("2024-05-01T00:00:00.123456789Z", "2024-05-01T00:00:00.123457Z"),  # as an import keeps it
+        ("20240501", DAY),
+        ("2024-W18-3", DAY),
         ("0001-01-01", "0001-01-01T00:00:00Z"),
     ],
 )
 def test_an_instant_is_read_as_iso_8601_and_as_utc_without_an_offset(text: str, expected: str) -> None:
-    assert format_instant(parse_instant(text)) == expected
+    assert parse_filters(USERS, {"created_at": {"gte": text}}) == {"created_at": {"gte": expected}}
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "now", "2024", "2024-05", "20240501", "2024-W18-3", "2024-122", "2024-13-01", "2024-05-01T24:30", "0000-01-01",
+    ["", "now", "2024", "2024-05", "2024-122", "2024-13-01", "2024-05-01T24:30", "0000-01-01",
      "2024-05-01T00:00:60Z", "2024-05-01T00:00:00 02:00", "0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00",
      "2024-05-01T00:00:00.Z", "٢٠٢٤-٠٥-٠١", "2024-05-01\n", "infinity", "12024-05-01"],
 )  # fmt: skip
 def test_what_names_no_instant_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"ISO 8601|outside|month|day|hour|second|minute|year|out of range"):
-        parse_instant(text)
+    with pytest.raises(Invalid, match="ISO 8601"):
+        parse_filters(USERS, {"created_at": text})
 
 
 AWARE = st.datetimes(min_value=datetime(2, 1, 1), max_value=datetime(9999, 12, 1)).map(
@@ -168,7 +169,7 @@ AWARE = st.datetimes(min_value=datetime(2, 1, 1), max_value=datetime(9999, 12, 1
 
 @given(AWARE)
 def test_an_instant_is_written_without_loss(moment: datetime) -> None:
-    assert parse_instant(format_instant(moment)) == moment
+    assert datetime.fromisoformat(format_instant(moment)) == moment
 
 
 BOUNDS = st.dictionaries(
@@ -184,7 +185,8 @@ def test_a_range_is_refused_exactly_where_nothing_can_lie_in_it(period: dict[str
     # Days are the bounds, so half days are the only other instants that could tell two ranges apart.
     moments = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=12 * half) for half in range(-2, 14)]
     possible = any(
-        all(getattr(moment, tests[bound])(parse_instant(text)) for bound, text in period.items()) for moment in moments
+        all(getattr(moment, tests[bound])(datetime.fromisoformat(text)) for bound, text in period.items())
+        for moment in moments
     )
     try:
         parse_filters(USERS, {"created_at": period})

@@ -9,6 +9,7 @@ import pytest
 
 from wherry.database.queries import load, sql_root
 from wherry.errors import Invalid
+from wherry.imports.plan import Row
 from wherry.resources.model import Resource
 from wherry.resources.registry import RESOURCES, find
 
@@ -40,6 +41,22 @@ def test_new_rows_are_copied_in_the_order_of_the_columns(resource: Resource) -> 
     copied = re.search(r"copy \w+ \(([^)]*)\)", load(resource.name, "resources")["copy"])
     assert copied is not None
     assert [name.strip() for name in copied[1].split(",")] == ["id", "import_job_id", *resource.shape.columns]
+
+
+@each
+def test_an_update_is_told_of_every_column_that_may_be_cleared(resource: Resource) -> None:
+    told = re.findall(r"then given\.(\w+) else", load(resource.name, "resources")["update"])
+    assert set(told) == resource.shape.clearable
+    assert resource.shape.clearable <= resource.shape.columns.keys()
+
+
+@each
+def test_a_lookup_gives_what_a_row_is_made_of_in_its_order(resource: Resource) -> None:
+    selected = load(resource.name, "resources")["lookup"].partition("\nfrom ")[0]
+    selected = re.sub(r"--.*\n", "", selected).removeprefix("select ")
+    names = [column.split()[-1] for column in selected.split(",")]
+    assert names == list(Row.__struct_fields__[: len(names)])
+    assert ("first_key" in names) == resource.keeps_first_key
 
 
 @each

@@ -59,7 +59,7 @@ class ExportRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class PageRequest:
-    """A page's worth: `limit` records behind the id `after`."""
+    """A page's worth: at most `limit` records with ids above `after`."""
 
     selection: Selection
     format: str
@@ -97,7 +97,7 @@ def parse_page(query: Mapping[str, Sequence[str]], *, max_limit: int) -> PageReq
 
     Args:
         query: `resource`, and if given `format`, `limit`, `cursor`, `filters`, and `fields` any number of times.
-        max_limit: records of a page at the most.
+        max_limit: most records of a page.
 
     Raises:
         Invalid: on the parameter that is at fault.

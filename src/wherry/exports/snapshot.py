@@ -29,7 +29,7 @@ BATCH_ROWS = 250
 processor's cache, and make the garbage collector work (measured)."""
 
 BATCH_BYTES = 1 << 20
-"""What a batch should hold at the most, by the table's average row: few rows at a time where rows are large."""
+"""The most that a batch should hold, by the table's average row: few rows at a time where rows are large."""
 
 RECEIVE_BYTES = 1_000_000
 """libpq reads 16 KiB at a time until a message does not fit, and then keeps the larger buffer: one such message before

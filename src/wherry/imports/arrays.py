@@ -1,6 +1,6 @@
 """Splits one top-level JSON array into its elements, without building any of them.
 
-In: chunks of decompressed text, from a checkpoint on (which stands behind an element). Out: `RawRecord`s. An element
+In: chunks of decompressed text, from a checkpoint on (which stands after an element). Out: `RawRecord`s. An element
 longer than `max_bytes` is counted and skipped, never held.
 
      "["        value           ","
@@ -45,14 +45,14 @@ class _State(Enum):
     FIRST = "a value or a closing bracket"
     NEXT = "a value"
     AFTER = "a comma or a closing bracket"
-    END = "nothing behind the array"
+    END = "nothing after the array"
 
 
 class ArraySplitter:
     """Cuts between elements.
 
     Args:
-        place: where the first chunk begins: at the text's beginning, or behind an element.
+        place: where the first chunk begins: at the text's beginning, or after an element.
         max_bytes: of an element.
     """
 
@@ -118,7 +118,7 @@ class ArraySplitter:
             at += 1
 
     def _many(self, chunk: bytes, at: int) -> Iterator[tuple[bytes, int]]:
-        """The elements from here to the last comma behind one, and where each ends; none where that is not clear."""
+        """The elements from here to the last comma after one, and where each ends; none where that is not clear."""
         if self._split_once:
             return
         self._split_once = True
@@ -186,7 +186,7 @@ class _OpenValue:
         self._escaped = False
 
     def end(self, chunk: bytes, at: int) -> int | None:
-        """The byte behind the value, None where the chunk ends before it."""
+        """The byte after the value, None where the chunk ends before it."""
         literal = self._depth == 0 and not self._in_string and (self.begun or chunk[at] not in b'"{[')
         self.begun = True
         if literal:

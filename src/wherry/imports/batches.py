@@ -1,7 +1,7 @@
 """Makes batches of decoded records, ahead of their writer.
 
 In: chunks of text, a splitter, a decoder. Out: `Batch`es of at most `size` records or 8 MiB of text, and then, if the
-file as a whole is at fault, a `JobFailed` behind the last record that could be read. Splitting and decoding are done
+file as a whole is at fault, a `JobFailed` after the last record that could be read. Splitting and decoding are done
 in a thread.
 """
 

@@ -53,7 +53,7 @@ class IdReservation:
             self._reserved_to = target
 
     async def give_back(self, connection: Connection, highest: int) -> None:
-        """Move the sequence back behind the highest id that was really written, unless others rely on it by now."""
+        """Move the sequence back to the highest id that was really written, unless others rely on it by now."""
         if not self._reserved_to:
             return
         async with connection.transaction():

@@ -48,7 +48,7 @@ class Options:
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where to go on: the next record's index, and the byte behind the last one in the decompressed text."""
+    """Where to resume: the next record's index, and the offset just past the last one in the decompressed text."""
 
     index: int = 0
     offset: int = 0
@@ -59,7 +59,7 @@ class RawRecord(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         index: of the record, from 0; blank lines do not count.
-        offset: of the byte behind it, in the decompressed text (a byte-order mark does not count).
+        offset: of the byte just past it, in the decompressed text (a byte-order mark does not count).
         data: its JSON text, or None where it is longer than allowed and was skipped.
         size: its bytes.
     """
@@ -84,7 +84,7 @@ class RecordError:
 
     @property
     def summary_key(self) -> str:
-        """What `errorSummary` counts it under: its name, and the field behind a dot where it has one."""
+        """What `errorSummary` counts it under: its name, and the field after a dot where it has one."""
         return self.code.name if self.field is None else f"{self.code.name}.{self.field}"
 
 

@@ -41,7 +41,7 @@ class ImportRunner:
     """The runner of the kind `import`.
 
     Args:
-        pool: two connections of it are held at the most for each job, and one more for a moment.
+        pool: each job holds at most two of its connections, and one more for a moment.
         store: keeps the sources.
         settings: sizes and limits.
         fetch: brings in what a URL names.

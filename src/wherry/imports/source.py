@@ -2,7 +2,7 @@
 
 In: a key of a store; gzip, zstd or plain. Out: chunks of the decompressed text, from any offset on, never much larger
 than 1 MiB whatever the source does, and never more of them in all than `max_bytes`. A byte-order mark is dropped, and
-offsets are counted behind it. Of a compressed source the skipped part is decompressed again.
+offsets are counted from its end. Of a compressed source the skipped part is decompressed again.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Source:
 
     async def _stored(self, start: int) -> AsyncIterator[bytes]:
         if start >= self.progress.size:
-            return  # a run that ended behind its last record is taken up here; no range begins there
+            return  # a run that ended after its last record is taken up here; no range begins there
         try:
             async for chunk in self._store.read(self._key, start):
                 self.progress.read += len(chunk)
@@ -129,7 +129,7 @@ def _gone() -> JobFailed:
 
 
 async def _behind(chunks: AsyncIterator[bytes], offset: int) -> AsyncIterator[bytes]:
-    """What stands behind the byte-order mark and `offset` bytes more."""
+    """What comes after the byte-order mark and `offset` bytes more."""
     head = b""
     async for chunk in chunks:
         head += chunk

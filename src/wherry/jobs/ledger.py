@@ -119,7 +119,7 @@ async def claim(connection: Connection, job_id: UUID) -> Claim | None:
 
 
 async def advance(connection: Connection, lease: Lease, step: Advance) -> Position:
-    """Count one batch and move the checkpoint behind it, in the transaction that writes the batch.
+    """Count one batch and move the checkpoint past it, in the transaction that writes the batch.
 
     Raises:
         LeaseLost: another worker has claimed the job since.

@@ -5,11 +5,12 @@ In: settings. Out: a Litestar application; `create_app` reads the environment it
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from litestar import Litestar, Router
+from litestar.datastructures import State
 
 from wherry.accounts.links import PasswordLinks
 from wherry.accounts.login import Logins
@@ -18,7 +19,7 @@ from wherry.accounts.passwords import Passwords
 from wherry.accounts.service import Accounts
 from wherry.accounts.tokens import Tokens
 from wherry.capsules.submission import Submissions
-from wherry.database.pools import Pool, make_pool
+from wherry.database.pools import make_pool
 from wherry.http.accounts import account_routes
 from wherry.http.capsules import capsule_router
 from wherry.http.documentation import documentation
@@ -39,12 +40,12 @@ def create_app(settings: Settings | None = None) -> Litestar:
     """The application; it opens its connections when it starts.
 
     Raises:
-        Misconfigured: a setting is missing or cannot be read.
+        Misconfigured: a setting is missing or cannot be read, or what it names cannot be used.
     """
-    settings = settings or load_settings()
     return Litestar(
         route_handlers=[*account_routes(), _transfer_router(), capsule_router(), healthz, readyz],
-        lifespan=[_opened(settings)],
+        state=State({"services": _services(settings or load_settings())}),
+        lifespan=[_connected],
         openapi_config=documentation(),
         **frame(),
     )
@@ -59,33 +60,27 @@ def _transfer_router() -> Router:
     )
 
 
-def _opened(settings: Settings) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+@asynccontextmanager
+async def _connected(app: Litestar) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    async with services.pool, services.notifications.listening():
+        yield
+
+
+def _services(settings: Settings) -> Services:
     conninfo = settings.require_database_url()
-    settings.require_jwt_secret()
-
-    @asynccontextmanager
-    async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        pool = make_pool(conninfo, name="wherry api", max_size=settings.database_pool_size, min_size=2)
-        notifications = Notifications(conninfo)
-        async with pool, notifications.listening():
-            app.state.services = _services(settings, pool, notifications)
-            yield
-
-    return lifespan
-
-
-def _services(settings: Settings, pool: Pool, notifications: Notifications) -> Services:
+    pool = make_pool(conninfo, name="wherry api", max_size=settings.database_pool_size, min_size=2)
     passwords = Passwords()
     tokens = Tokens(settings.require_jwt_secret(), timedelta(hours=settings.jwt_expiry_hours))
     smtp_url = settings.smtp_url
     mailer = None if smtp_url is None else Mailer.from_url(smtp_url.get_secret_value(), settings.smtp_from)
-    base_url = settings.public_url or f"http://{settings.host}:{settings.port}"
-    import_store, capsule_store = Store(settings.import_root), Store(settings.capsule_root)
+    base_url = settings.public_url or settings.local_url
+    import_store, export_store, capsule_store = settings.open_roots(Store)
     return Services(
         settings=settings,
         pool=pool,
         import_store=import_store,
-        export_store=Store(settings.export_root),
+        export_store=export_store,
         capsule_store=capsule_store,
         accounts=Accounts(pool, passwords, tokens),
         logins=Logins(pool, passwords, tokens),
@@ -98,5 +93,5 @@ def _services(settings: Settings, pool: Pool, notifications: Notifications) -> S
             max_body_bytes=settings.memvid_export_max_body_bytes,
             capacity=settings.memvid_export_queue_capacity,
         ),
-        notifications=notifications,
+        notifications=Notifications(conninfo),
     )

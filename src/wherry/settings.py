@@ -8,107 +8,77 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from typing import Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wherry.errors import Misconfigured
-
-MIN_SECRET_BYTES = 32
-"""HS256 wants a key at least as long as its digest (RFC 7518, section 3.2)."""
-
-WELL_KNOWN_SECRETS = frozenset({"superSecret", "secret", "change-me", "changeme", "your-secret-key", "your_jwt_secret"})
-PRISMA_PARAMETERS = frozenset(
-    {"schema", "connection_limit", "pool_timeout", "socket_timeout", "pgbouncer", "statement_cache_size", "sslaccept"}
+from wherry.setting_values import (
+    MIN_SECRET_BYTES,
+    BaseUrl,
+    BindAddress,
+    Bytes,
+    Count,
+    Days,
+    Hosts,
+    Hours,
+    LogLevel,
+    Networks,
+    PortNumber,
+    PostgresUrl,
+    Roles,
+    Seconds,
+    StrongSecret,
 )
+
 NOT_NEEDED = ("REDIS_URL", "ERROR_REPORT_STORAGE_PATH")
+EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""What a server listens on to be reached at all of a machine's addresses, and the one to reach it at from there."""
 
-Role = Literal["admin", "user"]
-
-
-def _split(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-def _strong(secret: SecretStr) -> SecretStr:
-    plain = secret.get_secret_value()
-    if plain in WELL_KNOWN_SECRETS or len(plain.encode()) < MIN_SECRET_BYTES:
-        raise ValueError(f"must be at least {MIN_SECRET_BYTES} bytes and not a well-known default")
-    return secret
-
-
-def _postgres_url(url: str) -> str:
-    """The URL without what only Prisma understands, so that the older service's own setting keeps working."""
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise ValueError("must be a URL that begins with postgresql://")
-    parts = urlsplit(url)
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    if dict(query).get("schema", "public") != "public":
-        raise ValueError("must not name a schema other than public")
-    kept = [(name, value) for name, value in query if name not in PRISMA_PARAMETERS]
-    return urlunsplit(parts._replace(query=urlencode(kept)))
-
-
-def _bind_address(value: str) -> str:
-    host, separator, port = value.rpartition(":")
-    if not (separator and host and port.isdecimal() and int(port) < 65536):
-        raise ValueError("must be an address of the form host:port")
-    return value
-
-
-def _absent_when_blank(value: object) -> object:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Roles = Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
-PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
-Optional = BeforeValidator(_absent_when_blank)
-Count = Annotated[int, Field(ge=1)]
-Bytes = Annotated[int, Field(ge=1)]
-BaseUrl = Annotated[str, AfterValidator(lambda url: url.rstrip("/"))]
+Opened = TypeVar("Opened")
 
 
 class Settings(BaseSettings):
     """One frozen reading of the environment; names are those of the variables, in lower case."""
 
-    model_config = SettingsConfigDict(env_file=".env", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", frozen=True, extra="ignore", hide_input_in_errors=True, validate_default=False
+    )
 
     # where
     wherry_data_dir: Path = Path(".wherry")
-    database_url: Annotated[PostgresUrl | None, Optional] = None
-    export_database_url: Annotated[PostgresUrl | None, Optional] = None
-    pg_bindir: Annotated[str | None, Optional] = None
+    database_url: PostgresUrl | None = None
+    export_database_url: PostgresUrl | None = None
+    pg_bindir: str | None = None
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 3000
-    public_url: Annotated[BaseUrl | None, Optional] = None
+    port: PortNumber = 3000
+    public_url: BaseUrl | None = None
+    trusted_proxies: Networks = ()
     database_pool_size: Count = 10
 
     # who
-    jwt_secret: Annotated[Annotated[SecretStr, AfterValidator(_strong)] | None, Optional] = None
-    jwt_expiry_hours: Count = 24
+    jwt_secret: StrongSecret | None = None
+    jwt_expiry_hours: Hours = 24
     transfer_roles: Roles = ("admin",)
-    smtp_url: Annotated[SecretStr | None, Optional] = None
+    smtp_url: SecretStr | None = None
     smtp_from: str = "wherry@localhost"
 
     # the queue
     job_worker_concurrency: Count = 4
-    job_retention_days: Count = 30
+    job_retention_days: Days = 30
 
     # imports
     import_batch_size: Count = 5000
     import_max_file_size: Bytes = 1 << 30
     import_max_records: Count = 1_000_000
     import_max_record_bytes: Bytes = 16 << 20
-    import_allowed_hosts: Names = ()
-    import_storage_path: Annotated[str | None, Optional] = None
+    import_allowed_hosts: Hosts = ()
+    import_storage_path: str | None = None
     import_error_report_download_base_url: BaseUrl = ""
-    import_retention_hours: Count = 168
+    import_retention_hours: Hours = 168
     import_rate_limit_per_hour: Count = 100
     import_concurrent_limit_user: Count = 10
 
@@ -116,28 +86,40 @@ class Settings(BaseSettings):
     export_batch_size: Count = 50_000
     export_max_records: Count = 1_000_000
     export_stream_max_limit: Count = 1000
-    export_storage_path: Annotated[str | None, Optional] = None
-    export_file_retention_hours: Count = 24
+    export_storage_path: str | None = None
+    export_file_retention_hours: Hours = 24
     export_download_base_url: BaseUrl = ""
     export_rate_limit_per_hour: Count = 100
     export_concurrent_limit_user: Count = 10
     download_redirect: bool = False
 
     # capsules
-    memvid_export_api_key: Annotated[SecretStr | None, Optional] = None
-    memvid_export_api_key_file: Annotated[Path | None, Optional] = None
-    memvid_export_bind_addr: Annotated[Annotated[str, AfterValidator(_bind_address)] | None, Optional] = None
-    memvid_export_root: Annotated[str | None, Optional] = None
-    memvid_export_retention_seconds: Count = 86_400
+    memvid_export_api_key: SecretStr | None = None
+    memvid_export_api_key_file: Path | None = None
+    memvid_export_bind_addr: BindAddress | None = None
+    memvid_export_root: str | None = None
+    memvid_export_retention_seconds: Seconds = 86_400
     memvid_export_queue_capacity: Count = 128
     memvid_export_max_body_bytes: Bytes = 512 << 20
 
     # logs
-    log_level: Annotated[
-        Literal["trace", "debug", "info", "warn", "warning", "error", "fatal", "critical", "silent"],
-        BeforeValidator(lambda level: level.lower() if isinstance(level, str) else level),
-    ] = "info"
+    log_level: LogLevel = "info"
     log_pretty: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _look_over(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Warn of what is not needed, `.env` included, and leave out what is blank: `${X:-}` of compose is not set."""
+        for name in NOT_NEEDED:
+            if os.environ.get(name) or given.get(name.lower()):
+                warnings.warn(f"{name} is set but not needed, and ignored", stacklevel=1)
+        return {name: value for name, value in given.items() if not (isinstance(value, str) and not value.strip())}
+
+    @property
+    def local_url(self) -> str:
+        """Where this machine reaches the API: at HOST and PORT, or over loopback where HOST is every address."""
+        host = EVERY_ADDRESS.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def import_root(self) -> str:
@@ -153,6 +135,28 @@ class Settings(BaseSettings):
     def capsule_root(self) -> str:
         """Where capsule requests and capsules are kept: a directory or a URL."""
         return self.memvid_export_root or str(self.wherry_data_dir / "capsules")
+
+    def open_roots(self, open_root: Callable[[str], Opened]) -> tuple[Opened, Opened, Opened]:
+        """What keeps imports, exports and capsules, opened by directories or URLs.
+
+        Raises:
+            Misconfigured: one of them cannot be opened; names the variable that says where it is.
+        """
+        return (
+            self._open_root("import_storage_path", self.import_root, open_root),
+            self._open_root("export_storage_path", self.export_root, open_root),
+            self._open_root("memvid_export_root", self.capsule_root, open_root),
+        )
+
+    def _open_root(self, name: str, root: str, open_root: Callable[[str], Opened]) -> Opened:
+        try:
+            return open_root(root)
+        except Misconfigured as error:
+            variable, wanted = "WHERRY_DATA_DIR", "a directory that can be made"
+            if getattr(self, name) is not None:
+                variable, wanted = name.upper(), f"{wanted}, or the URL of a bucket (s3://, gs://, az://)"
+            reason = str(error).partition("\n")[0]  # below its first line obstore prints its own structures
+            raise Misconfigured(f"{variable} must be {wanted}: {reason}") from error
 
     def require_database_url(self) -> str:
         """The database's URL.
@@ -199,11 +203,10 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         Misconfigured: names every variable that cannot be read, and what it must be.
     """
-    for name in NOT_NEEDED:
-        if os.environ.get(name):
-            warnings.warn(f"{name} is set but not needed, and ignored", stacklevel=2)
     try:
         return Settings(**overrides)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f".env must be UTF-8 text that can be read: {error}") from error
     except ValidationError as error:
         lines = (f"{_variable(fault['loc'])}: {_message(fault['msg'])}" for fault in error.errors())
         raise Misconfigured("\n".join(dict.fromkeys(lines))) from None

@@ -6,14 +6,17 @@ In: settings. Out: a `WorkerApp` whose workers run imports, exports and capsules
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from wherry.accounts import limits, repository
 from wherry.capsules.runner import CapsuleRunner
 from wherry.database.pools import Pool, make_pool
+from wherry.errors import Misconfigured
 from wherry.exports.runner import ExportRunner
 from wherry.imports.runner import ImportRunner
 from wherry.jobs.retention import Periods, Retention
@@ -46,12 +49,13 @@ class WorkerServices:
 
 
 def make_worker_app(settings: Settings) -> WorkerApp:
-    """The queue's application; it opens nothing before a worker runs.
+    """The queue's application; it connects to nothing before a worker runs.
 
     Raises:
-        Misconfigured: no database is set.
+        Misconfigured: no database is set, or a storage path cannot be used.
     """
     conninfo = settings.require_database_url()
+    imports, exports, capsules = settings.open_roots(partial(Store, patience=LONG_PATIENCE))
 
     @asynccontextmanager
     async def open_services() -> AsyncIterator[Services]:
@@ -59,10 +63,6 @@ def make_worker_app(settings: Settings) -> WorkerApp:
         # A job may hold one connection for its batches and one for its progress.
         pool = make_pool(conninfo, name="wherry worker", max_size=2 * settings.job_worker_concurrency + 2)
         async with pool:
-            imports, exports, capsules = (
-                Store(root, patience=LONG_PATIENCE)
-                for root in (settings.import_root, settings.export_root, settings.capsule_root)
-            )
             executor = Executor(
                 pool,
                 {
@@ -95,6 +95,10 @@ def __getattr__(name: str) -> WorkerApp:
     """`app`, made when it is first asked for, as procrastinate's command line does."""
     if name != "app":
         raise AttributeError(f"module {__name__} has no attribute {name}")
-    settings = load_settings()
-    configure_logs(settings)
-    return make_worker_app(settings)
+    try:
+        settings = load_settings()
+        configure_logs(settings)
+        return make_worker_app(settings)
+    except Misconfigured as error:
+        sys.stderr.write(f"wherry: {error}\n")  # of any other error that command line would show a traceback
+        sys.exit(2)

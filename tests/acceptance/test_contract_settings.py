@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import httpx
+import psycopg
 import pytest
 
 from tests.postgres import TestServer
 from tests.problems import NEVER, problem_of
 from tests.processes import Service, service
+from wherry.settings import load_settings
 
 USERS = b'{"email":"one@example.com","name":"One"}\n'
 URL = "https://files.wherry.invalid/users.ndjson"
@@ -124,3 +126,9 @@ def test_without_a_configured_key_no_key_opens_the_capsule_routes(strict: Servic
     with strict.client(headers={"Authorization": credential.strip()}) as client:
         problem_of(client.get(f"/v1/exports/{NEVER}{path}"), 503, "API_KEY_NOT_CONFIGURED")
         problem_of(client.post("/v1/exports", json={}), 503, "API_KEY_NOT_CONFIGURED")
+
+
+def test_options_of_a_database_url_reach_the_server(database_url: str) -> None:
+    settings = load_settings(database_url=f"{database_url}?schema=public&options=-c%20statement_timeout%3D60000")
+    with psycopg.connect(settings.require_database_url()) as connection:
+        assert connection.execute("show statement_timeout").fetchone() == ("1min",)

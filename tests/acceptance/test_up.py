@@ -58,6 +58,20 @@ def _stop(process: subprocess.Popen[str], number: signal.Signals) -> int:
     return process.wait(30)
 
 
+def _onboarding_link(client: httpx.Client, url: str) -> str:
+    """What somebody who was imported is sent."""
+    client.post(
+        f"{url}/api/v1/imports?resource=users",
+        headers={"Idempotency-Key": "one", "Content-Type": "application/x-ndjson"},
+        content=b'{"id":77,"email":"new@example.com","name":"New"}\n',
+    ).raise_for_status()
+    deadline = time.monotonic() + START_SECONDS
+    while (answer := client.post(f"{url}/api/v1/users/77/onboarding-link")).status_code == 404:
+        assert time.monotonic() < deadline, "the import does not come to its end"
+        time.sleep(0.1)
+    return str(answer.raise_for_status().json()["url"])
+
+
 def _running_below(folder: Path) -> list[str]:
     """Command lines of processes that still work in the folder."""
     found = []
@@ -74,7 +88,10 @@ def test_it_serves_stops_cleanly_and_finds_everything_again(open_folder: Path) -
     user = {"username": "captain", "email": "captain@example.com", "password": "a long and salty password"}
     with _up(open_folder) as (process, url), httpx.Client(trust_env=False, timeout=30) as client:
         assert client.get(f"{url}/healthz").json()["status"] == "ok"
-        assert client.post(f"{url}/api/users", json={"user": user}).status_code == 201
+        registered = client.post(f"{url}/api/users", json={"user": user})
+        assert registered.status_code == 201
+        client.headers["Authorization"] = f"Bearer {registered.json()['user']['token']}"
+        assert _onboarding_link(client, url).startswith(f"{url}/")
         secrets = open_folder / ".wherry" / "secrets.json"
         assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
         kept = secrets.read_text()

@@ -8,6 +8,7 @@ import pytest
 
 from wherry.errors import Misconfigured
 from wherry.settings import Settings, load_settings
+from wherry.storage.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +43,31 @@ def test_a_dot_env_file_is_read_and_the_environment_wins(monkeypatch: pytest.Mon
         ("TRANSFER_ROLES", "captain", "TRANSFER_ROLES: must be 'admin' or 'user'"),
         ("MEMVID_EXPORT_BIND_ADDR", "nowhere", "MEMVID_EXPORT_BIND_ADDR: must be an address of the form host:port"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL: must be 'trace', 'debug'"),
+        (
+            "EXPORT_FILE_RETENTION_HOURS",
+            "99999999",
+            "EXPORT_FILE_RETENTION_HOURS: must be less than or equal to 876000",
+        ),
+        ("IMPORT_RETENTION_HOURS", "876001", "IMPORT_RETENTION_HOURS: must be less than or equal to 876000"),
+        ("JWT_EXPIRY_HOURS", "876001", "JWT_EXPIRY_HOURS: must be less than or equal to 876000"),
+        ("JOB_RETENTION_DAYS", "36501", "JOB_RETENTION_DAYS: must be less than or equal to 36500"),
+        (
+            "MEMVID_EXPORT_RETENTION_SECONDS",
+            "9" * 12,
+            "MEMVID_EXPORT_RETENTION_SECONDS: must be less than or equal to 3153",
+        ),
+        ("PUBLIC_URL", "not a url", "PUBLIC_URL: must be a URL such as https://host/path"),
+        ("PUBLIC_URL", "ftp://example.com", "PUBLIC_URL: must be a URL such as https://host/path"),
+        ("PUBLIC_URL", "http://:80", "PUBLIC_URL: must be a URL such as https://host/path"),
+        ("EXPORT_DOWNLOAD_BASE_URL", "https://", "EXPORT_DOWNLOAD_BASE_URL: must be a URL such as https://host/path"),
+        ("EXPORT_DOWNLOAD_BASE_URL", "https://a.com/?x=1", "without a query"),
+        ("IMPORT_ERROR_REPORT_DOWNLOAD_BASE_URL", "/errors", "BASE_URL: must be a URL such as https://host/path"),
+        ("IMPORT_ALLOWED_HOSTS", "http://a.com", "IMPORT_ALLOWED_HOSTS: must be bare host names"),
+        ("IMPORT_ALLOWED_HOSTS", "b.com, a.com:443", "or IP addresses, not a.com:443"),
+        ("IMPORT_ALLOWED_HOSTS", "*.a.com", "IMPORT_ALLOWED_HOSTS: must be bare host names"),
+        ("IMPORT_ALLOWED_HOSTS", "a.com,*", "IMPORT_ALLOWED_HOSTS: must be bare host names"),
+        ("TRUSTED_PROXIES", "*", "TRUSTED_PROXIES: must be IP addresses or networks"),
+        ("TRUSTED_PROXIES", "10.0.0.1, proxy", "such as 10.0.0.0/8, not proxy"),
     ],
 )
 def test_a_bad_value_is_named_with_what_it_must_be(
@@ -51,6 +77,37 @@ def test_a_bad_value_is_named_with_what_it_must_be(
     with pytest.raises(Misconfigured) as refused:
         load_settings()
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("PUBLIC_URL", "https://wherry.example/", "https://wherry.example"),
+        ("PUBLIC_URL", "http://[::1]:8080/in/", "http://[::1]:8080/in"),
+        ("IMPORT_ALLOWED_HOSTS", "a.com, Files.b-c.org., 2001:db8::1,192.0.2.1", 4),
+        ("IMPORT_ALLOWED_HOSTS", "*", 0),
+        ("IMPORT_ALLOWED_HOSTS", "", 0),
+        ("EXPORT_FILE_RETENTION_HOURS", "876000", 876_000),
+    ],
+)
+def test_a_good_value_is_read(monkeypatch: pytest.MonkeyPatch, name: str, value: str, read: object) -> None:
+    monkeypatch.setenv(name, value)
+    found = getattr(load_settings(), name.lower())
+    assert (len(found) if isinstance(found, tuple) else found) == read
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_a_blank_value_counts_as_absent(monkeypatch: pytest.MonkeyPatch, name: str, blank: str) -> None:
+    default = getattr(load_settings(), name)
+    monkeypatch.setenv(name.upper(), blank)
+    assert getattr(load_settings(), name) == default
+
+
+def test_a_dot_env_file_that_is_no_text_is_said_to_be() -> None:
+    Path(".env").write_bytes(b"PORT=\xff\n")
+    with pytest.raises(Misconfigured, match=r"^\.env must be UTF-8 text"):
+        load_settings()
 
 
 def test_every_bad_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,11 +135,51 @@ def test_a_url_made_for_the_older_service_is_understood(monkeypatch: pytest.Monk
     assert load_settings().database_url == "postgresql://u:p%40@db:5432/x?sslmode=require"
 
 
+def test_what_a_url_says_to_postgresql_stays_as_it_was_written() -> None:
+    url = "postgresql://db/x?options=-c%20statement_timeout%3D60000&application_name=a+b"
+    assert load_settings(database_url=url).database_url == url
+
+
 @pytest.mark.parametrize("name", ["REDIS_URL", "ERROR_REPORT_STORAGE_PATH"])
 def test_settings_that_are_not_needed_any_more_are_said_to_be(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "something")
     with pytest.warns(UserWarning, match=name):
         load_settings()
+    monkeypatch.delenv(name)
+    Path(".env").write_text(f"{name}=something\n")
+    with pytest.warns(UserWarning, match=name):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:3000"),
+        ("0.0.0.0", "http://127.0.0.1:3000"),
+        ("::", "http://[::1]:3000"),
+        ("fd00::7", "http://[fd00::7]:3000"),
+        ("wherry.example", "http://wherry.example:3000"),
+    ],
+)
+def test_the_address_for_this_machine_is_one_that_can_be_asked(host: str, url: str) -> None:
+    assert load_settings(host=host).local_url == url
+
+
+@pytest.mark.parametrize("name", ["IMPORT_STORAGE_PATH", "EXPORT_STORAGE_PATH", "MEMVID_EXPORT_ROOT"])
+@pytest.mark.parametrize("root", ["ftp://x/y", "memory://", "http://x/y", "/dev/null/x"])
+def test_a_storage_path_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, name: str, root: str) -> None:
+    monkeypatch.setenv(name, root)
+    with pytest.raises(Misconfigured) as refused:
+        load_settings().open_roots(Store)
+    said = str(refused.value)
+    assert said.startswith(f"{name} must be a directory that can be made, or the URL of a bucket")
+    assert root in said
+    assert "\n" not in said
+
+
+def test_a_data_directory_that_cannot_be_used_is_named() -> None:
+    with pytest.raises(Misconfigured, match=r"^WHERRY_DATA_DIR must be a directory that can be made: "):
+        load_settings(wherry_data_dir="/dev/null").open_roots(Store)
 
 
 def test_the_capsule_key_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from cyclopts import App
 from rich.console import Console
+from rich.markup import escape
 
 from wherry.errors import Misconfigured, Refused, Unavailable, WherryError
 
@@ -34,7 +35,7 @@ def main() -> None:
     try:
         app()
     except WherryError as error:
-        Console(stderr=True).print(f"[bold red]wherry:[/] {_reason(error)}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[bold red]wherry:[/] {escape(_reason(error))}", highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, Misconfigured) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import Annotated
 
 import uvicorn
 from cyclopts import Parameter
+from litestar import Litestar
 
 from wherry.app import create_app
 from wherry.cli.processes import BACKLOG, follow_parent, listen
+from wherry.http.protocol import BoundedProtocol
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
 
@@ -35,17 +38,25 @@ def api(
     given = {"host": host, "port": port}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     configure_logs(settings)
-    settings.require_jwt_secret()
     sockets = _sockets(settings, fd)
-    config = uvicorn.Config(
-        create_app(settings),
+    settings = settings.model_copy(update={"port": sockets[0].getsockname()[1]})  # links are made from it
+    uvicorn.Server(server_config(create_app(settings), settings.trusted_proxies)).run(sockets=sockets)
+
+
+def server_config(app: Litestar, trusted_proxies: Sequence[str] = ()) -> uvicorn.Config:
+    """How the application is served. Whom a request comes from is believed of these addresses and networks alone."""
+    return uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         backlog=BACKLOG,
     )
-    uvicorn.Server(config).run(sockets=sockets)
 
 
 def _sockets(settings: Settings, fd: int | None) -> list[socket.socket]:
@@ -53,5 +64,6 @@ def _sockets(settings: Settings, fd: int | None) -> list[socket.socket]:
     sockets = [listen(settings.host, settings.port) if fd is None else socket.socket(fileno=fd)]
     if settings.memvid_export_bind_addr is not None:
         host, _, port = settings.memvid_export_bind_addr.rpartition(":")
-        sockets.append(listen(host.strip("[]"), int(port)))
+        variable = "MEMVID_EXPORT_BIND_ADDR"
+        sockets.append(listen(host.strip("[]"), int(port), setting=variable, option=variable))
     return sockets

@@ -6,7 +6,6 @@ In: command lines. Out: running children, restarted when they end by themselves,
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import socket
@@ -16,20 +15,27 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from wherry.errors import Misconfigured, Unavailable
+from wherry.parents import end_with
 
 FOLLOW = "WHERRY_PARENT_PID"
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 BACKLOG = 2048
 STOP_SECONDS = 15.0
 RESTART_SECONDS = 1.0
 QUICK_SECONDS = 5.0
 MAX_QUICK_ENDS = 5
+MISCONFIGURED = 2  # exit status
 
 log = structlog.get_logger(__name__)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, setting: str = "HOST", option: str = "--port") -> socket.socket:
     """A listening TCP socket.
+
+    Args:
+        host: a name or address of this machine.
+        port: any free one where it is 0.
+        setting: says the host, for people.
+        option: says the port, for people.
 
     Raises:
         Unavailable: the address is taken or not ours.
@@ -37,15 +43,15 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    except socket.gaierror as error:
-        raise Misconfigured(f"HOST must be an address of this machine, not {host}: {error.strerror}") from error
+    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: no host name can be written so
+        raise Misconfigured(f"{setting} must be an address of this machine, not {host}: {error}") from error
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror}. Choose another with --port") from error
+        raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror}. Choose another with {option}") from error
     sock.listen(BACKLOG)
     return sock
 
@@ -53,11 +59,8 @@ def listen(host: str, port: int) -> socket.socket:
 def follow_parent() -> None:
     """In a child of a supervisor: end (SIGTERM) when the supervisor is killed. Linux; elsewhere nothing happens."""
     parent = os.environ.pop(FOLLOW, None)
-    if parent is None or sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):  # it died before we asked
-        sys.exit(1)
+    if parent is not None:
+        end_with(int(parent), signal.SIGTERM)
 
 
 class Child:
@@ -83,6 +86,7 @@ class Child:
         """Start it, and again each time that it ends; cancel to stop it.
 
         Raises:
+            Misconfigured: it cannot run with these settings, however often it is started.
             Unavailable: it ended at once, several times in a row.
         """
         quick_ends = 0
@@ -93,6 +97,8 @@ class Child:
                 status = await (await self._start()).wait()
                 quick_ends = quick_ends + 1 if loop.time() - started < QUICK_SECONDS else 0
                 log.error("process ended by itself", command=self.arguments[0], status=status)
+                if status == MISCONFIGURED:
+                    raise Misconfigured(f"`wherry {self.arguments[0]}` cannot start with these settings; see its log")
                 if quick_ends >= MAX_QUICK_ENDS:
                     raise Unavailable(f"`wherry {self.arguments[0]}` does not stay up; its log says why")
                 await asyncio.sleep(RESTART_SECONDS)

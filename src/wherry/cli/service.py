@@ -7,11 +7,11 @@ API, workers, database.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import os
 import secrets
-import socket
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from wherry.accounts.mail import Mailer
 from wherry.cli.processes import Child, listen
 from wherry.database.binaries import find_binaries
 from wherry.database.embedded import EmbeddedPostgres
@@ -27,6 +28,7 @@ from wherry.database.migrations import migrate
 from wherry.database.server_account import account_for, closed_folder
 from wherry.errors import Misconfigured, Unavailable
 from wherry.settings import Settings
+from wherry.storage.store import Store
 
 READY_SECONDS = 60.0
 SHARED_STATE = Path("/var/lib/wherry")
@@ -61,8 +63,10 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
         Misconfigured, Unavailable: something does not start; the message says what and why.
     """
     data_dir = _private_directory(settings.wherry_data_dir)
+    _require_usable(settings)
     with ExitStack() as stack:
         sock = stack.enter_context(listen(settings.host, settings.port))
+        url = settings.model_copy(update={"port": sock.getsockname()[1]}).local_url
         generated = _secrets(settings, data_dir / "secrets.json")
         if settings.database_url is None:
             cluster = _cluster_directory(data_dir)
@@ -83,7 +87,6 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
         children = [Child(["api", "--fd", str(sock.fileno())], environment, [sock.fileno()])]
         children += [Child(["worker"], environment) for _ in range(workers)]
         async with _kept_alive(children) as failed:
-            url = _url(sock)
             await _ready(url, failed)
             api_key = generated.get("MEMVID_EXPORT_API_KEY") or settings.capsule_api_key()
             yield Service(url, database, database_url, api_key, data_dir / "secrets.json", failed)
@@ -126,15 +129,18 @@ async def _ready(url: str, failed: asyncio.Future[None]) -> None:
             raise Unavailable(f"the API is not ready: {response.text}")
 
 
-def _url(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
-    return f"http://{shown}:{port}"
+def _require_usable(settings: Settings) -> None:
+    """Refuse at once what the processes would refuse, each of them, at every restart."""
+    settings.open_roots(Store)
+    settings.capsule_api_key()
+    if settings.smtp_url is not None:
+        Mailer.from_url(settings.smtp_url.get_secret_value(), settings.smtp_from)
 
 
 def _private_directory(path: Path) -> Path:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        # Where root starts it, another account's embedded server has to get to its own folder in there.
+        path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise Misconfigured(f"WHERRY_DATA_DIR must be a directory that can be made: {error}") from error
     return path.resolve()
@@ -158,9 +164,13 @@ def _secrets(settings: Settings, file: Path) -> dict[str, str]:
         "JWT_SECRET": settings.jwt_secret is not None,
         "MEMVID_EXPORT_API_KEY": settings.capsule_api_key() is not None,
     }
-    kept: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
-    complete = {name: kept.get(name) or secrets.token_urlsafe(48) for name in GENERATED}
-    if complete != kept:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-            json.dump(complete, out, indent=1)
+    with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600), "r+") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)  # another service may be starting in the same directory
+        text = opened.read()
+        kept: dict[str, str] = json.loads(text) if text else {}
+        complete = {name: kept.get(name) or secrets.token_urlsafe(48) for name in GENERATED}
+        if complete != kept:
+            opened.seek(0)
+            opened.truncate()
+            json.dump(complete, opened, indent=1)
     return {name: value for name, value in complete.items() if not is_set[name]}

@@ -10,26 +10,25 @@ parent's death follows the *thread* that created it (prctl(2), PR_SET_PDEATHSIG)
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wherry.database.server_account import Account
 from wherry.errors import Unavailable
+from wherry.parents import end_with
 
 READY = (
     b"database system is ready to accept connections",
     b"database system is ready to accept read-only connections",  # a standby
 )
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 LOG_TAIL = 4000  # bytes of the log that go into an error message
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZDIR")
 
@@ -158,21 +157,6 @@ class ServerProcess:
             stderr=subprocess.STDOUT,
             cwd="/",
             env=server_environment(),
-            preexec_fn=_die_with_parent(),
+            preexec_fn=partial(end_with, os.getpid(), signal.SIGINT),  # a clean stop
             **options,
         )
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """What a child runs before it becomes `postgres`: ask Linux for SIGINT, a clean stop, on its parent's death."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: a forked child must not import or allocate much
-    parent = os.getpid()
-
-    def ask() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-        if os.getppid() != parent:  # it died between fork and prctl
-            os._exit(1)
-
-    return ask

@@ -1,83 +1,91 @@
 """Which hosts an outgoing request may be made to.
 
-In: a URL, a host's address. Out: whether it may be asked, or `Invalid` for what can be seen at once. An address is
-public when it is globally reachable, is no multicast, and hides no address that is not public inside itself.
+In: a URL, a host's address. Out: whether it may be asked, or `Invalid` for what can be seen at once. The lists below
+are ours: what Python calls global differs from one release to the next.
 """
 
 from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from urllib.parse import SplitResult, urlsplit
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+import httpx
 
 from wherry.errors import Invalid
 
 Address = IPv4Address | IPv6Address
 
-# Not for the public internet, whatever is_global says: old site-local addresses (RFC 3879), IPv4-compatible ones
-# (RFC 4291, 2.5.5.1), local NAT64 (RFC 8215), the discarded 6to4 relay (RFC 7526) and documentation (RFC 9637).
-_NEVER = tuple(IPv6Network(text) for text in ("fec0::/10", "::/96", "64:ff9b:1::/48", "3fff::/20"))
+# Every block of IANA's IPv4 Special-Purpose Address Registry (RFC 6890) that is not globally reachable, with the whole
+# of 192.0.0.0/24 and of the withdrawn 6to4 relays (RFC 7526); multicast (RFC 5771), and what is reserved.
+_NOT_PUBLIC_4 = tuple(
+    IPv4Network(text)
+    for text in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
+        "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24",
+        "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+    )
+)  # fmt: skip
+
+# All that IANA has given to the public internet (RFC 4291, section 2.4), and what is special within: protocols, Teredo
+# among them (2001::/23), documentation (2001:db8::/32, 3fff::/20) and 6to4, which hides an IPv4 address (2002::/16).
+_GLOBAL_UNICAST_6 = IPv6Network("2000::/3")
+_NOT_PUBLIC_6 = tuple(map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
 _NAT64 = IPv6Network("64:ff9b::/96")
-_RELAY_6TO4 = IPv4Address("192.88.99.0")
 
 MAX_URL = 8000
 """Characters; RFC 9110, section 4.1, asks for at least so many to be taken."""
 
+MAX_PORT = 65535
+
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
+_HOST = re.compile(r"[a-z0-9._:-]+", re.IGNORECASE)  # the parser lets a colon pass in an IPv6 address only
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the public internet, and no other hides in it (RFC 6890 and the above)."""
-    if isinstance(address, IPv6Address):
-        if any(address in network for network in _NEVER):
-            return False
-        hidden = _embedded(address)
-        if hidden is not None:
-            return is_public(hidden)
-    elif int(address) >> 8 == int(_RELAY_6TO4) >> 8:
-        return False
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    """Whether an address is one of the public internet, as is the one inside it, if one is."""
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in _NOT_PUBLIC_4)
+    hidden = IPv4Address(address.packed[-4:]) if address in _NAT64 else address.ipv4_mapped
+    if hidden is not None:
+        return is_public(hidden)
+    return address in _GLOBAL_UNICAST_6 and not any(address in network for network in _NOT_PUBLIC_6)
 
 
-def _embedded(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address inside: mapped, 6to4, Teredo or NAT64."""
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
-    if address.teredo is not None:
-        return address.teredo[1]
-    return IPv4Address(address.packed[-4:]) if address in _NAT64 else None
-
-
-def judge(url: object, allowed_hosts: Sequence[str]) -> str:
-    """The URL, where nothing can be said against it before its host is looked up.
+def judge(url: object, allowed_hosts: Sequence[str], permits: Callable[[Address], bool] = is_public) -> str:
+    """The URL, trimmed, where nothing can be said against it before its host is looked up.
 
     Args:
         url: as the caller gave it.
         allowed_hosts: names, each with its subdomains; none allows all.
+        permits: which addresses may be asked.
 
     Raises:
         Invalid: on `url`, with code `URL_NOT_ALLOWED`.
     """
     if not isinstance(url, str) or not url.strip():
         raise _refused("url must be an http or https URL")
-    if len(url) > MAX_URL or _BLANK.search(url.strip()):
+    url = url.strip()
+    if len(url) > MAX_URL or _BLANK.search(url):
         raise _refused(f"url must have no blank or control character, and at most {MAX_URL} characters")
-    parts = _split(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = _parsed(url)
+    if parts.scheme not in ("http", "https") or not 0 <= (parts.port or 0) <= MAX_PORT:
         raise _refused("url must be an http or https URL")
-    if parts.username is not None or parts.password is not None:
+    if parts.userinfo:
         raise _refused("url must not hold a user name or password")
-    host = parts.hostname.rstrip(".").lower()
+    host = host_of(parts)
     if not is_allowed_host(host, allowed_hosts):
         raise _refused("url must be on one of the allowed hosts")
     address = literal_address(host)
-    if (address is not None and not is_public(address)) or host == "localhost" or host.endswith(".localhost"):
+    if (address is not None and not permits(address)) or host == "localhost" or host.endswith(".localhost"):
         raise _refused("url must be on a public host")
-    return url.strip()
+    return url
+
+
+def host_of(url: httpx.URL) -> str:
+    """The host that is asked for a URL: an international name in ASCII, and none with the dot of the root."""
+    return url.raw_host.decode("ascii").rstrip(".")
 
 
 def is_allowed_host(host: str, allowed_hosts: Sequence[str]) -> bool:
@@ -89,21 +97,24 @@ def is_allowed_host(host: str, allowed_hosts: Sequence[str]) -> bool:
 def literal_address(host: str) -> Address | None:
     """The address that a host spells out: `127.1`, `0x7f000001` and `2130706433` too; None for a name."""
     try:
-        return ip_address(host.partition("%")[0])
+        return ip_address(host)
     except ValueError:
         pass
     try:
         return IPv4Address(socket.inet_aton(host))
-    except (OSError, UnicodeEncodeError):
+    except OSError:
         return None
 
 
-def _split(url: str) -> SplitResult:
+def _parsed(url: str) -> httpx.URL:
+    """The parts of a URL as whoever fetches it reads them: two parsers could see two hosts in one URL."""
     try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises where it is none
-    except ValueError as error:
+        parts = httpx.URL(url)
+        _ = parts.host  # raises where an international name is none
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise _refused("url must be an http or https URL") from error
+    if not _HOST.fullmatch(host_of(parts)):
+        raise _refused("url must name its host with letters, digits, dots and hyphens")
     return parts
 
 

@@ -1,8 +1,8 @@
 """Fetches what a URL names, from the public internet alone.
 
-In: a URL that `addresses.judge` let pass. Out: its bytes as they are sent (still compressed, if they are), no more than
-a limit. The connection is made to an address that was checked, not to a name that could answer differently; redirects
-are not followed; proxies of the environment are not used.
+In: a URL. Out: its bytes as they are sent (still compressed, if they are), no more than a limit. Its host is looked up
+once, every address that it has is judged, and the connection is made to one of these addresses, never to the name,
+which could answer differently; redirects are not followed; proxies of the environment are not used.
 """
 
 from __future__ import annotations
@@ -10,18 +10,22 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from ipaddress import ip_address
 from typing import Protocol
 
 import httpx
-from httpx_secure import SSRFProtectionError, httpx_ssrf_protection
 
 from wherry.errors import ErrorCode, Invalid, JobFailed
-from wherry.storage.addresses import Address, is_public, judge
+from wherry.storage.addresses import Address, host_of, is_public, judge
 
 STALL_SECONDS = 30.0
 """To connect, and between two bytes."""
+
+GRACE_SECONDS = 60.0
+LEAST_BYTES_PER_SECOND = 32 << 10
+"""A quarter of a megabit a second, on average, after the grace: a gigabyte then holds a worker for nine hours at the
+most, and a host that sends a byte now and then for a minute."""
 
 # What the import's source can decompress; whether it must is told by the first bytes.
 _ENCODINGS = ("", "identity", "gzip", "x-gzip", "zstd")
@@ -40,52 +44,85 @@ class Fetch(Protocol):
         ...
 
 
-def protected_client(permits: Callable[[Address], bool] = is_public) -> httpx.AsyncClient:
-    """A client whose every connection is made to an address that `permits` lets pass."""
-    client = httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=STALL_SECONDS, headers=_HEADERS)
-    return httpx_ssrf_protection(
-        client,
-        check_globally_reachable=False,  # `permits` is stricter
-        custom_validator=lambda _host, address, _port: permits(address),
-        dns_cache_ttl=0,
-    )
-
-
-async def require_permitted(host: str, port: int, permits: Callable[[Address], bool] = is_public) -> None:
-    """Look a host up, and refuse it before anything is sent if any of its addresses is not permitted.
-
-    The client checks the address that it connects to again: what changes in between gains nothing.
-
-    Raises:
-        JobFailed: URL_NOT_ALLOWED, or URL_FETCH_FAILED where the host is not known.
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(STALL_SECONDS):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, TimeoutError) as error:
-        raise JobFailed(ErrorCode.URL_FETCH_FAILED, "The host of the URL is not known") from error
-    if not all(permits(ip_address(str(address[0]).partition("%")[0])) for *_, address in found):
-        raise _not_allowed()
-
-
 async def fetch(
     url: str, *, allowed_hosts: Sequence[str], max_bytes: int, permits: Callable[[Address], bool] = is_public
 ) -> AsyncGenerator[bytes]:
     """See `Fetch`."""
-    if permits is is_public:
-        _judge(url, allowed_hosts)
+    target = _judged(url, allowed_hosts, permits)
+    async with aclosing(_sent(target, max_bytes, permits)) as chunks, aclosing(_paced(chunks)) as paced:
+        async for chunk in paced:
+            yield chunk
+
+
+async def _sent(target: httpx.URL, max_bytes: int, permits: Callable[[Address], bool]) -> AsyncGenerator[bytes]:
+    addresses = await _permitted_addresses(target, permits)
+    timeout = httpx.Timeout(STALL_SECONDS, connect=STALL_SECONDS / len(addresses))
     try:
-        async with protected_client(permits) as client:
-            target = httpx.URL(url)
-            await require_permitted(target.host, target.port or (443 if target.scheme == "https" else 80), permits)
-            async with client.stream("GET", target) as response, aclosing(_body(response, max_bytes)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-    except SSRFProtectionError as error:
-        raise _not_allowed() from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(
+                httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=timeout, headers=_HEADERS)
+            )
+            response = await _first_answer(client, target, addresses)
+            stack.push_async_callback(response.aclose)
+            chunks = await stack.enter_async_context(aclosing(_body(response, max_bytes)))
+            async for chunk in chunks:
+                yield chunk
+    except httpx.HTTPError as error:
         raise JobFailed(ErrorCode.URL_FETCH_FAILED, f"The URL could not be fetched: {_reason(error)}") from error
+
+
+async def _permitted_addresses(target: httpx.URL, permits: Callable[[Address], bool]) -> list[Address]:
+    """All addresses of a host.
+
+    Raises:
+        JobFailed: URL_NOT_ALLOWED where one of them is not permitted, URL_FETCH_FAILED where the host is not known.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(STALL_SECONDS):
+            found = await loop.getaddrinfo(host_of(target), None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, TimeoutError) as error:
+        raise JobFailed(ErrorCode.URL_FETCH_FAILED, "The host of the URL is not known") from error
+    addresses = list(dict.fromkeys(ip_address(str(address[0]).partition("%")[0]) for *_, address in found))
+    if not all(map(permits, addresses)):
+        raise JobFailed(ErrorCode.URL_NOT_ALLOWED, "The URL's host is not on the public internet")
+    return addresses
+
+
+async def _first_answer(client: httpx.AsyncClient, target: httpx.URL, addresses: Sequence[Address]) -> httpx.Response:
+    """The answer of the first address that lets us connect. Its certificate must be the name's."""
+    for address in addresses:
+        request = client.build_request(
+            "GET",
+            target.copy_with(host=str(address)),
+            headers={"Host": target.netloc.decode("ascii")},
+            extensions={"sni_hostname": host_of(target)},
+        )
+        try:
+            return await client.send(request, stream=True)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            if address is addresses[-1]:
+                raise
+    raise AssertionError("a host that is known has an address")
+
+
+async def _paced(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """The same chunks, as long as they do not come too slowly: what their reader takes is not counted."""
+    waited, total = 0.0, 0
+    loop = asyncio.get_running_loop()
+    while True:
+        began = loop.time()
+        try:
+            async with asyncio.timeout(GRACE_SECONDS + total / LEAST_BYTES_PER_SECOND - waited):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            text = f"The URL sent less than {LEAST_BYTES_PER_SECOND} bytes a second"
+            raise JobFailed(ErrorCode.URL_FETCH_FAILED, text, detail={"bytes": total}) from error
+        waited += loop.time() - began
+        total += len(chunk)
+        yield chunk
 
 
 async def _body(response: httpx.Response, max_bytes: int) -> AsyncGenerator[bytes]:
@@ -106,15 +143,11 @@ async def _body(response: httpx.Response, max_bytes: int) -> AsyncGenerator[byte
         yield chunk
 
 
-def _judge(url: str, allowed_hosts: Sequence[str]) -> None:
+def _judged(url: str, allowed_hosts: Sequence[str], permits: Callable[[Address], bool]) -> httpx.URL:
     try:
-        judge(url, allowed_hosts)
+        return httpx.URL(judge(url, allowed_hosts, permits))
     except Invalid as error:
         raise JobFailed(ErrorCode.URL_NOT_ALLOWED, error.detail) from error
-
-
-def _not_allowed() -> JobFailed:
-    return JobFailed(ErrorCode.URL_NOT_ALLOWED, "The URL's host is not on the public internet")
 
 
 def _too_large(limit: int) -> JobFailed:
@@ -122,7 +155,7 @@ def _too_large(limit: int) -> JobFailed:
     return JobFailed(ErrorCode.FILE_TOO_LARGE, message, detail={"limit": limit})
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: httpx.HTTPError) -> str:
     if isinstance(error, httpx.TimeoutException):
         return f"nothing came for {STALL_SECONDS:.0f} seconds"
-    return "the connection failed or broke" if isinstance(error, httpx.TransportError) else "the URL is not valid"
+    return "the connection failed or broke"

@@ -26,7 +26,7 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(*parts: bytes, stay: bool = False) -> AsyncIterator[Server]:
+async def serving(*parts: bytes, stay: bool = False, pause: float = 0) -> AsyncIterator[Server]:
     server_is = Server(0)
     leave = asyncio.Event()
 
@@ -37,6 +37,7 @@ async def serving(*parts: bytes, stay: bool = False) -> AsyncIterator[Server]:
             for part in parts:
                 writer.write(part)
                 await writer.drain()
+                await asyncio.sleep(pause)
             if stay:
                 await leave.wait()
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -123,24 +124,92 @@ async def test_a_private_address_is_refused_without_a_connection() -> None:
         assert server.connections == 0
 
 
+class NameServer:
+    """Answers for `data.example`, the first answer first, and from then on with the last one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+        loop = asyncio.get_running_loop()
+        self._real = loop.getaddrinfo
+        monkeypatch.setattr(loop, "getaddrinfo", self._look_up)
+
+    async def _look_up(self, host: object, port: object, **kwargs: object) -> list[object]:
+        if host not in ("data.example", b"data.example"):
+            return await self._real(host, port, **kwargs)  # type: ignore[arg-type,return-value]
+        self.asked += 1
+        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+
+def but_127_0_0_1(address: Address) -> bool:
+    return str(address) != "127.0.0.1"
+
+
+def named(server: Server) -> str:
+    return server.url.replace("127.0.0.1", "data.example")
+
+
 async def test_a_name_that_changes_its_address_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name server answers with a public address when it is asked first, and with a private one from then on."""
-    answers = ["8.8.8.8"]
-    loop = asyncio.get_running_loop()
-    look_up = loop.getaddrinfo
-
-    async def rebinding(host: object, port: int, **kwargs: object) -> list[object]:
-        if host not in ("rebound.example", b"rebound.example"):
-            return await look_up(host, port, **kwargs)  # type: ignore[call-overload]
-        address = answers.pop() if answers else "127.0.0.1"
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
-
-    monkeypatch.setattr(loop, "getaddrinfo", rebinding)
+    """Not even a connection: whether one can be made would tell which ports of a private host are open."""
+    names = NameServer(monkeypatch, ["127.0.0.2"], ["127.0.0.1"])
     async with serving(OK, b"abcde") as server:
-        url = server.url.replace("127.0.0.1", "rebound.example")
-        assert (await failure(url, permits=is_public)).startswith("URL_NOT_ALLOWED")
-        assert not answers
-        assert server.requests == []
+        assert (await failure(named(server), permits=but_127_0_0_1)).startswith("URL_FETCH_FAILED")
+        assert names.asked == 1
+        assert server.connections == 0
+
+
+@pytest.mark.parametrize("answer", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
+async def test_a_host_with_one_private_address_among_others_is_refused(
+    monkeypatch: pytest.MonkeyPatch, answer: list[str]
+) -> None:
+    NameServer(monkeypatch, answer)
+    async with serving(OK, b"abcde") as server:
+        assert (await failure(named(server), permits=but_127_0_0_1)).startswith("URL_NOT_ALLOWED")
+        assert server.connections == 0
+
+
+async def test_the_next_address_is_tried_and_the_request_names_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    NameServer(monkeypatch, ["127.0.0.2", "127.0.0.1"])
+    async with serving(OK, b"abcde") as server:
+        assert await fetched(named(server)) == b"abcde"
+        host = named(server).split("/")[2]
+        assert f"host: {host}\r\n".encode() in server.requests[0].lower()
+
+
+async def test_a_certificate_is_asked_for_by_the_hosts_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    NameServer(monkeypatch, ["127.0.0.1"])
+    hello = asyncio.get_running_loop().create_future()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hello.set_result(await reader.read(4096))
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert (await failure(f"https://data.example:{port}/x")).startswith("URL_FETCH_FAILED")
+    assert b"data.example" in await hello  # server_name, RFC 6066, section 3
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "])
+async def test_a_host_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+    monkeypatch.setattr(remote, "GRACE_SECONDS", 0.5)
+    async with serving(head, *[b"x"] * 900, pause=0.02) as server:
+        assert await failure(server.url) == "URL_FETCH_FAILED: The URL sent less than 32768 bytes a second"
+
+
+async def test_what_comes_fast_enough_may_take_longer_and_be_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(remote, "LEAST_BYTES_PER_SECOND", 1000)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n"
+    async with serving(head, *[b"x" * 90] * 10, pause=0.04) as server:
+        assert len(await fetched(server.url)) == 900
+        chunks = remote.fetch(server.url, allowed_hosts=(), max_bytes=1000, permits=anyone)
+        total = 0
+        async for chunk in chunks:
+            total += len(chunk)
+            await asyncio.sleep(0.1)
+        assert total == 900
 
 
 async def test_an_unknown_host_fails() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import pytest
@@ -23,6 +23,43 @@ def test_an_address_that_is_not_of_the_public_internet_is_known(text: str) -> No
     assert not is_public(ip_address(text))
 
 
+# The first and the last address of each block, and the ones beside it: written down, not asked of `ipaddress`, whose
+# answers differ from one release of Python to the next.
+EDGES_4 = [
+    ("0.0.0.0", "0.255.255.255"), ("10.0.0.0", "10.255.255.255"), ("100.64.0.0", "100.127.255.255"),
+    ("127.0.0.0", "127.255.255.255"), ("169.254.0.0", "169.254.255.255"), ("172.16.0.0", "172.31.255.255"),
+    ("192.0.0.0", "192.0.0.255"), ("192.0.2.0", "192.0.2.255"), ("192.88.99.0", "192.88.99.255"),
+    ("192.168.0.0", "192.168.255.255"), ("198.18.0.0", "198.19.255.255"), ("198.51.100.0", "198.51.100.255"),
+    ("203.0.113.0", "203.0.113.255"), ("224.0.0.0", "255.255.255.255"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "last"), EDGES_4)
+def test_a_special_block_of_version_4_is_refused_from_end_to_end(first: str, last: str) -> None:
+    low, high = IPv4Address(first), IPv4Address(last)
+    for inside in (low, high, *(IPv4Address(int(low) + n) for n in (8, 9, 10, 170))):
+        assert not is_public(inside), inside
+        assert not is_public(IPv6Address(f"::ffff:{inside}"))
+    outside = [n for n in (int(low) - 1, int(high) + 1) if 0 <= n < 1 << 32]
+    assert all(is_public(IPv4Address(number)) for number in outside)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2001::1", "2001:1::1", "2001:2::1", "2001:20::1", "2001:1ff:ffff::1", "2002:808:808::1", "3fff:fff::1",
+        "5f00::1", "4000::1", "100:0:0:1::1", "1fff::1", "::ffff:0:808:808", "64:ff9a::1", "fdff::1", "febf::1",
+    ],
+)  # fmt: skip
+def test_of_version_6_only_what_is_given_to_the_public_internet_is_public(text: str) -> None:
+    assert not is_public(IPv6Address(text))
+
+
+def test_the_edges_of_version_6_are_public() -> None:
+    for text in ("2000::1", "2001:200::1", "2001:db7::1", "2001:db9::1", "2003::1", "3ffe::1", "2a00:1450:4001::1"):
+        assert is_public(IPv6Address(text)), text
+
+
 @pytest.mark.parametrize("text", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
 def test_a_public_address_is_public(text: str) -> None:
     assert is_public(ip_address(text))
@@ -37,6 +74,9 @@ def test_a_public_address_is_public(text: str) -> None:
         "http:///x", "http://user@example.com/", "http://user:pw@example.com/", "http://:@example.com/",
         "//example.com/", "http://example.com:99999/", "http://[::1/", "example.com", "", None, 5, ["http://example.com/"],
         "http://exa mple.com/", "http://example.com/a\rb", "http://example.com/" + "x" * 8000,
+        "http://xn--/", "http://xn--a/", "http://xn--/x.example/", "http://%31%32%37.0.0.1/", "http://127。0。0。1/",
+        "http://example.com:-1/", "http://example.com%2f@127.0.0.1/", "http://8.8.8.8\\@127.0.0.1/",
+        "http://bad\u00ad.example/", "http://１２７.0.0.1/", "http://[fe80::1%eth0]/", "http://./", "http://[v1.fe80::a]/",
     ],
 )  # fmt: skip
 def test_a_url_that_can_be_judged_at_once_is_refused(url: Any) -> None:
@@ -46,7 +86,13 @@ def test_a_url_that_can_be_judged_at_once_is_refused(url: Any) -> None:
     assert list(refused.value.fields) == ["url"]
 
 
-@pytest.mark.parametrize("url", ["https://example.com/a.json", "http://8.8.8.8:8080/x", "HTTPS://Example.COM./x?y#z"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/a.json", "http://8.8.8.8:8080/x", "HTTPS://Example.COM./x?y#z", "http://a_b.example/",
+        "http://bücher.example/", "http://xn--bcher-kva.example/", "http://[2606:4700::1111]:8080/", "http://example.com/ü",
+    ],
+)  # fmt: skip
 def test_a_url_of_a_public_host_may_be_tried(url: str) -> None:
     assert judge(f" {url} ", ()) == url
 
@@ -55,6 +101,11 @@ def test_only_allowed_hosts_and_those_below_them_may_be_tried() -> None:
     allowed = ("Example.com", "data.example.org")
     for host in ("example.com", "a.b.EXAMPLE.com", "example.com.", "data.example.org"):
         assert judge(f"https://{host}/", allowed)
-    for host in ("example.org", "badexample.com", "example.com.evil.net", "xdata.example.org"):
+    for host in (
+        "example.org", "badexample.com", "example.com.evil.net", "xdata.example.org", "evil.net%2f.example.com",
+        "evil.net\\.example.com", "evil.net;.example.com", "evil.net%00.example.com", "evil.net,.example.com",
+        "evil.net&.example.com", "evil.net／.example.com", "example.com:80%40evil.net", "evil.net#.example.com",
+        "evil.net?.example.com", "evil.net].example.com", "[evil.net].example.com",
+    ):  # fmt: skip
         with pytest.raises(Invalid):
             judge(f"https://{host}/", allowed)

@@ -1,0 +1,112 @@
+"""What the value of a setting may be.
+
+In: a variable's text. Out: the value, or a `ValueError` that says what it must be.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address, ip_network
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+
+MIN_SECRET_BYTES = 32
+"""HS256 wants a key at least as long as its digest (RFC 7518, section 3.2)."""
+
+WELL_KNOWN_SECRETS = frozenset({"superSecret", "secret", "change-me", "changeme", "your-secret-key", "your_jwt_secret"})
+PRISMA_PARAMETERS = frozenset(
+    {"schema", "connection_limit", "pool_timeout", "socket_timeout", "pgbouncer", "statement_cache_size", "sslaccept"}
+)
+BASE_URL = re.compile(r"https?://[^\s/?#:@][^\s/?#]*(/[^\s?#]*)?", re.IGNORECASE)
+HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
+
+MAX_DAYS = 36_500
+"""A hundred years: no end of a period may lie past the last date that Python and PostgreSQL can both hold."""
+
+Role = Literal["admin", "user"]
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _strong(secret: SecretStr) -> SecretStr:
+    plain = secret.get_secret_value()
+    if plain in WELL_KNOWN_SECRETS or len(plain.encode()) < MIN_SECRET_BYTES:
+        raise ValueError(f"must be at least {MIN_SECRET_BYTES} bytes and not a well-known default")
+    return secret
+
+
+def _postgres_url(url: str) -> str:
+    """The URL without what only Prisma understands, so that the older service's own setting keeps working."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be a URL that begins with postgresql://")
+    parts = urlsplit(url)
+    if dict(parse_qsl(parts.query, keep_blank_values=True)).get("schema", "public") != "public":
+        raise ValueError("must not name a schema other than public")
+    # What is kept stays as it was written: to libpq, other than to a form, a plus sign is no blank.
+    kept = [pair for pair in parts.query.split("&") if pair.partition("=")[0] not in PRISMA_PARAMETERS]
+    return urlunsplit(parts._replace(query="&".join(kept)))
+
+
+def _bind_address(value: str) -> str:
+    host, separator, port = value.rpartition(":")
+    if not (separator and host and port.isdecimal() and int(port) < 65536):
+        raise ValueError("must be an address of the form host:port")
+    return value
+
+
+def _base_url(url: str) -> str:
+    if not BASE_URL.fullmatch(url):
+        raise ValueError("must be a URL such as https://host/path, without a query")
+    return url.rstrip("/")
+
+
+def _hosts(names: tuple[str, ...]) -> tuple[str, ...]:
+    if names == ("*",):  # how other programs spell what no name at all says here
+        return ()
+    for name in names:
+        if not (HOST_NAME.fullmatch(name) or _is_address(name)):
+            raise ValueError(f"must be bare host names (their subdomains are included) or IP addresses, not {name}")
+    return names
+
+
+def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        try:
+            ip_network(name, strict=False)
+        except ValueError:
+            raise ValueError(f"must be IP addresses or networks such as 10.0.0.0/8, not {name}") from None
+    return names
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_hosts)]
+Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)]
+Roles = Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
+PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+BindAddress = Annotated[str, AfterValidator(_bind_address)]
+StrongSecret = Annotated[SecretStr, AfterValidator(_strong)]
+Count = Annotated[int, Field(ge=1)]
+Bytes = Annotated[int, Field(ge=1)]
+Days = Annotated[int, Field(ge=1, le=MAX_DAYS)]
+Hours = Annotated[int, Field(ge=1, le=MAX_DAYS * 24)]
+Seconds = Annotated[int, Field(ge=1, le=MAX_DAYS * 86_400)]
+PortNumber = Annotated[int, Field(ge=0, le=65535)]
+LogLevel = Annotated[
+    Literal["trace", "debug", "info", "warn", "warning", "error", "fatal", "critical", "silent"],
+    BeforeValidator(lambda level: level.lower() if isinstance(level, str) else level),
+]

@@ -1,0 +1,78 @@
+"""A setting that cannot be used: every command names it, in one line, and nothing starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import SECRET
+from wherry.settings import Settings
+
+NOWHERE = "postgresql://postgres@127.0.0.1:9/nowhere"
+API = (sys.executable, "-m", "wherry", "api", "--port", "0")
+WORKER = (sys.executable, "-m", "wherry", "worker")
+UP = (sys.executable, "-m", "wherry", "up", "--port", "0")
+PROCRASTINATE = (sys.executable, "-m", "procrastinate", "--app=wherry.worker.app", "worker")
+
+BUCKET = "EXPORT_STORAGE_PATH must be a directory that can be made, or the URL of a bucket"
+
+
+def _refused(folder: Path, command: tuple[str, ...], **settings: str) -> str:
+    """What a command says on standard error before it ends with status 2."""
+    environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
+    ended = subprocess.run(
+        command,
+        cwd=folder,
+        env={**environment, "JWT_SECRET": SECRET, "DATABASE_URL": NOWHERE, **settings},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert ended.stdout == ""
+    return ended.stderr
+
+
+@pytest.mark.parametrize("command", [API, UP], ids=["api", "up"])
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("EXPORT_STORAGE_PATH", "ftp://x/y", BUCKET),
+        ("MEMVID_EXPORT_API_KEY_FILE", "/nope", "MEMVID_EXPORT_API_KEY_FILE must name a readable text file"),
+        ("MEMVID_EXPORT_API_KEY_FILE", os.devnull, "MEMVID_EXPORT_API_KEY_FILE must name a file that holds a key"),
+        ("SMTP_URL", "nonsense", "SMTP_URL must be a URL such as smtp://"),
+    ],
+)
+def test_what_the_api_cannot_use_keeps_it_from_starting(
+    tmp_path: Path, command: tuple[str, ...], name: str, value: str, said: str
+) -> None:
+    lines = _refused(tmp_path, command, **{name: value}).splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"wherry: {said}")
+
+
+@pytest.mark.parametrize("command", [WORKER, PROCRASTINATE], ids=["wherry", "procrastinate"])
+def test_a_storage_that_cannot_be_used_keeps_a_worker_from_starting(tmp_path: Path, command: tuple[str, ...]) -> None:
+    lines = _refused(tmp_path, command, EXPORT_STORAGE_PATH="memory://").splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"wherry: {BUCKET}")
+
+
+@pytest.mark.parametrize("name", ["HOST", "MEMVID_EXPORT_BIND_ADDR"])
+def test_an_address_that_is_none_is_named_by_its_own_setting(tmp_path: Path, name: str) -> None:
+    value = "[nowhere]" if name == "HOST" else "nohost.invalid:80"
+    said = _refused(tmp_path, API, **{name: value})
+    assert said.startswith(f"wherry: {name} must be an address of this machine, not ")
+
+
+def test_a_supervisor_does_not_start_again_what_its_settings_keep_from_starting(
+    tmp_path: Path, database_url: str
+) -> None:
+    said = _refused(tmp_path, UP, DATABASE_URL=database_url, MEMVID_EXPORT_BIND_ADDR="nohost.invalid:80")
+    assert said.count("MEMVID_EXPORT_BIND_ADDR must be an address of this machine") == 1
+    assert "`wherry api` cannot start with these settings" in said

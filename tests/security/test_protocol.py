@@ -1,0 +1,256 @@
+"""What clients try on the server before a route has seen their request: heads without end, and making it wait."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from tests.processes import service
+from wherry.cli.api import server_config
+from wherry.http.protocol import MAX_HEAD_BYTES, BoundedProtocol
+
+pytestmark = pytest.mark.security
+
+HOST = "127.0.0.1"
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+TICK = 0.1
+
+
+class Quick(BoundedProtocol):
+    """Its times are short, so that tests are."""
+
+    head_seconds = 6 * TICK
+    stall_seconds = 6 * TICK
+    check_seconds = TICK
+
+
+@dataclass
+class Application:
+    """Reads a body and tells its length; sends what its address asks for. Notes how each of its requests ended."""
+
+    ended: list[str] = field(default_factory=list)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": []}
+        if scope["path"] == "/quiet":
+            await send(start)
+            await asyncio.sleep(12 * TICK)
+            await send({"type": "http.response.body", "body": b"done"})
+        elif scope["path"] == "/large":
+            await send(start)
+            for _ in range(64):
+                await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await self._tell_length(receive, send, start)
+
+    async def _tell_length(self, receive: Any, send: Any, start: Any) -> None:
+        size, message = 0, {"more_body": True}
+        while message.get("more_body"):
+            message = await receive()
+            size += len(message.get("body", b""))
+        self.ended.append(message["type"])
+        await send(start)
+        await send({"type": "http.response.body", "body": b"%d" % size})
+
+
+@asynccontextmanager
+async def serving(protocol: type[BoundedProtocol] = Quick, trusted: tuple[str, ...] = ()) -> AsyncIterator[Any]:
+    application = Application()
+    config = server_config(application, trusted)  # type: ignore[arg-type]  # the smallest of applications
+    config.http, config.lifespan = protocol, "off"
+    server = uvicorn.Server(config)
+    with socket.create_server((HOST, 0)) as listener:
+        task = asyncio.create_task(server._serve([listener]))
+        while not server.started:  # noqa: ASYNC110  # the server tells nobody
+            await asyncio.sleep(0.01)
+        try:
+            yield listener.getsockname()[1], application
+        finally:
+            server.should_exit = server.force_exit = True
+            await task
+
+
+async def answer(port: int, *pieces: bytes, pause: float = 0) -> bytes:
+    """All that the server says until it ends the connection; nothing where it cuts it."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        with suppress(ConnectionError):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(pause)
+        with suppress(ConnectionError):
+            return await asyncio.wait_for(reader.read(), 30)
+        return b""
+    finally:
+        writer.close()
+
+
+ENDLESS = {
+    "value": (GET, b"X: " + b"a" * (1 << 20)),
+    "name": (GET, b"a" * (1 << 20)),
+    "fields": (GET, b"A: b\r\n" * 200_000),
+    "small fields": (GET, b"A:\r\n" * 4000),
+    "address": (b"GET /" + b"a" * (1 << 20),),
+    "empty lines": (b"\r\n" * (1 << 19),),
+    "trailers": (CHUNKED + b"1\r\nx\r\n0\r\n", b"A: b\r\n" * 200_000),
+    "trailer": (CHUNKED + b"0\r\nA: ", b"b" * (1 << 20)),
+    "chunk extension": (CHUNKED + b"1;a=", b"b" * (1 << 20)),
+    "after another request": (GET + b"\r\n", GET, b"A: b\r\n" * 200_000),
+}
+
+
+@pytest.mark.parametrize("pieces", ENDLESS.values(), ids=ENDLESS.keys())
+async def test_a_head_without_end_is_refused(pieces: tuple[bytes, ...]) -> None:
+    async with serving(BoundedProtocol) as (port, application):
+        said = await answer(port, *pieces, pause=TICK)
+        head, _, body = said[said.index(b"HTTP/1.1 431") :].partition(b"\r\n\r\n")
+        assert b"connection: close" in head
+        assert json.loads(body)["code"] == "HEAD_TOO_LARGE"
+        assert all(end == "http.disconnect" for end in application.ended[said.count(b"HTTP/1.1 200") :])
+
+
+async def test_a_long_head_that_ends_is_served_however_it_comes() -> None:
+    head = GET + b"X: " + b"a" * (MAX_HEAD_BYTES - 1000) + b"\r\nConnection: close\r\n\r\n"
+    async with serving(BoundedProtocol) as (port, _):
+        for pieces in ((head,), tuple(head[start : start + 9999] for start in range(0, len(head), 9999))):
+            assert (await answer(port, *pieces)).startswith(b"HTTP/1.1 200")
+
+
+async def test_many_requests_and_small_chunks_on_one_connection_are_no_long_head() -> None:
+    body = b"1;some=extension\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
+    async with serving(BoundedProtocol) as (port, _):
+        said = await answer(port, *[CHUNKED + body] * 3, GET + b"Connection: close\r\n\r\n", pause=TICK)
+    assert said.count(b"HTTP/1.1 200") == 4
+    assert said.count(b"20000") == 3
+
+
+STALLED = {
+    "nothing": (),
+    "half a head": (GET,),
+    "half a body": (POST + b"Content-Length: 9\r\n\r\nhalf",),
+    "half a head after another request": (GET + b"\r\n", GET),
+    "a body that nobody reads": (b"POST /quiet HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n",),
+}
+
+
+@pytest.mark.parametrize("pieces", STALLED.values(), ids=STALLED.keys())
+async def test_a_client_that_is_waited_for_is_cut_off(pieces: tuple[bytes, ...]) -> None:
+    async with serving() as (port, _):
+        await asyncio.wait_for(answer(port, *pieces, pause=TICK), 20 * TICK)
+
+
+async def test_the_application_learns_that_a_body_will_not_come() -> None:
+    async with serving() as (port, application):
+        await answer(port, POST + b"Content-Length: 9\r\n\r\nhalf")
+        assert application.ended == ["http.disconnect"]
+
+
+async def test_a_head_that_comes_byte_by_byte_is_cut_off() -> None:
+    async with serving() as (port, _):
+        drip = answer(port, GET, *[b"X"] * 40, pause=TICK)
+        assert await asyncio.wait_for(drip, 60 * TICK) == b""
+
+
+async def test_a_slow_body_may_take_as_long_as_it_likes() -> None:
+    async with serving() as (port, _):
+        said = await answer(port, POST + b"Content-Length: 8\r\nConnection: close\r\n\r\n", *[b"x"] * 8, pause=3 * TICK)
+    assert said.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_quiet_answer_is_waited_for() -> None:
+    async with serving() as (port, _):
+        said = await answer(port, b"GET /quiet HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert b"done" in said
+
+
+async def taken(port: int, per_tick: Callable[[int], int]) -> tuple[int, bool]:
+    """Bytes of a large answer that a client takes in 20 ticks, and whether there is a connection then."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await loop.sock_connect(client, (HOST, port))
+        await loop.sock_sendall(client, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        size = 0
+        for tick in range(20):
+            await asyncio.sleep(TICK)
+            if count := per_tick(tick):
+                size += len(await loop.sock_recv(client, count))
+        try:
+            await loop.sock_sendall(client, b"\r\n")
+            await asyncio.sleep(TICK)
+            await loop.sock_sendall(client, b"\r\n")
+        except ConnectionError:
+            return size, False
+        return size, True
+
+
+async def test_a_client_that_takes_no_byte_of_an_answer_is_cut_off() -> None:
+    async with serving() as (port, _):
+        assert await taken(port, lambda tick: 0) == (0, False)
+
+
+async def test_a_client_that_takes_an_answer_slowly_is_served() -> None:
+    async with serving() as (port, _):
+        size, connected = await taken(port, lambda tick: 4096)
+    assert connected
+    assert size > 20_000
+
+
+async def test_a_connection_too_many_is_told_so_and_those_before_it_are_served() -> None:
+    class Small(Quick):
+        max_connections = 2
+
+    async with serving(Small) as (port, _):
+        first = await asyncio.open_connection(HOST, port)
+        second = await asyncio.open_connection(HOST, port)
+        await asyncio.sleep(TICK)
+        said = await answer(port)
+        assert said.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: " in said
+        for reader, writer in (first, second):
+            writer.write(GET + b"\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            writer.close()
+
+
+@pytest.mark.parametrize(("trusted", "client"), [((), HOST), (("127.0.0.0/8",), "203.0.113.7"), (("10.0.0.1",), HOST)])
+async def test_only_a_trusted_proxy_tells_whom_a_request_comes_from(trusted: tuple[str, ...], client: str) -> None:
+    seen: list[str] = []
+    config = server_config(None, trusted)  # type: ignore[arg-type]  # replaced below
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["client"][0])
+
+    config.app = application
+    config.load()
+    scope = {"type": "http", "client": (HOST, 1), "headers": [(b"x-forwarded-for", b"203.0.113.7")]}
+    await config.loaded_app(scope, None, None)
+    assert seen == [client]
+
+
+def test_an_address_that_a_client_claims_does_not_get_it_more_logins(database_url: str, tmp_path: Path) -> None:
+    statuses = []
+    with service(database_url, tmp_path, workers=0) as running, running.client() as client:
+        for number in range(60):
+            body = {"user": {"email": f"n{number}@example.com", "password": "x"}}
+            headers = {"X-Forwarded-For": f"203.0.113.{number}"}
+            statuses.append(client.post("/api/users/login", json=body, headers=headers).status_code)
+            if statuses[-1] == httpx.codes.TOO_MANY_REQUESTS:
+                break
+    assert set(statuses[:-1]) == {403}
+    assert statuses[-1] == 429

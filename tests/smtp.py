@@ -28,9 +28,10 @@ class MailServer:
                 writer.write(b"354 go on\r\n")
                 content = await reader.readuntil(b"\r\n.\r\n")
                 self.arrived.put_nowait(message_from_bytes(content[:-3], _class=EmailMessage, policy=policy.SMTP))
-            writer.write(b"554 refused\r\n" if command == b"DATA" and self.refuse else b"250 fine\r\n")
             if command == b"QUIT":
+                writer.write(b"221 bye\r\n")
                 break
+            writer.write(b"554 refused\r\n" if command == b"DATA" and self.refuse else b"250 fine\r\n")
         writer.close()
 
 

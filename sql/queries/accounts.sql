@@ -59,21 +59,38 @@ set password_hash = %(password_hash)s
 where id = %(id)s
   and password_hash = %(old_hash)s
 
--- name: create_reset_link
-insert into password_links (token_hash, user_id, expires_at)
-select %(token_hash)s, id, now() + %(valid_for)s
+-- name: lock
+-- Whoever makes, uses or ends a link of an account holds the account's row: one after the other, and none is missed.
+select
 from users
-where email = %(email)s
-  and active
+where id = %(id)s
+for no key update
+
+-- name: create_reset_link
+with account as (
+  select id, email
+  from users
+  where email = %(email)s
+    and active
+  for no key update
+)
+insert into password_links (token_hash, user_id, sent_to, expires_at)
+select %(token_hash)s, id, email, now() + %(valid_for)s
+from account
 returning expires_at
 
 -- name: create_onboarding_link
+with account as (
+  select id
+  from users
+  where id = %(user_id)s
+    and active
+    and password_hash is null
+  for no key update
+)
 insert into password_links (token_hash, user_id, expires_at)
 select %(token_hash)s, id, now() + %(valid_for)s
-from users
-where id = %(user_id)s
-  and active
-  and password_hash is null
+from account
 returning expires_at
 
 -- name: link_owner
@@ -84,14 +101,7 @@ where token_hash = %(token_hash)s
   and used_at is null
   and expires_at > now()
   and users.active
-
--- name: use_link
-update password_links
-set used_at = now()
-where token_hash = %(token_hash)s
-  and used_at is null
-  and expires_at > now()
-returning user_id
+  and case when sent_to is null then users.password_hash is null else users.email = sent_to end
 
 -- name: void_links
 update password_links

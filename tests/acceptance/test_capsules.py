@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,8 @@ import pytest
 from tests.postgres import TestServer
 from tests.processes import Service, service
 
+CAPACITY = 3
+MAX_BODY = 2_000_000
 POLL_SECONDS = 1.5
 STALLED_SECONDS = 15
 
@@ -137,27 +141,82 @@ def idle(postgres_server: TestServer, tmp_path_factory: pytest.TempPathFactory) 
     """A service without a worker, so that jobs stay where they are."""
     url = postgres_server.create()
     folder = tmp_path_factory.mktemp("idle")
-    limits = {"MEMVID_EXPORT_QUEUE_CAPACITY": "2", "MEMVID_EXPORT_MAX_BODY_BYTES": "20000"}
-    with service(url, folder, workers=0, **limits) as up:
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    limits = {"MEMVID_EXPORT_QUEUE_CAPACITY": str(CAPACITY), "MEMVID_EXPORT_MAX_BODY_BYTES": str(MAX_BODY)}
+    with service(url, folder, workers=0, TMPDIR=str(temporary), **limits) as up:
         yield up
     postgres_server.drop(url)
 
 
-def test_a_full_queue_a_large_body_and_a_cancel(idle: Service) -> None:
+@pytest.fixture
+def queue(idle: Service) -> Iterator[httpx.Client]:
+    """A client; what it leaves in the queue is cancelled."""
     with idle.capsule_client() as client:
-        jobs = [client.post("/v1/exports", json=_graph()).raise_for_status().json()["jobId"] for _ in range(2)]
-        full = client.post("/v1/exports", json=_graph())
-        assert (full.status_code, full.json()["error"]["code"]) == (503, "QUEUE_UNAVAILABLE")
-        assert int(full.headers["Retry-After"]) > 0
-        early = client.get(f"/v1/exports/{jobs[0]}/download")
-        assert (early.status_code, early.json()["error"]["code"]) == (409, "ARTIFACT_NOT_READY")
-        canceled = client.delete(f"/v1/exports/{jobs[0]}").json()
-        assert (canceled["status"], canceled["currentStage"]) == ("canceled", "canceled")
-        assert [event["type"] for event in _streamed(client, jobs[0])] == ["job_canceled"]
-        large = client.post("/v1/exports", json=_graph(fileContents={"a": "x" * 30_000}))
-        assert large.status_code == 413
-    stored = [path for path in (idle.data_dir / "capsules").rglob("*") if path.is_file()]
-    assert len(stored) == 1, "only the waiting job's request may be left"
+        yield client
+        for folder in (idle.data_dir / "capsules").iterdir():
+            client.delete(f"/v1/exports/{folder.name}")
+    assert _files(idle) == []
+
+
+def _files(idle: Service) -> list[Path]:
+    return [path for name in ("capsules", "tmp") for path in (idle.data_dir / name).rglob("*") if path.is_file()]
+
+
+def test_a_full_queue_a_large_body_and_a_cancel(idle: Service, queue: httpx.Client) -> None:
+    jobs = [queue.post("/v1/exports", json=_graph()).raise_for_status().json()["jobId"] for _ in range(CAPACITY)]
+    full = queue.post("/v1/exports", json=_graph())
+    assert (full.status_code, full.json()["error"]["code"]) == (503, "QUEUE_UNAVAILABLE")
+    assert int(full.headers["Retry-After"]) > 0
+    early = queue.get(f"/v1/exports/{jobs[0]}/download")
+    assert (early.status_code, early.json()["error"]["code"]) == (409, "ARTIFACT_NOT_READY")
+    canceled = queue.delete(f"/v1/exports/{jobs[0]}").json()
+    assert (canceled["status"], canceled["currentStage"], canceled["lastEventSeq"]) == ("canceled", "canceled", 1)
+    assert [event["type"] for event in _streamed(queue, jobs[0])] == ["job_canceled"]
+    large = queue.post("/v1/exports", json=_graph(fileContents={"a": "x" * MAX_BODY}))
+    assert large.status_code == 413
+    assert len(_files(idle)) == CAPACITY - 1, "only the waiting jobs' requests may be left"
+
+
+def test_a_replay_is_answered_while_the_queue_is_full(queue: httpx.Client) -> None:
+    headers = {"Idempotency-Key": "before-it-was-full"}
+    first = queue.post("/v1/exports", json=_graph(), headers=headers).raise_for_status().json()
+    for _ in range(CAPACITY - 1):
+        queue.post("/v1/exports", json=_graph()).raise_for_status()
+    again = queue.post("/v1/exports", json=_graph(), headers=headers)
+    assert (again.status_code, again.json()["jobId"]) == (200, first["jobId"])
+    other = queue.post("/v1/exports", json=_graph(projectName="q"), headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+    new = queue.post("/v1/exports", json=_graph(), headers={"Idempotency-Key": "too-late"})
+    assert (new.status_code, new.json()["code"]) == (503, "QUEUE_UNAVAILABLE")
+
+
+async def test_never_more_jobs_wait_than_may_however_many_come_at_once(idle: Service, queue: httpx.Client) -> None:
+    async with httpx.AsyncClient(base_url=idle.url, headers=queue.headers, timeout=60, trust_env=False) as client:
+        answers = await asyncio.gather(*(client.post("/v1/exports", json=_graph()) for _ in range(60)))
+    assert sorted(answer.status_code for answer in answers) == [202] * CAPACITY + [503] * (60 - CAPACITY)
+
+
+def test_a_disk_that_takes_no_more_is_told_by_the_api_and_by_the_job(database_url: str, tmp_path: Path) -> None:
+    limit, lines = 1_000_000, "x = 1\n" * 500
+    nodes = [{"id": f"n{n}", "label": "File", "properties": {"filePath": "a.py"}} for n in range(3000)]
+    up = Service(database_url, tmp_path)
+    try:
+        processes = up.api(), up.worker()
+        with up.capsule_client() as client:
+            _ended(client, client.post("/v1/exports", json=_graph()).json()["jobId"])
+            for process in processes:
+                # The system then refuses to write on, as where a disk is full.
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+            refused = client.post("/v1/exports", json=_graph(fileContents={"a.py": "x" * limit}))
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "STORAGE_ERROR"), refused.text
+            assert int(refused.headers["Retry-After"]) > 0
+            accepted = client.post("/v1/exports", json=_graph(nodes=nodes, fileContents={"a.py": lines}))
+            job = _ended(client, accepted.raise_for_status().json()["jobId"])
+    finally:
+        up.stop()
+    message = "This host cannot keep temporary files: file too large"
+    assert (job["status"], job["error"]) == ("failed", {"code": "EXPORT_FAILED", "message": message})
 
 
 @pytest.mark.parametrize("name", ["minimedium", pytest.param("procrastinate", marks=pytest.mark.long)])

@@ -78,6 +78,7 @@ def test_a_completed_job_and_its_artifact(capsules: httpx.Client, made: dict[str
         None,
     )
     artifact = made["artifact"]
+    assert artifact["search"] == "full"
     assert artifact["downloadUrl"] == f"/v1/exports/{made['jobId']}/download"
     download = capsules.get(artifact["downloadUrl"])
     assert len(download.content) == artifact["sizeBytes"]

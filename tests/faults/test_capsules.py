@@ -6,15 +6,17 @@ import json
 import os
 import random
 import signal
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from tests.processes import Service, service
+from tests.processes import API_KEY, Service, service
 from wherry.capsules.search import found_in
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(7200)]
@@ -81,9 +83,8 @@ def _wait_for_writer(pid: int) -> int:
 
 
 def _clean(up: Service) -> None:
-    """No process and no temporary folder of a capsule is left."""
-    left = [path for path in Path(up.environment["TMPDIR"]).iterdir() if path.name.startswith("wherry-capsule-")]
-    assert left == []
+    """Nothing temporary is left."""
+    assert list(Path(up.environment["TMPDIR"]).iterdir()) == []
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
@@ -106,17 +107,43 @@ def test_a_killed_writer_costs_no_capsule(database_url: str, tmp_path: Path, kil
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.long)])
 def test_a_killed_worker_costs_no_capsule(database_url: str, tmp_path: Path, kills: int) -> None:
     chance = random.Random(SEED)
-    with service(database_url, tmp_path, workers=0) as up, up.capsule_client() as client:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with service(database_url, tmp_path, workers=0, TMPDIR=str(temporary)) as up, up.capsule_client() as client:
         worker = up.worker()
         for number in range(kills):
             job_id = _submit(client, number)
             writer = _wait_for_writer(worker.pid)
-            time.sleep(chance.uniform(0, 1.0))
+            if number:  # the first is killed at once, in the middle of its work
+                time.sleep(chance.uniform(0, 1.0))
             worker.kill()
             worker.wait()
             _wait_until_gone(writer, 2.0)
             worker = up.worker()
             _check(client, job_id, tmp_path)
+        _clean(up)
+
+
+def test_a_killed_api_leaves_no_upload_behind(database_url: str, tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with service(database_url, tmp_path, workers=0, TMPDIR=str(temporary)) as up:
+        api = up.api()
+        address = urlsplit(up.url)
+        head = f"POST /v1/exports HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {API_KEY}\r\n"
+        with socket.create_connection((address.hostname, address.port)) as sender:
+            sender.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 5000\r\n\r\n[".encode())
+            deadline = time.monotonic() + 10
+            while not list(temporary.iterdir()):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            api.kill()
+            api.wait()
+        assert list(temporary.iterdir())
+        up.api()
+        with up.capsule_client() as client:
+            _submit(client, 0)
+        _clean(up)
 
 
 def test_a_cancelled_capsules_writer_is_gone_within_a_second(database_url: str, tmp_path: Path) -> None:
@@ -129,7 +156,7 @@ def test_a_cancelled_capsules_writer_is_gone_within_a_second(database_url: str, 
         assert client.delete(f"/v1/exports/{job_id}").json()["status"] == "canceled"
         _wait_until_gone(writer, 1.5)
         deadline = time.monotonic() + 5
-        while list(temporary.glob("wherry-capsule-*")) and time.monotonic() < deadline:
+        while list(temporary.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.05)
         _clean(up)
         assert not [path for path in (tmp_path / "capsules").rglob("*") if path.is_file()]

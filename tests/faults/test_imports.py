@@ -190,6 +190,23 @@ def test_twenty_connections_cut_at_commit_change_nothing(fresh: EmbeddedPostgres
     _cut_at_commit(fresh, tmp_path, records=100_000, cuts=20, every=17)
 
 
+def test_a_request_whose_commit_got_no_answer_can_be_made_again(fresh: EmbeddedPostgres, tmp_path: Path) -> None:
+    with cutting(fresh.url, every=1, cuts=1) as proxy, service(fresh.url, tmp_path) as up:
+        with up.admin() as admin:
+            token = admin.headers["Authorization"]
+        up.environment["DATABASE_URL"] = proxy.url
+        up.api()
+        with up.client(headers={"Authorization": token, "Idempotency-Key": "again"}) as client:
+            form = {"files": {"file": ("a.ndjson", load.articles(0, 10))}, "data": {"resource": "articles"}}
+            assert client.post("/api/v1/imports", **form).status_code == 503
+            assert proxy.made == 1
+            again = client.post("/api/v1/imports", **form)
+            assert (again.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
+            job_ids = [again.json()["importJob"]["id"]]
+            load.wait_for_end(client, job_ids, 60)
+            _expect_all(client, fresh.url, job_ids, 10)
+
+
 def test_a_stopped_worker_gives_its_job_back_at_once(up: Service, fresh: EmbeddedPostgres) -> None:
     with up.admin() as client:
         job_ids = load.submit(client, 0, 1, 60_000)

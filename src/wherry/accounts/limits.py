@@ -82,10 +82,13 @@ def returned(usage: Usage) -> Usage:
     return replace(usage, remaining=min(usage.limit, usage.remaining + 1))
 
 
-async def concurrent(connection: Connection, kind: Kind, owner_id: int, limit: int) -> None:
+async def concurrent(connection: Connection, kind: Kind, owner_id: int, limit: int, usage: Usage) -> None:
     """Let a transaction keep the job that it has just created, if its owner has at most `limit` unfinished ones then.
 
     Until the end of that transaction, no other of the same owner and kind passes here.
+
+    Args:
+        usage: what the transaction has taken for the job, and gives back when it ends without it.
 
     Raises:
         LimitReached: it is one too many.
@@ -95,7 +98,7 @@ async def concurrent(connection: Connection, kind: Kind, owner_id: int, limit: i
         raise LimitReached(
             f"at most {limit} unfinished {kind} jobs at one time",
             code="CONCURRENT_LIMIT",
-            headers={"Retry-After": str(CONCURRENT_RETRY_SECONDS)},
+            headers={"Retry-After": str(CONCURRENT_RETRY_SECONDS), **headers([returned(usage)])},
         )
 
 

@@ -1,7 +1,8 @@
 """One-time links to set a password with.
 
 In: an e-mail of somebody who forgot a password, or an imported account that has none. Out: a link, valid for a while
-and once. Its token is 256 random bits; the database holds only the SHA-256, so a copy of it lets nobody in.
+and once: the one by mail as long as its account has that address, the other until the account has a password. Its token
+is 256 random bits; the database holds only the SHA-256, so a copy of it lets nobody in.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from wherry.accounts.models import Account, Link, ResetRequest, Session
 from wherry.accounts.passwords import Passwords
 from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import check_password, normalize_email, refuse_blank
-from wherry.database.pools import Pool
+from wherry.database.pools import Pool, brief_transaction
 from wherry.errors import Conflict, Gone, NotFound
 
 RESET_VALID_FOR = timedelta(hours=1)
@@ -62,7 +63,9 @@ class PasswordLinks:
         self._mailer = mailer
 
     async def request_reset(self, email: str | None, address: str) -> ResetRequest:
-        """Make a link for the account with this e-mail, if there is one and mail can be sent; then `deliver` it.
+        """Count a request for a link; then `deliver` it, behind the answer.
+
+        Nothing here depends on whether there is such an account, so that nobody can tell from the time it takes.
 
         Raises:
             Invalid: the e-mail is blank.
@@ -70,24 +73,24 @@ class PasswordLinks:
         """
         refuse_blank(email=email)
         normal = normalize_email(email or "")
-        token = secrets.token_urlsafe(32)
         async with self._pool.connection() as connection:
             by_address = await limits.take(connection, RESET_BY_ADDRESS, network_hash(address).hex())
             by_account = await limits.take(connection, RESET_BY_ACCOUNT, _hash(normal).hex())
-            expires_at = None
-            if self._mailer is not None and "\0" not in normal:
-                expires_at = await repository.create_reset_link(connection, normal, _hash(token), RESET_VALID_FOR)
-        link = None if expires_at is None else Link(self._url(token), expires_at)
-        return ResetRequest(normal, link, (by_address, by_account))
+        return ResetRequest(normal, (by_address, by_account))
 
     async def deliver(self, request: ResetRequest) -> None:
-        """Mail the link, if there is one.
+        """Make a link for the account with this e-mail and mail it, if there is one and mail can be sent.
 
         Raises:
-            Unavailable: the mail could not be sent.
+            Unavailable: the link could not be made, or not be mailed.
         """
-        if self._mailer is not None and request.link is not None:
-            await self._mailer.send(request.email, SUBJECT, TEXT.format(url=request.link.url))
+        if self._mailer is None or "\0" in request.email:
+            return
+        token = secrets.token_urlsafe(32)
+        async with brief_transaction(self._pool) as connection:
+            made = await repository.create_reset_link(connection, request.email, _hash(token), RESET_VALID_FOR)
+        if made:
+            await self._mailer.send(request.email, SUBJECT, TEXT.format(url=self._url(token)))
 
     async def onboard(self, user_id: int) -> Link:
         """A link for an account that has no password yet, for an administrator to pass on.
@@ -97,7 +100,7 @@ class PasswordLinks:
             Conflict: it has a password.
         """
         token = secrets.token_urlsafe(32)
-        async with self._pool.connection() as connection:
+        async with brief_transaction(self._pool) as connection:
             expires_at = await repository.create_onboarding_link(
                 connection, user_id, _hash(token), ONBOARDING_VALID_FOR
             )
@@ -109,7 +112,7 @@ class PasswordLinks:
         raise Conflict("the account has a password already", code="PASSWORD_ALREADY_SET")
 
     async def set_password(self, token: str | None, password: str | None, address: str) -> Session:
-        """Use a link up: set its account's password and end its other links.
+        """Use a link up: set its account's password and end all of its links.
 
         Raises:
             Invalid: the token or the password is blank, or the password too long.
@@ -125,16 +128,18 @@ class PasswordLinks:
             if owner is None:
                 raise _gone(by_address)
             by_account = await limits.take(connection, SET_BY_ACCOUNT, str(owner))
-        account = await self._redeem(token_hash, await self._passwords.hash(chosen))
+        account = await self._redeem(token_hash, owner, await self._passwords.hash(chosen))
         return Session(account, self._tokens.issue(account.id), (by_address, by_account))
 
-    async def _redeem(self, token_hash: bytes, password_hash: str) -> Account:
-        async with self._pool.connection() as connection, connection.transaction():
-            user_id = await repository.use_link(connection, token_hash)
-            account = await repository.set_password(connection, user_id, password_hash) if user_id else None
-            if account is None:  # used, or the account deactivated, while the password was hashed
+    async def _redeem(self, token_hash: bytes, owner: int, password_hash: str) -> Account:
+        async with brief_transaction(self._pool) as connection:
+            await repository.lock(connection, owner)
+            # looked at again: much can have happened while the password was hashed
+            held = await repository.link_owner(connection, token_hash)
+            account = await repository.set_password(connection, owner, password_hash) if held else None
+            if account is None:
                 raise _gone()
-            await repository.void_links(connection, account.id)
+            await repository.void_links(connection, owner)
         return account
 
     def _url(self, token: str) -> str:

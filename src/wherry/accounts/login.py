@@ -21,7 +21,7 @@ from wherry.accounts.models import Login, Session
 from wherry.accounts.passwords import Passwords
 from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import normalize_email, refuse_blank
-from wherry.database.pools import Connection, Pool
+from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.errors import Forbidden
 
 BY_ADDRESS = Policy("login-address", 20, 300)
@@ -58,6 +58,7 @@ class Logins:
             Forbidden: no account has this pair; or, code `PASSWORD_NOT_SET`, the account has no password yet.
             Invalid: one of the two is blank.
             LimitReached: too many attempts failed.
+            Unavailable: the account is being changed by an import that takes long.
         """
         refuse_blank(email=email, password=password)
         async with self._pool.connection() as connection:
@@ -73,7 +74,7 @@ class Logins:
             raise _wrong_pair(attempt)
         account = attempt.login.account
         rehashed = await self._passwords.hash(password or "") if verdict.outdated else None
-        async with self._pool.connection() as connection, connection.transaction():
+        async with brief_transaction(self._pool) as connection:
             await _succeed(connection, attempt, account.id)
             if rehashed is not None:
                 await repository.rehash(connection, account.id, old_hash=stored, password_hash=rehashed)

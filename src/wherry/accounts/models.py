@@ -53,10 +53,9 @@ class Link:
 
 @dataclass(frozen=True)
 class ResetRequest:
-    """A request for a link that was let pass; `link` is None where there is nobody to send one to."""
+    """A request for a link that was let pass, whether or not there is an account with this e-mail."""
 
     email: str
-    link: Link | None
     usages: tuple[Usage, ...]
 
 

@@ -1,7 +1,9 @@
 """Hashes and checks passwords with Argon2id (RFC 9106).
 
 In: a password. Out: a hash in its usual text form, which holds its own parameters; or whether a password fits one.
-A hash takes tenths of a second and 64 MiB, so it is made in a thread, and only a few are made at one time.
+A hash takes tenths of a second and 64 MiB, so it is made in a thread, and only a few are made at one time. Of these
+places one at the most is for passwords that are being set, so that whoever logs in never stands behind a crowd that
+registers.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,6 +25,8 @@ T = TypeVar("T")
 
 MAX_AT_ONCE = 2
 MAX_WAITING = 100
+MAX_SET_AT_ONCE = MAX_AT_ONCE // 2
+MAX_SET_WAITING = MAX_WAITING // 2
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,8 @@ class Passwords:
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
-        self._slots = asyncio.Semaphore(MAX_AT_ONCE)
-        self._waiting = 0
+        self._line = _Line(MAX_AT_ONCE, MAX_WAITING)
+        self._line_to_set = _Line(MAX_SET_AT_ONCE, MAX_SET_WAITING)
         self._dummy = _unfulfillable(self._hasher)
 
     async def hash(self, password: str) -> str:
@@ -51,7 +56,8 @@ class Passwords:
         Raises:
             Unavailable: too many are waiting.
         """
-        return await self._in_thread(lambda: self._hasher.hash(password))
+        async with self._line_to_set.place():
+            return await self._in_thread(lambda: self._hasher.hash(password))
 
     async def verify(self, password: str, password_hash: str | None) -> Verdict:
         """Whether the password fits; without a hash it never does, and that takes the same time.
@@ -71,14 +77,27 @@ class Passwords:
         return Verdict(fits=True, outdated=self._hasher.check_needs_rehash(password_hash))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        if self._waiting >= MAX_WAITING:
+        async with self._line.place():
+            return await asyncio.to_thread(work)
+
+
+class _Line:
+    """Lets a few in at one time, and as many wait in all; more are turned away."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self._slots = asyncio.Semaphore(at_once)
+        self._room = waiting
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        if self._room == 0:
             raise Unavailable("too many passwords are being checked", code="BUSY")
-        self._waiting += 1
+        self._room -= 1
         try:
             async with self._slots:
-                return await asyncio.to_thread(work)
+                yield
         finally:
-            self._waiting -= 1
+            self._room += 1
 
 
 def _unfulfillable(hasher: PasswordHasher) -> str:

@@ -22,8 +22,8 @@ async def admit(connection: Connection, kind: Kind, owner_id: int, settings: Set
         LimitReached: it is one too many.
     """
     per_hour, unfinished = _limits(kind, settings)
-    await limits.concurrent(connection, kind, owner_id, unfinished)
     usage = await limits.take(connection, Policy(f"{kind}s", per_hour, HOUR_SECONDS), str(owner_id))
+    await limits.concurrent(connection, kind, owner_id, unfinished, usage)
     return limits.headers([usage])
 
 

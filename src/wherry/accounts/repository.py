@@ -7,7 +7,7 @@ caller's transaction, and never commits.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,9 +19,11 @@ from wherry.accounts.models import Account, Changes, Login, Registration
 from wherry.accounts.validation import refuse_taken
 from wherry.database.pools import Connection
 from wherry.database.queries import load
+from wherry.errors import Unavailable
 
 FIRST_ACCOUNT_LOCK = 0x7768_6572_7279_0001  # "wherry" and a number: one first registration at a time
 KNOWN_DAYS = 30
+ID_TRIES = 5
 _COLUMNS = tuple(column.name for column in fields(Account))
 
 
@@ -50,6 +52,7 @@ async def insert(connection: Connection, new: Registration, *, password_hash: st
 
     Raises:
         Invalid: somebody took the e-mail or the username in the meantime.
+        Unavailable: the ids that come next are all taken, by accounts that brought theirs along.
     """
     values = {
         "email": new.email,
@@ -59,10 +62,13 @@ async def insert(connection: Connection, new: Registration, *, password_hash: st
         "bio": new.bio,
         "image": new.image,
     }
-    async with _telling_what_is_taken():
-        row = await _one(connection, "insert", values)
-    assert row is not None, "an insert returns its row"
-    return _account(row)
+    for _ in range(ID_TRIES):
+        with suppress(UniqueViolation):  # what is left of these: an import has written the id that the sequence gave
+            async with _telling_what_is_taken(), connection.transaction():
+                row = await _one(connection, "insert", values)
+            assert row is not None, "an insert that does not fail returns its row"
+            return _account(row)
+    raise Unavailable("accounts are being imported just now; try again", code="DATABASE_ERROR")
 
 
 async def update(connection: Connection, user_id: int, changes: Changes, password_hash: str | None) -> Account | None:
@@ -133,20 +139,20 @@ async def create_onboarding_link(
     return None if row is None else row["expires_at"]
 
 
+async def lock(connection: Connection, user_id: int) -> None:
+    """Until the transaction ends, be the only one to change an account or its links."""
+    await connection.execute(load("accounts")["lock"], {"id": user_id})
+
+
 async def link_owner(connection: Connection, token_hash: bytes) -> int | None:
-    """Whose link it is, if it still holds."""
+    """Whose link it is, if it still holds: an onboarding link until there is a password, another while its account
+    has the address that it was sent to."""
     row = await _one(connection, "link_owner", {"token_hash": token_hash})
     return None if row is None else int(row["user_id"])
 
 
-async def use_link(connection: Connection, token_hash: bytes) -> int | None:
-    """Use a link up; its owner's id, or None where it was used or is past its time."""
-    row = await _one(connection, "use_link", {"token_hash": token_hash})
-    return None if row is None else int(row["user_id"])
-
-
 async def void_links(connection: Connection, user_id: int) -> None:
-    """End every link of an account."""
+    """End every link of an account, the one in use too."""
     await connection.execute(load("accounts")["void_links"], {"user_id": user_id})
 
 

@@ -5,15 +5,20 @@ In: fields as they came. Out: an `Account` or a `Session`; or the refusal that n
 
 from __future__ import annotations
 
-from wherry.accounts import repository
+from wherry.accounts import limits, repository
+from wherry.accounts.limits import Policy, Usage
+from wherry.accounts.links import SET_BY_ACCOUNT, SET_BY_ADDRESS
+from wherry.accounts.login import network_hash
 from wherry.accounts.models import Account, Changes, Registration, Session
 from wherry.accounts.passwords import Passwords
 from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import checked_changes, checked_registration
-from wherry.database.pools import Connection, Pool
+from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.errors import Unauthenticated
 
 ADMIN, USER = "admin", "user"
+REGISTER_BY_ADDRESS = Policy("register-address", 60, 3600)
+"""A class or an office behind one address gets its accounts within an hour; a machine that never stops gets no more."""
 
 
 class Accounts:
@@ -30,21 +35,24 @@ class Accounts:
         self._passwords = passwords
         self._tokens = tokens
 
-    async def register(self, asked: Registration) -> Session:
+    async def register(self, asked: Registration, address: str) -> Session:
         """Create an account, which in an empty system is the administrator's.
 
         Raises:
             Invalid: names every field that is blank, malformed, too long or taken.
+            LimitReached: too many were asked for from there.
+            Unavailable: too many passwords are being set, or an import that takes long is writing such an account.
         """
         new = checked_registration(asked)
         # what is taken is told before the costly hash, and again, by the constraints, after it
         async with self._pool.connection() as connection:
+            usage = await limits.take(connection, REGISTER_BY_ADDRESS, network_hash(address).hex())
             await repository.require_free(connection, email=new.email, username=new.username)
         password_hash = await self._passwords.hash(new.password or "")
-        async with self._pool.connection() as connection, connection.transaction():
+        async with brief_transaction(self._pool) as connection:
             role = await self._role_of_next(connection)
             account = await repository.insert(connection, new, password_hash=password_hash, role=role)
-        return Session(account, self._tokens.issue(account.id))
+        return Session(account, self._tokens.issue(account.id), (usage,))
 
     async def _role_of_next(self, connection: Connection) -> str:
         if not await repository.is_empty(connection):
@@ -66,21 +74,29 @@ class Accounts:
             raise Unauthenticated("the token is not valid")
         return account
 
-    async def update(self, user_id: int, asked: Changes) -> Account:
-        """Change what is given. A new e-mail or password ends every password link of the account.
+    async def update(self, caller: Account, asked: Changes, address: str) -> tuple[Account, tuple[Usage, ...]]:
+        """Change what is given, and what is left of the limits. A new e-mail or password ends every password link.
 
         Raises:
             Invalid: names every field that is blank, malformed, too long or taken.
+            LimitReached: too many passwords were set from there, or for the account.
             Unauthenticated: the account was deactivated meanwhile.
+            Unavailable: too many passwords are being set, or an import that takes long is changing the account.
         """
-        changes = checked_changes(asked)
+        changes = checked_changes(asked, caller)
+        usages: tuple[Usage, ...] = ()
         async with self._pool.connection() as connection:
-            await repository.require_free(connection, email=changes.email, username=changes.username, except_id=user_id)
+            if changes.password is not None:
+                by_address = await limits.take(connection, SET_BY_ADDRESS, network_hash(address).hex())
+                usages = (by_address, await limits.take(connection, SET_BY_ACCOUNT, str(caller.id)))
+            await repository.require_free(
+                connection, email=changes.email, username=changes.username, except_id=caller.id
+            )
         password_hash = None if changes.password is None else await self._passwords.hash(changes.password)
-        async with self._pool.connection() as connection, connection.transaction():
-            account = await repository.update(connection, user_id, changes, password_hash)
+        async with brief_transaction(self._pool) as connection:
+            account = await repository.update(connection, caller.id, changes, password_hash)
             if account is None:
                 raise Unauthenticated("the account is not active")
             if changes.email is not None or password_hash is not None:
-                await repository.void_links(connection, user_id)
-        return account
+                await repository.void_links(connection, caller.id)
+        return account, usages

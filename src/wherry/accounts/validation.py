@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from email_validator import EmailNotValidError, validate_email
 
-from wherry.accounts.models import Changes, Registration
+from wherry.accounts.models import Account, Changes, Registration
 from wherry.errors import Invalid
 
 Profile = TypeVar("Profile", Registration, Changes)
@@ -36,17 +36,22 @@ def checked_registration(asked: Registration) -> Registration:
     Raises:
         Invalid: names every field at fault.
     """
-    _refuse({name: list(_faults(name, getattr(asked, name))) for name in FIELDS})
+    faults = {name: list(_faults(name, getattr(asked, name))) for name in FIELDS}
+    faults["username"].extend(_addresses_of_others(asked.username, asked.email))
+    _refuse(faults)
     return _trimmed(asked)
 
 
-def checked_changes(asked: Changes) -> Changes:
-    """The changes with their fields trimmed, an empty bio or image turned into one to clear.
+def checked_changes(asked: Changes, account: Account) -> Changes:
+    """The changes of an account with their fields trimmed, an empty bio or image turned into one to clear.
 
     Raises:
         Invalid: names every field at fault.
     """
-    _refuse({name: list(_faults(name, value)) for name, value in _given(asked)})
+    faults = {name: list(_faults(name, value)) for name, value in _given(asked)}
+    if asked.username is not None and asked.username.strip() != account.username:
+        faults["username"].extend(_addresses_of_others(asked.username, asked.email or account.email))
+    _refuse(faults)
     emptied = {name for name, value in _given(asked) if name not in REQUIRED and not value.strip()}
     return replace(_trimmed(asked), clear=asked.clear | emptied)
 
@@ -85,6 +90,12 @@ def _faults(name: str, value: str | None) -> Iterator[str]:
         yield f"is too long (maximum is {MAX_CHARACTERS[name]} characters)"
     elif name == "email" and not _is_email(value.strip()):
         yield "is not a valid e-mail address"
+
+
+def _addresses_of_others(username: str | None, email: str | None) -> Iterator[str]:
+    """A username like an e-mail address would keep that address from being imported: it is its account's username."""
+    if "@" in (username or "") and normalize_email(username or "") != normalize_email(email or ""):
+        yield "must not contain @, unless it is your own e-mail address"
 
 
 def _is_email(value: str) -> bool:

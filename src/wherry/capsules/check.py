@@ -3,7 +3,7 @@
 In: a file that holds the request's body. Out: a `Summary` of it, or the refusal that its sender gets. A large body is
 read in a process of its own, so that the API's memory stays flat and its event loop free.
 
-As a program (`python -m wherry.capsules.check FILE`) it prints one JSON object: `{"summary": …}` or `{"refused": …}`.
+As a process (see `child`) it prints one JSON object: `{"summary": …}` or `{"refused": …}`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from pathlib import Path
 
 import msgspec
 
+from wherry.capsules.child import limit_memory, output_of, own_arguments
 from wherry.capsules.graph import Graph, read_graph
-from wherry.errors import Invalid, Malformed, Refused, Unavailable
+from wherry.errors import Invalid, Malformed, Refused, TooLarge, Unavailable
+
+TOO_MUCH_MEMORY = "the body takes far more memory than a graph of its size"
 
 IN_PROCESS_BYTES = 2 << 20
 """Up to here a body is decoded in a thread: faster than a process starts."""
@@ -44,34 +47,31 @@ class _Report(msgspec.Struct):
     refused: _Refusal | None = None
 
 
+_KINDS: dict[int, type[Refused]] = {kind.status: kind for kind in (Malformed, Invalid, TooLarge)}
+
+
 async def check_file(path: Path, size: int) -> Summary:
     """Read the request in `path`, which has `size` bytes.
 
     Raises:
         Malformed: it is no JSON, or has no node or no relationship.
         Invalid: it has the wrong shape; the message names the place.
+        TooLarge: it takes far more memory than a graph of its size.
         Unavailable: the process that reads it was ended.
     """
     if size <= IN_PROCESS_BYTES:
         return await asyncio.to_thread(_summarise_file, path)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "wherry.capsules.check", str(path), stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
+    output = await output_of("wherry.capsules.check", str(path))
+    if output is None:
         raise Unavailable("the request could not be checked", code="QUEUE_UNAVAILABLE")
     return _opened(msgspec.json.decode(output, type=_Report))
 
 
 def _opened(report: _Report) -> Summary:
     if report.refused is not None:
-        kind = Invalid if report.refused.status == Invalid.status else Malformed
-        raise kind(report.refused.detail, code=report.refused.code, fields=report.refused.fields)
+        raise _KINDS[report.refused.status](
+            report.refused.detail, code=report.refused.code, fields=report.refused.fields
+        )
     assert report.summary is not None
     return report.summary
 
@@ -91,6 +91,10 @@ def _summary(graph: Graph) -> Summary:
     )
 
 
+def _refused(refusal: Refused) -> _Report:
+    return _Report(refused=_Refusal(refusal.status, refusal.detail, refusal.code, {**refusal.fields}))
+
+
 def _storable(text: str) -> str:
     """PostgreSQL cannot store U+0000; the capsule itself is made from the request, and keeps it."""
     return text.replace("\0", "\ufffd")
@@ -98,12 +102,15 @@ def _storable(text: str) -> str:
 
 def main(path: Path) -> None:
     """Print the report on one file."""
+    limit_memory(path.stat().st_size)
     try:
         report = _Report(summary=_summarise_file(path))
     except Refused as refusal:
-        report = _Report(refused=_Refusal(refusal.status, refusal.detail, refusal.code, {**refusal.fields}))
+        report = _refused(refusal)
+    except MemoryError:
+        report = _refused(TooLarge(TOO_MUCH_MEMORY, field="body", code="PAYLOAD_TOO_LARGE"))
     sys.stdout.buffer.write(msgspec.json.encode(report))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, own_arguments()))

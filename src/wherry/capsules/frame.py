@@ -79,7 +79,7 @@ def record_frames(resource: str, title_field: str, records: Iterable[Mapping[str
     uris = Uris()
     for record in records:
         title = record.get(title_field)
-        lines = (f"{name}: {_shown(value)}" for name, value in record.items() if value is not None)
+        lines = (f"{name}: {shown(value)}" for name, value in record.items() if value is not None)
         yield Frame(
             uri=uris.unique(f"mv2://{resource}/{record['id']}"),
             title=make_safe(str(title if title not in (None, "") else record["id"])),
@@ -91,5 +91,6 @@ def record_frames(resource: str, title_field: str, records: Iterable[Mapping[str
         )
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A JSON value as a reader sees it: a string as it is, anything else as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

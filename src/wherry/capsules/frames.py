@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from wherry.capsules.frame import Frame, Uris, bounded
+from wherry.capsules.frame import Frame, Uris, bounded, shown
 from wherry.capsules.graph import DEFAULT_SNIPPET_CHARS, Graph, Node, Options, Relationship
 from wherry.capsules.manifest import manifest
 from wherry.capsules.safe_text import guard
@@ -69,10 +69,10 @@ def _node_lines(node: Node, snippet: str) -> Iterator[str]:
     yield f"{node.label}: {node.name}"
     yield f"id: {node.id}"
     if path := node.property("filePath"):
-        yield f"file: {path}"
+        yield f"file: {shown(path)}"
     for key in ("description", "keywords"):
         if value := node.property(key):
-            yield f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
+            yield f"{key}: {', '.join(map(shown, value)) if isinstance(value, list) else shown(value)}"
     yield ""
     yield snippet
 

@@ -16,6 +16,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from wherry.capsules.frame import shown
+from wherry.capsules.places import named
 from wherry.capsules.safe_text import has_escape, has_surrogate, repair
 from wherry.errors import Invalid, Malformed
 
@@ -47,7 +49,7 @@ class Node(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """The node's name, or its id where it has none."""
         name = self.property("name")
-        return self.id if name is None or name == "" else name if isinstance(name, str) else str(name)
+        return self.id if name is None or name == "" else shown(name)
 
     def property(self, key: str) -> Any:
         """One property; None where it is absent or null."""
@@ -111,10 +113,10 @@ def _decode(data: memoryview) -> Graph:
         return _decode_safe(data)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `")
-        place = place.rstrip("`").removeprefix("key in ") or "$"
+        place = named(data, place.rstrip("`").removeprefix("key in ") or "$")
         raise Invalid(f"{message} at {place}", field=_field(place)) from error
     except UnicodeDecodeError as error:
-        raise Malformed(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
+        raise Malformed(f"the body is not UTF-8: {error.reason}") from error
     except msgspec.DecodeError as error:
         raise Malformed(f"the body is not JSON: {error}") from error
     except RecursionError as error:

@@ -68,14 +68,16 @@ class Failed(msgspec.Struct, tag="failed", frozen=True):
     Args:
         reason: for the job's owner.
         killed: the writer was ended by a signal from elsewhere, so that the way itself may still be good.
+        errno: of the system error that ended it, where the disk is at fault, so that no other way would go better.
     """
 
     reason: str
     killed: bool = False
+    errno: int | None = None
 
 
 class TooLarge(msgspec.Struct, tag="too_large", frozen=True):
-    """No way has room for these frames; the first `fits` would fit."""
+    """No way has room for these frames; the first `fits` would fit, together with the last."""
 
     fits: int
 

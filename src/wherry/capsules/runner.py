@@ -7,25 +7,27 @@ that names it; or nothing at all. A job that was taken up again starts afresh.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from wherry.capsules.names import capsule_name
 from wherry.capsules.spool import read_spool
-from wherry.capsules.transform import Transform, Transformed
+from wherry.capsules.transform import Transformed, transform
 from wherry.capsules.writer import CapsuleFile, WriterEvent, write_capsule
 from wherry.database.pools import Pool
-from wherry.errors import JobFailed
+from wherry.errors import JobFailed, Unavailable
 from wherry.jobs import ledger
 from wherry.jobs.models import Advance, Outcome
 from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
 from wherry.settings import Settings
 from wherry.storage.store import Store
+from wherry.storage.workspaces import workspace
+from wherry.tasks import with_ticks
 from wherry.times import now
 
 LOOK_SECONDS = 0.8
@@ -57,30 +59,29 @@ class CapsuleRunner:
         report = _Report(self._pool, run)
         if run.job.options["semanticEnabled"]:
             await report.say("Semantic search is not configured here: semanticEnabled is ignored", {"ignored": True})
-        with tempfile.TemporaryDirectory(prefix="wherry-capsule-") as folder:
-            workspace = Path(folder)
-            frames = await self._transform(run, workspace, report)
+        with workspace() as folder:
+            frames = await self._transform(run, folder, report)
             written = await write_capsule(
-                read_spool(workspace / "frames"),
-                workspace / "capsule.mv2",
-                workspace=workspace / "writer",
+                read_spool(folder / "frames"),
+                folder / "capsule.mv2",
+                workspace=folder / "writer",
                 on_progress=report.writer_event,
                 total=frames.frames,
+                advice=frames.advice,
             )
             return await self._keep(run, written, frames, report)
 
-    async def _transform(self, run: Run, workspace: Path, report: _Report) -> Transformed:
-        await report.advance("transform", 0.0, 0.0, "Reading the graph")
-        request = await self._request(run, workspace)
-        async with Transform(request, workspace / "frames") as result:
-            while not (await asyncio.wait({result}, timeout=LOOK_SECONDS))[0]:
-                await report.advance("transform", TRANSFORM_SHARE / 2, 50.0, "Turning the graph into frames")
-            transformed = result.result()
+    async def _transform(self, run: Run, folder: Path, report: _Report) -> Transformed:
+        reading = partial(report.advance, "transform", 0.0, 0.0, "Reading the graph")
+        await reading()
+        request = await with_ticks(self._request(run, folder), reading, seconds=LOOK_SECONDS)
+        turning = partial(report.advance, "transform", TRANSFORM_SHARE / 2, 50.0, "Turning the graph into frames")
+        transformed = await with_ticks(transform(request, folder / "frames"), turning, seconds=LOOK_SECONDS)
         text = f"{transformed.nodes} nodes and {transformed.relationships} relationships become frames"
         await report.advance("transform", TRANSFORM_SHARE, 100.0, text)
         return transformed
 
-    async def _request(self, run: Run, workspace: Path) -> Path:
+    async def _request(self, run: Run, folder: Path) -> Path:
         """The request as a local file: itself, or a copy of it."""
         assert run.job.source is not None
         key = run.job.source["key"]
@@ -89,7 +90,7 @@ class CapsuleRunner:
             if local is not None:
                 await asyncio.to_thread(local.stat)
                 return local
-            file = workspace / "request.json"
+            file = folder / "request.json"
             with file.open("wb") as out:
                 async for chunk in self._store.read(key):
                     await asyncio.to_thread(out.write, chunk)
@@ -98,16 +99,17 @@ class CapsuleRunner:
         return file
 
     async def _keep(self, run: Run, written: CapsuleFile, frames: Transformed, report: _Report) -> Outcome:
-        await report.advance("finalize", STORE_SHARE, 100.0, "Storing the capsule")
+        storing = partial(report.advance, "finalize", STORE_SHARE, 100.0, "Storing the capsule")
+        await storing()
         key = f"{run.job.id}/{run.lease.epoch}.mv2"
         try:
-            stored = await self._store.put_file(key, written.path)
+            stored = await with_ticks(self._store.put_file(key, written.path), storing, seconds=LOOK_SECONDS)
             await report.advance("finalize", 99.0, 100.0, "Stored the capsule")
         except BaseException:
-            await self._store.delete(key)
+            await self._discard(key)
             raise
         if stored.sha256 != written.sha256:
-            await self._store.delete(key)
+            await self._discard(key)
             raise JobFailed("EXPORT_FAILED", "The stored capsule is not the one that was verified")
         log.info("capsule made", frames=written.frames, way=written.way, bytes=written.size)
         return Outcome(
@@ -128,7 +130,14 @@ class CapsuleRunner:
             keep_for=self._keep_for,
             total_records=written.frames,
             message="Capsule ready to download",
+            discard=partial(self._discard, key),
         )
+
+    async def _discard(self, key: str) -> None:
+        try:
+            await self._store.delete(key)
+        except Unavailable:  # what ended the run matters more; retention removes files that no job names
+            log.warning("capsule left to retention", key=key, exc_info=True)
 
 
 class _Report:

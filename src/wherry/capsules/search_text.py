@@ -31,7 +31,7 @@ class SearchText(Enum):
     FULL = "full"
     """Text, title and uri, as they are."""
     LEAN = "lean"
-    """Title and first paragraph as they are, each identifier of the rest once; the uri by ``uri:…`` only."""
+    """Title, first paragraph and uri as they are, each identifier of the rest once."""
 
 
 def search_text(frame: Frame, amount: SearchText) -> str:
@@ -52,8 +52,7 @@ def _lean(frame: Frame) -> str:
     head = first if first.startswith(frame.title) else f"{frame.title}\n{first}"
     known = set(_IDENTIFIER.findall(head))
     words = dict.fromkeys(word for word in _IDENTIFIER.findall(rest) if word not in known)
-    # The uri stands in for a frame that would otherwise have no word at all.
-    return f"{head}\n{' '.join(words)}" if _WORD.search(head) or words else frame.uri
+    return f"{head}\n{frame.uri}\n{' '.join(words)}"
 
 
 def _repeated(name: str, words: str) -> str:

@@ -6,6 +6,7 @@ In: frames. Out: a file of them, each as its length (u32, little-endian) and its
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -32,13 +33,14 @@ class Spool:
         self.frames = 0
 
     def add(self, frames: Iterable[Frame]) -> None:
-        """Append frames, in order."""
+        """Append frames, in order. Integers beyond 64 bits become their digits, in the frame itself too."""
         write, encode = self._file.write, self._encode
         for frame in frames:
             try:
                 data = encode(frame)
             except OverflowError:  # MessagePack's integers end at 64 bits, JSON's do not
-                data = encode(msgspec.structs.replace(frame, metadata=_as_text(frame.metadata)))
+                _spell_out(frame.metadata)
+                data = encode(frame)
             write(_LENGTH.pack(len(data)))
             write(data)
             self.frames += 1
@@ -56,13 +58,16 @@ class Spool:
         self.close()
 
 
-def _as_text(value: Any) -> Any:
-    """The value with every integer beyond 64 bits as its digits."""
-    if isinstance(value, dict):
-        return {name: _as_text(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_as_text(item) for item in value]
-    return str(value) if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64 else value
+def _spell_out(metadata: dict[str, Any]) -> None:
+    """Put the digits in the place of every integer beyond 64 bits. Without recursion: JSON may be nested deeply."""
+    containers: list[Any] = [metadata]
+    while containers:
+        container = containers.pop()
+        for key, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
+            if isinstance(value, dict | list):
+                containers.append(value)
+            elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+                container[key] = str(value)
 
 
 def read_spool(path: Path) -> Iterator[Frame]:
@@ -72,3 +77,8 @@ def read_spool(path: Path) -> Iterator[Frame]:
         while head := file.read(_LENGTH.size):
             (length,) = _LENGTH.unpack(head)
             yield decode(file.read(length))
+
+
+def read_last(path: Path) -> Frame:
+    """The last frame of a spool file that has one."""
+    return deque(read_spool(path), maxlen=1)[0]

@@ -68,8 +68,12 @@ _WRITE_BUFFER = 1 << 20
 _json = msgspec.json.Encoder()
 
 
+Entry = tuple[bytes, int]
+"""An encoded frame, and how many bytes of it are payload."""
+
+
 class DoesNotFit(Exception):
-    """The frames, from this one on, are beyond a capsule's capacity."""
+    """The frames are beyond a capsule's capacity; the argument is how many of the first fit together with the last."""
 
 
 class Encoder:
@@ -83,15 +87,15 @@ class Encoder:
         self._head = _FRAME + _I64(timestamp)
         self._compressor = zstandard.ZstdCompressor(level=6)
 
-    def payload(self, text: str) -> tuple[bytes, int, int]:
+    def payload(self, text: str, *, packed: bool = True) -> tuple[bytes, int, int]:
         """The stored bytes of a text, their encoding, and the length of the text itself in bytes."""
         plain = text.encode()
-        packed = self._compressor.compress(plain)
-        return (packed, _ZSTD, len(plain)) if len(packed) < len(plain) else (plain, _PLAIN, len(plain))
+        shorter = self._compressor.compress(plain) if packed else plain
+        return (shorter, _ZSTD, len(plain)) if len(shorter) < len(plain) else (plain, _PLAIN, len(plain))
 
-    def entry(self, frame: Frame, search_text: str) -> tuple[bytes, int]:
-        """One entry, and how many bytes of payload are in it."""
-        payload, encoding, length = self.payload(frame.text)
+    def entry(self, frame: Frame, search_text: str, *, packed: bool = True) -> Entry:
+        """One frame; its text compressed where that makes it shorter, or never."""
+        payload, encoding, length = self.payload(frame.text, packed=packed)
         metadata = sorted((name.encode(), _json.encode(value)) for name, value in frame.metadata.items())
         parts = (
             self._head,
@@ -145,14 +149,14 @@ def records(path: Path) -> Iterator[tuple[int, bytes]]:
         at += RECORD_HEADER + length
 
 
-def stage(path: Path, entries: Iterable[tuple[bytes, int]], capacity: int = CAPACITY) -> int:
-    """Write entries into the log of the empty capsule at `path`, and give back how many there are.
+def stage(path: Path, entries: Iterable[Entry], last: Entry, capacity: int = CAPACITY) -> int:
+    """Write entries, and one more behind them, into the log of the empty capsule at `path`; how many there are.
 
     What stood behind the log moves up; the header is written last, so that until then the file is the empty capsule's
     header with another file's body, and nobody takes it for a capsule.
 
     Raises:
-        DoesNotFit: header, log and payloads would be more than `capacity` bytes. Its argument is how many entries fit.
+        DoesNotFit: header, log and payloads would be more than `capacity` bytes.
     """
     with path.open("r+b", buffering=_WRITE_BUFFER) as file:
         header = bytearray(file.read(HEADER))
@@ -160,18 +164,25 @@ def stage(path: Path, entries: Iterable[tuple[bytes, int]], capacity: int = CAPA
         file.seek(offset + size)
         tail = file.read()
         file.seek(offset)
-        count, used, payloads = 0, LOG_SLACK, 0
-        for entry, payload in entries:
-            used += RECORD_HEADER + len(entry)
-            payloads += payload
-            if offset + used + payloads > capacity:
+        count, room = 0, capacity - offset - LOG_SLACK - _room_for(last)
+        for entry in entries:
+            room -= _room_for(entry)
+            if room < 0:
                 raise DoesNotFit(count)
             count += 1
-            file.write(record(sequence + count, entry))
+            file.write(record(sequence + count, entry[0]))
+        if room < 0:
+            raise DoesNotFit(0)
+        file.write(record(sequence + count + 1, last[0]))
         file.write(bytes(LOG_SLACK))
+        used = file.tell() - offset
         file.write(tail)
         file.truncate()
         _FIELDS.pack_into(header, _FIELDS_AT, footer + used - size, offset, used, checkpoint, sequence)
         file.seek(0)
         file.write(header)
-    return count
+    return count + 1
+
+
+def _room_for(entry: Entry) -> int:
+    return RECORD_HEADER + len(entry[0]) + entry[1]

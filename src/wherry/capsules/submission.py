@@ -9,22 +9,27 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import msgspec
 
 from wherry.capsules.check import Summary, check_file
-from wherry.database.pools import Connection, Pool
-from wherry.errors import TooLarge, Unavailable
+from wherry.database.pools import Connection, Pool, brief_transaction
+from wherry.database.queries import load
+from wherry.errors import Refused, TooLarge, Unavailable
 from wherry.jobs import ledger
 from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Job, NewJob
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind
 from wherry.storage.store import Store
+from wherry.storage.workspaces import workspace
 
 RESOURCE = "graph"
 RETRY_SECONDS = 30
+
+
+CHECKS_AT_ONCE = 2
+"""Each may take a process of its own, with several times the memory that its body has."""
 
 
 class Submissions:
@@ -42,6 +47,7 @@ class Submissions:
         self._store = store
         self._max_body_bytes = max_body_bytes
         self._capacity = capacity
+        self._checks = asyncio.Semaphore(CHECKS_AT_ONCE)
 
     async def hand_in(
         self, body: AsyncIterable[bytes], *, declared_bytes: int | None, idempotency_key: str | None
@@ -51,16 +57,18 @@ class Submissions:
         Raises:
             TooLarge: more bytes than are taken.
             Malformed, Invalid: no request for a capsule.
-            Unavailable: as many jobs wait as may.
+            Unavailable: as many jobs wait as may, or there is no room on a disk.
         """
         if declared_bytes is not None and declared_bytes > self._max_body_bytes:
             raise self._too_large()
-        async with self._pool.connection() as connection:
-            await self._require_room(connection, waiting_allowed=self._capacity - 1)
-        with TemporaryDirectory(prefix="wherry-capsule-") as folder:
-            file = Path(folder, "request.json")
+        if idempotency_key is None:  # else there may be a job already, and only the whole request tells
+            async with self._pool.connection() as connection:
+                await self._require_room(connection, waiting_allowed=self._capacity - 1)
+        with workspace() as folder:
+            file = folder / "request.json"
             digest, size = await self._spool(body, file)
-            summary = await check_file(file, size)
+            async with self._checks:
+                summary = await check_file(file, size)
             return await self._queue(file, digest, summary, idempotency_key)
 
     async def _spool(self, body: AsyncIterable[bytes], file: Path) -> tuple[str, int]:
@@ -90,17 +98,18 @@ class Submissions:
             fingerprint=digest,
             message="Queued for export",
         )
-        kept = False
         try:
-            async with self._pool.connection() as connection, connection.transaction():
+            async with brief_transaction(self._pool) as connection:
+                await connection.execute(load("capsules")["lock_queue"])  # one at a time is counted
                 job, replayed = await submit(connection, new)
                 if not replayed:
                     await self._require_room(connection, waiting_allowed=self._capacity)
-            kept = not replayed
-            return job, replayed
-        finally:
-            if not kept:
-                await self._store.delete(source_key)
+        except (Refused, Unavailable):
+            await self._store.delete(source_key)
+            raise  # after any other error there may be a job: retention removes the file if there is none
+        if replayed:
+            await self._store.delete(source_key)
+        return job, replayed
 
     async def _require_room(self, connection: Connection, *, waiting_allowed: int) -> None:
         if await ledger.count_queued(connection, Kind.CAPSULE) > waiting_allowed:

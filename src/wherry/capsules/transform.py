@@ -1,4 +1,4 @@
-"""Turns a stored request into frames, in a process of its own: `python -m wherry.capsules.transform REQUEST SPOOL`.
+"""Turns a stored request into frames, in a process of its own (see `child`).
 
 In: the request's body, however large. Out: a spool of frames, and one JSON object on standard output. A worker stays
 small and responsive meanwhile, and the memory that a graph takes is given back when the process ends.
@@ -6,13 +6,14 @@ small and responsive meanwhile, and the memory that a graph takes is given back 
 
 from __future__ import annotations
 
-import asyncio
 import mmap
+import os
 import sys
 from pathlib import Path
 
 import msgspec
 
+from wherry.capsules.child import limit_memory, output_of, own_arguments
 from wherry.capsules.frames import counts, frames
 from wherry.capsules.graph import read_graph
 from wherry.capsules.spool import Spool
@@ -26,51 +27,46 @@ class Transformed(msgspec.Struct):
     relationships: int = 0
     frames: int = 0
     refused: str | None = None
+    errno: int | None = None
+
+    def advice(self, fits: int) -> str:
+        """What to ask for where only the first `fits` nodes and relationships have room in a capsule."""
+        nodes = min(fits, self.nodes)
+        return f"Set maxNodeFrames to {nodes} and maxRelationFrames to {fits - nodes}, or lower maxSnippetChars."
 
 
-class Transform:
-    """The process, for the length of an `async with` block.
+async def transform(request: Path, spool: Path) -> Transformed:
+    """Write the request's frames.
 
     Args:
         request: the file with the body.
         spool: where the frames go; must not exist yet.
+
+    Raises:
+        JobFailed: the request cannot be read, or the process came to an end of its own.
+        OSError: what the process met on the disk.
     """
-
-    def __init__(self, request: Path, spool: Path) -> None:
-        self._arguments = (str(request), str(spool))
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def __aenter__(self) -> asyncio.Task[Transformed]:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "wherry.capsules.transform",
-            *self._arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        return asyncio.create_task(self._result(self._process))
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._process is not None
-        if self._process.returncode is None:
-            self._process.kill()
-        await asyncio.shield(self._process.wait())
-
-    @staticmethod
-    async def _result(process: asyncio.subprocess.Process) -> Transformed:
-        output, _ = await process.communicate()
-        if process.returncode != 0:
-            raise JobFailed("EXPORT_FAILED", "The graph could not be turned into frames: its process ended early")
-        result = msgspec.json.decode(output, type=Transformed)
-        if result.refused is not None:
-            raise JobFailed("EXPORT_FAILED", f"The graph cannot be read: {result.refused}")
-        return result
+    output = await output_of("wherry.capsules.transform", str(request), str(spool))
+    if output is None:
+        raise JobFailed("EXPORT_FAILED", "The graph could not be turned into frames: its process ended early")
+    result = msgspec.json.decode(output, type=Transformed)
+    if result.refused is not None:
+        raise JobFailed("EXPORT_FAILED", f"The graph cannot be read: {result.refused}")
+    if result.errno is not None:
+        raise OSError(result.errno, os.strerror(result.errno))
+    return result
 
 
 def main(request: Path, spool: Path) -> None:
     """Write the spool, print what is in it."""
-    sys.stdout.buffer.write(msgspec.json.encode(_transform(request, spool)))
+    limit_memory(request.stat().st_size)
+    try:
+        result = _transform(request, spool)
+    except OSError as error:
+        result = Transformed(errno=error.errno)
+    except MemoryError:
+        result = Transformed(refused="it takes far more memory than a graph of its size")
+    sys.stdout.buffer.write(msgspec.json.encode(result))
 
 
 def _transform(request: Path, spool: Path) -> Transformed:
@@ -86,4 +82,4 @@ def _transform(request: Path, spool: Path) -> Transformed:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, own_arguments()))

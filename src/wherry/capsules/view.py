@@ -50,14 +50,19 @@ def accepted(job: Job) -> dict[str, Any]:
 def capsule_job(job: Job) -> dict[str, Any]:
     """The job's whole state."""
     expired = is_expired(job)
-    return accepted(job) | {
-        "currentStage": "expired" if expired else job.stage,
-        "elapsedMs": _elapsed_ms(job),
-        "lastEventSeq": job.last_event_seq,
-        "updatedAt": rfc3339(job.updated_at),
-        "artifact": None if expired or job.status is not Status.SUCCEEDED else _artifact(job),
-        "error": None if job.error is None else _error(job.error),
-    }
+    # It is past its time from the moment on, though retention writes so a little later.
+    past = {"currentStage": "expired", "message": "Capsule expired"} if expired else {}
+    return (
+        accepted(job)
+        | past
+        | {
+            "elapsedMs": _elapsed_ms(job),
+            "lastEventSeq": job.last_event_seq,
+            "updatedAt": rfc3339(job.updated_at),
+            "artifact": None if expired or job.status is not Status.SUCCEEDED else _artifact(job),
+            "error": None if job.error is None else _error(job.error),
+        }
+    )
 
 
 def event(entry: Event) -> dict[str, Any]:
@@ -90,6 +95,7 @@ def _artifact(job: Job) -> dict[str, Any] | None:
         "expiresAt": rfc3339(job.expires_at),
         "sizeBytes": job.artifact["size"],
         "sha256": job.artifact["sha256"],
+        "search": job.artifact["search"],
     }
 
 

@@ -17,12 +17,12 @@ from typing import Any, Final
 import msgspec
 
 from wherry.capsules import sdk
-from wherry.capsules.capacity import fits_in_batches
+from wherry.capsules.capacity import CAPACITY, fits_in_batches
 from wherry.capsules.frame import Frame
 from wherry.capsules.messages import Progress, Stage, Way
 from wherry.capsules.search_text import SearchText, search_text
-from wherry.capsules.spool import read_spool
-from wherry.capsules.staged_log import RECORD_HEADER, DoesNotFit, Encoder, stage
+from wherry.capsules.spool import read_last, read_spool
+from wherry.capsules.staged_log import RECORD_HEADER, DoesNotFit, Encoder, Entry, stage
 
 Report = Callable[[Progress], None]
 
@@ -44,7 +44,7 @@ class WayFailed(Exception):
 
 
 class NoRoom(Exception):
-    """No way has room; the argument is how many frames fit."""
+    """No way has room; the argument is how many of the first frames fit together with the last."""
 
 
 def write(way: Way, spool: Path, capsule: Path, frames: int, report: Report) -> SearchText:
@@ -59,7 +59,7 @@ def write(way: Way, spool: Path, capsule: Path, frames: int, report: Report) -> 
 def _staged(spool: Path, capsule: Path, frames: int, report: Report) -> SearchText:
     if (installed := sdk.installed_version()) != sdk.PINNED:
         raise WayFailed(f"the staged log is made for {sdk.DISTRIBUTION} {sdk.PINNED}, and {installed} is installed")
-    amount = _stage_what_fits(spool, capsule, frames, report)
+    amount = stage_what_fits(spool, capsule, frames, report)
     expected = 0.3 + frames / _RECOVERED_A_SECOND
     report(_progress(_STAGED_UNTIL, 1.0, expected, f"Indexing {frames} frames"))
     recovered = sdk.open_for_writing(capsule)
@@ -68,12 +68,21 @@ def _staged(spool: Path, capsule: Path, frames: int, report: Report) -> SearchTe
     return amount
 
 
-def _stage_what_fits(spool: Path, capsule: Path, frames: int, report: Report) -> SearchText:
+def stage_what_fits(spool: Path, capsule: Path, frames: int, report: Report, capacity: int = CAPACITY) -> SearchText:
+    """Stage all frames, with as many words to search as there is room for.
+
+    Raises:
+        NoRoom: they do not fit however few words there are.
+    """
+    encoder, final = Encoder(int(time.time())), read_last(spool)
+    # The last frame counts the others. So that it is never longer where it counts fewer, it is not compressed: as many
+    # as are said to fit do fit.
+    last = encoder.entry(final, search_text(final, SearchText.FULL), packed=False)
     fits = 0
     for amount in SearchText:
         sdk.create(capsule).close()
         try:
-            stage(capsule, _entries(spool, frames, amount, report))
+            stage(capsule, _entries(encoder, spool, frames, amount, report), last, capacity)
         except DoesNotFit as error:
             fits = error.args[0]
         else:
@@ -81,9 +90,9 @@ def _stage_what_fits(spool: Path, capsule: Path, frames: int, report: Report) ->
     raise NoRoom(fits)
 
 
-def _entries(spool: Path, frames: int, amount: SearchText, report: Report) -> Iterator[tuple[bytes, int]]:
-    encoder = Encoder(int(time.time()))
-    for index, frame in enumerate(read_spool(spool)):
+def _entries(encoder: Encoder, spool: Path, frames: int, amount: SearchText, report: Report) -> Iterator[Entry]:
+    """All frames but the last."""
+    for index, frame in enumerate(islice(read_spool(spool), frames - 1)):
         if index % _REPORT_EVERY == 0:
             done = _STAGED_UNTIL * index / frames
             report(_progress(done, done, 1.0, f"Staged {index} of {frames} frames"))

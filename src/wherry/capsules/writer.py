@@ -11,6 +11,7 @@ in order; see `ways`. Nothing is at the destination before all checks have passe
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from wherry.capsules import sdk
+from wherry.capsules.capacity import CAPACITY
 from wherry.capsules.frame import Frame
 from wherry.capsules.messages import Failed, Finished, Message, Progress, Stage, TooLarge, Way
 from wherry.capsules.spooling import spool_frames
@@ -85,6 +87,7 @@ async def write_capsule(
     on_progress: OnProgress,
     total: int | None = None,
     python: str = sys.executable,
+    advice: Callable[[int], str] = lambda fits: "",
     time_limit: float = DEFAULT_TIME_LIMIT,
     ways: Iterable[Way] = tuple(Way),
 ) -> CapsuleFile:
@@ -99,19 +102,21 @@ async def write_capsule(
         on_progress: called, and awaited, at least about every second.
         total: how many frames there will be, where that is known.
         python: the interpreter that runs the writer.
+        advice: what the job's owner can do where only so many of the first frames fit, together with the last.
         time_limit: seconds for the whole.
         ways: which ways are tried, in order.
 
     Raises:
         JobFailed: `CAPSULE_TOO_LARGE` where the frames do not fit, with `fits` and `frames` in its detail;
             `EXPORT_FAILED` where no way worked, with each way's reason.
+        OSError: the disk is full, or whatever else the system refused.
     """
     await asyncio.to_thread(workspace.mkdir, parents=True, exist_ok=True)
     room = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="capsule-", dir=workspace))
     try:
         job = _Job(room, on_progress, python, time.monotonic() + time_limit)
         count = await job.spool(frames, total)
-        finished, way = await job.try_ways(ways, count)
+        finished, way = await job.try_ways(ways, count, advice)
         await asyncio.to_thread(shutil.move, job.capsule, destination)
         version = f"{sdk.DISTRIBUTION} {sdk.installed_version()}"
         return CapsuleFile(destination, finished.size, finished.sha256, count, way, finished.search, version)
@@ -146,7 +151,7 @@ class _Job:
             raise JobFailed("EXPORT_FAILED", "there is nothing to write into a capsule")
         return count
 
-    async def try_ways(self, ways: Iterable[Way], count: int) -> tuple[Finished, Way]:
+    async def try_ways(self, ways: Iterable[Way], count: int, advice: Callable[[int], str]) -> tuple[Finished, Way]:
         """The first way that ends in a verified capsule."""
         reasons: dict[str, str] = {}
         for way in ways:
@@ -155,7 +160,9 @@ class _Job:
                 await self._emit(Stage.FINALIZE, 1.0, f"Wrote and verified {count} frames", way)
                 return answer, way
             if isinstance(answer, TooLarge):
-                raise _too_large(count, answer.fits)
+                raise _too_large(count, answer.fits, advice(answer.fits))
+            if answer.errno is not None:
+                raise OSError(answer.errno, os.strerror(answer.errno))
             reasons[way.value] = answer.reason
             if time.monotonic() >= self._deadline:
                 break
@@ -202,12 +209,9 @@ class _Job:
             await awaitable
 
 
-def _too_large(count: int, fits: int) -> JobFailed:
-    message = (
-        f"{count} frames do not fit a capsule's free capacity of 52,428,800 bytes; the first {fits} would. "
-        "Lower maxNodeFrames, maxRelationFrames or maxSnippetChars."
-    )
-    return JobFailed("CAPSULE_TOO_LARGE", message, detail={"frames": count, "fits": fits})
+def _too_large(count: int, fits: int, advice: str) -> JobFailed:
+    limit = f"{count} frames do not fit a capsule's free capacity of {CAPACITY:,} bytes; the first {fits} would."
+    return JobFailed("CAPSULE_TOO_LARGE", f"{limit} {advice}".rstrip(), detail={"frames": count, "fits": fits})
 
 
 __all__ = ["CapsuleFile", "Message", "OnProgress", "Stage", "Way", "WriterEvent", "write_capsule"]

@@ -6,13 +6,15 @@ Whatever else a library prints goes to standard error. The process ends with its
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import hashlib
 import os
+import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -22,8 +24,10 @@ from wherry.capsules.frame import Frame
 from wherry.capsules.messages import Failed, Finished, Message, Progress, Stage, TooLarge, Way
 from wherry.capsules.spool import read_spool
 from wherry.capsules.ways import NoRoom, write
+from wherry.parents import end_with
 
-_PR_SET_PDEATHSIG = 1
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _SAMPLES = 24
 _CHECKED_A_SECOND = 20_000
 _PATIENCE = 120.0
@@ -32,20 +36,11 @@ _PATIENCE = 120.0
 def main(arguments: list[str]) -> int:
     """Write the capsule that the arguments describe; 0 if it is there and verified."""
     way, spool, capsule, frames, parent = arguments
-    _end_with(int(parent))
+    end_with(int(parent), signal.SIGKILL)
     say = _speaker()
     answer = _write(Way(way), Path(spool), Path(capsule), int(frames), say)
     say(answer)
     return 0 if isinstance(answer, Finished) else 1
-
-
-def _end_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends (prctl(2), Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        # It had ended before the kernel was asked.
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _speaker() -> Callable[[Message], None]:
@@ -71,8 +66,19 @@ def _write(way: Way, spool: Path, capsule: Path, frames: int, say: Callable[[Pro
         return TooLarge(error.args[0])
     except Exception as error:
         # Whatever the reason, the parent is told it, and tries another way.
-        traceback.print_exc()
-        return Failed(f"{type(error).__name__}: {error}")
+        with suppress(OSError):  # where the disk is full, the log is too
+            traceback.print_exc()
+        return Failed(f"{type(error).__name__}: {error}", errno=_errno(error))
+
+
+def _errno(error: Exception) -> int | None:
+    """The number of a disk's error; the SDK has it in its text only."""
+    if isinstance(error, OSError):
+        number = error.errno
+    else:
+        found = _OS_ERROR.search(str(error))
+        number = int(found[1]) if found else None
+    return number if number in _DISK_ERRORS else None
 
 
 def _sample(spool: Path, frames: int) -> list[Frame]:

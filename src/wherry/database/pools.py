@@ -6,10 +6,16 @@ explicit, and ended by the server where its process no longer speaks.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import LockNotAvailable
 from psycopg_pool import AsyncConnectionPool
+
+from wherry.errors import Unavailable
 
 Connection = AsyncConnection[Any]
 Pool = AsyncConnectionPool[Connection]
@@ -17,6 +23,10 @@ Pool = AsyncConnectionPool[Connection]
 ABANDONED_SECONDS = 15
 """A session that rests inside a transaction for so long belongs to a process that was stopped there, or to a host that
 is gone: the server ends it, and what it had locked is free, before another worker takes its jobs over."""
+
+LOCK_SECONDS = 2
+"""How long a request waits for rows that others have locked: a batch of an import takes less, and whoever waits holds
+one of the few connections that all requests share."""
 
 SESSION_OPTIONS = f"-c TimeZone=UTC -c DateStyle=ISO -c idle_in_transaction_session_timeout={ABANDONED_SECONDS}s"
 CONNECT_TIMEOUT_SECONDS = 10
@@ -30,7 +40,7 @@ def make_pool(conninfo: str, *, name: str, max_size: int, min_size: int = 1) -> 
     Args:
         conninfo: the database's URL.
         name: shows as `application_name` in `pg_stat_activity`.
-        max_size: connections at the most.
+        max_size: most connections.
         min_size: connections kept ready.
     """
     return AsyncConnectionPool(
@@ -41,19 +51,39 @@ def make_pool(conninfo: str, *, name: str, max_size: int, min_size: int = 1) -> 
         name=name,
         timeout=30,
         check=AsyncConnectionPool.check_connection,
-        kwargs={"autocommit": True, **connection_options(name)},
+        kwargs={"autocommit": True, **connection_options(conninfo, name)},
     )
+
+
+@asynccontextmanager
+async def brief_transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """A transaction for somebody who waits for an answer.
+
+    Raises:
+        Unavailable: another has kept a row locked that this one needs: an import that is `atomic`, for instance.
+    """
+    try:
+        async with pool.connection() as connection, connection.transaction():
+            await connection.execute("select set_config('lock_timeout', %s, true)", [f"{LOCK_SECONDS}s"])
+            yield connection
+    except LockNotAvailable:
+        detail = "what this would change is being changed by somebody else; try again"
+        raise Unavailable(detail, code="DATABASE_ERROR") from None  # which says it all, in the log too
 
 
 async def connect(conninfo: str, *, name: str) -> Connection:
     """One connection with the same session settings, outside any pool."""
-    return await AsyncConnection.connect(conninfo, autocommit=True, **connection_options(name))
+    return await AsyncConnection.connect(conninfo, autocommit=True, **connection_options(conninfo, name))
 
 
-def connection_options(name: str) -> dict[str, Any]:
-    """Keyword arguments for `AsyncConnection.connect`, without `autocommit`, which a library may set its own way."""
+def connection_options(conninfo: str, name: str) -> dict[str, Any]:
+    """Keyword arguments for `AsyncConnection.connect`, without `autocommit`, which a library may set its own way.
+
+    They stand in for those of the URL: its own `options` go on before ours.
+    """
+    own = conninfo_to_dict(conninfo).get("options")
     return {
-        "options": SESSION_OPTIONS,
+        "options": f"{own} {SESSION_OPTIONS}" if own else SESSION_OPTIONS,
         "application_name": name,
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         **KEEPALIVES,

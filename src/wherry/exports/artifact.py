@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from uuid import UUID
 
 from wherry.exports.compression import find_compression
@@ -17,6 +16,7 @@ from wherry.exports.formats.registry import find_format
 from wherry.exports.offload import ahead
 from wherry.exports.requests import ExportRequest
 from wherry.exports.snapshot import Snapshot
+from wherry.storage.workspaces import workspace
 
 CHUNK_BYTES = 2 << 20
 """What one thread hands the other: at each hand-over one waits for the interpreter's lock, as long as a batch takes."""
@@ -49,19 +49,16 @@ class Artifact:
     def chunks(self) -> Generator[bytes, None, None]:
         """Everything, in large chunks. Blocking."""
         compression = find_compression(self._request.compression)
-        with (
-            TemporaryDirectory(prefix="wherry-export-") as workspace,
-            closing(self._encoded(Path(workspace))) as encoded,
-        ):
+        with workspace() as folder, closing(self._encoded(folder)) as encoded:
             yield from encoded if compression is None else compression.pack(encoded)
 
-    def _encoded(self, workspace: Path) -> Generator[bytes, None, None]:
+    def _encoded(self, folder: Path) -> Generator[bytes, None, None]:
         """Rows as bytes, from a thread of their own: the reader of these packs, hashes and writes meanwhile."""
         layout = Layout(
             resource=self._request.selection.resource,
             fields=self._request.selection.fields,
             escape_formulas=self._request.escape_formulas,
-            workspace=workspace,
+            workspace=folder,
             watch=self._watch,
         )
 

@@ -1,26 +1,26 @@
 """One page of a selection, read at once.
 
-In: a `PageRequest`. Out: a `Page`: its next cursor, and its bytes as a stream. Its beginning is read before anything is
-sent, so that what the database refuses becomes a status; a page of usual size is read whole, and its connection is
-given back before the first byte leaves: a slow client costs no connection.
+In: a `PageRequest`. Out: a `Page`: its next cursor, and its bytes as a stream. It is read in windows of a few
+megabytes, whatever its records are like, and the first before anything is sent, so that what the database refuses
+becomes a status. A page of usual size is one window. A connection is held while a window is read, and never while
+bytes are sent: a slow client costs no connection.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import cast
+
+from psycopg import sql
 
 from wherry.database.pools import Pool
 from wherry.exports import statements
 from wherry.exports.formats.records import RecordEncoder
 from wherry.exports.formats.registry import PAGE_FORMATS
 from wherry.exports.requests import PageRequest
+from wherry.exports.selection import Selection
 from wherry.exports.snapshot import Row
-
-BATCH_ROWS = 250
 
 _FRAMES = MappingProxyType(
     {
@@ -30,13 +30,13 @@ _FRAMES = MappingProxyType(
 )
 """How a page's format encodes rows, and what stands before, between and behind them."""
 
-BUFFER_BYTES = 4 << 20
-"""What is read ahead: a page that is larger is sent while the rest is read."""
+WINDOW_BYTES = 4 << 20
+"""A window ends behind the record that fills it: a page that is larger is sent while the rest is read."""
 
 
 @dataclass
 class Page:
-    """A page on its way. `aclose` it when it is not read to its end: it may hold a connection.
+    """A page on its way.
 
     `next_cursor` is what the body ends with: None where there is no next page, and where the page is so large that
     its end is not read yet.
@@ -44,77 +44,96 @@ class Page:
 
     next_cursor: int | None
     content_type: str
-    _head: bytes
-    _tail: AsyncGenerator[bytes, None] = field(repr=False)
+    _chunks: AsyncGenerator[bytes, None] = field(repr=False)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._head
-        async with aclosing(self._tail) as tail:
-            async for chunk in tail:
-                yield chunk
-
-    async def aclose(self) -> None:
-        """Give the connection back."""
-        await self._tail.aclose()
+    def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        return self._chunks
 
 
 async def open_page(pool: Pool, request: PageRequest) -> Page:
-    """Read a page's beginning, or all of it where it is not large.
+    """Read a page's first window, which is all of it where it is not large.
 
     Raises:
         psycopg.Error: as the database says.
     """
     reading = _Reading(pool, request)
-    chunks = reading.chunks()
-    head: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        head.append(chunk)
-        size += len(chunk)
-        if size >= BUFFER_BYTES:
-            break
-    return Page(reading.next_cursor, PAGE_FORMATS[request.format].content_type, b"".join(head), chunks)
+    head = await reading.next_chunk()
+    return Page(reading.next_cursor, PAGE_FORMATS[request.format].content_type, _chunks(head, reading))
+
+
+async def _chunks(chunk: bytes, reading: _Reading) -> AsyncGenerator[bytes, None]:
+    yield chunk
+    while not reading.ended:
+        chunk = b""  # not held while the next one is read
+        chunk = await reading.next_chunk()
+        yield chunk
 
 
 class _Reading:
-    """The one query of a page, and the bytes that it comes to."""
+    """The windows of a page, and the bytes that they come to."""
 
     def __init__(self, pool: Pool, request: PageRequest) -> None:
         self._pool = pool
-        self._request = request
+        self._selection = request.selection
+        self._position = statements.id_position(request.selection)
+        self._statement = _bounded(request.selection)
+        self._encode, self._opening, self._between, self._closing = _FRAMES[request.format]
         self._encoder = RecordEncoder(request.selection.fields)
+        self._after = request.after
+        self._left = request.limit
+        self._begun = False
+        self.ended = False
         self.next_cursor: int | None = None
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        encode, opening, between, closing = _FRAMES[self._request.format]
-        lead = opening
-        async with aclosing(self._batches()) as batches:
-            async for rows in batches:
-                yield lead + encode(self._encoder, rows)
-                lead = between
+    async def next_chunk(self) -> bytes:
+        """The records of the next window as they stand in the body, which the last one ends."""
+        records = await self._next_records()
+        lead = self._between if records else b""
+        if not self._begun:
+            lead, self._begun = self._opening, True
+        if not self.ended:
+            return lead + records
         cursor = b"null" if self.next_cursor is None else str(self.next_cursor).encode()
-        yield (lead if lead is opening else b"") + closing % cursor
+        return lead + records + self._closing % cursor
 
-    async def _batches(self) -> AsyncGenerator[list[Row], None]:
-        selection, limit = self._request.selection, self._request.limit
-        values = statements.values(selection, after=self._request.after, limit=limit)
-        position = statements.id_position(selection)
-        count = 0
+    async def _next_records(self) -> bytes:
+        rows = await self._window(self._after, self._left)
+        records = self._encode(self._encoder, rows if self._position == 0 else [row[: self._position] for row in rows])
+        self._left -= len(rows)
+        self._after = rows[-1][self._position] if rows else self._after
+        # As JSON, a record takes more bytes than its texts: a window that its bytes have ended is never smaller.
+        self.ended = self._left == 0 or len(records) < WINDOW_BYTES
+        self.next_cursor = self._after if self._left == 0 else None
+        return records
+
+    async def _window(self, after: int, limit: int) -> list[Row]:
+        values = statements.values(self._selection, after=after, limit=limit, bytes=WINDOW_BYTES)
         async with self._pool.connection() as connection, connection.cursor() as cursor:
-            stream = cursor.stream(statements.window(selection), values, binary=True, size=BATCH_ROWS)
-            async with aclosing(cast("AsyncGenerator[Row, None]", stream)) as rows:
-                async for batch in _batched(rows):
-                    count += len(batch)
-                    self.next_cursor = batch[-1][position] if count == limit else None
-                    yield batch if position == 0 else [row[:position] for row in batch]
+            await cursor.execute(self._statement, values, binary=True)
+            return await cursor.fetchall()
 
 
-async def _batched(rows: AsyncIterator[Row]) -> AsyncIterator[list[Row]]:
-    batch: list[Row] = []
-    async for row in rows:
-        batch.append(row)
-        if len(batch) == BATCH_ROWS:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _bounded(selection: Selection) -> sql.Composed:
+    """A `window` that also ends behind the record whose texts fill `%(bytes)s`."""
+    names = [*selection.fields, *(["id"] if statements.id_position(selection) < 0 else [])]
+    return sql.SQL(
+        "select {columns}\n"
+        "from (\n"
+        "  select *, sum({size}) over (order by id rows between unbounded preceding and 1 preceding) as size_before\n"
+        "  from ({window}) as records\n"
+        ") as records\n"
+        "where coalesce(size_before, 0) < %(bytes)s\n"
+        "order by id"
+    ).format(
+        columns=sql.SQL(", ").join(map(sql.Identifier, names)),
+        size=sql.SQL(" + ").join([sql.SQL("0"), *_sizes(selection)]),
+        window=statements.window(selection),
+    )
+
+
+def _sizes(selection: Selection) -> Iterator[sql.Composable]:
+    """Bytes of each field that may have many. The length of a text that is stored out of line is known unread."""
+    types = selection.resource.shape.columns
+    for name in selection.fields:
+        if types.get(name, "").startswith("text"):
+            yield sql.SQL("coalesce(octet_length({}::text), 0)").format(sql.Identifier(name))

@@ -14,7 +14,7 @@ import psycopg
 import structlog
 
 from wherry.database.pools import Pool
-from wherry.errors import ErrorCode, JobFailed
+from wherry.errors import ErrorCode, JobFailed, Unavailable
 from wherry.exports import artifact
 from wherry.exports.artifact import Artifact
 from wherry.exports.offload import beside_the_loop
@@ -75,6 +75,10 @@ class ExportRunner:
         try:
             stored = await self._produce(output, key, progress)
             await progress.end()
+        except JobFailed:
+            await progress.end()  # what was read, in the place of the estimate
+            await self._discard(key)
+            raise
         except BaseException:
             await self._discard(key)
             raise
@@ -95,7 +99,7 @@ class ExportRunner:
     async def _discard(self, key: str) -> None:
         try:
             await self._store.delete(key)
-        except Exception:  # what ended the run matters more; retention removes files that no job names
+        except Unavailable:  # what ended the run matters more; retention removes files that no job names
             log.warning("artifact left to retention", key=key, exc_info=True)
 
     async def _remove_older(self, run: Run) -> None:

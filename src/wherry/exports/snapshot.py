@@ -82,7 +82,7 @@ class Snapshot:
             Stopped: by `stop`.
             psycopg.Error: as the database says.
         """
-        options = connection_options("wherry export")
+        options = connection_options(self._conninfo, "wherry export")
         with closing(psycopg.connect(self._conninfo, autocommit=True, **options)) as connection:
             self._connection = connection
             try:

@@ -14,12 +14,14 @@ from litestar.background_tasks import BackgroundTask
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, UnsetType
+from psycopg import OperationalError
 
 from wherry.accounts import limits
 from wherry.accounts.limits import Usage
 from wherry.accounts.links import PasswordLinks
 from wherry.accounts.models import Account, Changes, Registration, ResetRequest, Session
 from wherry.errors import Unavailable
+from wherry.http.described import JSON, TEXT, WORDS, described, members, nullable
 from wherry.http.password_page import password_page
 from wherry.http.problems import responses
 from wherry.http.security import require_account, require_admin
@@ -30,6 +32,16 @@ MAX_BODY_BYTES = 64 << 10
 TAGS = ["accounts"]
 SECURITY: list[dict[str, list[str]]] = [{"token": []}]
 NO_STORE = {"Cache-Control": "no-store"}  # the answers hold tokens
+LIMITS = ("RateLimit", "RateLimit-Policy")
+# What is read is looser than this: a field that is absent or null is told to be blank, as other empty ones are.
+REGISTRATION = members(
+    ["username", "email", "password"],
+    username=WORDS,
+    email=WORDS,
+    password=WORDS,
+    bio=nullable(TEXT),
+    image=nullable(TEXT),
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -120,13 +132,16 @@ class LinkAnswer(msgspec.Struct, rename="camel"):
     summary="Register",
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
-    responses=responses(413, 415, 422),
+    operation_class=described(body={JSON: members(["user"], user=REGISTRATION)}, fields={201: LIMITS}),
+    responses=responses(413, 415, 422, 429),
 )
-async def register(data: JSONBody[RegistrationBody], services: Injected[Services]) -> Response[UserAnswer]:
+async def register(
+    request: Request[Any, Any, Any], data: JSONBody[RegistrationBody], services: Injected[Services]
+) -> Response[UserAnswer]:
     """Create an account; the first one of an empty system is the administrator's."""
     asked = data.user
     session = await services.accounts.register(
-        Registration(asked.username, asked.email, asked.password, asked.bio, asked.image)
+        Registration(asked.username, asked.email, asked.password, asked.bio, asked.image), _address(request)
     )
     return _session(session, 201)
 
@@ -137,6 +152,10 @@ async def register(data: JSONBody[RegistrationBody], services: Injected[Services
     summary="Log in",
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
+    operation_class=described(
+        body={JSON: members(["user"], user=members(["email", "password"], email=WORDS, password=WORDS))},
+        fields={200: LIMITS},
+    ),
     responses=responses(403, 413, 415, 422, 429),
 )
 async def login(
@@ -166,7 +185,8 @@ async def current_user(request: Request[Account, str, Any], caller: Injected[Acc
     tags=TAGS,
     security=SECURITY,
     request_max_body_size=MAX_BODY_BYTES,
-    responses=responses(401, 413, 415, 422),
+    operation_class=described(fields={200: LIMITS}),
+    responses=responses(401, 413, 415, 422, 429),
 )
 async def update_user(
     request: Request[Account, str, Any],
@@ -175,8 +195,8 @@ async def update_user(
     services: Injected[Services],
 ) -> Response[UserAnswer]:
     """Change any of e-mail, username, password, bio and image."""
-    account = await services.accounts.update(caller.id, _changes(data.user))
-    return _session(Session(account, request.auth), 200)
+    account, usages = await services.accounts.update(caller, _changes(data.user), _address(request))
+    return _session(Session(account, request.auth, usages), 200)
 
 
 @post(
@@ -185,6 +205,7 @@ async def update_user(
     summary="Ask for a link to set a password",
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
+    operation_class=described(body={JSON: members(["email"], email=WORDS)}, fields={202: LIMITS}),
     responses=responses(413, 415, 422, 429),
 )
 async def request_reset(
@@ -202,6 +223,9 @@ async def request_reset(
     summary="Set a password through a link",
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
+    operation_class=described(
+        body={JSON: members(["token", "password"], token=WORDS, password=WORDS)}, fields={200: LIMITS}
+    ),
     responses=responses(410, 413, 415, 422, 429),
 )
 async def set_password(
@@ -235,7 +259,7 @@ def account_routes() -> list[HTTPRouteHandler]:
 async def _deliver(links: PasswordLinks, asked: ResetRequest) -> None:
     try:
         await links.deliver(asked)
-    except Unavailable as error:  # the answer is out: nobody is left to tell but the operator
+    except (Unavailable, OperationalError) as error:  # the answer is out: nobody is left to tell but the operator
         logger.warning("a password link could not be mailed", exc_info=error)
 
 

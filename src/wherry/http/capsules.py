@@ -6,24 +6,38 @@ In: requests with the static key. Out: what GitNexus clients read, field for fie
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from litestar import HttpMethod, Request, Response, Router, delete, get, post, route
-from litestar.openapi.spec import Schema
-from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 
 from wherry.capsules import view
-from wherry.database.pools import Connection
-from wherry.errors import Conflict, Gone, NotFound, UnsupportedMedia
-from wherry.http.described import FILE_ANSWERS, JSON, OBJECT, REPLAYED, TEXT, described, idempotency, members
+from wherry.database.pools import Connection, brief_transaction
+from wherry.errors import Conflict, Gone, NotFound
+from wherry.http.answers import CapsuleAccepted, CapsuleEvents, CapsuleJob
+from wherry.http.described import (
+    BYTE_RANGES,
+    FILE_ANSWERS,
+    JSON,
+    OBJECT,
+    TEXT,
+    answered,
+    described,
+    idempotency,
+    members,
+    query,
+    queued,
+    some,
+    whole,
+)
 from wherry.http.downloads import Download, download_response
 from wherry.http.keys import idempotency_key
+from wherry.http.parameters import Query
 from wherry.http.problems import responses
-from wherry.http.requests import digits
+from wherry.http.requests import content_coding, require_json
 from wherry.http.security import require_capsule_key
 from wherry.http.services import Injected, Services
 from wherry.http.streams import EVENT_STREAM_RESPONSES, event, event_stream, keep_alive, last_event_id
@@ -36,12 +50,7 @@ from wherry.jobs.watching import IDLE, looks
 MAX_EVENTS = 2000
 DEFAULT_EVENTS = 200
 
-Since = Annotated[int, QueryParameter(name="sinceSeq", ge=0, required=False)]
-Limit = Annotated[int, QueryParameter(ge=1, le=MAX_EVENTS, required=False)]
-
-
-def _some(items: Schema) -> Schema:
-    return Schema(type=OpenAPIType.ARRAY, items=items, min_items=1)
+SINCE = query("sinceSeq", whole(0), "The `seq` of the last event that is known already.")
 
 
 @post(
@@ -57,20 +66,22 @@ def _some(items: Schema) -> Schema:
                 sessionId=TEXT,
                 projectName=TEXT,
                 source=members(["type", "baseName"], type=TEXT, baseName=TEXT),
-                nodes=_some(members(["id", "label"], id=TEXT, label=TEXT, properties=OBJECT)),
-                relationships=_some(
+                nodes=some(members(["id", "label"], id=TEXT, label=TEXT, properties=OBJECT)),
+                relationships=some(
                     members(["id", "sourceId", "targetId", "type"], id=TEXT, sourceId=TEXT, targetId=TEXT, type=TEXT)
                 ),
                 fileContents=OBJECT,
                 options=OBJECT,
             )
         },
+        fields={202: ("Location",), 200: ("Location", "Idempotent-Replayed")},
     ),
-    responses=responses(401, 413, 415, 422, 503) | REPLAYED,
+    responses=responses(401, 413, 415, 422, 503) | queued(CapsuleAccepted),
 )
 async def create(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
     """Takes the graph as JSON, stores it, and queues a job."""
-    _require_json(request)
+    require_json(request)
+    content_coding(request)
     length = request.headers.get("Content-Length", "")
     job, replayed = await services.submissions.hand_in(
         request.stream(),
@@ -81,7 +92,7 @@ async def create(request: Request[Any, Any, Any], services: Injected[Services]) 
     return Response(view.accepted(job), status_code=200 if replayed else 202, headers=headers)
 
 
-@get("/{job_id:str}", summary="A capsule job's state", responses=responses(401, 404))
+@get("/{job_id:str}", summary="A capsule job's state", responses=responses(401, 404) | answered(CapsuleJob))
 async def show(job_id: FromPath[str], services: Injected[Services]) -> dict[str, Any]:
     """The job as it is now."""
     async with services.pool.connection() as connection:
@@ -91,13 +102,21 @@ async def show(job_id: FromPath[str], services: Injected[Services]) -> dict[str,
 @get(
     "/{job_id:str}/events",
     summary="A capsule job's log",
-    guards=[digits("sinceSeq", "limit")],
-    responses=responses(401, 404, 422),
+    operation_class=described(
+        parameters=[
+            SINCE,
+            query("limit", whole(1, MAX_EVENTS), f"Events at the most; by default {DEFAULT_EVENTS}."),
+        ],
+    ),
+    responses=responses(401, 404, 422) | answered(CapsuleEvents),
 )
 async def events(
-    job_id: FromPath[str], services: Injected[Services], since: Since = 0, limit: Limit = DEFAULT_EVENTS
+    request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> dict[str, Any]:
     """The events behind `sinceSeq`, oldest first."""
+    asked = Query.of(request, "sinceSeq", "limit")
+    since = asked.whole("sinceSeq", least=0, default=0)
+    limit = asked.whole("limit", least=1, most=MAX_EVENTS, default=DEFAULT_EVENTS)
     async with services.pool.connection() as connection:
         job = await _find(connection, job_id)
         entries = await ledger.events_since(connection, job.id, since, limit)
@@ -112,17 +131,18 @@ async def events(
 @get(
     "/{job_id:str}/events/stream",
     summary="A capsule job's log, as it grows",
-    guards=[digits("sinceSeq")],
     media_type="text/event-stream",
+    operation_class=described(parameters=[SINCE]),
     responses=EVENT_STREAM_RESPONSES,
 )
 async def stream(
-    request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services], since: Since = 0
+    request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> ServerSentEvent:
     """Replays from `sinceSeq`, or `Last-Event-ID`; goes on live, and ends behind the job's last event."""
+    since = max(Query.of(request, "sinceSeq").whole("sinceSeq", least=0, default=0), last_event_id(request) or 0)
     async with services.pool.connection() as connection:
         job = await _find(connection, job_id)
-    return event_stream(_live(services, job.id, max(since, last_event_id(request) or 0)))
+    return event_stream(_live(services, job.id, since))
 
 
 @route(
@@ -130,7 +150,7 @@ async def stream(
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
     summary="The capsule",
     media_type="application/octet-stream",
-    operation_class=described(answers={206: ("application/octet-stream",)}),
+    operation_class=described(answers={206: ("application/octet-stream", BYTE_RANGES)}, fields={307: ("Location",)}),
     responses=responses(401, 404, 409, 410, 412, 416) | FILE_ANSWERS,
 )
 async def download(
@@ -147,13 +167,17 @@ async def download(
     return await download_response(request, services.capsule_store, found, services.settings, gone="ARTIFACT_MISSING")
 
 
-@delete("/{job_id:str}", summary="Cancel a capsule job", status_code=200, responses=responses(401, 404))
+@delete(
+    "/{job_id:str}",
+    summary="Cancel a capsule job",
+    status_code=200,
+    responses=responses(401, 404) | answered(CapsuleJob),
+)
 async def cancel(job_id: FromPath[str], services: Injected[Services]) -> dict[str, Any]:
     """Cancels what has not ended; anything else stays as it is."""
-    async with services.pool.connection() as connection, connection.transaction():
-        found = await _find(connection, job_id)
-        job = await ledger.cancel_now(connection, found.id)
-    assert job is not None
+    async with brief_transaction(services.pool) as connection:
+        await ledger.cancel_now(connection, (await _find(connection, job_id)).id)
+        job = await _find(connection, job_id)
     if job.status is Status.CANCELLED and job.source is not None:
         await services.capsule_store.delete(job.source["key"])
     return view.capsule_job(job)
@@ -187,12 +211,6 @@ async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[S
             yield event(entry.type, entry.seq, view.event(entry))
         if ended:
             return
-
-
-def _require_json(request: Request[Any, Any, Any]) -> None:
-    media_type = request.content_type[0].lower()
-    if media_type not in ("", "application/json") and not media_type.endswith("+json"):
-        raise UnsupportedMedia("the body must be application/json", headers={"Accept": "application/json"})
 
 
 def capsule_router() -> Router:

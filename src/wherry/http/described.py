@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, RequestBody, Schema
+from litestar.openapi.spec import (
+    OpenAPIHeader,
+    OpenAPIMediaType,
+    Operation,
+    Parameter,
+    Reference,
+    RequestBody,
+    Schema,
+)
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
 from wherry.resources.registry import RESOURCES
@@ -18,11 +26,31 @@ from wherry.resources.registry import RESOURCES
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 DOWNLOAD_TYPES = (NDJSON, JSON, "text/csv", "application/octet-stream", "application/gzip", "application/zstd")
+BYTE_RANGES = "multipart/byteranges"
 BINARY = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 TEXT = Schema(type=OpenAPIType.STRING)
+WORDS = Schema(type=OpenAPIType.STRING, min_length=1)
+UUID_TEXT = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID)
 FLAG = Schema(type=OpenAPIType.BOOLEAN)
 OBJECT = Schema(type=OpenAPIType.OBJECT)
+NULL = Schema(type=OpenAPIType.NULL)
 RESOURCE = Schema(type=OpenAPIType.STRING, enum=sorted(RESOURCES))
+
+FIELDS = {
+    name: OpenAPIHeader(schema=TEXT, description=description)
+    for name, description in {
+        "Accept": "The media types that are read.",
+        "Accept-Encoding": "The content codings that are read.",
+        "Idempotent-Replayed": "`true`: the same request was answered before.",
+        "Location": "The job's own address, or where the storage serves its file.",
+        "RateLimit": "What is left of each limit, and in how many seconds it begins anew.",
+        "RateLimit-Policy": "The limits that were counted.",
+        "Retry-After": "Seconds after which to try again.",
+        "WWW-Authenticate": "The scheme that a credential is sent with.",
+        "X-Request-Id": "What the log knows the request by.",
+    }.items()
+}
+"""Header fields of answers, as the description's components."""
 
 
 def one_of(*values: str) -> Schema:
@@ -40,6 +68,26 @@ def members(required: Sequence[str], **properties: Schema) -> Schema:
     return Schema(type=OpenAPIType.OBJECT, properties=dict(properties), required=list(required))
 
 
+def some(items: Schema) -> Schema:
+    """An array with at least one item."""
+    return Schema(type=OpenAPIType.ARRAY, items=items, min_items=1)
+
+
+def either(*schemas: Schema) -> Schema:
+    """Exactly one of these."""
+    return Schema(one_of=list(schemas))
+
+
+def nullable(schema: Schema) -> Schema:
+    """This, or null, which counts as absent."""
+    return either(schema, NULL)
+
+
+def wrapped_or_bare(wrapper: str, fields: Schema) -> Schema:
+    """An object with these members, or one that holds it as its only member that counts."""
+    return either(fields, members([wrapper], **{wrapper: fields}))
+
+
 def query(name: str, schema: Schema, description: str, *, required: bool = False) -> Parameter:
     """A parameter of the query."""
     return Parameter(name=name, param_in="query", schema=schema, description=description, required=required)
@@ -52,11 +100,18 @@ def idempotency(*, required: bool) -> Parameter:
     return Parameter(name="Idempotency-Key", param_in="header", schema=key, description=description, required=required)
 
 
+def content_encoding(*codings: str) -> Parameter:
+    """The field that tells how the body is packed, where it is a file; JSON that asks for something may be gzip."""
+    schema = one_of("identity", *codings, "x-gzip")
+    return Parameter(name="Content-Encoding", param_in="header", schema=schema, description="How the body is packed.")
+
+
 def described(
     *,
     parameters: Sequence[Parameter] = (),
     body: Mapping[str, Schema] | None = None,
     answers: Mapping[int, Sequence[str]] | None = None,
+    fields: Mapping[int, Sequence[str]] | None = None,
 ) -> type[Operation]:
     """An operation with more to it than its handler's signature says.
 
@@ -64,6 +119,7 @@ def described(
         parameters: beside those of the signature.
         body: by media type, what it holds; it is required.
         answers: by status, the media types of which the answer may be one.
+        fields: by status, the header fields of its own that the answer may have, out of `FIELDS`.
     """
 
     @dataclass
@@ -79,22 +135,49 @@ def described(
                     media_type: OpenAPIMediaType(schema=Schema() if media_type == JSON else BINARY)
                     for media_type in media_types
                 }
+            for status, names in (fields or {}).items():
+                response = (self.responses or {})[str(status)]
+                response.headers = {**(response.headers or {}), **{name: field_of_answers(name) for name in names}}
 
     return Described
 
 
-def also(answers: Mapping[int, str]) -> dict[int, ResponseSpec]:
-    """Answers beside the usual one: by status, what each says. Those with a body hold the usual JSON."""
+def field_of_answers(name: str) -> Reference:
+    """A header field as answers refer to it."""
+    assert name in FIELDS, name
+    return Reference(ref=f"#/components/headers/{name}")
+
+
+def also(answers: Mapping[int, tuple[str, type[Any] | None]]) -> dict[int, ResponseSpec]:
+    """By status, what an answer says and the type of its JSON; None where it has no body."""
     return {
-        status: ResponseSpec(
-            dict[str, Any] if status in (200, 202) else None, description=description, generate_examples=False
-        )
-        for status, description in answers.items()
+        status: ResponseSpec(shape, description=description, generate_examples=False)
+        for status, (description, shape) in answers.items()
     }
 
 
-REPLAYED = also({200: "The same request was answered before: the same job, with `Idempotent-Replayed: true`."})
-CANCELLING = also({202: "It runs: it stops at its next checkpoint."})
+def answered(shape: type[Any]) -> dict[int, ResponseSpec]:
+    """What a route answers that is asked for something."""
+    return also({200: ("As it is now.", shape)})
+
+
+def queued(shape: type[Any]) -> dict[int, ResponseSpec]:
+    """What a route answers that makes jobs."""
+    replayed = "The same request was answered before: the same job, with `Idempotent-Replayed: true`."
+    return also({202: ("The job is queued.", shape), 200: (replayed, shape)})
+
+
+def cancelling(shape: type[Any]) -> dict[int, ResponseSpec]:
+    """What a route answers that cancels jobs."""
+    running = "It runs: it stops at its next checkpoint."
+    return also({202: (running, shape), 200: ("It does not run, and will not.", shape)})
+
+
+QUEUED_FIELDS = {202: ("Location", "RateLimit", "RateLimit-Policy"), 200: ("Location", "Idempotent-Replayed")}
 FILE_ANSWERS = also(
-    {206: "Ranges of the file.", 304: "The client has the file.", 307: "The storage serves it itself, at `Location`."}
+    {
+        206: ("Ranges of the file.", None),
+        304: ("The client has the file.", None),
+        307: ("The storage serves it itself, at `Location`.", None),
+    }
 )

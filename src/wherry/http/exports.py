@@ -5,6 +5,7 @@ In: selections. Out: pages as streams; jobs; their artifacts, whole or in ranges
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,34 +18,48 @@ from litestar.response import Stream
 
 from wherry.accounts.models import Account
 from wherry.accounts.quota import admit
-from wherry.errors import Conflict, Gone
+from wherry.database.pools import brief_transaction
+from wherry.errors import Conflict, Gone, Invalid
 from wherry.exports.compression import COMPRESSIONS
 from wherry.exports.formats.registry import FORMATS, PAGE_FORMATS
 from wherry.exports.page import open_page
 from wherry.exports.requests import ExportRequest, parse_export, parse_page
 from wherry.exports.view import export_job
+from wherry.http.answers import ExportAnswer
 from wherry.http.described import (
-    CANCELLING,
+    BYTE_RANGES,
     DOWNLOAD_TYPES,
     FILE_ANSWERS,
     FLAG,
     JSON,
     NDJSON,
+    NULL,
     OBJECT,
-    REPLAYED,
+    QUEUED_FIELDS,
     RESOURCE,
     TEXT,
+    WORDS,
+    answered,
+    cancelling,
+    content_encoding,
     described,
+    either,
     idempotency,
     members,
+    nullable,
     one_of,
     query,
+    queued,
+    some,
     whole,
+    wrapped_or_bare,
 )
 from wherry.http.downloads import Download, download_response
 from wherry.http.jobs import find
 from wherry.http.keys import idempotency_key
+from wherry.http.parameters import query_of
 from wherry.http.problems import responses
+from wherry.http.requests import JSON_CODINGS
 from wherry.http.services import Injected, Services
 from wherry.jobs import ledger
 from wherry.jobs.identifiers import new_job_id
@@ -54,7 +69,17 @@ from wherry.jobs.states import Kind, Status
 
 TAGS = ["exports"]
 FILTERS = Schema(type=OpenAPIType.STRING, content_media_type=JSON)
+ASKED = members(
+    ["resource"],
+    resource=RESOURCE,
+    format=nullable(one_of(*FORMATS)),
+    compression=nullable(one_of(*COMPRESSIONS)),
+    filters=either(OBJECT, FILTERS, NULL),
+    fields=either(WORDS, some(WORDS), NULL),
+    csvEscapeFormulas=nullable(FLAG),
+)
 MAX_BODY_BYTES = 1 << 20
+BRACKETED = {"filters": "a JSON object: filters={…}", "fields": "names separated by commas: fields=…,…"}
 
 
 @get(
@@ -76,8 +101,9 @@ MAX_BODY_BYTES = 1 << 20
 )
 async def page(request: Request[Account, Any, Any], services: Injected[Services]) -> Stream:
     """Records in the order of their ids, from behind `cursor`."""
-    query = {name: request.query_params.getall(name) for name in request.query_params}
-    asked = parse_page(query, max_limit=services.settings.export_stream_max_limit)
+    given = query_of(request)
+    _refuse_brackets(given)
+    asked = parse_page(given, max_limit=services.settings.export_stream_max_limit)
     answer = await open_page(services.pool, asked)
     headers = {"Cache-Control": "no-store"} | _next_link(request, answer.next_cursor)
     return Stream(aiter(answer), media_type=answer.content_type, headers=headers)
@@ -90,20 +116,11 @@ async def page(request: Request[Account, Any, Any], services: Injected[Services]
     status_code=202,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(
-        parameters=[idempotency(required=False)],
-        body={
-            JSON: members(
-                ["resource"],
-                resource=RESOURCE,
-                format=one_of(*FORMATS),
-                compression=one_of(*COMPRESSIONS),
-                filters=OBJECT,
-                fields=Schema(type=OpenAPIType.ARRAY, items=TEXT),
-                csvEscapeFormulas=FLAG,
-            )
-        },
+        parameters=[idempotency(required=False), content_encoding(*JSON_CODINGS)],
+        body={JSON: wrapped_or_bare("export", ASKED)},
+        fields=QUEUED_FIELDS,
     ),
-    responses=responses(401, 403, 413, 415, 422, 429) | REPLAYED,
+    responses=responses(401, 403, 413, 415, 422, 429) | queued(ExportAnswer),
 )
 async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
     """Queues a job; its artifact is one consistent snapshot of the database."""
@@ -115,7 +132,12 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
     return Response(body, status_code=200 if replayed else 202, headers=headers)
 
 
-@get("/exports/{job_id:str}", summary="An export job", tags=TAGS, responses=responses(401, 403, 404))
+@get(
+    "/exports/{job_id:str}",
+    summary="An export job",
+    tags=TAGS,
+    responses=responses(401, 403, 404) | answered(ExportAnswer),
+)
 async def show(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> dict[str, Any]:
@@ -129,7 +151,9 @@ async def show(
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
     summary="An export's artifact",
     tags=TAGS,
-    operation_class=described(answers={200: DOWNLOAD_TYPES, 206: DOWNLOAD_TYPES}),
+    operation_class=described(
+        answers={200: DOWNLOAD_TYPES, 206: (*DOWNLOAD_TYPES, BYTE_RANGES)}, fields={307: ("Location",)}
+    ),
     responses=responses(401, 403, 404, 409, 410, 412, 416) | FILE_ANSWERS,
 )
 async def download(
@@ -149,14 +173,14 @@ async def download(
     summary="Cancel an export, or delete its artifact",
     tags=TAGS,
     status_code=200,
-    responses=responses(401, 403, 404, 409) | CANCELLING,
+    responses=responses(401, 403, 404, 409) | cancelling(ExportAnswer),
 )
 async def cancel(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> Response[dict[str, Any]]:
     """202 while it runs, 200 where it was queued, cancelled before, or succeeded: then its artifact goes."""
     found = await find(services, request.user.id, job_id, Kind.EXPORT)
-    async with services.pool.connection() as connection, connection.transaction():
+    async with brief_transaction(services.pool) as connection:
         job = await ledger.cancel(connection, found.id) or found
         if job.status is Status.SUCCEEDED:
             job = await ledger.expire_artifact(connection, job.id) or job
@@ -166,6 +190,14 @@ async def cancel(
         raise Conflict(f"the job has ended as {job.status}", code="JOB_FINISHED")
     status = 202 if job.status is Status.RUNNING else 200
     return Response({"exportJob": export_job(job, services.settings)}, status_code=status)
+
+
+def _refuse_brackets(names: Iterable[str]) -> None:
+    """`filters[id]=1`, as some clients write objects and arrays, would otherwise be ignored and give every record."""
+    for name in names:
+        field, bracket, _ = name.partition("[")
+        if bracket and field in BRACKETED:
+            raise Invalid(f"{field} must be {BRACKETED[field]}, not {name[:60]}", field=field)
 
 
 def _next_link(request: Request[Account, Any, Any], cursor: int | None) -> dict[str, str]:
@@ -189,7 +221,7 @@ async def _queue(
         idempotency_key=key,
         fingerprint=asked.fingerprint,
     )
-    async with services.pool.connection() as connection, connection.transaction():
+    async with brief_transaction(services.pool) as connection:
         job, replayed = await submit(connection, new)
         if replayed:
             return job, True, {}

@@ -1,4 +1,4 @@
-"""What every route of the application shares: errors, request ids, how JSON is read, what OPTIONS tells.
+"""What every route of the application shares: errors, request ids, how JSON is read, what HEAD and OPTIONS tell.
 
 In: nothing. Out: arguments for `Litestar`, to which the composition root adds its routes and its state.
 """
@@ -10,6 +10,7 @@ from typing import Any
 from litestar.datastructures import MutableScopeHeaders
 from litestar.types import Message, Scope
 
+from wherry.http.head import HeadMiddleware, HeadRoutes
 from wherry.http.problems import exception_handlers
 from wherry.http.requests import JSONRequest, RequestIdMiddleware, send_request_id
 from wherry.http.security import provide_caller
@@ -22,7 +23,8 @@ def frame() -> dict[str, Any]:
         "exception_handlers": exception_handlers(),
         "dependencies": {**provide_services(), **provide_caller()},
         "request_class": JSONRequest,
-        "middleware": [RequestIdMiddleware()],
+        "middleware": [RequestIdMiddleware(), HeadMiddleware()],
+        "plugins": [HeadRoutes()],
         "before_send": [send_request_id, send_every_method],
         "logging_config": None,
     }

@@ -6,41 +6,52 @@ transaction; then the job's state and its error report.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Request, Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath
 from litestar.response import Stream
 
 from wherry.accounts.models import Account
+from wherry.database.pools import brief_transaction
 from wherry.errors import Conflict, NotFound
+from wherry.http.answers import ErrorsPage, ImportAnswer, ImportStatusAnswer
 from wherry.http.described import (
     BINARY,
-    CANCELLING,
     FLAG,
     JSON,
     NDJSON,
-    REPLAYED,
+    NULL,
+    OBJECT,
+    QUEUED_FIELDS,
     RESOURCE,
     TEXT,
+    answered,
+    cancelling,
+    content_encoding,
     described,
+    either,
     idempotency,
     members,
+    nullable,
     one_of,
     query,
+    queued,
+    some,
+    whole,
+    wrapped_or_bare,
 )
 from wherry.http.jobs import find
+from wherry.http.parameters import Query
 from wherry.http.problems import responses
-from wherry.http.requests import digits
 from wherry.http.services import Injected, Services
-from wherry.http.uploads import hand_in
+from wherry.http.uploads import ENCODINGS, hand_in
 from wherry.imports import report
 from wherry.imports.models import Format, OnConflict
+from wherry.imports.requests import CONTENT_TYPES
 from wherry.imports.view import import_job, import_status
 from wherry.jobs import ledger
-from wherry.jobs.models import Job
 from wherry.jobs.states import FINISHED, Kind, Status
 
 TAGS = ["imports"]
@@ -53,8 +64,16 @@ OPTIONS = {
     "dryRun": FLAG,
     "atomic": FLAG,
 }
-
-Limit = Annotated[int, QueryParameter(ge=1, le=MAX_ERRORS, required=False)]
+_WORD_OR_FLAG = either(FLAG, one_of("true", "false"), NULL)
+BY_URL = members(
+    ["resource", "url"],
+    resource=RESOURCE,
+    url=TEXT,
+    format=nullable(OPTIONS["format"]),
+    onConflict=nullable(OPTIONS["onConflict"]),
+    dryRun=_WORD_OR_FLAG,
+    atomic=_WORD_OR_FLAG,
+)
 
 
 @post(
@@ -69,14 +88,16 @@ Limit = Annotated[int, QueryParameter(ge=1, le=MAX_ERRORS, required=False)]
             query("resource", RESOURCE, "What the records are, where the body is the file itself."),
             *(query(name, schema, "Where the body is the file itself.") for name, schema in OPTIONS.items()),
             query("fileName", TEXT, "Tells the format and compression, where the body is the file itself."),
+            content_encoding(*ENCODINGS),
         ],
         body={
             "multipart/form-data": members(["file", "resource"], file=BINARY, resource=RESOURCE, **OPTIONS),
-            JSON: members([], resource=RESOURCE, url=TEXT, **OPTIONS),
-            NDJSON: BINARY,
+            **dict.fromkeys(sorted(CONTENT_TYPES), BINARY),
+            JSON: either(wrapped_or_bare("import", BY_URL), some(OBJECT)),
         },
+        fields=QUEUED_FIELDS,
     ),
-    responses=responses(401, 403, 413, 415, 422, 429) | REPLAYED,
+    responses=responses(401, 403, 413, 415, 422, 429) | queued(ImportAnswer),
 )
 async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
     """Takes a form with a file, a file as the body, or a URL; needs an `Idempotency-Key`."""
@@ -88,7 +109,12 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
     return Response(body, status_code=200 if replayed else 202, headers=headers)
 
 
-@get("/imports/{job_id:str}", summary="An import job", tags=TAGS, responses=responses(401, 403, 404))
+@get(
+    "/imports/{job_id:str}",
+    summary="An import job",
+    tags=TAGS,
+    responses=responses(401, 403, 404) | answered(ImportStatusAnswer),
+)
 async def show(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> dict[str, Any]:
@@ -100,20 +126,23 @@ async def show(
     "/imports/{job_id:str}/errors",
     summary="A page of an import's errors",
     tags=TAGS,
-    guards=[digits("limit")],
-    responses=responses(401, 403, 404, 422),
+    operation_class=described(
+        parameters=[
+            query("limit", whole(1, MAX_ERRORS), f"Errors at the most; by default {DEFAULT_ERRORS}."),
+            query("cursor", TEXT, "The `nextCursor` of the page before."),
+        ],
+    ),
+    responses=responses(401, 403, 404, 422) | answered(ErrorsPage),
 )
 async def errors(
-    request: Request[Account, Any, Any],
-    job_id: FromPath[str],
-    services: Injected[Services],
-    cursor: FromQuery[str | None] = None,
-    limit: Limit = DEFAULT_ERRORS,
+    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> dict[str, Any]:
     """Errors in the order of their records; `nextCursor` is null behind the last."""
+    asked = Query.of(request, "limit", "cursor")
+    limit = asked.whole("limit", least=1, most=MAX_ERRORS, default=DEFAULT_ERRORS)
     job = await find(services, request.user.id, job_id, Kind.IMPORT)
     async with services.pool.connection() as connection:
-        page = await report.page(connection, job.id, cursor=cursor, limit=limit)
+        page = await report.page(connection, job.id, cursor=asked.text("cursor"), limit=limit)
     return {"errors": page.errors, "nextCursor": page.next_cursor}
 
 
@@ -135,7 +164,8 @@ async def download_errors(
     lines = job.format == Format.NDJSON
     headers = {"Content-Disposition": f'attachment; filename="{job.id}-errors.{job.format}"'}
     media_type = "application/x-ndjson" if lines else "application/json"
-    return Stream(_report(services, job), media_type=media_type, headers=headers)
+    chunks = report.stream(services.pool, job.id, Format(job.format))
+    return Stream(chunks, media_type=media_type, headers=headers)
 
 
 @delete(
@@ -143,25 +173,19 @@ async def download_errors(
     summary="Cancel an import",
     tags=TAGS,
     status_code=200,
-    responses=responses(401, 403, 404, 409) | CANCELLING,
+    responses=responses(401, 403, 404, 409) | cancelling(ImportAnswer),
 )
 async def cancel(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> Response[dict[str, Any]]:
     """202 while it runs: it stops at its next checkpoint; 200 where it was queued or is cancelled already."""
     found = await find(services, request.user.id, job_id, Kind.IMPORT)
-    async with services.pool.connection() as connection, connection.transaction():
+    async with brief_transaction(services.pool) as connection:
         job = await ledger.cancel(connection, found.id) or found
     if job.status in FINISHED - {Status.CANCELLED}:
         raise Conflict(f"the job has ended as {job.status}", code="JOB_FINISHED")
     status = 202 if job.status is Status.RUNNING else 200
     return Response({"importJob": import_job(job, services.settings)}, status_code=status)
-
-
-async def _report(services: Services, job: Job) -> AsyncIterator[bytes]:
-    async with services.pool.connection() as connection:
-        async for chunk in report.stream(connection, job.id, Format(job.format)):
-            yield chunk
 
 
 def import_routes() -> list[HTTPRouteHandler]:

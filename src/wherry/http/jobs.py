@@ -6,20 +6,21 @@ In: an account. Out: its own jobs; somebody else's job and one that never was ar
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from litestar import Request, Response, get
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 
 from wherry.accounts.models import Account
 from wherry.errors import NotFound
 from wherry.exports.view import export_job
-from wherry.http.described import also
+from wherry.http.answers import JobsPage
+from wherry.http.described import UUID_TEXT, also, answered, described, one_of, query, whole
+from wherry.http.parameters import Query
 from wherry.http.problems import responses
-from wherry.http.requests import digits
 from wherry.http.services import Injected, Services
 from wherry.http.streams import EVENT_STREAM_RESPONSES, event, event_stream, keep_alive, last_event_id
 from wherry.imports.view import import_job
@@ -34,21 +35,27 @@ DEFAULT_JOBS = 50
 PROGRESS_SECONDS = 0.25
 """At most four progress events a second."""
 
-Limit = Annotated[int, QueryParameter(ge=1, le=MAX_JOBS, required=False)]
 
-
-@get("/jobs", summary="Your jobs, newest first", guards=[digits("limit")], responses=responses(401, 403, 422))
-async def list_jobs(
-    request: Request[Account, Any, Any],
-    services: Injected[Services],
-    kind: FromQuery[Kind | None] = None,
-    status: FromQuery[Status | None] = None,
-    cursor: FromQuery[UUID | None] = None,
-    limit: Limit = DEFAULT_JOBS,
-) -> dict[str, Any]:
+@get(
+    "/jobs",
+    summary="Your jobs, newest first",
+    operation_class=described(
+        parameters=[
+            query("kind", one_of(*Kind), "Of this kind only."),
+            query("status", one_of(*Status), "In this state only."),
+            query("cursor", UUID_TEXT, "The `nextCursor` of the page before."),
+            query("limit", whole(1, MAX_JOBS), f"Jobs at the most; by default {DEFAULT_JOBS}."),
+        ],
+    ),
+    responses=responses(401, 403, 422) | answered(JobsPage),
+)
+async def list_jobs(request: Request[Account, Any, Any], services: Injected[Services]) -> dict[str, Any]:
     """A page of the caller's jobs; `nextCursor` is null behind the last."""
+    asked = Query.of(request, "kind", "status", "cursor", "limit")
+    kind, status, before = asked.choice("kind", Kind), asked.choice("status", Status), asked.uuid("cursor")
+    limit = asked.whole("limit", least=1, most=MAX_JOBS, default=DEFAULT_JOBS)
     async with services.pool.connection() as connection:
-        found = await ledger.page(connection, request.user.id, kind=kind, status=status, before=cursor, limit=limit + 1)
+        found = await ledger.page(connection, request.user.id, kind=kind, status=status, before=before, limit=limit + 1)
     page = found[:limit]
     return {
         "jobs": [view(job, services.settings) for job in page],
@@ -60,7 +67,7 @@ async def list_jobs(
     "/jobs/{job_id:str}/events",
     summary="A job's progress, as it happens",
     media_type="text/event-stream",
-    responses=EVENT_STREAM_RESPONSES | also({204: "The last event was seen already."}),
+    responses=EVENT_STREAM_RESPONSES | also({204: ("The last event was seen already.", None)}),
 )
 async def job_events(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]

@@ -1,6 +1,7 @@
 """The `Idempotency-Key` field (IETF draft "The Idempotency-Key HTTP Header Field").
 
-In: a request. Out: its key, 1 to 255 visible ASCII characters; a quoted string counts without its quotes.
+In: a request. Out: its key, 1 to 255 visible ASCII characters. The draft sends it as a quoted string, which counts
+without its quotes; clients of the older services send it as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from wherry.errors import Invalid
 
 HEADER = "Idempotency-Key"
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
+_QUOTED = re.compile(r'"(.*)"', re.DOTALL)
 
 
 def idempotency_key(request: Request[Any, Any, Any], *, required: bool) -> str | None:
@@ -25,10 +27,13 @@ def idempotency_key(request: Request[Any, Any, Any], *, required: bool) -> str |
     value = request.headers.get(HEADER)
     if value is None and not required:
         return None
-    key = (value or "").strip()
-    if len(key) > 2 and key.startswith('"') and key.endswith('"'):
-        key = key[1:-1]
-    if not _VISIBLE.fullmatch(key):
+    if value is None:
         detail = "idempotencyKey is required: a header Idempotency-Key of 1 to 255 visible characters"
+        raise Invalid(detail, field="idempotencyKey")
+    key = value.strip(" \t")
+    quoted = _QUOTED.fullmatch(key)
+    key = key if quoted is None else quoted[1]
+    if not _VISIBLE.fullmatch(key):
+        detail = "idempotencyKey must be 1 to 255 visible characters, in the header Idempotency-Key"
         raise Invalid(detail, field="idempotencyKey")
     return key

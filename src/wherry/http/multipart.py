@@ -26,9 +26,9 @@ _Event: TypeAlias = Any  # a MultipartSegment, then bytes, then None; the librar
 
 @dataclass
 class Form(Generic[Kept]):
-    """A form that was read to its end."""
+    """A form that was read to its end: each field with every value that it was given."""
 
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, list[str]] = field(default_factory=dict)
     file: Kept | None = None
 
 
@@ -46,7 +46,7 @@ async def read_form(chunks: AsyncIterable[bytes], boundary: str | None, keep: Ke
         async for event in events:
             assert isinstance(event, MultipartSegment), "a segment begins with its headers"
             if event.filename is None and event.name != FILE:
-                form.fields[event.name] = await _small(event, _body(events))
+                form.fields.setdefault(event.name, []).append(await _small(event, _body(events)))
             elif form.file is not None:
                 raise Invalid("file must be given once", field=FILE)
             else:

@@ -1,4 +1,4 @@
-"""Reads requests: their JSON, and the id they are known by in the log.
+"""Reads requests: their JSON, how their body is packed, and the id they are known by in the log.
 
 In: an ASGI scope and a body. Out: decoded JSON, or the refusal that says why not (400, 413, 415); an id, the caller's
 own where it is a plain one, on every response as `X-Request-Id`.
@@ -6,6 +6,7 @@ own where it is a plain one, on every response as `X-Request-Id`.
 
 from __future__ import annotations
 
+import codecs
 import re
 import secrets
 from collections.abc import MutableMapping
@@ -14,43 +15,35 @@ from typing import Any, cast
 import msgspec
 import structlog
 from litestar import Request
-from litestar.connection import ASGIConnection
 from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.enums import ScopeType
-from litestar.exceptions import SerializationException
-from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Guard, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from wherry.errors import Invalid, Malformed, TooLarge, UnsupportedMedia
+from wherry.errors import Malformed, TooLarge, UnsupportedMedia
+from wherry.imports.inflate import DAMAGED, GzipInflater
 
 REQUEST_ID_HEADER = "X-Request-Id"
+JSON_CODINGS = ("gzip",)
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
-_DIGITS = re.compile(r"[0-9]{1,18}")
 _ID_KEY = "wherry_request_id"
 _BODY_KEY = "wherry_decoded_body"
 
 
 class JSONRequest(Request[Any, Any, Any]):
-    """A request whose JSON is refused with the right status where it cannot be read.
-
-    msgspec raises errors of three kinds, of which the framework knows one.
-    """
+    """A request whose JSON is refused with the right status where it cannot be read."""
 
     async def json(self) -> Any:
-        """The decoded body.
+        """The decoded body; None where there is none.
 
         Raises:
-            UnsupportedMedia: it is said to be something else.
+            UnsupportedMedia: it is said to be something else, or packed in another way than gzip.
+            TooLarge: it is once unpacked.
             Malformed: it is not JSON.
         """
-        media_type = self.content_type[0].lower()
-        if media_type and media_type != "application/json" and not media_type.endswith("+json"):
-            raise UnsupportedMedia("the body must be application/json", headers={"Accept": "application/json"})
-        try:
-            value = await super().json()
-        except (SerializationException, UnicodeDecodeError, RecursionError) as error:
-            raise _malformed() from error
+        require_json(self)
+        coding = content_coding(self, *JSON_CODINGS)
+        value = _decoded(await self.body(), coding, self.route_handler.resolve_request_max_body_size())
         _state(self.scope)[_BODY_KEY] = value
         return value
 
@@ -59,30 +52,72 @@ async def json_within(request: Request[Any, Any, Any], max_bytes: int) -> Any:
     """The decoded body of a route that has no limit of its own, because it takes files too.
 
     Raises:
-        TooLarge: it has more bytes than `max_bytes`; no more than these are held in memory.
+        UnsupportedMedia: it is packed in another way than gzip.
+        TooLarge: it has more bytes than `max_bytes`, as sent or unpacked; no more than these are held in memory.
         Malformed: it is not JSON.
     """
+    coding = content_coding(request, *JSON_CODINGS)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > max_bytes:
-            raise TooLarge(f"the body may have at most {max_bytes} bytes", field="body")
+        _require_size(body, max_bytes)
+    return _decoded(bytes(body), coding, max_bytes)
+
+
+def require_json(request: Request[Any, Any, Any]) -> None:
+    """Let a body pass that is said to be JSON, or not said to be anything.
+
+    Raises:
+        UnsupportedMedia: it is said to be something else.
+    """
+    media_type = request.content_type[0].lower()
+    if media_type and media_type != "application/json" and not media_type.endswith("+json"):
+        raise UnsupportedMedia("the body must be application/json", headers={"Accept": "application/json"})
+
+
+def content_coding(request: Request[Any, Any, Any], *readable: str) -> str | None:
+    """How the body is packed (RFC 9110, section 8.4): one of `readable`, or None where it is not.
+
+    Raises:
+        UnsupportedMedia: in another way; `Accept-Encoding` names those there are (section 12.5.3).
+    """
+    given = ", ".join(request.headers.getall("Content-Encoding", [])).strip().lower()
+    coding = given.removeprefix("x-") if given == "x-gzip" else given  # section 8.4.1.3: the same
+    if coding in ("", "identity"):
+        return None
+    if coding not in readable:
+        raise UnsupportedMedia(
+            f"Content-Encoding must be {' or '.join(readable) or 'absent'}",
+            headers={"Accept-Encoding": ", ".join(readable) or "identity"},
+        )
+    return coding
+
+
+def _decoded(body: bytes, coding: str | None, max_bytes: int | None) -> Any:
+    text = (_unpacked(body, max_bytes) if coding == "gzip" else body).removeprefix(codecs.BOM_UTF8)
     try:
-        return msgspec.json.decode(body) if body else None
+        return msgspec.json.decode(text) if text else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _malformed() from error
 
 
-def digits(*names: str) -> Guard:
-    """A guard: these numbers of the query are written in digits alone. `1e3` and `1.0` are none to a client."""
+def _unpacked(body: bytes, max_bytes: int | None) -> bytes:
+    inflater = GzipInflater()
+    unpacked = bytearray()
+    try:
+        for piece in inflater.feed(body):
+            unpacked += piece
+            _require_size(unpacked, max_bytes)
+    except DAMAGED as error:
+        raise Malformed("the body is not gzip, as its Content-Encoding says") from error
+    if not inflater.complete:
+        raise Malformed("the body is not all of a gzip file, as its Content-Encoding says")
+    return bytes(unpacked)
 
-    def check(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        for name in names:
-            for text in connection.query_params.getall(name, []):
-                if not _DIGITS.fullmatch(text):
-                    raise Invalid(f"{name} must be an integer of at most 18 digits", field=name)
 
-    return check
+def _require_size(body: bytearray, max_bytes: int | None) -> None:
+    if max_bytes is not None and len(body) > max_bytes:
+        raise TooLarge(f"the body may have at most {max_bytes} bytes", field="body")
 
 
 def _malformed() -> Malformed:

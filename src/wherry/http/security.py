@@ -25,6 +25,7 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 USER_SCHEMES = ("bearer", "token")
 CAPSULE_SCHEMES = ("bearer",)
+BLANKS = " \t"
 
 
 async def require_account(connection: Connection, _: BaseRouteHandler) -> None:
@@ -70,8 +71,8 @@ async def require_capsule_key(connection: Connection, _: BaseRouteHandler) -> No
     if expected is None:
         raise Unavailable("no API key is configured on this server", code="API_KEY_NOT_CONFIGURED", retry_after=60)
     given = credential(connection, CAPSULE_SCHEMES)
-    # digests have one length, so the comparison does not tell the key's
-    if not hmac.compare_digest(_digest(given), _digest(expected)):
+    # header fields were read as Latin-1, one character a byte; digests have one length, so none tells the key's
+    if not hmac.compare_digest(_digest(given.encode("latin-1")), _digest(expected.encode())):
         raise Unauthenticated("the API key is not valid")
 
 
@@ -81,14 +82,16 @@ def credential(connection: Connection, schemes: tuple[str, ...]) -> str:
     Raises:
         Unauthenticated: nothing does.
     """
-    scheme, _, value = connection.headers.get("Authorization", "").strip().partition(" ")
-    if scheme.lower() not in schemes or not value.strip():
+    # Blanks alone are stripped (RFC 9110, section 5.6.3): other spaces may be bytes of a character of the key.
+    scheme, _, value = connection.headers.get("Authorization", "").strip(BLANKS).partition(" ")
+    found = value.strip(BLANKS)
+    if scheme.lower() not in schemes or not found:
         raise Unauthenticated("a credential is needed: Authorization: Bearer …")
-    return value.strip()
+    return found
 
 
-def _digest(value: str) -> bytes:
-    return hashlib.sha256(value.encode()).digest()
+def _digest(value: bytes) -> bytes:
+    return hashlib.sha256(value).digest()
 
 
 def _caller(request: Request[Account, str, Any]) -> Account:

@@ -24,13 +24,13 @@ NO_BUFFER = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def last_event_id(request: Request[Any, Any, Any]) -> int | None:
-    """The id of the last event that a client saw before it connected again.
+    """The id of the last event that a client saw before it connected again; None where it has seen none.
 
     Raises:
         Invalid: it is none of these streams' ids.
     """
-    value = request.headers.get("Last-Event-ID")
-    if value is None:
+    value = request.headers.get("Last-Event-ID", "").strip()
+    if not value:
         return None
     if not _EVENT_ID.fullmatch(value):
         raise Invalid("Last-Event-ID must be the id of an event of this stream", field="Last-Event-ID")

@@ -19,10 +19,12 @@ from multipart import MultipartSegment
 
 from wherry.accounts.models import Account
 from wherry.accounts.quota import admit
-from wherry.errors import Invalid, UnsupportedMedia
+from wherry.database.pools import brief_transaction
+from wherry.errors import Invalid, Refused, Unavailable, UnsupportedMedia
 from wherry.http.keys import idempotency_key
 from wherry.http.multipart import read_form
-from wherry.http.requests import json_within
+from wherry.http.parameters import once, query_of
+from wherry.http.requests import content_coding, json_within
 from wherry.http.services import Services
 from wherry.imports.intake import Asked
 from wherry.imports.requests import CONTENT_TYPES, Source, check_upload, parse_format, parse_options, source_key
@@ -35,6 +37,7 @@ from wherry.storage.addresses import judge
 MAX_FORM_OVERHEAD = 1 << 20
 MAX_JSON_BYTES = 1 << 20
 ENCODINGS = ("gzip", "zstd")
+FIELDS = ("resource", "format", "onConflict", "dryRun", "atomic")
 
 ImportRequest = Request[Account, Any, Any]
 Text = TypeVar("Text", str, str | None)
@@ -49,29 +52,35 @@ async def hand_in(request: ImportRequest, services: Services) -> tuple[Job, bool
     key = idempotency_key(request, required=True)
     assert key is not None
     job_id = new_job_id()
-    media_type = request.content_type[0].lower()
-    in_query = "resource" in request.query_params
-    kept = False
+    may_be_queued = False
     try:
-        if media_type == "multipart/form-data":
-            fields, source = await _from_form(request, services, job_id)
-        elif media_type == "application/json" and not in_query:
-            fields, source = await _from_url(request, services, job_id)
-        elif media_type in CONTENT_TYPES:
-            fields, source = await _from_body(request, services, job_id)
-        else:
-            raise UnsupportedMedia(
-                "the Content-Type must be multipart/form-data, application/json, or the type of a records file"
-            )
+        fields, source = await _receive(request, services, job_id)
         asked = _asked(fields, source, request.user, key)
-        async with services.pool.connection() as connection, connection.transaction():
+        may_be_queued = True
+        async with brief_transaction(services.pool) as connection:
             job, replayed = await services.intake.queue(connection, job_id, asked, source)
             headers = {} if replayed else await admit(connection, Kind.IMPORT, asked.owner_id, services.settings)
-        kept = not replayed
-        return job, replayed, headers
-    finally:
-        if not kept:
+    except BaseException as error:
+        # A COMMIT whose answer is lost may have made a job: its source stays, and retention takes it if it did not.
+        if not may_be_queued or isinstance(error, (Refused, Unavailable)):
             await services.intake.drop(job_id)
+        raise
+    if replayed:
+        await services.intake.drop(job_id)
+    return job, replayed, headers
+
+
+async def _receive(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
+    media_type = request.content_type[0].lower()
+    if media_type == "multipart/form-data":
+        return await _from_form(request, services, job_id)
+    if media_type == "application/json" and "resource" not in request.query_params:
+        return await _from_url(request, services, job_id)
+    if media_type in CONTENT_TYPES:
+        return await _from_body(request, services, job_id)
+    raise UnsupportedMedia(
+        "the Content-Type must be multipart/form-data, application/json, or the type of a records file"
+    )
 
 
 def _asked(fields: Mapping[str, Any], source: Source, caller: Account, key: str) -> Asked:
@@ -86,6 +95,7 @@ def _asked(fields: Mapping[str, Any], source: Source, caller: Account, key: str)
 
 
 async def _from_form(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
+    content_coding(request)  # a form is sent as it is; its file may be packed
     services.intake.check_declared(_declared(request, allow=MAX_FORM_OVERHEAD))
 
     async def keep(segment: MultipartSegment, body: AsyncIterable[bytes]) -> Source:
@@ -95,21 +105,17 @@ async def _from_form(request: ImportRequest, services: Services, job_id: UUID) -
     form = await read_form(request.stream(), request.content_type[1].get("boundary"), keep)
     if form.file is None:
         raise Invalid("file is required", field="file")
-    return form.fields, form.file
+    return once(form.fields, FIELDS), form.file
 
 
 async def _from_body(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
-    fields = dict(request.query_params.items())
+    fields = once(query_of(request), (*FIELDS, "fileName"))
     # What the query asks for is known before the body: a mistake in it costs no upload.
     _asked(fields, Source(""), request.user, "")
+    coding = content_coding(request, *ENCODINGS)
     services.intake.check_declared(_declared(request))
-    encoding = request.headers.get("Content-Encoding", "").strip().lower() or None
-    if encoding not in (None, "identity", *ENCODINGS):
-        raise UnsupportedMedia(
-            "Content-Encoding must be gzip or zstd", headers={"Accept-Encoding": ", ".join(ENCODINGS)}
-        )
     name = _storable("fileName", fields.get("fileName"))
-    source = await services.intake.keep(job_id, request.stream(), name, None if encoding == "identity" else encoding)
+    source = await services.intake.keep(job_id, request.stream(), name, coding)
     if request.content_type[0].lower() == "application/json" and "format" not in fields and name is None:
         fields["format"] = "json"
     return fields, source
@@ -123,7 +129,7 @@ async def _from_url(request: ImportRequest, services: Services, job_id: UUID) ->
     url = fields.get("url")
     if not isinstance(url, str) or not url:
         raise Invalid("url is required", field="url")
-    judge(_storable("url", url), services.settings.import_allowed_hosts)
+    url = judge(_storable("url", url), services.settings.import_allowed_hosts)
     name = urlsplit(url).path.rpartition("/")[2] or None
     return fields, Source(source_key(job_id), name, url=url)
 

@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import msgspec
 from psycopg.rows import tuple_row
 
-from wherry.database.pools import Connection
+from wherry.database.pools import Connection, Pool
 from wherry.database.queries import load
 from wherry.errors import Invalid
 from wherry.imports.models import Format
 from wherry.times import rfc3339
 
 STREAM_ROWS = 500
-_BEFORE_ALL = (-2, 0)
+
+Row: TypeAlias = tuple[Any, ...]
+Place: TypeAlias = tuple[int, int]
+"""Where an error stands: the index of its record, and its own number."""
+
+_BEFORE_ALL: Place = (-2, 0)
 
 
 @dataclass(frozen=True)
@@ -39,23 +44,23 @@ async def exists(connection: Connection, job_id: UUID) -> bool:
     return bool((await page(connection, job_id, cursor=None, limit=1)).errors)
 
 
-async def stream(connection: Connection, job_id: UUID, format: Format) -> AsyncIterator[bytes]:
-    """The whole report: one object a line, or an array of them. Nothing at all where there is no error."""
+async def stream(pool: Pool, job_id: UUID, format: Format) -> AsyncGenerator[bytes, None]:
+    """The whole report: one object a line, or an array of them. Nothing at all where there is no error.
+
+    A connection is held while some errors are read, and never while they are sent: a slow client costs none.
+    """
     lines = format is Format.NDJSON
-    opening, between, closing = (b"", b"\n", b"\n") if lines else (b"[", b",\n", b"]\n")
-    pieces: list[bytes] = []
-    begun = False
-    async with connection.cursor(row_factory=tuple_row) as cursor:
-        async for row in cursor.stream(load("imports")["errors"], {"job_id": job_id}, size=STREAM_ROWS):
-            pieces.append(msgspec.json.encode(_error(row)))
-            if len(pieces) == STREAM_ROWS:
-                yield (between if begun else opening) + between.join(pieces)
-                begun = True
-                pieces.clear()
-    if pieces:
-        yield (between if begun else opening) + between.join(pieces)
-        begun = True
-    if begun:
+    lead, between, closing = (b"", b"\n", b"\n") if lines else (b"[", b",\n", b"]\n")
+    place = _BEFORE_ALL
+    while True:
+        async with pool.connection() as connection:
+            rows = await _rows(connection, job_id, place, STREAM_ROWS)
+        if rows:
+            yield lead + between.join([msgspec.json.encode(_error(row)) for row in rows])
+            lead, place = between, _place(rows[-1])
+        if len(rows) < STREAM_ROWS:
+            break
+    if place != _BEFORE_ALL:
         yield closing
 
 
@@ -65,17 +70,26 @@ async def page(connection: Connection, job_id: UUID, *, cursor: str | None, limi
     Raises:
         Invalid: on `cursor`: it is none that this function gave.
     """
-    index, seq = _BEFORE_ALL if cursor is None else _read_cursor(cursor)
-    values = {"job_id": job_id, "index": index, "seq": seq, "limit": limit + 1}
-    async with connection.cursor(row_factory=tuple_row) as reader:
-        await reader.execute(load("imports")["errors_page"], values)
-        rows = await reader.fetchall()
+    place = _BEFORE_ALL if cursor is None else _read_cursor(cursor)
+    rows = await _rows(connection, job_id, place, limit + 1)
     more = len(rows) > limit
     rows = rows[:limit]
-    return Page([_error(row) for row in rows], _cursor(rows[-1]) if more else None)
+    return Page([_error(row) for row in rows], _cursor(_place(rows[-1])) if more else None)
 
 
-def _error(row: Sequence[Any]) -> dict[str, Any]:
+async def _rows(connection: Connection, job_id: UUID, behind: Place, limit: int) -> list[Row]:
+    index, seq = behind
+    values = {"job_id": job_id, "index": index, "seq": seq, "limit": limit}
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(load("imports")["errors_page"], values)
+        return await cursor.fetchall()
+
+
+def _place(row: Row) -> Place:
+    return row[0], row[-1]
+
+
+def _error(row: Row) -> dict[str, Any]:
     index, record_id, code, name, message, field, value, details, created_at, _seq = row
     moment: datetime = created_at
     return {
@@ -96,11 +110,12 @@ def _as_it_stands(text: str | None) -> msgspec.Raw | None:
     return None if text is None else msgspec.Raw(text.encode())
 
 
-def _cursor(row: Sequence[Any]) -> str:
-    return base64.urlsafe_b64encode(f"{row[0]}.{row[-1]}".encode()).decode().rstrip("=")
+def _cursor(place: Place) -> str:
+    index, seq = place
+    return base64.urlsafe_b64encode(f"{index}.{seq}".encode()).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str) -> tuple[int, int]:
+def _read_cursor(cursor: str) -> Place:
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
         index, seq = text.split(".")

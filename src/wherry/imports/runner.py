@@ -7,8 +7,9 @@ lease, and the outcome that the counters say. While the server writes one batch,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar
 
 from wherry.database.pools import Pool
@@ -30,6 +31,7 @@ from wherry.resources.registry import find
 from wherry.settings import Settings
 from wherry.storage.remote import Fetch, fetch
 from wherry.storage.store import Store
+from wherry.tasks import with_ticks
 
 POLL_SECONDS = 1.0
 """How long a step may take before it is asked whether the owner still wants it."""
@@ -82,9 +84,9 @@ class ImportRunner:
         async with aclosing(self._batches(run, resource, source, writer)) as batches:
             reading = self._start_reading(batches)
             try:
-                while (batch := await self._watched(run, reading, is_reading=True)) is not None:
+                while (batch := await self._watched(run, _result(reading), is_reading=True)) is not None:
                     reading = self._start_reading(batches)
-                    await self._watched(run, asyncio.create_task(writer.write(batch, source.progress)))
+                    await self._watched(run, writer.write(batch, source.progress))
                     total = batch[-1].index + 1
             finally:
                 await _end(reading)
@@ -121,34 +123,37 @@ class ImportRunner:
             return
         settings = self._settings
         chunks = self._fetch(url, allowed_hosts=settings.import_allowed_hosts, max_bytes=settings.import_max_file_size)
-        stored = await self._watched(run, asyncio.create_task(self._store.put(key, chunks)), is_reading=True)
+        stored = await self._watched(run, self._store.put(key, chunks), is_reading=True)
         found = {**source, "fileSize": stored.size, "sha256": stored.sha256}
         async with self._pool.connection() as connection, connection.transaction():
             await ledger.record_source(connection, run.lease, found)
 
-    async def _watched(self, run: Run, work: asyncio.Task[T], *, is_reading: bool = False) -> T:
-        """Await a step; stop it where the owner no longer wants the job, or, between batches, the worker stops.
+    async def _watched(self, run: Run, work: Coroutine[Any, Any, T], *, is_reading: bool = False) -> T:
+        """Await a step; end it, and undo what it had not committed, where `_look` raises."""
+        return await with_ticks(work, partial(self._look, run, is_reading), seconds=POLL_SECONDS)
+
+    async def _look(self, run: Run, is_reading: bool) -> None:
+        """See whether the job is still wanted; between batches, whether the worker stops.
 
         Raises:
-            JobCancelled, JobReleased, LeaseLost: the step was ended, and what it had not committed is undone.
+            JobCancelled, JobReleased, LeaseLost: it is not, or it does.
         """
-        try:
-            while not (await asyncio.wait({work}, timeout=POLL_SECONDS))[0]:
-                if is_reading and run.stopping.is_set():
-                    raise JobReleased(f"job {run.job.id} is given back, as the worker is stopping")
-                async with self._pool.connection() as connection:
-                    job = await ledger.get(connection, run.job.id)
-                if job is None or job.epoch != run.lease.epoch:
-                    raise LeaseLost(f"job {run.job.id} is no longer held under epoch {run.lease.epoch}")
-                if job.cancel_requested_at is not None:
-                    raise JobCancelled(f"job {run.job.id} was cancelled by its owner")
-            return work.result()
-        finally:
-            await _end(work)
+        if is_reading and run.stopping.is_set():
+            raise JobReleased(f"job {run.job.id} is given back, as the worker is stopping")
+        async with self._pool.connection() as connection:
+            job = await ledger.get(connection, run.job.id)
+        if job is None or job.epoch != run.lease.epoch:
+            raise LeaseLost(f"job {run.job.id} is no longer held under epoch {run.lease.epoch}")
+        if job.cancel_requested_at is not None:
+            raise JobCancelled(f"job {run.job.id} was cancelled by its owner")
 
 
 async def _next_or_none(batches: AsyncGenerator[Batch]) -> Batch | None:
     return await anext(batches, None)
+
+
+async def _result(task: asyncio.Task[T]) -> T:
+    return await task
 
 
 async def _end(task: asyncio.Task[Any]) -> None:

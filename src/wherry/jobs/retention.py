@@ -1,8 +1,8 @@
 """Removes what is past its time, in small batches.
 
 In: the ledger and the stores. Out: artifacts, sources, import errors, job rows and stored files that no job names are
-gone; a job whose artifact went keeps its row, and its download answers 410. A download in progress is not disturbed:
-it holds the object open.
+gone, and so are this host's temporary folders whose process is gone; a job whose artifact went keeps its row, and its
+download answers 410. A download in progress is not disturbed: it holds the object open.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from wherry.database.queries import load
 from wherry.jobs import ledger
 from wherry.jobs.states import Kind
 from wherry.storage.store import Listed, Store
+from wherry.storage.workspaces import remove_abandoned
 
 BATCH = 500
 ORPHAN_AGE = timedelta(hours=1)
@@ -65,6 +66,7 @@ class Retention:
             "import_errors": await self._delete("delete_import_errors", import_keep=self._periods.import_keep),
             "jobs": await self._delete("delete_jobs", job_keep=self._periods.job_keep),
             "orphans": await self._remove_orphans(),
+            "workspaces": await asyncio.to_thread(remove_abandoned),
         }
         if any(removed.values()):
             log.info("retention removed", **removed)

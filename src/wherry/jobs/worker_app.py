@@ -73,7 +73,7 @@ class WorkerApp(procrastinate.App):
 
     def __init__(self, conninfo: str, *, concurrency: int, open_services: OpenServices) -> None:
         connector = procrastinate.PsycopgConnector(
-            conninfo=conninfo, min_size=1, max_size=concurrency + 4, kwargs=connection_options("wherry queue")
+            conninfo=conninfo, min_size=1, max_size=concurrency + 4, kwargs=connection_options(conninfo, "wherry queue")
         )
         super().__init__(
             connector=connector,

@@ -1,6 +1,7 @@
 """Files of a local directory that are there only when they are complete, and on disk.
 
-On its way a file has the name that obstore gives one: its own, and `#` with a number behind it.
+On its way a file has the name that obstore gives one: its own, and `#` with a number behind it. Folders and files are
+their owner's alone, and a folder goes with the last of its files.
 """
 
 from __future__ import annotations
@@ -9,21 +10,30 @@ import os
 import re
 import time
 from collections.abc import Iterable
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
 WRITE_BACK_BYTES = 16 << 20
 """How often Linux is told to begin putting a file on disk (posix_fadvise(2)), so that the fsync at its end finds little
 left to wait for: it took a tenth of an export's time."""
 
+CREATE_TRIES = 100
+
 _INCOMPLETE = re.compile(r"#\d+$")
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that its owner alone can enter; what is there stays as it is."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700, parents=True)
 
 
 def write_complete(path: Path, chunks: Iterable[bytes]) -> None:
     """Write a file; nothing of it stays if its stream fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f"{path.name}#0")
     try:
-        with staged.open("wb", buffering=0) as file:
+        with _create(staged) as file:
             written = begun = 0
             for chunk in chunks:
                 rest = memoryview(chunk)
@@ -38,6 +48,20 @@ def write_complete(path: Path, chunks: Iterable[bytes]) -> None:
     except BaseException:
         staged.unlink(missing_ok=True)
         raise
+    keep(path)
+
+
+def _create(path: Path) -> FileIO:
+    for _ in range(CREATE_TRIES):
+        make_private(path.parent)
+        with suppress(FileNotFoundError):  # somebody has just removed the folder, as it was empty
+            return path.open("wb", buffering=0)
+    return path.open("wb", buffering=0)
+
+
+def keep(path: Path) -> None:
+    """Make a complete file its owner's alone, and wait until it and its name are on disk."""
+    path.chmod(0o600)
     sync(path)
 
 
@@ -55,8 +79,18 @@ def remove_incomplete(directory: Path, older_than_seconds: float) -> int:
     """Delete what writers that crashed have left; how many files."""
     newest = time.time() - older_than_seconds
     removed = 0
-    for path in directory.rglob("*#*"):
-        if _INCOMPLETE.search(path.name) and path.stat().st_mtime < newest:
-            path.unlink(missing_ok=True)
-            removed += 1
+    for folder, _, names in os.walk(directory):  # which passes over folders that others remove meanwhile
+        for path in (Path(folder, name) for name in names if _INCOMPLETE.search(name)):
+            with suppress(FileNotFoundError):  # its writer was alive
+                if path.stat().st_mtime < newest:
+                    path.unlink()
+                    remove_empty(path.parent, directory)
+                    removed += 1
     return removed
+
+
+def remove_empty(folder: Path, root: Path) -> None:
+    """Remove the folder of a file that is gone, if it was the last one there and the folder is not the root itself."""
+    if folder != root:
+        with suppress(OSError):  # it is not empty, or gone already
+            folder.rmdir()

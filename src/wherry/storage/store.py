@@ -21,7 +21,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
 from wherry.errors import Misconfigured, Unavailable
-from wherry.storage.directory import remove_incomplete, sync, write_complete
+from wherry.storage.directory import keep, make_private, remove_empty, remove_incomplete, write_complete
 
 CHUNK_BYTES = 1 << 20
 PATIENCE = timedelta(seconds=10)
@@ -75,7 +75,7 @@ class Store:
 
     def _open(self, patience: timedelta) -> ObjectStore:
         if self._directory is not None:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             return LocalStore(self._directory)
         backoff: obstore.store.BackoffConfig = {"max_backoff": MAX_BACKOFF}
         store = from_url(
@@ -92,7 +92,7 @@ class Store:
             Unavailable: the storage does not answer; errors of the stream itself pass through.
         """
         meter = _Meter()
-        with _explained("written", meter):
+        with _explained("written", meter), self._in_own_folder(key):
             await obstore.put_async(self._store, key, meter.follow(chunks), use_multipart=True)
             await self._make_durable(key)
         return Stored(key, meter.size, meter.digest)
@@ -105,7 +105,7 @@ class Store:
         """
         meter = _Meter()
         path = self.local_path(key)
-        with _explained("written", meter):
+        with _explained("written", meter), self._in_own_folder(key):
             if path is None:
                 obstore.put(self._store, key, meter.follow_blocking(chunks), use_multipart=True)
             else:
@@ -152,7 +152,10 @@ class Store:
             Unavailable: the storage does not answer.
         """
         with suppress(FileNotFoundError), _explained("written"):
-            await obstore.delete_async(self._store, key)
+            try:
+                await obstore.delete_async(self._store, key)
+            finally:
+                self._remove_empty_folder(key)
 
     async def list(self, prefix: str = "") -> AsyncIterator[Listed]:
         """Every complete object under a prefix, in no order.
@@ -196,7 +199,22 @@ class Store:
     async def _make_durable(self, key: str) -> None:
         path = self.local_path(key)
         if path is not None:
-            await asyncio.to_thread(sync, path)
+            await asyncio.to_thread(keep, path)
+
+    @contextmanager
+    def _in_own_folder(self, key: str) -> Iterator[None]:
+        """Make the folder of a local root's object, as only we would make it; none stays that nothing came into."""
+        path = self.local_path(key)
+        if path is not None:
+            make_private(path.parent)
+        try:
+            yield
+        finally:
+            self._remove_empty_folder(key)
+
+    def _remove_empty_folder(self, key: str) -> None:
+        if self._directory is not None:
+            remove_empty((self._directory / key).parent, self._directory)
 
 
 class _Meter:

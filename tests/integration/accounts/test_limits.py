@@ -114,7 +114,7 @@ async def test_of_many_jobs_asked_for_at_once_only_as_many_as_may_be_unfinished_
                 async with connection.transaction():
                     new = NewJob(id=new_job_id(), kind=kind, owner_id=owner_id, resource="users", format="ndjson")
                     await ledger.create(connection, new)
-                    await limits.concurrent(connection, kind, owner_id, 3)
+                    await limits.concurrent(connection, kind, owner_id, 3, Usage(EXPORTS, 9, 3600))
             except LimitReached as refused:
                 return int(refused.headers["Retry-After"]) if refused.code == "CONCURRENT_LIMIT" else -1
             return 0
@@ -189,6 +189,41 @@ async def test_links_are_asked_for_and_used_within_limits(app: Running, client: 
 
     assert asked == [202] * 5 + [429] * 2
     assert used == [410] * 20 + [429] * 2
+
+
+async def test_registrations_are_limited_per_address(app: Running, client: httpx.AsyncClient) -> None:
+    await client.post("/api/users", json={"user": {"username": "", "email": "", "password": ""}})
+    answers = [await try_to_register(client, f"n{number}") for number in range(62)]
+
+    assert [answer.status_code for answer in answers] == [201] * 60 + [429] * 2
+    assert answers[0].headers["ratelimit-policy"] == '"register-address";q=60;w=3600'
+    assert answers[0].headers["ratelimit"].startswith('"register-address";r=59;t=')
+    assert answers[-1].json()["code"] == "RATE_LIMITED"
+    assert answers[-1].headers["retry-after"]
+    assert answers[-1].headers["ratelimit"].startswith('"register-address";r=0;t=')
+    async with app.client("203.0.113.1") as elsewhere:
+        assert (await try_to_register(elsewhere, "n100")).status_code == 201
+
+
+async def try_to_register(client: httpx.AsyncClient, name: str) -> httpx.Response:
+    fields = {"username": name, "email": f"{name}@example.com", "password": "pw"}
+    return await client.post("/api/users", json={"user": fields})
+
+
+async def test_ones_own_password_is_changed_within_limits_and_the_rest_without(
+    app: Running, client: httpx.AsyncClient
+) -> None:
+    user = await register(client, "alice")
+
+    async def change(address: str, **fields: str) -> httpx.Response:
+        async with app.client(address) as speaking:
+            return await speaking.put("/api/user", json={"user": fields}, headers=bearer(user["token"]))
+
+    answers = [await change(f"203.0.113.{number}", password="another") for number in range(12)]
+    assert [answer.status_code for answer in answers] == [200] * 10 + [429] * 2
+    assert re.fullmatch(r'"password-address";r=19;t=\d+, "password-account";r=9;t=\d+', answers[0].headers["ratelimit"])
+    others = [await change("203.0.113.1", bio=f"{number}") for number in range(30)]
+    assert {answer.status_code for answer in others} == {200}
 
 
 async def test_who_is_logged_in_is_not_slowed_by_the_limits_of_those_who_are_not(

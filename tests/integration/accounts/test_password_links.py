@@ -18,6 +18,7 @@ from tests.integration.accounts.test_login import log_in
 from tests.smtp import MailServer, mail_server
 from wherry.accounts import repository
 from wherry.accounts.mail import Mailer
+from wherry.accounts.models import Changes, ResetRequest
 
 IMPORTED = "insert into users (email, username, name) values ('i@example.com', 'i@example.com', 'I') returning id"
 
@@ -162,6 +163,83 @@ async def test_a_changed_password_or_address_ends_every_link(
     await client.put("/api/user", json={"user": fields}, headers=bearer(user["token"]))
 
     assert (await set_password(client, token)).status_code == 410
+
+
+async def test_a_link_asked_for_while_the_address_is_changed_is_not_for_the_old_one(
+    app: Running, client: httpx.AsyncClient
+) -> None:
+    await register(client, "alice")
+    async with app.pool.connection() as changing, changing.transaction():
+        await repository.update(changing, 1, Changes(email="alicia@example.com"), None)
+        asked = asyncio.create_task(app.parts.password_links.deliver(ResetRequest("alice@example.com", ())))
+        await asyncio.wait({asked}, timeout=0.2)
+        await repository.void_links(changing, 1)
+    await asked
+
+    assert await app.rows("select count(*) from password_links") == [(0,)]
+
+
+async def test_a_link_that_is_being_made_is_ended_by_the_change_that_comes_after_it(
+    app: Running, client: httpx.AsyncClient
+) -> None:
+    alice = await register(client, "alice")
+    async with app.pool.connection() as making, making.transaction():
+        assert await repository.create_reset_link(making, "alice@example.com", b"hash", timedelta(hours=1))
+        change = client.put("/api/user", json={"user": {"password": "another"}}, headers=bearer(alice["token"]))
+        changing = asyncio.create_task(change)
+        await asyncio.wait({changing}, timeout=0.2)
+        assert not changing.done()
+    assert (await changing).status_code == 200
+
+    assert await app.rows("select used_at is not null from password_links") == [(True,)]
+
+
+async def test_a_link_ends_when_an_import_gives_its_account_another_address(
+    app: Running, client: httpx.AsyncClient, mail: MailServer
+) -> None:
+    await register(client, "alice")
+    await ask(client, "alice@example.com")
+    token = await mailed_token(mail)
+    await app.execute("update users set email = 'alicia@example.com'")
+
+    assert (await set_password(client, token)).status_code == 410
+    assert (await log_in(client, "alicia@example.com", "alice's password")).status_code == 200
+
+
+async def test_an_onboarding_link_sets_a_first_password_only(app: Running, client: httpx.AsyncClient) -> None:
+    admin = await register(client, "alice")
+    [(user_id,)] = await app.rows(IMPORTED)
+    answer = await client.post(f"/api/v1/users/{user_id}/onboarding-link", headers=bearer(admin["token"]))
+    await app.execute("update users set password_hash = 'set in another way' where id = %s", user_id)
+
+    assert (await set_password(client, token_in(answer.json()["url"]))).status_code == 410
+
+
+async def test_no_onboarding_link_is_made_while_a_password_is_being_set(
+    app: Running, client: httpx.AsyncClient
+) -> None:
+    admin = await register(client, "alice")
+    [(user_id,)] = await app.rows(IMPORTED)
+    path = f"/api/v1/users/{user_id}/onboarding-link"
+    async with app.pool.connection() as setting, setting.transaction():
+        await repository.set_password(setting, user_id, "a hash")
+        asked = asyncio.create_task(client.post(path, headers=bearer(admin["token"])))
+        await asyncio.wait({asked}, timeout=0.2)
+        await repository.void_links(setting, user_id)
+
+    assert (await asked).status_code == 409
+    assert await app.rows("select count(*) from password_links") == [(0,)]
+
+
+async def test_nothing_that_depends_on_the_account_is_done_before_the_answer(
+    app: Running, client: httpx.AsyncClient
+) -> None:
+    """Else the time that it takes would tell whether there is such an account."""
+    await register(client, "alice")
+    asked = await app.parts.password_links.request_reset("alice@example.com", "198.51.100.7")
+
+    assert asked.email == "alice@example.com"
+    assert await app.rows("select count(*) from password_links") == [(0,)]
 
 
 async def test_a_refused_password_leaves_the_link_as_it_was(client: httpx.AsyncClient, mail: MailServer) -> None:

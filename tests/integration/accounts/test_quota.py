@@ -28,16 +28,20 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
         yield opened
 
 
-async def ask(pool: Pool, settings: Settings, owner_id: int = 1, kind: Kind = Kind.EXPORT) -> str:
-    """Make a job and have it admitted, in one transaction, as the routes do: its RateLimit field, or the refusal."""
+async def admitted(pool: Pool, settings: Settings, owner_id: int = 1, kind: Kind = Kind.EXPORT) -> dict[str, str]:
+    """Make a job and have it admitted, in one transaction, as the routes do: its RateLimit fields."""
     new = NewJob(id=new_job_id(), kind=kind, owner_id=owner_id, resource="users", format="ndjson")
-    async with pool.connection() as connection:
-        try:
-            async with connection.transaction():
-                await ledger.create(connection, new)
-                return (await admit(connection, kind, owner_id, settings))["RateLimit"]
-        except LimitReached as refused:
-            return refused.code
+    async with pool.connection() as connection, connection.transaction():
+        await ledger.create(connection, new)
+        return await admit(connection, kind, owner_id, settings)
+
+
+async def ask(pool: Pool, settings: Settings, owner_id: int = 1, kind: Kind = Kind.EXPORT) -> str:
+    """What comes of it: the RateLimit field, or the code of the refusal."""
+    try:
+        return (await admitted(pool, settings, owner_id, kind))["RateLimit"]
+    except LimitReached as refused:
+        return refused.code
 
 
 async def made(pool: Pool) -> int:
@@ -76,3 +80,16 @@ async def test_a_job_that_is_refused_for_its_number_uses_no_rate_up(pool: Pool) 
 
     assert outcomes[1:] == ["CONCURRENT_LIMIT"] * 8
     assert (await ask(pool, settings)).startswith('"exports";r=3;t=')
+
+
+async def test_a_job_that_is_refused_for_its_number_is_told_what_is_left_of_the_rate(pool: Pool) -> None:
+    settings = load_settings(export_rate_limit_per_hour=5, export_concurrent_limit_user=1)
+    await ask(pool, settings)
+    with pytest.raises(LimitReached) as told:
+        await admitted(pool, settings)
+    refused = told.value
+
+    assert refused.code == "CONCURRENT_LIMIT"
+    assert refused.headers["Retry-After"] == "10"
+    assert refused.headers["RateLimit-Policy"] == '"exports";q=5;w=3600'
+    assert refused.headers["RateLimit"].startswith('"exports";r=4;t=')

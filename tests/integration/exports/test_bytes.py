@@ -14,7 +14,6 @@ import zstandard
 
 from tests.hostile import HOSTILE_TEXTS
 from tests.integration.exports.conftest import Exports
-from wherry.exports.statements import INSTANT_SUFFIX
 from wherry.resources.registry import RESOURCES
 from wherry.times import rfc3339
 
@@ -116,15 +115,15 @@ async def test_only_the_fields_asked_for_come_in_the_order_of_the_resource(expor
 
 
 @pytest.mark.parametrize("resource", list(RESOURCES))
-async def test_columns_are_named_for_what_they_hold(exports: Exports, resource: str) -> None:
-    """Instants are told by their names; this is what makes that true for a new resource too."""
+async def test_the_columns_that_are_declared_as_instants_are_instants(exports: Exports, resource: str) -> None:
     types = dict(
         await exports.sql(
             "select column_name, data_type from information_schema.columns where table_name = %s", resource
         )
     )
+    declared = RESOURCES[resource].shape.columns
     for field in RESOURCES[resource].fields:
-        assert (types[field] == "timestamp with time zone") == field.endswith(INSTANT_SUFFIX), field
+        assert (types[field] == "timestamp with time zone") == (declared.get(field) == "timestamptz"), field
 
 
 async def test_an_instant_always_has_milliseconds_and_none_is_rounded_up(exports: Exports) -> None:

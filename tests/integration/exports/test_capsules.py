@@ -51,6 +51,17 @@ async def test_a_capsule_of_nothing_fails_and_says_why(exports: Exports) -> None
     assert await exports.keys() == []
 
 
+async def test_records_that_do_not_fit_fail_with_advice_for_records(exports: Exports) -> None:
+    await exports.fill(60)
+    await exports.sql("update articles set body = repeat('x', 1000000)")
+    job = await exports.execute(await exports.submit(resource="articles", format="mv2"))
+    assert job.status is Status.FAILED
+    assert job.error is not None
+    assert job.error["code"] == "CAPSULE_TOO_LARGE"
+    assert job.error["message"].startswith("60 frames do not fit ")
+    assert job.error["message"].endswith(" would. Select fewer records or fields, or take another format.")
+
+
 async def test_a_capsule_job_that_is_cancelled_ends_at_once_and_leaves_nothing(exports: Exports) -> None:
     await exports.fill(20_000)
     job = await exports.submit(resource="comments", format="mv2")

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.integration.exports.conftest import Exports
-from wherry.exports.page import BUFFER_BYTES, Page, open_page
+from wherry.exports.page import WINDOW_BYTES, Page, open_page
 from wherry.exports.requests import parse_page
 
 
@@ -86,56 +86,77 @@ async def test_a_page_selects_like_a_job(exports: Exports) -> None:
     assert len(job.splitlines()) == 10
 
 
-async def busy(exports: Exports) -> int:
+def busy(exports: Exports) -> int:
     stats: dict[str, Any] = exports.pool.get_stats()
     return int(stats["pool_size"] - stats["pool_available"])
 
 
 async def until_free(exports: Exports) -> None:
-    while await busy(exports):  # noqa: ASYNC110  # the pool tells nobody when a connection is back
+    while busy(exports):  # noqa: ASYNC110  # the pool tells nobody when a connection is back
         await asyncio.sleep(0.01)
 
 
 async def test_a_page_of_usual_size_holds_no_connection_while_it_is_sent(exports: Exports) -> None:
     await exports.fill(1000)
     page = await page_of(exports, resource="articles")
-    assert await busy(exports) == 0
+    assert busy(exports) == 0
     assert len((await content(page)).splitlines()) == 1001
 
 
-async def large_page(exports: Exports) -> Page:
+async def large_page(exports: Exports, **query: str) -> Page:
     await exports.sql(
         "insert into users (email, username, name) select n, n, repeat('x', 40000) from generate_series(1, 1000) n"
     )
-    return await page_of(exports, resource="users", limit="1000")
+    return await page_of(exports, resource="users", **query)
 
 
-async def test_a_large_page_is_sent_while_it_is_read(exports: Exports) -> None:
-    page = await large_page(exports)
-    assert await busy(exports) == 1
+@pytest.mark.parametrize("fields", [{}, {"fields": "email,name"}])
+@pytest.mark.parametrize(("limit", "cursor"), [("1000", 1000), ("999", 999)])
+async def test_a_large_page_is_sent_while_it_is_read_and_holds_no_connection_in_between(
+    exports: Exports, limit: str, cursor: int, fields: dict[str, str]
+) -> None:
+    page = await large_page(exports, limit=limit, **fields)
     assert page.next_cursor is None
-    received = await content(page)
-    assert received.endswith(b'{"_type":"cursor","nextCursor":1000}\n')
-    assert len(received) > 5 * BUFFER_BYTES
-    assert len(received.splitlines()) == 1001
-    assert await busy(exports) == 0
+    received = b""
+    async for chunk in page:
+        assert busy(exports) == 0
+        assert len(chunk) < WINDOW_BYTES + 100_000
+        received += chunk
+    *records, last = received.splitlines()
+    assert last == b'{"_type":"cursor","nextCursor":%d}' % cursor
+    emails = [json.loads(record)["email"] for record in records]
+    assert emails == [str(number) for number in range(1, cursor + 1)]
 
 
-async def test_a_client_that_goes_away_gives_its_connection_back(exports: Exports) -> None:
-    page = await large_page(exports)
-    sending = aiter(page)
-    await anext(sending)
-    await anext(sending)
-    assert await busy(exports) == 1
-    await page.aclose()
-    assert await busy(exports) == 0
-    assert await exports.sql("select 1") == [(1,)]
+async def test_a_large_page_as_json_is_one_object(exports: Exports) -> None:
+    body = json.loads(await content(await large_page(exports, format="json", limit="1000")))
+    assert [record["id"] for record in body["data"]] == list(range(1, 1001))
+    assert body["nextCursor"] == 1000
 
 
-async def test_a_client_that_goes_away_before_the_first_byte_gives_its_connection_back(exports: Exports) -> None:
-    page = await large_page(exports)
-    del page
-    await asyncio.wait_for(until_free(exports), 5)
+async def test_a_few_huge_records_among_small_ones_are_read_a_few_at_a_time(exports: Exports) -> None:
+    await exports.sql("insert into users (email, username, name) values ('a@x.y', 'a', 'A')")
+    await exports.sql(
+        "insert into articles (author_id, slug, title, body, description, tags, status) "
+        "select 1, 'a-' || n, 't', case when n > 40 then repeat('x', 1 << 20) else 'x' end, '', "
+        "case when n > 60 then array[repeat('y', 3 << 20)] else '{}' end, 'draft' from generate_series(1, 70) n"
+    )
+    page = await page_of(exports, resource="articles")
+    sizes, seen = [], 0
+    async for chunk in page:
+        sizes.append(len(chunk))
+        seen += chunk.count(b'"slug":')
+    assert seen == 70
+    assert max(sizes) < WINDOW_BYTES + (5 << 20)
+
+
+async def test_a_page_that_ends_where_a_window_does_says_that_it_is_the_last(exports: Exports) -> None:
+    await exports.sql("insert into users (email, username, name) values ('a@x.y', 'a', %s)", "x" * WINDOW_BYTES)
+    lines = (await content(await page_of(exports, resource="users"))).splitlines()
+    assert [json.loads(line).get("email") for line in lines] == ["a@x.y", None]
+    assert json.loads(lines[1])["nextCursor"] is None
+    body = json.loads(await content(await page_of(exports, resource="users", format="json")))
+    assert (len(body["data"]), body["nextCursor"]) == (1, None)
 
 
 async def test_what_the_database_refuses_is_known_before_anything_is_sent(exports: Exports) -> None:

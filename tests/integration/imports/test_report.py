@@ -22,8 +22,7 @@ async def faulty(bench: Bench, records: int) -> Job:
 
 
 async def whole(bench: Bench, job: Job, format: Format) -> bytes:
-    async with bench.pool.connection() as connection:
-        return b"".join([chunk async for chunk in stream(connection, job.id, format)])
+    return b"".join([chunk async for chunk in stream(bench.pool, job.id, format)])
 
 
 @pytest.mark.parametrize("records", [1, 250, 251, 700])
@@ -36,6 +35,14 @@ async def test_the_report_holds_every_error_in_order_as_lines_and_as_an_array(be
     assert list(lines[0]) == MEMBERS
     assert lines[1]["value"] == [1, 1.1, "é"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", lines[0]["createdAt"])
+
+
+async def test_a_client_that_reads_slowly_holds_no_connection(bench: Bench) -> None:
+    job = await faulty(bench, 600)
+    sending = stream(bench.pool, job.id, Format.NDJSON)
+    async for _ in sending:
+        stats = bench.pool.get_stats()
+        assert stats["pool_size"] == stats["pool_available"]
 
 
 async def test_pages_join_to_the_report(bench: Bench) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shutil
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -122,7 +124,9 @@ async def test_a_stream_that_fails_raises_its_own_error_and_leaves_nothing(
         await put(store, "job/1.ndjson", failing())
     assert await keys(store) == []
     assert await store.size("job/1.ndjson") is None
-    assert s3.unfinished_uploads() == []
+    async with asyncio.timeout(10):
+        while s3.unfinished_uploads():  # noqa: ASYNC110  # the upload is aborted beside us
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -190,3 +194,69 @@ def test_a_directory_that_cannot_be_written_is_said_to_be_unavailable(tmp_path: 
     root.write_text("a file where the directory was")
     with pytest.raises(Unavailable, match="storage cannot be written"):
         store.put_blocking("job/1.ndjson", CHUNKS)
+
+
+async def test_a_new_directory_and_what_is_put_in_are_their_owners_alone(tmp_path: Path, put: Put) -> None:
+    root = tmp_path / "store"
+    store = Store(str(root))
+    await put(store, "job/1.ndjson", CHUNKS)
+    assert {path.relative_to(root): stat.S_IMODE(path.stat().st_mode) for path in (root, *root.rglob("*"))} == {
+        Path(): 0o700,
+        Path("job"): 0o700,
+        Path("job/1.ndjson"): 0o600,
+    }
+
+
+def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o750)
+    Store(str(tmp_path))
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o750
+
+
+async def test_a_folder_goes_with_the_last_of_its_objects(tmp_path: Path, put: Put) -> None:
+    store = Store(str(tmp_path / "store"))
+    for key in ("job/1", "job/2", "other/1", "top"):
+        await put(store, key, [b"x"])
+    await store.delete("job/1")
+    assert (tmp_path / "store/job/2").exists()
+    for key in ("job/2", "other/1", "top", "job/2", "never/was"):
+        await store.delete(key)
+    assert list((tmp_path / "store").iterdir()) == []
+    await store.check()
+
+
+async def test_a_put_that_fails_leaves_no_folder(tmp_path: Path, put: Put) -> None:
+    def failing() -> Iterator[bytes]:
+        yield b"x"
+        raise LookupError
+
+    store = Store(str(tmp_path / "store"))
+    with pytest.raises(LookupError):
+        await put(store, "job/1", failing())
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_what_a_crashed_writer_left_goes_with_its_folder(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job/1#3").write_bytes(b"x")
+    assert store.remove_abandoned_uploads(-1) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_delete_never_takes_the_folder_of_a_put_away(tmp_path: Path, put: Put) -> None:
+    store = Store(str(tmp_path / "store"))
+    done = False
+
+    def tidy() -> None:
+        while not done:
+            asyncio.run(store.delete("job/other"))
+
+    deleting = asyncio.create_task(asyncio.to_thread(tidy))
+    try:
+        for _ in range(200):
+            await put(store, "job/1", [b"x"])
+            await store.delete("job/1")
+    finally:
+        done = True
+        await deleting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 from argon2 import PasswordHasher
@@ -67,8 +68,25 @@ async def test_the_loop_goes_on_while_a_password_is_hashed() -> None:
 
 async def test_more_than_the_line_holds_are_turned_away() -> None:
     busy = Passwords(QUICK)
-    asked = [busy.hash("pw") for _ in range(passwords.MAX_WAITING + 5)]
-    outcomes = await asyncio.gather(*asked, return_exceptions=True)
-
-    assert sum(isinstance(outcome, Unavailable) for outcome in outcomes) == 5
+    for ask, room in ((busy.hash, passwords.MAX_SET_WAITING), (_check(busy), passwords.MAX_WAITING)):
+        outcomes = await asyncio.gather(*(ask("pw") for _ in range(room + 5)), return_exceptions=True)
+        assert sum(isinstance(outcome, Unavailable) for outcome in outcomes) == 5
     assert isinstance(await busy.hash("pw"), str), "the line is free again"
+
+
+async def test_a_crowd_that_sets_passwords_keeps_nobody_from_logging_in() -> None:
+    crowded = Passwords(PasswordHasher(time_cost=2, memory_cost=16384, parallelism=1))
+    kept = await crowded.hash("pw")
+    crowd = [asyncio.create_task(crowded.hash("pw")) for _ in range(passwords.MAX_SET_WAITING)]
+    await asyncio.sleep(0)  # all of them stand in line now
+    assert (await crowded.verify("pw", kept)).fits
+    served = sum(task.done() for task in crowd)
+    for task in crowd:
+        task.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+
+    assert served < 10, "who logs in waited behind those who register"
+
+
+def _check(checker: Passwords) -> Callable[[str], Awaitable[object]]:
+    return lambda password: checker.verify(password, None)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from wherry.accounts.models import Changes, Registration
+from wherry.accounts.models import Account, Changes, Registration
 from wherry.accounts.validation import checked_changes, checked_registration, normalize_email
 from wherry.errors import Invalid
 
 GOOD = {"username": "alice", "email": "alice@example.com", "password": "pw", "bio": None, "image": None}
+ALICE = Account(1, "alice@example.com", "alice", "user", True, None, None)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +40,7 @@ def test_every_value_that_cannot_be_kept_is_refused_by_name(fields: dict[str, st
     assert registering.value.status == 422
 
     with pytest.raises(Invalid) as changing:
-        checked_changes(Changes(**{name: value for name, value in fields.items() if value is not None}))
+        checked_changes(Changes(**{name: value for name, value in fields.items() if value is not None}), ALICE)
     assert set(changing.value.fields) == {name for name in at_fault if fields[name] is not None}
 
 
@@ -61,5 +64,39 @@ def test_a_password_keeps_its_spaces() -> None:
 
 
 def test_an_emptied_bio_is_cleared_and_an_absent_one_is_left_alone() -> None:
-    assert checked_changes(Changes(bio="  ")).clear == {"bio"}
-    assert checked_changes(Changes(username="a")).clear == frozenset()
+    assert checked_changes(Changes(bio="  "), ALICE).clear == {"bio"}
+    assert checked_changes(Changes(username="a"), ALICE).clear == frozenset()
+
+
+@pytest.mark.parametrize("username", ["bob@example.com", "@bob", "alice@example.com.", "alice@example.org"])
+def test_a_username_like_an_address_that_is_not_ones_own_is_refused(username: str) -> None:
+    """An imported account's username is its e-mail address, so that this would keep somebody else out."""
+    for attempt in (
+        lambda: checked_registration(Registration(username, "alice@example.com", "pw")),
+        lambda: checked_changes(Changes(username=username), ALICE),
+        lambda: checked_changes(Changes(username=username, email="a@example.com"), ALICE),
+    ):
+        with pytest.raises(Invalid) as refused:
+            attempt()
+        assert set(refused.value.fields) == {"username"}
+
+
+def test_ones_own_address_and_the_username_that_one_has_are_taken() -> None:
+    own = Registration(" Alice@Example.com ", "alice@example.com", "pw")
+    imported = replace(ALICE, username="old@example.com")
+
+    assert checked_registration(own).username == "Alice@Example.com"
+    assert checked_changes(Changes(username="alice@example.com"), ALICE).username == "alice@example.com"
+    assert checked_changes(Changes(username="new@example.com", email="New@example.com"), ALICE).username
+    assert checked_changes(Changes(username="old@example.com", email="new@example.com"), imported).username
+
+
+def test_a_username_and_other_fields_at_fault_are_told_together() -> None:
+    with pytest.raises(Invalid) as refused:
+        checked_registration(Registration("bob@example.com", "alice@example.com", " "))
+    assert set(refused.value.fields) == {"username", "password"}
+
+
+@pytest.mark.parametrize("username", ["alice", "Alice Liddell", "alice.liddell+1", "ålice_7", "爱丽丝", "a-b", "#1"])
+def test_usual_usernames_are_taken(username: str) -> None:
+    assert checked_registration(Registration(username, "alice@example.com", "pw")).username == username

@@ -90,6 +90,26 @@ def test_a_long_snippet_is_cut_and_says_so(asked: int | None, kept: int) -> None
     assert snippet(made) == "x" * kept + f"\n… [cut: first {kept} of 5000 characters]"
 
 
+def test_what_is_no_string_is_shown_as_json() -> None:
+    made = node(name="x", filePath=["a"], description={"a": True}, keywords=["a", 1, None, False])
+    lines = next(frames(graph([made]))).text.split("\n")
+    assert lines[2:5] == ['file: ["a"]', 'description: {"a":true}', "keywords: a, 1, null, false"]
+
+
+def test_a_snippet_is_found_however_far_down_and_however_often_the_file_changes() -> None:
+    contents = {f"{name}.py": "\n".join(f"{name}{line}" for line in range(300)) for name in "abcdefgh"}
+    nodes = [
+        node(f"{name}{line}", filePath=f"{name}.py", startLine=line, endLine=line + length)
+        for line, length in ((0, 1), (1, 62), (62, 2), (63, 0), (64, 64), (127, 130), (298, 5), (299, 0))
+        for name in "abcdefgh"
+    ]
+    made = frames(graph(nodes, fileContents=contents, options={"maxSnippetChars": 9000}))
+    for given, frame in zip(nodes, made, strict=False):
+        properties = given["properties"]
+        lines = contents[properties["filePath"]].split("\n")[properties["startLine"] : properties["endLine"] + 1]
+        assert snippet(frame) == "\n".join(lines)
+
+
 @pytest.mark.parametrize("content", [None, ""])
 def test_a_node_without_source_says_so(content: str | None) -> None:
     assert snippet(only_node({}, content)) == NO_SOURCE

@@ -73,14 +73,37 @@ def test_a_graph_without_nodes_or_relationships_is_refused_with_its_code(name: s
         ({"source": {"type": "zip"}}, "source"),
         ({"sessionId": None}, "sessionId"),
         ({"options": {"maxNodeFrames": -1}}, "options.maxNodeFrames"),
-        ({"fileContents": {"a.py": 3}}, "fileContents[...]"),
+        ({"fileContents": {"a.py": "x", "src/b.py": None, 'c"[0].py': 3}}, 'fileContents["c\\"[0].py"]'),
+        ({"nodes": 3 * [node()] + [node(a=1, b=[{"x": {}}, 12345])]}, 'nodes[3].properties["b"][1]'),
+        ({"nodes": [node(deep={"a": {"b": [0, 12345]}})]}, 'nodes[0].properties["deep"]["a"]["b"][1]'),
     ],
 )
 def test_a_wrong_shape_is_refused_naming_the_place(changes: dict[str, Any], place: str) -> None:
     with pytest.raises(Invalid) as refused:
-        read_graph(encoded(**changes))
+        read_graph(encoded(**changes).replace(b"12345", b"1e999"))
     assert refused.value.status == 422
     assert list(refused.value.fields) == [place]
+
+
+def test_a_wrong_shape_in_a_mapped_file_is_named_too(tmp_path: Path) -> None:
+    path = tmp_path / "graph.json"
+    path.write_bytes(encoded(fileContents={"a.py": 3}))
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        with pytest.raises(Invalid, match=r'at \$\.fileContents\["a.py"\]'):
+            read_graph(mapped)
+
+
+def test_bytes_that_are_no_text_have_no_place() -> None:
+    # The decoder counts within the string, which tells nobody anything.
+    with pytest.raises(Malformed, match=r"^the body is not UTF-8: invalid start byte$"):
+        read_graph(encoded().replace(b"demo", b"de\xffmo"))
+
+
+@pytest.mark.parametrize("name", [False, 0, 1.5, ["a", None], {"b": True}])
+def test_a_name_that_is_no_string_is_shown_as_json(name: object) -> None:
+    read = read_graph(encoded(nodes=[node(name=name)]))
+    assert read.nodes is not None
+    assert json.loads(read.nodes[0].name) == name
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ def test_the_lean_form_has_each_identifier_once_and_is_shorter() -> None:
     assert len(lean) < len(search_text(made, SearchText.FULL)) / 5
 
 
-def test_the_full_form_has_the_uri() -> None:
-    assert "mv2://nodes/0" in search_text(frame(), SearchText.FULL)
+@pytest.mark.parametrize("amount", SearchText)
+def test_every_form_has_the_uri(amount: SearchText) -> None:
+    assert "mv2://nodes/0" in search_text(frame(), amount)
 
 
 def test_a_name_is_repeated_the_more_the_longer_its_frame() -> None:

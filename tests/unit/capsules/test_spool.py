@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.capsules.makers import frame
 from wherry.capsules.frame import Frame
-from wherry.capsules.spool import Spool, read_spool
+from wherry.capsules.spool import Spool, read_last, read_spool
 
 
 def test_frames_come_back_in_order(tmp_path: Path) -> None:
@@ -23,6 +23,26 @@ def test_an_existing_file_is_never_written_over(tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("mine")
     with pytest.raises(FileExistsError):
         Spool(tmp_path / "spool")
+
+
+def test_such_an_integer_may_be_nested_as_deeply_as_any_other_value(tmp_path: Path) -> None:
+    inner: object = 10**30
+    for _ in range(900):
+        inner = [inner]
+    with Spool(tmp_path / "spool") as spool:
+        spool.add([frame(metadata={"deep": inner, "flag": True})])
+    (back,) = read_spool(tmp_path / "spool")
+    found = back.metadata["deep"]
+    while isinstance(found, list):
+        (found,) = found
+    assert found == str(10**30)
+    assert back.metadata["flag"] is True
+
+
+def test_the_last_frame_is_found(tmp_path: Path) -> None:
+    with Spool(tmp_path / "spool") as spool:
+        spool.add(frame(index) for index in range(3))
+    assert read_last(tmp_path / "spool") == frame(2)
 
 
 def test_integers_beyond_64_bits_come_back_as_their_digits(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ def frame_entries(path: Path) -> list[dict[str, Any]]:
 def write(path: Path, frames: list[Frame]) -> None:
     sdk.create(path).close()
     encoder = Encoder(MOMENT)
-    stage(path, (encoder.entry(made, search_text(made, SearchText.FULL)) for made in frames))
+    *entries, last = (encoder.entry(made, search_text(made, SearchText.FULL)) for made in frames)
+    stage(path, entries, last)
     recovered = sdk.open_for_writing(path)
     recovered.stats()
     recovered.close()
@@ -99,7 +100,7 @@ def test_the_records_of_a_staged_log_read_back_and_recover(quiet_home: Path) -> 
     before = [sequence for sequence, _ in records(path)]
     encoder = Encoder(MOMENT)
     entries = [encoder.entry(one, search_text(one, SearchText.FULL)) for one in made]
-    assert stage(path, entries) == 50
+    assert stage(path, entries[:-1], entries[-1]) == 50
     assert [entry for _, entry in records(path)] == [entry for entry, _ in entries]
     assert next(iter(records(path)))[0] == max(before, default=0) + 1
     recovered = sdk.open_for_writing(path)
@@ -114,11 +115,15 @@ def test_capacity_counts_header_log_and_payloads(quiet_home: Path) -> None:
     entries = [encoder.entry(frame(index), "words") for index in range(10)]
     needed = HEADER + LOG_SLACK + sum(RECORD_HEADER + len(entry) + payload for entry, payload in entries)
     sdk.create(path).close()
-    assert stage(path, entries, needed) == 10
+    *most, last = entries
+    assert stage(path, most, last, needed) == 10
     sdk.create(path).close()
     with pytest.raises(DoesNotFit) as refused:
-        stage(path, entries, needed - 1)
-    assert refused.value.args == (9,)
+        stage(path, most, last, needed - 1)
+    assert refused.value.args == (8,), "the last one has room kept for it"
+    with pytest.raises(DoesNotFit) as refused:
+        stage(path, [], last, HEADER + LOG_SLACK)
+    assert refused.value.args == (0,)
 
 
 def test_the_capacity_is_the_sdks_own(quiet_home: Path) -> None:

@@ -6,20 +6,25 @@ import shutil
 import signal
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from tests.unit.capsules.makers import REPOSITORY, frame, graph, node, sample_graph
+from tests.unit.capsules.makers import REPOSITORY, edge, frame, graph, node, sample_graph
 from wherry.capsules import sdk
-from wherry.capsules.checks import CheckFailed, check, is_found
+from wherry.capsules.checks import CheckFailed, check, is_found, quoted
 from wherry.capsules.frame import Frame
 from wherry.capsules.frames import frames
 from wherry.capsules.graph import read_graph
 from wherry.capsules.messages import Stage, Way
+from wherry.capsules.spool import Spool
+from wherry.capsules.transform import Transformed
+from wherry.capsules.ways import NoRoom, stage_what_fits
 from wherry.capsules.writer import WriterEvent, write_capsule
 from wherry.errors import JobFailed
 
@@ -133,13 +138,80 @@ async def test_where_no_way_works_every_reason_is_told_without_a_path(
 async def test_frames_that_do_not_fit_are_told_before_the_long_work(quiet_home: Path) -> None:
     big = {"blob": "x" * 1_000_000}
     log = Log()
+    made = [frame(index, metadata=big) for index in range(60)]
     with pytest.raises(JobFailed) as failed:
-        await write(quiet_home, [frame(index, metadata=big) for index in range(60)], log)
+        await write(quiet_home, made, log, advice=lambda fits: f"Keep {fits} at the most.")
     assert failed.value.code == "CAPSULE_TOO_LARGE"
     fits = failed.value.detail["fits"]
-    assert 0 < fits < 60  # type: ignore[operator]
-    assert str(fits) in failed.value.message
+    assert isinstance(fits, int)
+    assert 0 < fits < 60
+    assert failed.value.message.endswith(f"52,428,800 bytes; the first {fits} would. Keep {fits} at the most.")
     assert not any("Indexing" in event.message for event in log.events)
+    assert (await write(quiet_home, [*made[:fits], made[-1]])).frames == fits + 1
+
+
+@pytest.mark.parametrize("capacity", [400_000, 500_000, 600_000])
+def test_as_many_frames_as_are_said_to_fit_do_fit_with_the_manifest(quiet_home: Path, capacity: int) -> None:
+    nodes = [node(f"n{index}", f"Label{index % 97}", name=f"name_{index}") for index in range(400)]
+    edges = [edge(f"r{index}", "n0", f"n{index % 400}") for index in range(400)]
+
+    def spooled(name: str, **options: int) -> tuple[Path, int]:
+        with Spool(quiet_home / name) as spool:
+            spool.add(frames(graph(nodes, edges, options=options)))
+        return quiet_home / name, spool.frames
+
+    def fitting(room: int) -> int:
+        with pytest.raises(NoRoom) as refused:
+            stage_what_fits(all_of_them[0], capsule, all_of_them[1], lambda progress: None, room)
+        return int(refused.value.args[0])
+
+    capsule, all_of_them = quiet_home / "x.mv2", spooled("all")
+    fits = fitting(capacity)
+    # The least room in which so many are said to fit, so that none is left over.
+    least = bisect_left(range(capacity), fits, capacity - 2000, key=fitting)
+    limits = {"maxNodeFrames": min(fits, 400), "maxRelationFrames": max(fits - 400, 0)}
+    told = f"Set maxNodeFrames to {limits['maxNodeFrames']} and maxRelationFrames to {limits['maxRelationFrames']}, "
+    assert Transformed(400, 400, 801).advice(fits).startswith(told)
+    spool, count = spooled("fits", **limits)
+    stage_what_fits(spool, capsule, count, lambda progress: None, least)
+    recovered = sdk.open_for_writing(capsule)
+    assert recovered.stats()["frame_count"] == fits + 1
+    recovered.close()
+    assert sdk.verify(capsule) == "passed"
+
+
+@pytest.mark.long
+async def test_a_large_graph_becomes_a_capsule_when_it_has_as_many_frames_as_were_said_to_fit(quiet_home: Path) -> None:
+    body = msgspec.json.decode(sample_graph("procrastinate"))
+    for name in ("nodes", "relationships"):
+        body[name] = [{**item, "id": f"{item['id']}~{turn}"} for turn in range(5) for item in body[name]]
+
+    def made() -> list[Frame]:
+        return list(frames(read_graph(msgspec.json.encode(body))))
+
+    with pytest.raises(JobFailed) as failed:
+        await write(quiet_home, made())
+    fits, nodes = failed.value.detail["fits"], len(body["nodes"])
+    assert isinstance(fits, int)
+    assert fits > 30_000
+    body["options"] = {"maxNodeFrames": min(fits, nodes), "maxRelationFrames": max(fits - nodes, 0)}
+    done = await write(quiet_home, made())
+    assert (done.frames, done.search) == (fits + 1, "lean")
+    reader = sdk.open_for_reading(done.path)
+    for relation in [made for made in made() if made.uri.startswith("mv2://relations/")][::1500]:
+        assert relation.uri in [hit["uri"] for hit in reader.find(quoted(relation.uri))["hits"]]
+    reader.close()
+
+
+@pytest.mark.parametrize("blocks", [0, 100, 800], ids=["at once", "when staged", "when indexed"])
+async def test_a_full_disk_ends_every_way_at_once(quiet_home: Path, blocks: int) -> None:
+    # The system then refuses to write on, as where a disk is full.
+    python = interpreter(quiet_home, f"ulimit -f {blocks}")
+    log = Log()
+    with pytest.raises(OSError, match="File too large"):
+        await write(quiet_home, some(2000), log, python=python)
+    assert {event.way for event in log.events if event.failed} == {Way.STAGED}
+    assert left_behind(quiet_home) == []
 
 
 async def test_nothing_to_write_is_a_failure(quiet_home: Path) -> None:

@@ -17,10 +17,12 @@ from wherry.capsules.writer import WriterEvent, write_capsule
 from wherry.errors import ErrorCode, JobFailed
 from wherry.exports.formats.model import Format, Layout
 from wherry.exports.snapshot import Batch, Stopped
+from wherry.tasks import with_ticks
 
 TITLES = ("title", "name", "slug", "email", "id")
 """What a reader is shown of a record: the first of these that it has."""
 
+ADVICE = "Select fewer records or fields, or take another format."
 LOOK_SECONDS = 0.2
 READ_BYTES = 1 << 20
 
@@ -48,18 +50,16 @@ async def _write(records: Iterable[dict[str, Any]], capsule: Path, layout: Layou
     def report(event: WriterEvent) -> None:
         layout.watch.share = event.progress
 
+    async def look() -> None:
+        if layout.watch.stopping.is_set():
+            raise Stopped
+
     layout.watch.share = 0.0
     title = next(field for field in TITLES if field in layout.fields)
     frames = record_frames(layout.resource.name, title, records)
-    writing = asyncio.ensure_future(
-        write_capsule(frames, capsule, workspace=layout.workspace / "writer", on_progress=report)
-    )
-    while not (await asyncio.wait({writing}, timeout=LOOK_SECONDS))[0]:
-        if layout.watch.stopping.is_set():
-            writing.cancel()
-    if writing.cancelled():
-        raise Stopped
-    writing.result()
+    workspace = layout.workspace / "writer"
+    writing = write_capsule(frames, capsule, workspace=workspace, on_progress=report, advice=lambda fits: ADVICE)
+    await with_ticks(writing, look, seconds=LOOK_SECONDS)
 
 
 MV2 = Format(

@@ -1,0 +1,2 @@
+-- name: lock_queue
+select pg_advisory_xact_lock(hashtext('capsule_queue'))

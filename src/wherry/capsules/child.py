@@ -1,0 +1,50 @@
+"""Runs a module of ours in a process of its own, which ends with the task that waits for it, and with this process.
+
+In: the module's name and its arguments. Out: what it prints on standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import sys
+
+from wherry.parents import end_with
+
+BASE_BYTES = 1 << 30
+MEMORY_FACTOR = 6
+
+
+async def output_of(module: str, *arguments: str) -> bytes | None:
+    """Run `python -m module` to its end; None where that is not a good one."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, str(os.getpid()), *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await asyncio.shield(process.wait())
+    return output if process.returncode == 0 else None
+
+
+def own_arguments() -> list[str]:
+    """In the process: what `output_of` was given; from here on the process ends with its parent."""
+    parent, *arguments = sys.argv[1:]
+    end_with(int(parent), signal.SIGKILL)
+    return arguments
+
+
+def limit_memory(body_bytes: int) -> None:
+    """In the process: raise MemoryError where a body takes far more than bodies do.
+
+    Graphs take two or three times their size; a body of nothing but `[],[],[]` takes thirty times as much.
+    """
+    limit = BASE_BYTES + MEMORY_FACTOR * body_bytes
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))

@@ -1,0 +1,177 @@
+"""How clients may ask: by HEAD, with packed bodies, with each parameter once."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.problems import problem_of
+from tests.processes import finished, import_file
+
+ROWS = b'{"email":"one@example.com","name":"One"}\n{"name":""}\n'
+KEYS = map("request-{}".format, itertools.count())
+NOT_OF_THE_ANSWER = {"date", "x-request-id", "transfer-encoding", "connection"}
+
+
+@pytest.fixture(scope="module")
+def imported(admin: httpx.Client) -> dict[str, Any]:
+    """An import that ended as partial."""
+    return finished(admin, import_file(admin, "users", ROWS, key="requests")["id"])
+
+
+def _fields(answer: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name not in NOT_OF_THE_ANSWER}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/user",
+        "/api/v1/jobs",
+        "/api/v1/exports?resource=users",
+        "/api/v1/exports?resource=boats",
+        "/api/v1/imports/{id}",
+        "/api/v1/imports/{id}/errors",
+        "/api/v1/imports/{id}/errors/download",
+        "/api/v1/jobs/{id}/events",
+        "/openapi.json",
+        "/set-password",
+    ],
+)
+def test_head_is_answered_as_get_is_without_the_body(admin: httpx.Client, imported: dict[str, Any], path: str) -> None:
+    whole, head = [admin.request(method, path.format(id=imported["id"])) for method in ("GET", "HEAD")]
+    assert (head.status_code, _fields(head)) == (whole.status_code, _fields(whole))
+    assert head.content == b""
+    assert whole.content
+
+
+def test_head_of_capsule_routes(capsules: httpx.Client, admin: httpx.Client) -> None:
+    assert capsules.head("/v1/exports/x").status_code == 404
+    assert admin.head("/v1/exports/x").status_code == 401
+    assert capsules.head("/v1/exports").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/exports", {"resource": "users"}),
+        ("/api/v1/imports", {"resource": "users", "url": "https://wherry.invalid/users.ndjson"}),
+    ],
+)
+def test_json_may_be_packed_with_gzip_and_nothing_else(admin: httpx.Client, path: str, body: dict[str, str]) -> None:
+    content = json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", "Idempotency-Key": next(KEYS)}
+    for packed, coding in ((b"\xef\xbb\xbf" + content, "identity"), (gzip.compress(content), "gzip")):
+        answer = admin.post(path, content=packed, headers={**headers, "Content-Encoding": coding})
+        assert answer.status_code in (200, 202), "the same request, however it is packed"
+    refused = admin.post(path, content=content, headers={**headers, "Content-Encoding": "br"})
+    problem_of(refused, 415, "UNSUPPORTED_MEDIA_TYPE")
+    assert refused.headers["Accept-Encoding"] == "gzip"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip"])
+def test_a_file_may_be_packed_with_gzip_by_both_its_names(admin: httpx.Client, coding: str) -> None:
+    headers = {
+        "Content-Type": "application/x-ndjson",
+        "Content-Encoding": coding,
+        "Idempotency-Key": next(KEYS),
+    }
+    params = {"resource": "users", "onConflict": "update"}
+    answer = admin.post("/api/v1/imports", params=params, content=gzip.compress(ROWS), headers=headers)
+    assert finished(admin, answer.json()["importJob"]["id"])["successCount"] == 1
+
+
+def test_a_form_and_a_graph_are_not_packed(admin: httpx.Client, capsules: httpx.Client) -> None:
+    headers = {"Content-Encoding": "gzip", "Idempotency-Key": next(KEYS)}
+    form = admin.post("/api/v1/imports", files={"file": ("a.ndjson", ROWS)}, headers=headers)
+    graph = capsules.post("/v1/exports", content=gzip.compress(b"{}"), headers={**headers, **JSON})
+    for refused in (form, graph):
+        problem_of(refused, 415, "UNSUPPORTED_MEDIA_TYPE")
+        assert refused.headers["Accept-Encoding"] == "identity"
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/api/v1/jobs?kind=import&kind=export", "kind"),
+        ("/api/v1/jobs?limit=1&limit=2", "limit"),
+        ("/api/v1/imports/{id}/errors?limit=1&limit=2", "limit"),
+        ("/api/v1/imports/{id}/errors?cursor=a&cursor=b", "cursor"),
+        ("/api/v1/exports?resource=users&limit=1&limit=2", "limit"),
+    ],
+)
+def test_a_parameter_is_given_once(admin: httpx.Client, imported: dict[str, Any], path: str, field: str) -> None:
+    problem = problem_of(admin.get(path.format(id=imported["id"])), 422, field=field)
+    assert problem["errors"] == {field: [f"{field} must be given once"]}
+
+
+def test_a_parameter_of_a_capsule_is_given_once(capsules: httpx.Client) -> None:
+    for path in ("events", "events/stream"):
+        problem_of(capsules.get(f"/v1/exports/x/{path}?sinceSeq=1&sinceSeq=2"), 422)
+
+
+@pytest.mark.parametrize("name", ["resource", "format", "onConflict", "dryRun", "atomic"])
+def test_a_field_of_an_import_is_given_once(admin: httpx.Client, name: str) -> None:
+    twice = [("resource", "users"), *[(name, "users")] * 2]
+    headers = {"Idempotency-Key": next(KEYS)}
+    form: Any = [*((field, (None, value)) for field, value in twice), ("file", ("a.ndjson", ROWS))]
+    by_form = admin.post("/api/v1/imports", files=form, headers=headers)
+    headers["Content-Type"] = "application/x-ndjson"
+    by_query = admin.post("/api/v1/imports", params=twice, content=ROWS, headers=headers)
+    for answer in (by_form, by_query):
+        assert problem_of(answer, 422, field=name)["errors"] == {name: [f"{name} must be given once"]}
+
+
+def test_fields_that_nobody_reads_may_be_given_as_often_as_they_are(admin: httpx.Client) -> None:
+    form: Any = [("resource", (None, "users")), *[("tag", (None, "x"))] * 3, ("file", ("a.ndjson", ROWS))]
+    answer = admin.post("/api/v1/imports", files=form, headers={"Idempotency-Key": next(KEYS)})
+    assert answer.status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("filters[id]=1", "filters"),
+        ("filters[created_at][gt]=2020-01-01", "filters"),
+        ("fields[]=id", "fields"),
+        ("fields%5B0%5D=id", "fields"),
+    ],
+)
+def test_a_page_says_how_filters_and_fields_are_written(admin: httpx.Client, query: str, field: str) -> None:
+    detail = problem_of(admin.get(f"/api/v1/exports?resource=users&{query}"), 422, field=field)["detail"]
+    assert {"filters": "a JSON object", "fields": "separated by commas"}[field] in detail
+
+
+def test_numbers_and_choices_are_read_by_one_rule(admin: httpx.Client) -> None:
+    for path in ("/api/v1/jobs?limit=01", "/api/v1/exports?resource=users&limit=01"):
+        assert admin.get(path).status_code == 200
+    problem = problem_of(admin.get("/api/v1/jobs?kind=IMPORT"), 422, field="kind")
+    assert problem["detail"] == "kind must be one of import, export, capsule"
+
+
+def test_an_empty_last_event_is_as_none(admin: httpx.Client, imported: dict[str, Any]) -> None:
+    assert admin.get(f"/api/v1/jobs/{imported['id']}/events", headers={"Last-Event-ID": ""}).status_code == 200
+
+
+def test_a_key_that_is_none_is_told_what_it_must_be(admin: httpx.Client, capsules: httpx.Client) -> None:
+    headers = {"Idempotency-Key": '""'}
+    graph = {
+        "sessionId": "s",
+        "projectName": "p",
+        "source": {"type": "folder", "baseName": "b"},
+        "nodes": [{"id": "a", "label": "File"}],
+        "relationships": [{"id": "r", "sourceId": "a", "targetId": "a", "type": "X"}],
+    }
+    for answer in (
+        admin.post("/api/v1/exports", json={"resource": "users"}, headers=headers),
+        capsules.post("/v1/exports", json=graph, headers=headers),
+    ):
+        assert "idempotencyKey must be 1 to 255 visible characters" in problem_of(answer, 422)["detail"]

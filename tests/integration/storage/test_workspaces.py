@@ -1,0 +1,26 @@
+"""What processes left behind that were killed goes in the periodic sweep."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from wherry.database.pools import make_pool
+from wherry.jobs.retention import Periods, Retention
+from wherry.storage.workspaces import PREFIX, workspace
+
+
+async def test_retention_removes_the_folders_that_nobody_holds(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    periods = Periods(import_keep=timedelta(hours=1), job_keep=timedelta(days=1))
+    async with make_pool(database_url, name="test", max_size=2) as pool:
+        with workspace() as held:
+            left = tmp_path / f"{PREFIX}left"
+            (left / "deep").mkdir(parents=True)
+            assert (await Retention(pool, {}, {}, periods).sweep())["workspaces"] == 1
+            assert (held.exists(), left.exists()) == (True, False)

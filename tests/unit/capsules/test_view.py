@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from wherry.capsules import view
+from wherry.jobs.identifiers import new_job_id
+from wherry.jobs.models import Job
+from wherry.jobs.states import Kind, Status
+from wherry.times import now
+
+MADE: dict[str, Any] = {"key": "k", "fileName": "f.mv2", "size": 1, "sha256": "0" * 64, "search": "lean"}
+
+
+def job(**changes: Any) -> Job:
+    values: dict[str, Any] = {
+        **dict.fromkeys(Job.__annotations__),
+        **{"id": new_job_id(), "kind": Kind.CAPSULE, "status": Status.SUCCEEDED, "artifact": MADE},
+        **{"created_at": now(), "updated_at": now(), "expires_at": now() + timedelta(hours=1)},
+        **{"progress": 100.0, "stage": "download_ready", "stage_progress": 100.0, "last_event_seq": 3},
+        "message": "Capsule ready to download",
+    }
+    return Job(**{**values, **changes})
+
+
+def test_a_client_is_told_how_much_of_its_capsule_can_be_searched() -> None:
+    assert view.capsule_job(job())["artifact"]["search"] == "lean"
+
+
+@pytest.mark.parametrize("removed", [{}, {"removedAt": "…"}], ids=["before retention", "after it"])
+def test_a_capsule_past_its_time_says_so(removed: dict[str, str]) -> None:
+    shown = view.capsule_job(job(artifact=MADE | removed, expires_at=now()))
+    assert (shown["status"], shown["currentStage"], shown["message"], shown["artifact"]) == (
+        "expired",
+        "expired",
+        "Capsule expired",
+        None,
+    )

@@ -1,0 +1,46 @@
+"""What gzip holds comes out whole, however it is cut, and at a cost that grows with its size alone."""
+
+from __future__ import annotations
+
+import gzip
+import time
+
+import pytest
+
+from wherry.imports.inflate import PIECE_BYTES, GzipInflater
+
+TEXT = b"".join(b'{"n": %d}\n' % number for number in range(200_000))
+
+
+def inflated(data: bytes, step: int) -> list[bytes]:
+    inflater = GzipInflater()
+    pieces = [piece for start in range(0, len(data), step) for piece in inflater.feed(data[start : start + step])]
+    assert inflater.complete
+    return pieces
+
+
+@pytest.mark.parametrize("step", [1000, 65_535, 65_536, 65_537, 1 << 20, 1 << 30])
+@pytest.mark.parametrize("members", [1, 3, 400])
+def test_members_come_out_whole_wherever_chunks_end(members: int, step: int) -> None:
+    size = -(-len(TEXT) // members)
+    data = b"".join(gzip.compress(TEXT[start : start + size], 1) for start in range(0, len(TEXT), size))
+    pieces = inflated(data + bytes(100_000), step)
+    assert b"".join(pieces) == TEXT
+    assert max(map(len, pieces)) <= PIECE_BYTES
+
+
+def test_what_inflates_a_thousand_times_comes_in_bounded_pieces() -> None:
+    pieces = inflated(gzip.compress(bytes(1 << 28), 1), 1 << 20)
+    assert sum(map(len, pieces)) == 1 << 28
+    assert max(map(len, pieces)) == PIECE_BYTES
+
+
+def test_the_cost_of_many_empty_members_does_not_depend_on_how_much_comes_at_once() -> None:
+    data = gzip.compress(b"") * 50_000
+
+    def seconds(step: int) -> float:
+        begun = time.perf_counter()
+        assert inflated(data, step) == []
+        return time.perf_counter() - begun
+
+    assert min(seconds(1 << 20) for _ in range(3)) < 4 * min(seconds(1 << 14) for _ in range(3))

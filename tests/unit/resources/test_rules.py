@@ -1,0 +1,53 @@
+"""What a field may hold is told in one pass over it, however it was made."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+
+import msgspec
+import pytest
+
+from wherry.imports.decode import Decoder
+from wherry.imports.models import RawRecord
+from wherry.resources import rules
+from wherry.resources.registry import RESOURCES
+from wherry.resources.users import UserRecord
+
+OBVIOUS_EMAIL = r"^[^\s@]+@[^\s@]+\.[^\s@]+$"
+LONG = 20_000
+DATE = "2024-01-01T00:00:00."
+HOSTILE = [
+    ("users", {"name": "x", "email": "a@" + "." * LONG + "@"}),
+    ("users", {"name": "x", "email": "a@" + "a." * LONG + " b"}),
+    ("users", {"name": "x", "email": "@" * LONG}),
+    ("articles", {"title": "x", "body": "x", "author_id": 1, "slug": "a" * LONG + "!"}),
+    ("articles", {"title": "x", "body": "x", "author_id": 1, "slug": "a-" * LONG}),
+    ("articles", {"title": "x", "body": "x", "author_id": 1, "slug": "a", "published_at": DATE + "0" * LONG + "x"}),
+    ("comments", {"id": 1, "article_id": 1, "user_id": 1, "body": "x" + " " * LONG + "x "}),
+]  # fmt: skip
+
+
+def test_the_pattern_of_an_address_says_what_the_obvious_one_says() -> None:
+    texts = ("".join(letters) for n in range(9) for letters in itertools.product("a.@\n", repeat=n))
+
+    assert all(bool(re.search(OBVIOUS_EMAIL, text)) is bool(re.search(rules.EMAIL, text)) for text in texts)
+
+
+def test_the_typed_record_and_the_rule_go_by_one_pattern() -> None:
+    schema = msgspec.json.schema(UserRecord)["$defs"]["UserRecord"]["properties"]["email"]
+
+    assert schema["anyOf"][0]["pattern"] == rules.EMAIL
+    assert rules.email("a@b.c") == "a@b.c"
+    assert isinstance(rules.email("a@.c"), rules.Fault)
+
+
+@pytest.mark.parametrize(("resource", "record"), HOSTILE, ids=range(len(HOSTILE)))
+def test_no_value_keeps_a_worker_busy(resource: str, record: dict[str, object]) -> None:
+    decoder = Decoder(RESOURCES[resource], caller_role="user", max_bytes=1 << 24)
+    data = msgspec.json.encode(record)
+    began = time.process_time()
+    decoder.decode(RawRecord(0, len(data), data, len(data)))
+
+    assert time.process_time() - began < 1

@@ -211,3 +211,30 @@ where id = %(id)s
   and epoch = %(epoch)s
   and status = 'running'
 returning id
+
+-- name: retire_artifact
+update jobs
+set artifact = artifact || jsonb_build_object('removedAt', now()),
+    stage = case when kind = 'capsule' then 'expired' else stage end,
+    message = case when kind = 'capsule' then 'Capsule expired' else message end,
+    updated_at = now()
+where id = %(id)s
+  and artifact is not null
+  and not artifact ? 'removedAt'
+returning kind
+
+-- name: retire_source
+update jobs
+set source = source || jsonb_build_object('removedAt', now())
+where id = %(id)s
+
+-- name: delete_ended
+delete from jobs
+where id = any(array(
+  select id
+  from jobs
+  where completed_at < now() - %(keep)s::interval
+    and (expires_at is null or expires_at < now())
+  order by completed_at
+  limit %(limit)s
+))

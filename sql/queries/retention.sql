@@ -7,21 +7,6 @@ where expires_at < now()
 order by expires_at
 limit %(limit)s
 
--- name: retire_artifact
-with retired as (
-  update jobs
-  set artifact = artifact || jsonb_build_object('removedAt', now()),
-      stage = case when kind = 'capsule' then 'expired' else stage end,
-      message = case when kind = 'capsule' then 'Capsule expired' else message end,
-      updated_at = now()
-  where id = %(id)s
-    and artifact is not null
-    and not artifact ? 'removedAt'
-  returning id, kind
-)
-select kind
-from retired
-
 -- name: spent_sources
 select id, kind, source ->> 'key' as key
 from jobs
@@ -31,11 +16,6 @@ where source ? 'key'
 order by completed_at
 limit %(limit)s
 
--- name: retire_source
-update jobs
-set source = source || jsonb_build_object('removedAt', now())
-where id = %(id)s
-
 -- name: delete_import_errors
 delete from import_errors
 where ctid = any(array(
@@ -43,17 +23,6 @@ where ctid = any(array(
   from import_errors
   join jobs on jobs.id = import_errors.job_id
   where jobs.completed_at < now() - %(import_keep)s::interval
-  limit %(limit)s
-))
-
--- name: delete_jobs
-delete from jobs
-where id = any(array(
-  select id
-  from jobs
-  where completed_at < now() - %(job_keep)s::interval
-    and (expires_at is null or expires_at < now())
-  order by completed_at
   limit %(limit)s
 ))
 

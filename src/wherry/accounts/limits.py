@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from psycopg.rows import dict_row
-
 from wherry.database.pools import Connection
 from wherry.database.queries import load
+from wherry.database.rows import fetch_one
 from wherry.errors import LimitReached
 from wherry.jobs import ledger
 from wherry.jobs.states import Kind
@@ -57,9 +56,7 @@ async def take(connection: Connection, policy: Policy, subject: str) -> Usage:
         LimitReached: the quota is used up; with `Retry-After` and the RateLimit fields.
     """
     values = {"policy": policy.name, "subject": subject, "quota": policy.quota, "window": policy.window_seconds}
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(load("limits")["take"], values)
-        row = await cursor.fetchone()
+    row = await fetch_one(connection, load("limits")["take"], values)
     assert row is not None, "the statement always returns its row"
     usage = Usage(policy, max(0, policy.quota - row["used"]), row["reset_seconds"])
     if row["used"] > policy.quota:

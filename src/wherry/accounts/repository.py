@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg.errors import UniqueViolation
-from psycopg.rows import dict_row
 
 from wherry.accounts.models import Account, Changes, Login, Registration
 from wherry.accounts.validation import refuse_taken
 from wherry.database.pools import Connection
 from wherry.database.queries import load
+from wherry.database.rows import fetch_one
 from wherry.errors import Unavailable
 
 FIRST_ACCOUNT_LOCK = 0x7768_6572_7279_0001  # "wherry" and a number: one first registration at a time
@@ -174,9 +174,7 @@ async def _telling_what_is_taken() -> AsyncIterator[None]:
 
 
 async def _one(connection: Connection, query: str, values: Mapping[str, object]) -> dict[str, Any] | None:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(load("accounts")[query], values)
-        return await cursor.fetchone()
+    return await fetch_one(connection, load("accounts")[query], values)
 
 
 def _account(row: Mapping[str, Any]) -> Account:

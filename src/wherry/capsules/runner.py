@@ -21,6 +21,7 @@ from wherry.capsules.writer import CapsuleFile, WriterEvent, write_capsule
 from wherry.database.pools import Pool
 from wherry.errors import JobFailed, Unavailable
 from wherry.jobs import ledger
+from wherry.jobs.events import append_event
 from wherry.jobs.models import Advance, Outcome
 from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
@@ -171,7 +172,7 @@ class _Report:
         async with self._pool.connection() as connection, connection.transaction():
             position = await ledger.advance(connection, self._run.lease, step)
             if due:
-                await ledger.append_event(connection, self._run.job.id, "stage_progress", meta)
+                await append_event(connection, self._run.job.id, "stage_progress", meta)
         if due:
             self._stage, self._said_at = stage, moment
         self._run.check(position)
@@ -180,4 +181,4 @@ class _Report:
         """Log something that is not progress."""
         async with self._pool.connection() as connection, connection.transaction():
             await ledger.advance(connection, self._run.lease, Advance(message=message))
-            await ledger.append_event(connection, self._run.job.id, "stage_progress", meta)
+            await append_event(connection, self._run.job.id, "stage_progress", meta)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wherry.jobs.ledger import Event
+from wherry.jobs.events import Event
 from wherry.jobs.models import Job
 from wherry.jobs.states import Status
 from wherry.times import now, rfc3339

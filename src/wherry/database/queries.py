@@ -1,6 +1,6 @@
 """SQL that lives in `sql/`, loaded once and called by name.
 
-In: `sql/queries/jobs.sql`, sections headed `-- name: claim`. Out: `load("jobs")["claim"]`, a `LiteralString`.
+In: `sql/queries/limits.sql`, sections headed `-- name: take`. Out: `load("limits")["take"]`, a `LiteralString`.
 The tree is read from inside the installed package, else from the root of a checkout.
 """
 

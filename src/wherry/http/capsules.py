@@ -42,7 +42,7 @@ from wherry.http.security import require_capsule_key
 from wherry.http.services import Injected, Services
 from wherry.http.streams import EVENT_STREAM_RESPONSES, event, event_stream, keep_alive, last_event_id
 from wherry.jobs import ledger
-from wherry.jobs.ledger import Event
+from wherry.jobs.events import Event, events_since
 from wherry.jobs.models import Job
 from wherry.jobs.states import Kind, Status
 from wherry.jobs.watching import IDLE, looks
@@ -119,7 +119,7 @@ async def events(
     limit = asked.whole("limit", least=1, most=MAX_EVENTS, default=DEFAULT_EVENTS)
     async with services.pool.connection() as connection:
         job = await _find(connection, job_id)
-        entries = await ledger.events_since(connection, job.id, since, limit)
+        entries = await events_since(connection, job.id, since, limit)
     return {
         "jobId": str(job.id),
         "events": [view.event(entry) for entry in entries],
@@ -196,7 +196,7 @@ async def _find(connection: Connection, job_id: str) -> Job:
 async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[ServerSentEventMessage]:
     async def look() -> tuple[list[Event], bool]:
         async with services.pool.connection() as connection:
-            entries = await ledger.events_since(connection, job_id, since, MAX_EVENTS)
+            entries = await events_since(connection, job_id, since, MAX_EVENTS)
             job = await ledger.get(connection, job_id)
         # Gone altogether counts as ended: retention may remove a job while somebody watches.
         return entries, job is None or (job.finished and job.last_event_seq <= max([since, *(e.seq for e in entries)]))

@@ -1,7 +1,8 @@
 """The only code that writes `jobs`.
 
-In: what a caller asks for, what a runner has done. Out: rows whose every later write names the lease it was made
-under: `where id = … and epoch = … and status = 'running'`. No row: the lease is lost, and the transaction with it.
+In: what a caller asks for, what a runner has done, what retention has removed. Out: rows. A runner's writes name the
+lease they were made under: `where id = … and epoch = … and status = 'running'`. No row: the lease is lost, and the
+transaction with it. Cancelling and retention write without one.
 Every function works on the caller's connection, inside the caller's transaction, and never commits.
 """
 
@@ -9,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import msgspec
-from psycopg.rows import dict_row
-
 from wherry.database.pools import Connection
 from wherry.database.queries import load
+from wherry.database.rows import fetch_all, fetch_one
 from wherry.errors import Invalid, LeaseLost
+from wherry.jobs.events import append_event, as_json, notify
 from wherry.jobs.models import Advance, Job, Lease, NewJob, Outcome
 from wherry.jobs.states import UNFINISHED, Kind, Status, sources
 
@@ -29,21 +29,6 @@ _FINAL_EVENTS = {
     Status.FAILED: "job_failed",
     Status.CANCELLED: "job_canceled",
 }
-
-
-@dataclass(frozen=True)
-class Event:
-    """One line of a job's log."""
-
-    job_id: UUID
-    seq: int
-    ts: datetime
-    type: str
-    stage: str
-    progress: float
-    stage_progress: float
-    message: str
-    meta: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -102,7 +87,7 @@ async def page(
 ) -> list[Job]:
     """The owner's jobs, newest first, that are older than `before`."""
     values = {"owner_id": owner_id, "kind": kind, "status": status, "before": before, "limit": limit}
-    return [_job(row) for row in await _all(connection, "page", values)]
+    return [_job(row) for row in await fetch_all(connection, load("jobs")["page"], values)]
 
 
 async def claim(connection: Connection, job_id: UUID) -> Claim | None:
@@ -127,8 +112,8 @@ async def advance(connection: Connection, lease: Lease, step: Advance) -> Positi
     values = {
         "successes": step.successes,
         "errors": step.errors,
-        "summary": _json(step.summary),
-        "checkpoint": _json(step.checkpoint),
+        "summary": as_json(step.summary),
+        "checkpoint": as_json(step.checkpoint),
         "total_records": step.total_records,
         "progress": step.progress,
         "stage": step.stage,
@@ -148,9 +133,9 @@ async def finish(connection: Connection, lease: Lease, outcome: Outcome) -> Job:
     """
     values = {
         "status": outcome.status,
-        "artifact": _json(outcome.artifact),
+        "artifact": as_json(outcome.artifact),
         "keep_for": outcome.keep_for,
-        "error": _json(outcome.error),
+        "error": as_json(outcome.error),
         "total_records": outcome.total_records,
         "message": outcome.message,
     }
@@ -194,7 +179,7 @@ async def record_source(connection: Connection, lease: Lease, source: Mapping[st
     Raises:
         LeaseLost: another worker has claimed the job since.
     """
-    await _fenced(connection, "record_source", lease, {"source": _json(source)})
+    await _fenced(connection, "record_source", lease, {"source": as_json(source)})
 
 
 async def cancel(connection: Connection, job_id: UUID) -> Job | None:
@@ -238,25 +223,22 @@ async def count_queued(connection: Connection, kind: Kind) -> int:
     return int(row["count"]) if row else 0
 
 
-async def append_event(
-    connection: Connection, job_id: UUID, event_type: str, meta: Mapping[str, object] | None = None
-) -> Event:
-    """Log the job's present stage, progress and message under the next number; fence it by an `advance` before it."""
-    row = await _one(connection, "append_event", {"id": job_id, "type": event_type, "meta": _json(meta)})
-    assert row is not None, "an event belongs to a job that exists"
-    await notify(connection, job_id)
-    return Event(**row)
+async def retire_artifact(connection: Connection, job_id: UUID) -> None:
+    """Note that an artifact past its time is gone; nothing where that was noted before."""
+    row = await _one(connection, "retire_artifact", {"id": job_id})
+    if row is not None and row["kind"] == Kind.CAPSULE:
+        await append_event(connection, job_id, "job_expired")
 
 
-async def events_since(connection: Connection, job_id: UUID, since: int, limit: int) -> list[Event]:
-    """At most `limit` events with a number above `since`, in order."""
-    rows = await _all(connection, "events_since", {"id": job_id, "since": since, "limit": limit})
-    return [Event(**row) for row in rows]
+async def retire_source(connection: Connection, job_id: UUID) -> None:
+    """Note that a source is gone."""
+    await connection.execute(load("jobs")["retire_source"], {"id": job_id})
 
 
-async def notify(connection: Connection, job_id: UUID) -> None:
-    """Tell every listening process, at commit, that the job has changed."""
-    await connection.execute(load("jobs")["notify"], {"id": job_id})
+async def delete_ended(connection: Connection, keep: timedelta, limit: int) -> int:
+    """Delete jobs that ended longer ago than `keep` and have no artifact any more, `limit` at most; how many."""
+    cursor = await connection.execute(load("jobs")["delete_ended"], {"keep": keep, "limit": limit})
+    return cursor.rowcount
 
 
 async def _fenced(connection: Connection, query: str, lease: Lease, values: Mapping[str, object]) -> dict[str, Any]:
@@ -267,24 +249,12 @@ async def _fenced(connection: Connection, query: str, lease: Lease, values: Mapp
 
 
 async def _one(connection: Connection, query: str, values: Mapping[str, object]) -> dict[str, Any] | None:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(load("jobs")[query], values)
-        return await cursor.fetchone()
-
-
-async def _all(connection: Connection, query: str, values: Mapping[str, object]) -> list[dict[str, Any]]:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(load("jobs")[query], values)
-        return await cursor.fetchall()
+    return await fetch_one(connection, load("jobs")[query], values)
 
 
 def _new_values(new: NewJob) -> dict[str, object]:
     values: dict[str, object] = {column.name: getattr(new, column.name) for column in fields(new)}
-    return {**values, "options": _json(new.options), "source": _json(new.source)}
-
-
-def _json(value: object) -> str | None:
-    return None if value is None else msgspec.json.encode(value).decode()
+    return {**values, "options": as_json(new.options), "source": as_json(new.source)}
 
 
 def _job(row: Mapping[str, Any]) -> Job:

@@ -8,17 +8,17 @@ download answers 410. A download in progress is not disturbed: it holds the obje
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
-from psycopg.rows import dict_row
 
 from wherry.database.pools import Pool
 from wherry.database.queries import load
+from wherry.database.rows import fetch_all
 from wherry.jobs import ledger
 from wherry.jobs.states import Kind
 from wherry.storage.store import Listed, Store
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Periods:
-    """How long things are kept behind a job's end."""
+    """How long things are kept after a job ends."""
 
     import_keep: timedelta
     job_keep: timedelta
@@ -63,8 +63,8 @@ class Retention:
         removed = {
             "artifacts": await self._until_done(self._remove_artifacts),
             "sources": await self._until_done(self._remove_sources),
-            "import_errors": await self._delete("delete_import_errors", import_keep=self._periods.import_keep),
-            "jobs": await self._delete("delete_jobs", job_keep=self._periods.job_keep),
+            "import_errors": await self._until_done(self._delete_errors),
+            "jobs": await self._until_done(self._delete_jobs),
             "orphans": await self._remove_orphans(),
             "workspaces": await asyncio.to_thread(remove_abandoned),
         }
@@ -72,7 +72,7 @@ class Retention:
             log.info("retention removed", **removed)
         return removed
 
-    async def _until_done(self, step: Any) -> int:
+    async def _until_done(self, step: Callable[[], Awaitable[int]]) -> int:
         total = 0
         while count := await step():
             total += count
@@ -84,9 +84,7 @@ class Retention:
             # The file goes first: a row that still names a missing file is retried, a file that no row names is lost.
             await self._artifacts[Kind(row["kind"])].delete(row["key"])
             async with self._pool.connection() as connection, connection.transaction():
-                cursor = await connection.execute(load("retention")["retire_artifact"], {"id": row["id"]})
-                if await cursor.fetchone() == (Kind.CAPSULE,):
-                    await ledger.append_event(connection, row["id"], "job_expired")
+                await ledger.retire_artifact(connection, row["id"])
         return len(rows)
 
     async def _remove_sources(self) -> int:
@@ -94,17 +92,17 @@ class Retention:
         for row in rows:
             await self._sources[Kind(row["kind"])].delete(row["key"])
             async with self._pool.connection() as connection:
-                await connection.execute(load("retention")["retire_source"], {"id": row["id"]})
+                await ledger.retire_source(connection, row["id"])
         return len(rows)
 
-    async def _delete(self, query: str, **values: object) -> int:
-        total = 0
-        while True:
-            async with self._pool.connection() as connection:
-                cursor = await connection.execute(load("retention")[query], {**values, "limit": BATCH})
-            if cursor.rowcount <= 0:
-                return total
-            total += cursor.rowcount
+    async def _delete_errors(self) -> int:
+        values = {"import_keep": self._periods.import_keep, "limit": BATCH}
+        async with self._pool.connection() as connection:
+            return (await connection.execute(load("retention")["delete_import_errors"], values)).rowcount
+
+    async def _delete_jobs(self) -> int:
+        async with self._pool.connection() as connection:
+            return await ledger.delete_ended(connection, self._periods.job_keep, BATCH)
 
     async def _remove_orphans(self) -> int:
         stores = {store.root: store for store in (*self._sources.values(), *self._artifacts.values())}
@@ -126,9 +124,8 @@ class Retention:
         return len(orphans)
 
     async def _rows(self, query: str, **values: object) -> list[dict[str, Any]]:
-        async with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(load("retention")[query], values)
-            return await cursor.fetchall()
+        async with self._pool.connection() as connection:
+            return await fetch_all(connection, load("retention")[query], values)
 
 
 def _owner(key: str) -> UUID | None:

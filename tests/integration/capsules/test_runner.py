@@ -19,7 +19,7 @@ from wherry.capsules.runner import CapsuleRunner
 from wherry.capsules.submission import Submissions
 from wherry.database.pools import Pool, make_pool
 from wherry.jobs import ledger
-from wherry.jobs.ledger import Event
+from wherry.jobs.events import Event, events_since
 from wherry.jobs.runs import Executor
 from wherry.jobs.states import Kind, Status
 from wherry.settings import load_settings
@@ -47,7 +47,7 @@ async def _body() -> AsyncIterator[bytes]:
 
 async def _events(pool: Pool, job_id: UUID) -> list[Event]:
     async with pool.connection() as connection:
-        return await ledger.events_since(connection, job_id, 0, 1000)
+        return await events_since(connection, job_id, 0, 1000)
 
 
 async def _until(pool: Pool, job_id: UUID, what: str) -> None:

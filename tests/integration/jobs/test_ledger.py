@@ -12,6 +12,7 @@ from tests.factories import new_job, new_user, submitted
 from wherry.database.pools import Connection, connect
 from wherry.errors import Invalid, LeaseLost
 from wherry.jobs import ledger
+from wherry.jobs.events import append_event, events_since
 from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Advance, Outcome
 from wherry.jobs.queue import submit
@@ -133,15 +134,15 @@ async def test_every_run_is_logged_from_its_start_to_its_end(connection: Connect
     claim = await ledger.claim(connection, job.id)
     assert claim is not None
     await ledger.advance(connection, claim.lease, Advance(stage="write_capsule", progress=40, message="Writing"))
-    await ledger.append_event(connection, job.id, "stage_progress", {"frames": 3})
+    await append_event(connection, job.id, "stage_progress", {"frames": 3})
     await ledger.finish(connection, claim.lease, Outcome(status=Status.SUCCEEDED, keep_for=timedelta(hours=1)))
-    events = await ledger.events_since(connection, job.id, 0, 10)
+    events = await events_since(connection, job.id, 0, 10)
     assert [(e.seq, e.type, e.stage, e.progress) for e in events] == [
         (1, "job_started", "transform", 0),
         (2, "stage_progress", "write_capsule", 40),
         (3, "job_completed", "download_ready", 100),
     ]
-    assert [e.seq for e in await ledger.events_since(connection, job.id, 1, 1)] == [2]
+    assert [e.seq for e in await events_since(connection, job.id, 1, 1)] == [2]
 
 
 async def test_the_same_key_gives_the_same_job_and_another_request_is_refused(connection: Connection) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.factories import submitted
 from wherry.database.pools import Connection, Pool, make_pool
 from wherry.jobs import ledger
+from wherry.jobs.events import events_since
 from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Job, Outcome
 from wherry.jobs.retention import Periods, Retention
@@ -75,7 +76,7 @@ async def test_an_expired_artifact_goes_and_its_job_stays(pool: Pool, store: Sto
         assert after is not None
         assert after.artifact is not None
         assert "removedAt" in after.artifact
-        events = await ledger.events_since(connection, job.id, 0, 10)
+        events = await events_since(connection, job.id, 0, 10)
         assert (events[-1].type, events[-1].stage) == ("job_expired", "expired")
     assert not any((await retention.sweep()).values()), "a second sweep finds nothing to do"
 

@@ -1,0 +1,61 @@
+"""A job's log, and the notice of every change.
+
+In: what has just happened to a job, in the transaction that makes it happen. Out: numbered lines, and a notification
+that reaches every listening process at commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from wherry.database.pools import Connection
+from wherry.database.queries import load
+from wherry.database.rows import fetch_all, fetch_one
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a job's log."""
+
+    job_id: UUID
+    seq: int
+    ts: datetime
+    type: str
+    stage: str
+    progress: float
+    stage_progress: float
+    message: str
+    meta: dict[str, Any] | None
+
+
+async def append_event(
+    connection: Connection, job_id: UUID, event_type: str, meta: Mapping[str, object] | None = None
+) -> Event:
+    """Log the job's present stage, progress and message under the next number; fence it by an `advance` before it."""
+    values = {"id": job_id, "type": event_type, "meta": as_json(meta)}
+    row = await fetch_one(connection, load("jobs")["append_event"], values)
+    assert row is not None, "an event belongs to a job that exists"
+    await notify(connection, job_id)
+    return Event(**row)
+
+
+async def events_since(connection: Connection, job_id: UUID, since: int, limit: int) -> list[Event]:
+    """At most `limit` events with a number above `since`, in order."""
+    values = {"id": job_id, "since": since, "limit": limit}
+    return [Event(**row) for row in await fetch_all(connection, load("jobs")["events_since"], values)]
+
+
+async def notify(connection: Connection, job_id: UUID) -> None:
+    """Tell every listening process, at commit, that the job has changed."""
+    await connection.execute(load("jobs")["notify"], {"id": job_id})
+
+
+def as_json(value: object) -> str | None:
+    """A value for a jsonb column; None for null."""
+    return None if value is None else msgspec.json.encode(value).decode()

@@ -212,6 +212,3 @@ class _Job:
 def _too_large(count: int, fits: int, advice: str) -> JobFailed:
     limit = f"{count} frames do not fit a capsule's free capacity of {CAPACITY:,} bytes; the first {fits} would."
     return JobFailed("CAPSULE_TOO_LARGE", f"{limit} {advice}".rstrip(), detail={"frames": count, "fits": fits})
-
-
-__all__ = ["CapsuleFile", "Message", "OnProgress", "Stage", "Way", "WriterEvent", "write_capsule"]

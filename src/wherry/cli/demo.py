@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -51,14 +52,11 @@ def demo(*, users: int = 5_000, articles: int = 50_000, comments: int = 100_000)
 async def _run(console: Console, settings: Settings, sizes: tuple[int, int, int]) -> Report | None:
     cancel_on_signal()
     try:
-        with console.status("starting PostgreSQL, API and worker"):
-            service = running(settings)
-            up = await service.__aenter__()
-        try:
+        async with AsyncExitStack() as stack:
+            with console.status("starting PostgreSQL, API and worker"):
+                up = await stack.enter_async_context(running(settings))
             console.print(f"[bold]wherry[/] is up on {up.url}, PostgreSQL: {up.database}", highlight=False)
             return await Demo(console, up, sizes).run()
-        finally:
-            await service.__aexit__(None, None, None)
     except asyncio.CancelledError:
         console.print("stopped")
         return None

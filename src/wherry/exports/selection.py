@@ -15,7 +15,7 @@ import msgspec
 from wherry.errors import Invalid
 from wherry.exports.filters import Condition, FilterValue, conditions, parse_filters
 from wherry.resources.model import Resource
-from wherry.resources.registry import find
+from wherry.resources.registry import find_resource
 
 _SHOWN = 60  # characters of a client's own text that an error message repeats
 
@@ -58,7 +58,7 @@ def parse_selection(resource: object, filters: object, fields: object) -> Select
     Raises:
         Invalid: on `resource`, `filters` or `fields`, naming the fault.
     """
-    found = find(resource)
+    found = find_resource(resource)
     return Selection(found, _fields(found, fields), parse_filters(found, _json(filters)))
 
 

@@ -34,6 +34,7 @@ from wherry.http.described import (
     whole,
 )
 from wherry.http.downloads import Download, download_response
+from wherry.http.job_answers import accepted
 from wherry.http.keys import idempotency_key
 from wherry.http.parameters import Query
 from wherry.http.problems import responses
@@ -88,8 +89,7 @@ async def create(request: Request[Any, Any, Any], services: Injected[Services]) 
         declared_bytes=int(length) if length.isdecimal() else None,
         idempotency_key=idempotency_key(request, required=False),
     )
-    headers = {"Location": f"/v1/exports/{job.id}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
-    return Response(view.accepted(job), status_code=200 if replayed else 202, headers=headers)
+    return accepted(f"/v1/exports/{job.id}", view.accepted(job), replayed=replayed)
 
 
 @get("/{job_id:str}", summary="A capsule job's state", responses=responses(401, 404) | answered(CapsuleJob))

@@ -25,20 +25,13 @@ from litestar import Request, Response
 from litestar.response import Stream
 
 from wherry.errors import Gone, PreconditionFailed, RangeNotSatisfiable
+from wherry.http.ranges import coalesce, parse_ranges
 from wherry.settings import Settings
 from wherry.storage.store import Store
-
-MAX_RANGES = 32
-"""A request for more is answered with the whole file, as RFC 9110, section 14.2 advises against many small ranges."""
-
-GAP = 256
-"""Ranges nearer to each other than about what a part's own header takes are sent as one."""
 
 REDIRECT_SECONDS = 300
 
 _ETAG = re.compile(r'(W/)?"([^"]*)"')
-_RANGES = re.compile(r"bytes=(.*)", re.IGNORECASE | re.DOTALL)
-_RANGE = re.compile(r"([0-9]*)-([0-9]*)")
 _NOT_PLAIN = re.compile(r'[^ -~]|["\\%/]')
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f/\\]")
 
@@ -143,54 +136,6 @@ def content_disposition(file_name: str) -> str:
     plain = _NOT_PLAIN.sub("_", name)
     extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
     return f'attachment; filename="{plain}"{extended}'
-
-
-def parse_ranges(value: str, size: int) -> list[tuple[int, int]] | None:
-    """The spans that a `Range` asks for, in its order, each not empty and within the file; None: to be ignored.
-
-    An empty list: all of it is well-formed, and none of it lies within the file.
-    """
-    found = _RANGES.fullmatch(value.strip())
-    parts = [part.strip() for part in found[1].split(",")] if found else []
-    matches = [_RANGE.fullmatch(part) for part in parts if part]
-    if not matches or len(matches) > MAX_RANGES:
-        return None
-    spans: list[tuple[int, int]] = []
-    for match in matches:
-        span = _span(match[1], match[2], size) if match else None
-        if span is None:
-            return None
-        if span[0] < span[1]:
-            spans.append(span)
-    return spans
-
-
-def coalesce(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same bytes in as few spans as is worth while, each where the first of its own was asked for."""
-    merged: list[tuple[int, int, int]] = []  # start, end, place in the request
-    for start, end, place in sorted((start, end, place) for place, (start, end) in enumerate(spans)):
-        if merged and start <= merged[-1][1] + GAP:
-            before = merged[-1]
-            merged[-1] = (before[0], max(before[1], end), min(before[2], place))
-        else:
-            merged.append((start, end, place))
-    return [(start, end) for start, end, _ in sorted(merged, key=lambda span: span[2])]
-
-
-def _span(first: str, last: str, size: int) -> tuple[int, int] | None:
-    """One range as a span, empty where it lies behind the file; None where it is no range."""
-    if not first and not last:
-        return None
-    if not first:
-        return max(0, size - _number(last)), size
-    start, end = _number(first), _number(last) if last else size
-    if last and start > end:
-        return None
-    return min(start, size), min(end + 1, size) if last else size
-
-
-def _number(digits: str) -> int:
-    return int(digits) if len(digits) < 20 else 10**20  # larger than any file; longer ones are slow to read
 
 
 def _asked_spans(method: str, headers: Mapping[str, str], download: Download) -> list[tuple[int, int]] | None:

@@ -55,7 +55,8 @@ from wherry.http.described import (
     wrapped_or_bare,
 )
 from wherry.http.downloads import Download, download_response
-from wherry.http.jobs import find
+from wherry.http.job_answers import accepted, cancelled
+from wherry.http.jobs import find_job
 from wherry.http.keys import idempotency_key
 from wherry.http.parameters import query_of
 from wherry.http.problems import responses
@@ -90,7 +91,7 @@ BRACKETED = {"filters": "a JSON object: filters={…}", "fields": "names separat
         parameters=[
             query("resource", RESOURCE, "What to read.", required=True),
             query("format", one_of(*PAGE_FORMATS), "By default ndjson."),
-            query("limit", whole(1), "Records at the most; by default as many as the server gives."),
+            query("limit", whole(1), "Most records; by default as many as the server gives."),
             query("cursor", whole(0), "The `nextCursor` of the page before."),
             query("filters", FILTERS, "A JSON object: by field, a value or a range."),
             query("fields", TEXT, "Names of fields, separated by commas, or a JSON array of them."),
@@ -100,7 +101,7 @@ BRACKETED = {"filters": "a JSON object: filters={…}", "fields": "names separat
     responses=responses(401, 403, 422),
 )
 async def page(request: Request[Account, Any, Any], services: Injected[Services]) -> Stream:
-    """Records in the order of their ids, from behind `cursor`."""
+    """Records in the order of their ids, after `cursor`."""
     given = query_of(request)
     _refuse_brackets(given)
     asked = parse_page(given, max_limit=services.settings.export_stream_max_limit)
@@ -126,10 +127,9 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
     """Queues a job; its artifact is one consistent snapshot of the database."""
     asked = parse_export(await request.json())
     key = idempotency_key(request, required=False)
-    job, replayed, headers = await _queue(services, request.user, asked, key)
-    headers |= {"Location": f"/api/v1/exports/{job.id}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
-    body = {"exportJob": export_job(job, services.settings)}
-    return Response(body, status_code=200 if replayed else 202, headers=headers)
+    job, replayed, fields = await _queue(services, request.user, asked, key)
+    view = {"exportJob": export_job(job, services.settings)}
+    return accepted(f"/api/v1/exports/{job.id}", view, replayed=replayed, fields=fields)
 
 
 @get(
@@ -142,7 +142,7 @@ async def show(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> dict[str, Any]:
     """The job as it is now."""
-    job = await find(services, request.user.id, job_id, Kind.EXPORT)
+    job = await find_job(services, request.user.id, job_id, Kind.EXPORT)
     return {"exportJob": export_job(job, services.settings)}
 
 
@@ -160,7 +160,7 @@ async def download(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> Response[Any]:
     """The file, or ranges of it."""
-    job = await find(services, request.user.id, job_id, Kind.EXPORT)
+    job = await find_job(services, request.user.id, job_id, Kind.EXPORT)
     if job.status is not Status.SUCCEEDED or job.artifact is None:
         raise Conflict(f"the export is {job.status}: there is nothing to download", code="NOT_READY")
     if job.artifact_is_past:
@@ -179,17 +179,15 @@ async def cancel(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> Response[dict[str, Any]]:
     """202 while it runs, 200 where it was queued, cancelled before, or succeeded: then its artifact goes."""
-    found = await find(services, request.user.id, job_id, Kind.EXPORT)
+    found = await find_job(services, request.user.id, job_id, Kind.EXPORT)
     async with brief_transaction(services.pool) as connection:
         job = await ledger.cancel(connection, found.id) or found
         if job.status is Status.SUCCEEDED:
             job = await ledger.expire_artifact(connection, job.id) or job
     if job.status is Status.SUCCEEDED and job.artifact is not None:
         await services.export_store.delete(job.artifact["key"])
-    if job.status in (Status.FAILED, Status.PARTIAL):
-        raise Conflict(f"the job has ended as {job.status}", code="JOB_FINISHED")
-    status = 202 if job.status is Status.RUNNING else 200
-    return Response({"exportJob": export_job(job, services.settings)}, status_code=status)
+    view = {"exportJob": export_job(job, services.settings)}
+    return cancelled(job, view, ended=(Status.FAILED, Status.PARTIAL))
 
 
 def _refuse_brackets(names: Iterable[str]) -> None:

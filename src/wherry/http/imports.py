@@ -15,7 +15,7 @@ from litestar.response import Stream
 
 from wherry.accounts.models import Account
 from wherry.database.pools import brief_transaction
-from wherry.errors import Conflict, NotFound
+from wherry.errors import NotFound
 from wherry.http.answers import ErrorsPage, ImportAnswer, ImportStatusAnswer
 from wherry.http.described import (
     BINARY,
@@ -42,7 +42,8 @@ from wherry.http.described import (
     whole,
     wrapped_or_bare,
 )
-from wherry.http.jobs import find
+from wherry.http.job_answers import accepted, cancelled
+from wherry.http.jobs import find_job
 from wherry.http.parameters import Query
 from wherry.http.problems import responses
 from wherry.http.services import Injected, Services
@@ -101,12 +102,9 @@ BY_URL = members(
 )
 async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
     """Takes a form with a file, a file as the body, or a URL; needs an `Idempotency-Key`."""
-    job, replayed, headers = await hand_in(request, services)
-    headers = {"Location": f"/api/v1/imports/{job.id}", **headers}
-    if replayed:
-        headers["Idempotent-Replayed"] = "true"
-    body = {"importJob": import_job(job, services.settings)}
-    return Response(body, status_code=200 if replayed else 202, headers=headers)
+    job, replayed, fields = await hand_in(request, services)
+    view = {"importJob": import_job(job, services.settings)}
+    return accepted(f"/api/v1/imports/{job.id}", view, replayed=replayed, fields=fields)
 
 
 @get(
@@ -119,7 +117,7 @@ async def show(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> dict[str, Any]:
     """The job as it is now, and where its error report is."""
-    return import_status(await find(services, request.user.id, job_id, Kind.IMPORT), services.settings)
+    return import_status(await find_job(services, request.user.id, job_id, Kind.IMPORT), services.settings)
 
 
 @get(
@@ -140,7 +138,7 @@ async def errors(
     """Errors in the order of their records; `nextCursor` is null behind the last."""
     asked = Query.of(request, "limit", "cursor")
     limit = asked.whole("limit", least=1, most=MAX_ERRORS, default=DEFAULT_ERRORS)
-    job = await find(services, request.user.id, job_id, Kind.IMPORT)
+    job = await find_job(services, request.user.id, job_id, Kind.IMPORT)
     async with services.pool.connection() as connection:
         page = await report.page(connection, job.id, cursor=asked.text("cursor"), limit=limit)
     return {"errors": page.errors, "nextCursor": page.next_cursor}
@@ -157,7 +155,7 @@ async def download_errors(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> Stream:
     """Every error, streamed: a line each, or one array for an import of an array."""
-    job = await find(services, request.user.id, job_id, Kind.IMPORT)
+    job = await find_job(services, request.user.id, job_id, Kind.IMPORT)
     async with services.pool.connection() as connection:
         if not await report.exists(connection, job.id):
             raise NotFound("this import has no error", code="NO_ERRORS")
@@ -179,13 +177,11 @@ async def cancel(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> Response[dict[str, Any]]:
     """202 while it runs: it stops at its next checkpoint; 200 where it was queued or is cancelled already."""
-    found = await find(services, request.user.id, job_id, Kind.IMPORT)
+    found = await find_job(services, request.user.id, job_id, Kind.IMPORT)
     async with brief_transaction(services.pool) as connection:
         job = await ledger.cancel(connection, found.id) or found
-    if job.status in FINISHED - {Status.CANCELLED}:
-        raise Conflict(f"the job has ended as {job.status}", code="JOB_FINISHED")
-    status = 202 if job.status is Status.RUNNING else 200
-    return Response({"importJob": import_job(job, services.settings)}, status_code=status)
+    view = {"importJob": import_job(job, services.settings)}
+    return cancelled(job, view, ended=FINISHED - {Status.CANCELLED})
 
 
 def import_routes() -> list[HTTPRouteHandler]:

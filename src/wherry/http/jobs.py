@@ -44,13 +44,13 @@ PROGRESS_SECONDS = 0.25
             query("kind", one_of(*Kind), "Of this kind only."),
             query("status", one_of(*Status), "In this state only."),
             query("cursor", UUID_TEXT, "The `nextCursor` of the page before."),
-            query("limit", whole(1, MAX_JOBS), f"Jobs at the most; by default {DEFAULT_JOBS}."),
+            query("limit", whole(1, MAX_JOBS), f"Most jobs; by default {DEFAULT_JOBS}."),
         ],
     ),
     responses=responses(401, 403, 422) | answered(JobsPage),
 )
 async def list_jobs(request: Request[Account, Any, Any], services: Injected[Services]) -> dict[str, Any]:
-    """A page of the caller's jobs; `nextCursor` is null behind the last."""
+    """A page of the caller's jobs; `nextCursor` is null after the last."""
     asked = Query.of(request, "kind", "status", "cursor", "limit")
     kind, status, before = asked.choice("kind", Kind), asked.choice("status", Status), asked.uuid("cursor")
     limit = asked.whole("limit", least=1, most=MAX_JOBS, default=DEFAULT_JOBS)
@@ -73,14 +73,14 @@ async def job_events(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> ServerSentEvent | Response[None]:
     """`progress` at most four times a second, then one `finished`; 204 where the caller has seen that one already."""
-    job = await find(services, request.user.id, job_id)
+    job = await find_job(services, request.user.id, job_id)
     last_seen = last_event_id(request)
     if job.finished and last_seen == _version(job):
         return Response(None, status_code=204)
     return event_stream(_live(services, job.id, last_seen))
 
 
-async def find(services: Services, owner_id: int, job_id: str, kind: Kind | None = None) -> Job:
+async def find_job(services: Services, owner_id: int, job_id: str, kind: Kind | None = None) -> Job:
     """The caller's job.
 
     Raises:

@@ -31,7 +31,7 @@ from wherry.imports.requests import CONTENT_TYPES, Source, check_upload, parse_f
 from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Job
 from wherry.jobs.states import Kind
-from wherry.resources.registry import find
+from wherry.resources.registry import find_resource
 from wherry.storage.addresses import judge
 
 MAX_FORM_OVERHEAD = 1 << 20
@@ -85,7 +85,7 @@ async def _receive(request: ImportRequest, services: Services, job_id: UUID) -> 
 
 def _asked(fields: Mapping[str, Any], source: Source, caller: Account, key: str) -> Asked:
     return Asked(
-        resource=find(fields.get("resource")),
+        resource=find_resource(fields.get("resource")),
         format=parse_format(fields.get("format"), source.file_name),
         options=parse_options(fields),
         owner_id=caller.id,

@@ -27,7 +27,7 @@ from wherry.jobs.models import Outcome
 from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
 from wherry.resources.model import Resource
-from wherry.resources.registry import find
+from wherry.resources.registry import find_resource
 from wherry.settings import Settings
 from wherry.storage.remote import Fetch, fetch
 from wherry.storage.store import Store
@@ -57,7 +57,7 @@ class ImportRunner:
 
     async def run(self, run: Run) -> Outcome:
         """Import; see `Runner`."""
-        resource, options = find(run.job.resource), options_of(run.job)
+        resource, options = find_resource(run.job.resource), options_of(run.job)
         make_writer = WholeWriter if options.one_transaction else BatchWriter
         async with make_writer(self._pool, run, resource, options, self._settings.import_max_records) as writer:
             try:

@@ -16,7 +16,7 @@ RESOURCES: Mapping[str, Resource] = MappingProxyType(
 )
 
 
-def find(name: object) -> Resource:
+def find_resource(name: object) -> Resource:
     """The resource of that name.
 
     Raises:

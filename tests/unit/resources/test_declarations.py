@@ -11,7 +11,7 @@ from wherry.database.queries import load, sql_root
 from wherry.errors import Invalid
 from wherry.imports.plan import Row
 from wherry.resources.model import Resource
-from wherry.resources.registry import RESOURCES, find
+from wherry.resources.registry import RESOURCES, find_resource
 
 each = pytest.mark.parametrize("resource", RESOURCES.values(), ids=list(RESOURCES))
 MIGRATIONS = "".join(path.read_text() for path in sorted((sql_root() / "migrations").glob("*.sql")))
@@ -76,5 +76,5 @@ def test_references_name_resources_that_come_before(resource: Resource) -> None:
 @pytest.mark.parametrize("name", ["user", "USERS", "", None, 5, ["users"]])
 def test_what_is_no_resource_is_refused_with_those_there_are(name: object) -> None:
     with pytest.raises(Invalid, match="resource must be one of users, articles, comments") as refused:
-        find(name)
+        find_resource(name)
     assert refused.value.code == "UNSUPPORTED_RESOURCE"

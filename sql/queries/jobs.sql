@@ -107,6 +107,7 @@ set status = %(status)s,
 where id = %(id)s
   and epoch = %(epoch)s
   and status = 'running'
+  and (cancel_requested_at is null or %(status)s not in ('succeeded', 'partial'))
 returning *
 
 -- name: release

@@ -24,7 +24,7 @@ import msgspec
 from wherry.capsules import sdk
 from wherry.capsules.capacity import CAPACITY
 from wherry.capsules.frame import Frame
-from wherry.capsules.messages import Failed, Finished, Message, Progress, Stage, TooLarge, Way
+from wherry.capsules.messages import Failed, Finished, Progress, Stage, TooLarge, Way
 from wherry.capsules.spooling import spool_frames
 from wherry.capsules.watched import Watched
 from wherry.errors import JobFailed

@@ -33,6 +33,11 @@ class IdReservation:
         self._reserved_to = 0
         self._floor = 0
 
+    @property
+    def reserved(self) -> bool:
+        """Whether there is something to give back."""
+        return self._reserved_to > 0
+
     async def cover(self, connection: Connection, batch: Batch, room: int) -> None:
         """Move the sequence `room` ahead of a batch's ids, if it is not ahead. Not inside a transaction."""
         ids = [entry.record.id for entry in batch if entry.record is not None and entry.record.id is not None]
@@ -54,8 +59,6 @@ class IdReservation:
 
     async def give_back(self, connection: Connection, highest: int) -> None:
         """Move the sequence back to the highest id that was really written, unless others rely on it by now."""
-        if not self._reserved_to:
-            return
         async with connection.transaction():
             await connection.execute(load("imports")["lock_ids"], {"table": self._table})
             values = {

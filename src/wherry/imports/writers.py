@@ -76,7 +76,7 @@ class Writer(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._held.__aexit__(kind, error, trace)
-        if kind is None or issubclass(kind, (JobFailed, JobCancelled)):
+        if self._ids.reserved and (kind is None or issubclass(kind, (JobFailed, JobCancelled))):
             async with self._pool.connection() as connection:
                 await self._ids.give_back(connection, self._highest_id)
 
@@ -245,6 +245,8 @@ class WholeWriter(Writer):
             checkpoint = {**_checkpoint(self._last), "committed": not self._options.dry_run}
             step = Advance(successes=self._successes, checkpoint=checkpoint)
             self._position = await ledger.advance(connection, self._run.lease, step)
+            if self._position.cancel_requested:
+                raise JobCancelled(f"job {self._run.job.id} was cancelled by its owner")
         self._highest_id = 0 if self._options.dry_run else self._brought
         return self._position
 

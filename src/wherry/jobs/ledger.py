@@ -126,12 +126,23 @@ async def advance(connection: Connection, lease: Lease, step: Advance) -> Positi
 
 
 async def finish(connection: Connection, lease: Lease, outcome: Outcome) -> Job:
-    """End the job.
+    """End the job; as cancelled where its owner was told that it will be, although its run came to a good end.
 
     Raises:
         LeaseLost: another worker has claimed the job since.
     """
-    values = {
+    row = await _one(connection, "finish", _end(lease, outcome))
+    if row is None:
+        cancelled = Outcome(status=Status.CANCELLED, total_records=outcome.total_records, message="Cancelled")
+        row = await _fenced(connection, "finish", lease, _end(lease, cancelled))
+    await append_event(connection, lease.job_id, _FINAL_EVENTS[Status(row["status"])])
+    return _job(row)
+
+
+def _end(lease: Lease, outcome: Outcome) -> dict[str, object]:
+    return {
+        "id": lease.job_id,
+        "epoch": lease.epoch,
         "status": outcome.status,
         "artifact": as_json(outcome.artifact),
         "keep_for": outcome.keep_for,
@@ -139,9 +150,6 @@ async def finish(connection: Connection, lease: Lease, outcome: Outcome) -> Job:
         "total_records": outcome.total_records,
         "message": outcome.message,
     }
-    row = await _fenced(connection, "finish", lease, values)
-    await append_event(connection, lease.job_id, _FINAL_EVENTS[outcome.status])
-    return _job(row)
 
 
 async def release(connection: Connection, lease: Lease) -> None:

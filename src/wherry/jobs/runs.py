@@ -174,15 +174,15 @@ class Executor:
                         await ledger.finish(connection, run.lease, result)
                     else:
                         await ledger.release(connection, run.lease)
-                return
+                break
             except LeaseLost:
                 # Another worker has the job, or it was cancelled, or an earlier try was committed and its answer lost.
                 log.info("job was settled already")
-                await self._discard_unless_kept(run, result)
-                return
+                break
             except CONNECTION_ERRORS as error:
                 if asyncio.get_running_loop().time() > deadline:
                     raise JobReleased(f"job {run.job.id} could not be settled: the database is away") from error
+        await self._discard_unless_kept(run, result)
 
     async def _discard_unless_kept(self, run: Run, result: Outcome | JobReleased) -> None:
         if not isinstance(result, Outcome) or result.discard is None:

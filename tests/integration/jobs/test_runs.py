@@ -135,6 +135,24 @@ async def test_an_artifact_that_nobody_wants_any_more_is_discarded(pool: Pool, k
     assert discarded.is_set() is not kept
 
 
+async def test_a_job_whose_owner_was_told_that_it_stops_does_not_succeed(pool: Pool) -> None:
+    discarded = asyncio.Event()
+
+    async def discard() -> None:
+        discarded.set()
+
+    async def work(run: Run) -> Outcome:
+        async with pool.connection() as connection, connection.transaction():
+            await ledger.cancel(connection, run.job.id)
+        return Outcome(status=Status.SUCCEEDED, total_records=3, artifact={"key": "k"}, discard=discard)
+
+    job_id = await _submit(pool)
+    await _executor(pool, work).execute(job_id)
+    job = await _job(pool, job_id)
+    assert (job.status, job.artifact, job.total_records) == (Status.CANCELLED, None, 3)
+    assert discarded.is_set()
+
+
 async def test_a_stopping_worker_lets_the_batch_in_hand_end_and_gives_the_job_back(pool: Pool) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 

@@ -15,6 +15,14 @@ where kind = %(kind)s
   and resource = %(resource)s
   and idempotency_key = %(idempotency_key)s
 
+-- name: any_by_key
+select id
+from jobs
+where kind = %(kind)s
+  and owner_id is not distinct from %(owner_id)s
+  and idempotency_key = %(idempotency_key)s
+limit 1
+
 -- name: by_id
 select *
 from jobs

@@ -79,19 +79,22 @@ def returned(usage: Usage) -> Usage:
     return replace(usage, remaining=min(usage.limit, usage.remaining + 1))
 
 
-async def concurrent(connection: Connection, kind: Kind, owner_id: int, limit: int, usage: Usage) -> None:
+async def concurrent(
+    connection: Connection, kind: Kind, owner_id: int, limit: int, usage: Usage, *, to_come: int = 0
+) -> None:
     """Let a transaction keep the job that it has just created, if its owner has at most `limit` unfinished ones then.
 
     Until the end of that transaction, no other of the same owner and kind passes here.
 
     Args:
         usage: what the transaction has taken for the job, and gives back when it ends without it.
+        to_come: jobs that are not created yet, and count as well.
 
     Raises:
         LimitReached: it is one too many.
     """
     await connection.execute(load("limits")["lock_owner"], {"kind": _LOCKS[kind], "owner_id": owner_id})
-    if await ledger.count_unfinished(connection, kind, owner_id) > limit:
+    if await ledger.count_unfinished(connection, kind, owner_id) + to_come > limit:
         raise LimitReached(
             f"at most {limit} unfinished {kind} jobs at one time",
             code="CONCURRENT_LIMIT",

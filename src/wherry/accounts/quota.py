@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from wherry.accounts import limits
 from wherry.accounts.limits import Policy
-from wherry.database.pools import Connection
+from wherry.database.pools import Connection, Pool
+from wherry.jobs import ledger
 from wherry.jobs.states import Kind
 from wherry.settings import Settings
 
 HOUR_SECONDS = 3600
 
 
-async def admit(connection: Connection, kind: Kind, owner_id: int, settings: Settings) -> dict[str, str]:
+async def admit(
+    connection: Connection, kind: Kind, owner_id: int, settings: Settings, *, to_come: int = 0
+) -> dict[str, str]:
     """Count a job that was just created, and not replayed, against its owner's limits.
 
     Raises:
@@ -23,8 +26,19 @@ async def admit(connection: Connection, kind: Kind, owner_id: int, settings: Set
     """
     per_hour, unfinished = _limits(kind, settings)
     usage = await limits.take(connection, Policy(f"{kind}s", per_hour, HOUR_SECONDS), str(owner_id))
-    await limits.concurrent(connection, kind, owner_id, unfinished, usage)
+    await limits.concurrent(connection, kind, owner_id, unfinished, usage, to_come=to_come)
     return limits.headers([usage])
+
+
+async def look_ahead(pool: Pool, kind: Kind, owner_id: int, key: str, settings: Settings) -> None:
+    """Refuse a job before its body is read, if it would be refused after it. What is known by its key may pass.
+
+    Raises:
+        LimitReached: it would be one too many, as things are now.
+    """
+    async with pool.connection() as connection, connection.transaction(force_rollback=True):
+        if not await ledger.is_known(connection, kind, owner_id, key):
+            await admit(connection, kind, owner_id, settings, to_come=1)
 
 
 def _limits(kind: Kind, settings: Settings) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from litestar import Request
 from multipart import MultipartSegment
 
 from wherry.accounts.models import Account
-from wherry.accounts.quota import admit
+from wherry.accounts.quota import admit, look_ahead
 from wherry.database.pools import brief_transaction
 from wherry.errors import Invalid, Refused, Unavailable, UnsupportedMedia
 from wherry.http.keys import idempotency_key
@@ -51,6 +51,7 @@ async def hand_in(request: ImportRequest, services: Services) -> tuple[Job, bool
     """
     key = idempotency_key(request, required=True)
     assert key is not None
+    await look_ahead(services.pool, Kind.IMPORT, request.user.id, key, services.settings)
     job_id = new_job_id()
     may_be_queued = False
     try:

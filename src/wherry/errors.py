@@ -1,4 +1,4 @@
-"""Every error that wherry raises on purpose, and every code that a client can be shown.
+"""Every error that wherry raises on purpose, and the codes of records, files and jobs; `codes` has those of requests.
 
 WherryError
 ├── Refused          the caller's fault; becomes a 4xx problem

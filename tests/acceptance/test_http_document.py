@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.processes import Service, finished, import_file
+from wherry.codes import ALL_CODES
 
 ROWS = b'{"email":"one@example.com","name":"One"}\n{"name":""}\n'
 EXPORT = {"resource": "users", "format": "ndjson"}
@@ -250,3 +251,7 @@ def test_head_is_described_only_where_it_is_declared(document: Json) -> None:
     described = {path for path, operations in document["paths"].items() if "head" in operations}
     assert "/api/user" not in described
     assert {"/readyz", "/api/v1/exports/{job_id}/download"} <= described
+
+
+def test_every_code_that_an_error_can_have_is_listed(document: Json) -> None:
+    assert document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"] == list(ALL_CODES)

@@ -11,15 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import KwargDefinition
 from psycopg import OperationalError
 
+from wherry.codes import ALL_CODES
 from wherry.errors import Refused, Unavailable
 from wherry.http.faults import body_faults, parameter_faults
 from wherry.http.requests import request_id_of
@@ -71,7 +73,7 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
     title: str
     status: int
     detail: str
-    code: str
+    code: Annotated[str, KwargDefinition(schema_extra={"enum": ALL_CODES})]
     errors: dict[str, list[str]] | None = None
     error: ErrorMember | None = None
     request_id: str | None = None

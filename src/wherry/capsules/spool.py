@@ -5,10 +5,12 @@ In: frames. Out: a file of them, each as its length (u32, little-endian) and its
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +20,7 @@ from wherry.capsules.frame import Frame
 
 _LENGTH = struct.Struct("<I")
 _BUFFER = 1 << 20
+_TELL_SECONDS = 0.5
 
 
 class Spool:
@@ -82,3 +85,33 @@ def read_spool(path: Path) -> Iterator[Frame]:
 def read_last(path: Path) -> Frame:
     """The last frame of a spool file that has one."""
     return deque(read_spool(path), maxlen=1)[0]
+
+
+async def spool_frames(frames: Iterable[Frame], path: Path, tell: Callable[[int], Awaitable[None]]) -> int:
+    """Write all frames to a new file without holding up the event loop; how many there were.
+
+    Args:
+        frames: consumed in a thread.
+        path: must not exist yet.
+        tell: awaited twice a second with the number so far.
+    """
+    stop = Event()
+    with Spool(path) as spool:
+        task = asyncio.create_task(asyncio.to_thread(spool.add, _until(frames, stop)))
+        try:
+            while not (await asyncio.wait({task}, timeout=_TELL_SECONDS))[0]:
+                await tell(spool.frames)
+            await task
+        finally:
+            # A thread cannot be cancelled: it is told, and stops at the next frame.
+            stop.set()
+            await asyncio.wait({task})
+        await tell(spool.frames)
+        return spool.frames
+
+
+def _until(frames: Iterable[Frame], stop: Event) -> Iterator[Frame]:
+    for frame in frames:
+        if stop.is_set():
+            return
+        yield frame

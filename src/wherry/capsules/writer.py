@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -25,7 +25,7 @@ from wherry.capsules import sdk
 from wherry.capsules.capacity import CAPACITY
 from wherry.capsules.frame import Frame
 from wherry.capsules.messages import Failed, Finished, Progress, Stage, TooLarge, Way
-from wherry.capsules.spooling import spool_frames
+from wherry.capsules.spool import spool_frames
 from wherry.capsules.watched import Watched
 from wherry.errors import JobFailed
 
@@ -80,7 +80,7 @@ OnProgress = Callable[[WriterEvent], Awaitable[None] | None]
 
 
 async def write_capsule(
-    frames: Iterable[Frame] | AsyncIterable[Frame],
+    frames: Iterable[Frame],
     destination: Path,
     *,
     workspace: Path,
@@ -96,7 +96,7 @@ async def write_capsule(
     A cancel kills the writer at once and removes everything it wrote.
 
     Args:
-        frames: what to write; a plain iterable is consumed in a thread.
+        frames: what to write; consumed in a thread.
         destination: replaced if it exists.
         workspace: a folder for what is written on the way; best on the destination's file system.
         on_progress: called, and awaited, at least about every second.
@@ -137,7 +137,7 @@ class _Job:
         self._spool = room / "frames.spool"
         self.capsule = room / "capsule.mv2"
 
-    async def spool(self, frames: Iterable[Frame] | AsyncIterable[Frame], total: int | None) -> int:
+    async def spool(self, frames: Iterable[Frame], total: int | None) -> int:
         """Write all frames to the spool, and count them."""
 
         async def tell(count: int) -> None:

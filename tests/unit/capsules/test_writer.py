@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -81,14 +81,6 @@ async def test_a_capsule_holds_what_it_was_given(quiet_home: Path) -> None:
     assert progress == sorted(progress)
     assert progress[-1] == 1.0
     assert {event.stage for event in log.events} == set(Stage)
-
-
-async def test_frames_may_come_from_an_asynchronous_source(quiet_home: Path) -> None:
-    async def source() -> AsyncIterator[Frame]:
-        for made in some(1200):
-            yield made
-
-    assert (await write(quiet_home, source())).frames == 1200
 
 
 async def test_hostile_texts_survive(quiet_home: Path) -> None:

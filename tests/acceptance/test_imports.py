@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -17,6 +18,10 @@ USERS = b"".join(
     json.dumps({"email": f"user{number}@example.com", "name": f"User {number}"}).encode() + b"\n"
     for number in range(50)
 )
+
+
+def as_array(lines: bytes) -> bytes:
+    return b"[" + b",".join(lines.splitlines()) + b"]"
 
 
 def test_two_hundred_requests_with_one_key_at_once_are_one_job(running: Service) -> None:
@@ -54,22 +59,25 @@ def test_the_same_key_for_another_file_is_refused(running: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content_type", "name", "encode"),
+    ("content_type", "named", "encode"),
     [
-        ("application/x-ndjson", None, bytes),
-        ("application/x-ndjson", "u.ndjson.gz", gzip.compress),
-        ("application/x-ndjson", "u.ndjson.zst", zstandard.compress),
-        ("application/json", None, lambda lines: b"[" + b",".join(lines.splitlines()) + b"]"),
+        ("application/x-ndjson", {}, bytes),
+        ("application/x-ndjson", {"fileName": "u.ndjson.gz"}, gzip.compress),
+        ("application/x-ndjson", {"fileName": "u.ndjson.zst"}, zstandard.compress),
+        ("application/json", {}, bytes),  # without a format or a name a file is ndjson, whatever its type
+        ("application/json", {"format": "json"}, as_array),
+        ("application/json", {"fileName": "u.json"}, as_array),
     ],
 )
-def test_a_file_may_be_the_body_itself(running: Service, content_type: str, name: str | None, encode: object) -> None:
-    assert callable(encode)
+def test_a_file_may_be_the_body_itself(
+    running: Service, content_type: str, named: dict[str, str], encode: Callable[[bytes], bytes]
+) -> None:
     lines = b'{"email": "raw@example.com", "name": "Raw"}\n{"email": "raw", "name": 1}\n'
     with running.admin() as client:
         answer = client.post(
             "/api/v1/imports",
-            params={"resource": "users", "onConflict": "update", **({"fileName": name} if name else {})},
-            headers={"Idempotency-Key": f"raw-{content_type}-{name}", "Content-Type": content_type},
+            params={"resource": "users", "onConflict": "update", **named},
+            headers={"Idempotency-Key": f"raw-{content_type}-{'-'.join(named.values())}", "Content-Type": content_type},
             content=encode(lines),
         )
         assert answer.status_code == 202, answer.text

@@ -101,7 +101,7 @@ async def _from_form(request: ImportRequest, services: Services, job_id: UUID) -
 
     async def keep(segment: MultipartSegment, body: AsyncIterable[bytes]) -> Source:
         check_upload(_storable("file", segment.filename), segment.content_type)
-        return await services.intake.keep(job_id, body, segment.filename, None)
+        return await services.intake.keep(job_id, body, segment.filename)
 
     form = await read_form(request.stream(), request.content_type[1].get("boundary"), keep)
     if form.file is None:
@@ -113,13 +113,10 @@ async def _from_body(request: ImportRequest, services: Services, job_id: UUID) -
     fields = once(query_of(request), (*FIELDS, "fileName"))
     # What the query asks for is known before the body: a mistake in it costs no upload.
     _asked(fields, Source(""), request.user, "")
-    coding = content_coding(request, *ENCODINGS)
+    content_coding(request, *ENCODINGS)  # the file's first bytes tell which
     services.intake.check_declared(_declared(request))
     name = _storable("fileName", fields.get("fileName"))
-    source = await services.intake.keep(job_id, request.stream(), name, coding)
-    if request.content_type[0].lower() == "application/json" and "format" not in fields and name is None:
-        fields["format"] = "json"
-    return fields, source
+    return fields, await services.intake.keep(job_id, request.stream(), name)
 
 
 async def _from_url(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:

@@ -47,9 +47,7 @@ class Intake:
         self._store = store
         self._max_file_bytes = max_file_bytes
 
-    async def keep(
-        self, job_id: UUID, chunks: AsyncIterable[bytes], file_name: str | None, encoding: str | None
-    ) -> Source:
+    async def keep(self, job_id: UUID, chunks: AsyncIterable[bytes], file_name: str | None) -> Source:
         """Store an upload.
 
         Raises:
@@ -60,7 +58,7 @@ class Intake:
         if stored.size == 0:
             await self._store.delete(stored.key)
             raise Invalid("file must not be empty", field="file", code="EMPTY_FILE")
-        return Source(stored.key, file_name, stored.size, stored.sha256, encoding=encoding)
+        return Source(stored.key, file_name, stored.size, stored.sha256)
 
     async def drop(self, job_id: UUID) -> None:
         """Remove an upload that no job came of."""

@@ -47,7 +47,6 @@ class Source:
     file_size: int | None = None
     sha256: str | None = None
     url: str | None = None
-    encoding: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """As a job keeps it."""
@@ -57,7 +56,6 @@ class Source:
             "fileSize": self.file_size,
             "sha256": self.sha256,
             "url": self.url,
-            "encoding": self.encoding,
         }
 
 

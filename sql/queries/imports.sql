@@ -29,8 +29,9 @@ where application_name = %(name)s
   and pid <> pg_backend_pid()
 
 -- name: allow_idle
--- All rows in one transaction: it waits while its source is fetched and read.
-set local idle_in_transaction_session_timeout = 0
+-- All rows in one transaction: it waits while its source is fetched and read, and for its turn. The name is there from
+-- the beginning, so that a worker that takes the job over finds it.
+select set_config('idle_in_transaction_session_timeout', '0', true), set_config('application_name', %(name)s, true)
 
 -- name: limit_idle
 -- From here on it holds the job's row, which others wait for.

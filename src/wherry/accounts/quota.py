@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from wherry.accounts import limits
 from wherry.accounts.limits import Policy
-from wherry.database.pools import Connection, Pool
+from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.jobs import ledger
 from wherry.jobs.states import Kind
 from wherry.settings import Settings
@@ -35,8 +35,9 @@ async def look_ahead(pool: Pool, kind: Kind, owner_id: int, key: str, settings: 
 
     Raises:
         LimitReached: it would be one too many, as things are now.
+        Unavailable: another transaction of the owner's takes too long.
     """
-    async with pool.connection() as connection, connection.transaction(force_rollback=True):
+    async with brief_transaction(pool, force_rollback=True) as connection:
         if not await ledger.is_known(connection, kind, owner_id, key):
             await admit(connection, kind, owner_id, settings, to_come=1)
 

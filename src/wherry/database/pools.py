@@ -56,14 +56,14 @@ def make_pool(conninfo: str, *, name: str, max_size: int, min_size: int = 1) -> 
 
 
 @asynccontextmanager
-async def brief_transaction(pool: Pool) -> AsyncIterator[Connection]:
+async def brief_transaction(pool: Pool, *, force_rollback: bool = False) -> AsyncIterator[Connection]:
     """A transaction for somebody who waits for an answer.
 
     Raises:
         Unavailable: another has kept a row locked that this one needs: an import that is `atomic`, for instance.
     """
     try:
-        async with pool.connection() as connection, connection.transaction():
+        async with pool.connection() as connection, connection.transaction(force_rollback=force_rollback):
             await connection.execute("select set_config('lock_timeout', %s, true)", [f"{LOCK_SECONDS}s"])
             yield connection
     except LockNotAvailable:

@@ -5,7 +5,8 @@ back to what was used of them.
 
 Without this the next id of the sequence is the very one that the import's next record brings: whoever registers in
 between gets it, and the record then finds "its" row there and writes over it. Sequences do not roll back, so that none
-of this waits for a commit. What is reserved by a run that dies is not given back: those ids are left out.
+of this waits for a commit. What is reserved by a run that dies is not given back: those ids are left out. An id that is
+handed out in the very moment of a give-back may be handed out once more, far later: inserts then take the next one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from wherry.imports.models import Batch
 from wherry.jobs.models import Lease
 from wherry.resources.model import Resource
 from wherry.resources.rules import MAX_ID
+
+LAST_RESERVED = MAX_ID - 1_000_000
+"""Sequences are never moved beyond, whatever ids records bring: the rest is for those that are handed out."""
 
 
 class IdReservation:
@@ -42,10 +46,10 @@ class IdReservation:
         """Move the sequence `room` ahead of a batch's ids, if it is not ahead. Not inside a transaction."""
         ids = [entry.record.id for entry in batch if entry.record is not None and entry.record.id is not None]
         highest = max(ids, default=0)
+        highest = min(highest, LAST_RESERVED)
         if highest <= self._clear_to:
             return
-        # Where ids run out, others are left half of what there is.
-        target = highest + min(room, (MAX_ID - highest) // 2)
+        target = min(highest + room, LAST_RESERVED)
         async with connection.transaction():
             await connection.execute(load("imports")["lock_ids"], {"table": self._table})
             values = {"table": self._table, "highest": highest, "target": target}
@@ -64,7 +68,7 @@ class IdReservation:
             values = {
                 "table": self._table,
                 "reserved": self._reserved_to,
-                "used": max(self._floor, highest),
+                "used": max(self._floor, min(highest, LAST_RESERVED)),
                 "job_id": self._lease.job_id,
                 "epoch": self._lease.epoch,
             }

@@ -61,8 +61,10 @@ class ImportRunner:
         make_writer = WholeWriter if options.one_transaction else BatchWriter
         async with make_writer(self._pool, run, resource, options, self._settings.import_max_records) as writer:
             try:
-                await self._obtain(run)
-                total = await self._import(run, resource, writer)
+                total = writer.place.index
+                if not writer.is_complete:
+                    await self._obtain(run)
+                    total = await self._import(run, resource, writer)
             except JobFailed as failure:
                 await writer.report_file(failure)
                 raise
@@ -124,6 +126,8 @@ class ImportRunner:
         settings = self._settings
         chunks = self._fetch(url, allowed_hosts=settings.import_allowed_hosts, max_bytes=settings.import_max_file_size)
         stored = await self._watched(run, self._store.put(key, chunks), is_reading=True)
+        if source.get("sha256") not in (None, stored.sha256):
+            raise JobFailed(ErrorCode.FILE_READ_ERROR, "The source was lost, and its URL has other content by now")
         found = {**source, "fileSize": stored.size, "sha256": stored.sha256}
         async with self._pool.connection() as connection, connection.transaction():
             await ledger.record_source(connection, run.lease, found)

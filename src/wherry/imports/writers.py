@@ -85,6 +85,11 @@ class Writer(ABC):
     def place(self) -> Place:
         """Where to begin reading."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to read or write."""
+        return False
+
     async def write(self, batch: Batch, progress: Progress) -> None:
         """Commit a batch.
 
@@ -207,7 +212,7 @@ class WholeWriter(Writer):
         self._brought = 0
         self._last = Place()
         self._is_alone = False
-        if self._is_committed:
+        if self.is_complete:
             return self
         self._main = await self._connect()
         async with self._reporting.transaction():
@@ -216,17 +221,18 @@ class WholeWriter(Writer):
             await self._reporting.execute(load("imports")["delete_errors"], {"job_id": self._run.job.id})
         self._position = Position(False, 0, 0)
         await self._held.enter_async_context(self._main.transaction(force_rollback=self._options.dry_run))
-        await self._main.execute(load("imports")["allow_idle"])
+        await self._main.execute(load("imports")["allow_idle"], {"name": session_name(self._run.job.id)})
         return self
 
     @property
-    def _is_committed(self) -> bool:
+    def is_complete(self) -> bool:
+        """Whether an earlier run has committed its rows."""
         return bool((self._run.job.checkpoint or {}).get("committed"))
 
     @property
     def place(self) -> Place:
         """The beginning, as nothing of an earlier run was kept; or the end, as all of it was."""
-        return _place(self._run.job.checkpoint) if self._is_committed else Place()
+        return _place(self._run.job.checkpoint) if self.is_complete else Place()
 
     async def finish(self) -> Position:
         """Count what all-or-nothing is about to commit, in the transaction that commits it.
@@ -234,7 +240,7 @@ class WholeWriter(Writer):
         Raises:
             JobFailed: all or nothing was asked for, and some records have errors.
         """
-        if not self._options.atomic or self._is_committed:
+        if not self._options.atomic or self.is_complete:
             return self._position
         if self._position.error_count:
             await self._fail()

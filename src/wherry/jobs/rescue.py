@@ -7,7 +7,7 @@ lets one act at a time. A rescued job whose worker wakes up after all is no harm
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Set
+from collections.abc import Container, Iterable
 from datetime import UTC, datetime
 
 import structlog
@@ -28,7 +28,7 @@ LOCK_KEY = 0x72657363  # "resc"
 log = structlog.get_logger(__name__)
 
 
-async def keep_rescuing(manager: JobManager, worker: Worker, in_hand: Set[int], stalled_seconds: float) -> None:
+async def keep_rescuing(manager: JobManager, worker: Worker, in_hand: Container[int], stalled_seconds: float) -> None:
     """Rescue, every few seconds, until cancelled."""
     suspects: frozenset[int] = frozenset()
     while True:
@@ -58,7 +58,7 @@ async def rescue_stalled(manager: JobManager, stalled_seconds: float) -> int:
 
 
 async def rescue_forgotten(
-    manager: JobManager, worker_id: int | None, in_hand: Set[int], suspects: frozenset[int]
+    manager: JobManager, worker_id: int | None, in_hand: Container[int], suspects: frozenset[int]
 ) -> frozenset[int]:
     """Give back what the queue says is ours but nobody here runs; the ids to look at again next time.
 
@@ -68,7 +68,7 @@ async def rescue_forgotten(
     if worker_id is None:
         return frozenset()
     held = await _connector(manager).execute_query_all_async(load("rescue")["held_by"], worker_id=worker_id)
-    missing = frozenset(int(row["id"]) for row in held) - in_hand
+    missing = frozenset(int(row["id"]) for row in held if int(row["id"]) not in in_hand)
     for queue_id in missing & suspects:
         log.warning("job is given back", queue_id=queue_id, reason="this worker never ran it, or never said it ended")
         await manager.retry_job_by_id_async(queue_id, retry_at=_now())

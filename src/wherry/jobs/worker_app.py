@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Any, Protocol
@@ -89,7 +90,7 @@ class WorkerApp(procrastinate.App):
         self.job_manager = FencedJobManager(connector)
         self._open_services = open_services
         self._services: Services | None = None
-        self._in_hand: set[int] = set()
+        self._in_hand: Counter[int] = Counter()  # a row that was given back may come to the same process again
         self.task(name=RUN_JOB, pass_context=True, retry=GiveBack())(self._run_job)
         retention = self.task(
             name="wherry.retention", queue="maintenance", queueing_lock="wherry.retention", pass_context=False
@@ -99,11 +100,11 @@ class WorkerApp(procrastinate.App):
     async def _run_job(self, context: JobContext, job_id: str) -> None:
         assert context.job.id is not None
         assert self._services is not None
-        self._in_hand.add(context.job.id)
+        self._in_hand[context.job.id] += 1
         try:
             await self._services.execute(UUID(job_id))
         finally:
-            self._in_hand.discard(context.job.id)
+            self._in_hand -= Counter([context.job.id])
 
     async def _retain(self, timestamp: int) -> None:
         assert self._services is not None

@@ -22,7 +22,9 @@ from wherry.imports.lines import LineSplitter
 from wherry.imports.merge import Merger, session_name
 from wherry.imports.models import OnConflict, Options, Place
 from wherry.imports.plan import Rules
+from wherry.imports.requests import options_of
 from wherry.imports.runner import ImportRunner
+from wherry.imports.writers import WholeWriter
 from wherry.jobs import ledger
 from wherry.jobs.models import Advance, Job
 from wherry.jobs.runs import Run
@@ -250,6 +252,7 @@ async def test_all_rows_in_one_transaction_that_were_committed_are_not_imported_
     job = await authored.submit("articles", lines(records), options=Options(atomic=True))
     run = await claimed(authored, job)
     await ImportRunner(authored.pool, authored.store, authored.settings).run(run)  # and the worker dies
+    await authored.store.delete(str((job.source or {})["key"]))  # it is not needed any more
     done = await authored.execute(job)
     assert (done.status, done.success_count, done.error_count, done.total_records) == ("succeeded", 250, 0, 250)
     assert await counted(authored, job) == (250, 0)
@@ -265,6 +268,18 @@ async def test_a_run_that_was_replaced_before_it_began_ends_nobodys_session(auth
             await ImportRunner(authored.pool, authored.store, authored.settings).run(late)
         await working.execute("select 1")
     assert successor.lease.epoch == 2
+
+
+async def test_a_stopped_worker_does_not_keep_its_turn(authored: Bench) -> None:
+    """All-or-none imports take turns, and wait for theirs without a time limit."""
+    job = await authored.submit("articles", lines(RECORDS[1:7]), options=Options(atomic=True))
+    stopped = await claimed(authored, job)
+    async with authored.pool.connection() as turn, turn.transaction():
+        await turn.execute(load("imports")["lock_whole"], {"table": "articles"})
+        options = options_of(job)
+        async with WholeWriter(authored.pool, stopped, ARTICLES, options, 1000):  # and there it stands
+            named = "select 1 from pg_stat_activity where application_name = %s and pid <> pg_backend_pid()"
+            assert len(await authored.rows(named, session_name(job.id))) == 1
 
 
 @pytest.fixture

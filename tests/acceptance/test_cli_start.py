@@ -76,3 +76,43 @@ def test_a_supervisor_does_not_start_again_what_its_settings_keep_from_starting(
     said = _refused(tmp_path, UP, DATABASE_URL=database_url, MEMVID_EXPORT_BIND_ADDR="nohost.invalid:80")
     assert said.count("MEMVID_EXPORT_BIND_ADDR must be an address of this machine") == 1
     assert "`wherry api` cannot start with these settings" in said
+
+
+@pytest.mark.parametrize("command", ["migrate", "worker"])
+def test_a_database_that_cannot_be_reached_is_told_in_one_line(tmp_path: Path, command: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
+    url = "postgresql://postgres:hornblower@127.0.0.1:9/nowhere"
+    ended = subprocess.run(
+        [sys.executable, "-m", "wherry", command],
+        cwd=tmp_path,
+        env={**environment, "DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert "the database of DATABASE_URL cannot be reached" in ended.stderr
+    assert "hornblower" not in ended.stderr
+
+
+def test_a_worker_does_not_run_without_its_schema(tmp_path: Path, empty_database_url: str) -> None:
+    ended = subprocess.run(
+        WORKER,
+        cwd=tmp_path,
+        env={**os.environ, "DATABASE_URL": empty_database_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert "migrations are missing; run: wherry migrate" in ended.stderr
+
+
+def test_the_list_of_commands_says_what_each_does() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "wherry", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for command in ("up", "api", "worker", "migrate", "demo"):
+        line = next(line for line in shown.splitlines() if line.startswith(f"│ {command} "))
+        assert len(line.split()) > 4

@@ -25,9 +25,16 @@ app = App(
     ),
     help_format="markdown",
 )
-# By their paths, so that a command loads only what it needs.
-for command in ("up", "api", "worker", "migrate", "demo"):
-    app.command(f"wherry.cli.{command}:{command}", name=command)
+# By their paths, so that a command loads only what it needs; its own help then says more than its line in the list.
+for command, purpose in {
+    "demo": "Show the whole job on real input, in a temporary directory.",
+    "up": "Serve everything on this machine with one command.",
+    "migrate": "Bring the database to this version's schema.",
+    "api": "Serve the HTTP API.",
+    "worker": "Run jobs from the queue.",
+}.items():
+    listed = None if sys.argv[1:2] == [command] else purpose
+    app.command(f"wherry.cli.{command}:{command}", name=command, help=listed)
 
 
 def main() -> None:

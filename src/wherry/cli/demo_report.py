@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -90,6 +91,8 @@ def _checks(report: Report) -> Text:
 def _next() -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_row("[bold]Where to go next[/]")
+    through_uv = "uv run " if "UV" in os.environ else ""  # which alone knows where the command is
     for command, purpose in NEXT:
-        table.add_row(f"[cyan]{command}[/]", purpose)
+        shown = f"{through_uv}{command}" if command.startswith("wherry") else command
+        table.add_row(f"[cyan]{shown}[/]", purpose)
     return table

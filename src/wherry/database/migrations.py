@@ -13,12 +13,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 from procrastinate.schema import SchemaManager
 from psycopg.rows import tuple_row
 
 from wherry.database.pools import Connection, connect
 from wherry.database.queries import load, sql_root
-from wherry.errors import Misconfigured
+from wherry.errors import Misconfigured, Unavailable
 
 LOCK_KEY = 0x77686572  # "wher": the advisory lock that migrating processes share
 
@@ -51,6 +52,7 @@ async def migrate(conninfo: str) -> list[str]:
 
     Raises:
         Misconfigured: an applied step's file has changed, or the server is too old.
+        Unavailable: the database cannot be reached.
     """
     applied: list[str] = []
     async with _locked(conninfo) as connection:
@@ -68,6 +70,26 @@ async def pending(connection: Connection) -> list[str]:
     exists = await (await connection.execute("select to_regclass('wherry_migrations')")).fetchone()
     known = {} if exists is None or exists[0] is None else await _known(connection)
     return [step.name for step in steps if step.name not in known]
+
+
+async def require_current(conninfo: str) -> None:
+    """Look, before a process starts its work, whether the database is there and has this version's schema.
+
+    Raises:
+        Unavailable: it cannot be reached, or steps are missing.
+    """
+    async with await _reached(conninfo) as connection:
+        missing = await pending(connection)
+    if missing:
+        raise Unavailable(f"{len(missing)} migrations are missing; run: wherry migrate", code="MIGRATIONS_PENDING")
+
+
+async def _reached(conninfo: str) -> Connection:
+    try:
+        return await connect(conninfo, name="wherry migrate")
+    except psycopg.OperationalError as error:
+        reason = str(error).partition("\n")[0]  # the first address's; it has no password
+        raise Unavailable(f"the database of DATABASE_URL cannot be reached: {reason}", code="DATABASE_ERROR") from error
 
 
 async def _migrate_queue(connection: Connection, known: dict[str, str]) -> list[str]:
@@ -96,8 +118,7 @@ def _pending(steps: list[Step], known: dict[str, str]) -> Iterator[Step]:
 
 @asynccontextmanager
 async def _locked(conninfo: str) -> AsyncIterator[Connection]:
-    connection = await connect(conninfo, name="wherry migrate")
-    async with connection:
+    async with await _reached(conninfo) as connection:
         if connection.info.server_version < 150000:
             raise Misconfigured(f"PostgreSQL 15 or newer is needed; this is {connection.info.server_version // 10000}")
         await connection.execute("select pg_advisory_lock(%s)", [LOCK_KEY])

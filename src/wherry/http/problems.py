@@ -20,6 +20,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import KwargDefinition
 from psycopg import OperationalError
+from psycopg.errors import UndefinedColumn, UndefinedFunction, UndefinedTable
 
 from wherry.codes import ALL_CODES
 from wherry.errors import Refused, Unavailable
@@ -132,6 +133,8 @@ def fault_of(request: Request[Any, Any, Any], error: Exception) -> Fault:
         return Fault(error.status, error.code, error.detail, error.fields, error.headers)
     if isinstance(error, Unavailable):
         return Fault(error.status, error.code, error.detail, headers=error.headers)
+    if isinstance(error, (UndefinedTable, UndefinedColumn, UndefinedFunction)):
+        return Fault(503, "MIGRATIONS_PENDING", "the database is not at this version's schema; run: wherry migrate")
     if isinstance(error, OperationalError):  # the pool's time-outs are among these
         return Fault(503, "DATABASE_ERROR", "the database does not answer; try again")
     if isinstance(error, ValidationException):

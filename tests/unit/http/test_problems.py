@@ -36,7 +36,8 @@ RAISED: dict[str, Exception] = {
     "database": psycopg.OperationalError(SECRET_DETAIL),
     "pool": PoolTimeout(SECRET_DETAIL),
     "bug": RuntimeError(SECRET_DETAIL),
-    "sql": psycopg.errors.UndefinedTable(SECRET_DETAIL),
+    "sql": psycopg.errors.SyntaxError(SECRET_DETAIL),
+    "schema": psycopg.errors.UndefinedTable(SECRET_DETAIL),
 }
 EXPECTED = {
     "malformed": (400, "Bad Request", "BAD_REQUEST"),
@@ -55,6 +56,7 @@ EXPECTED = {
     "pool": (503, "Service Unavailable", "DATABASE_ERROR"),
     "bug": (500, "Internal Server Error", "INTERNAL_ERROR"),
     "sql": (500, "Internal Server Error", "INTERNAL_ERROR"),
+    "schema": (503, "Service Unavailable", "MIGRATIONS_PENDING"),
 }
 
 
@@ -150,7 +152,7 @@ async def test_an_error_carries_the_headers_that_belong_to_it(
     assert (await client.get(f"/api/raise/{name}")).headers[header] == value
 
 
-@pytest.mark.parametrize("name", ["bug", "sql", "database", "pool"])
+@pytest.mark.parametrize("name", ["bug", "sql", "schema", "database", "pool"])
 async def test_a_failure_tells_only_the_request_id_and_the_log_has_the_rest_under_it(
     client: httpx.AsyncClient, logged: list[Any], name: str
 ) -> None:

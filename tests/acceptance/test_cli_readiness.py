@@ -44,7 +44,7 @@ async def test_a_frozen_database_is_not_ready_in_time_and_nothing_stays_behind(
         with _frozen(own_postgres):
             started = time.monotonic()
             answers = await asyncio.gather(*(client.get("/readyz") for _ in range(3)))
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < 8
             assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(503, "TIMEOUT")] * 3
         left = {task for task in asyncio.all_tasks() if task.get_name() == "readiness check"}
         assert left

@@ -50,4 +50,4 @@ def test_no_value_keeps_a_worker_busy(resource: str, record: dict[str, object]) 
     began = time.process_time()
     decoder.decode(RawRecord(0, len(data), data, len(data)))
 
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 3

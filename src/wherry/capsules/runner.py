@@ -19,7 +19,7 @@ from wherry.capsules.spool import read_spool
 from wherry.capsules.transform import Transformed, transform
 from wherry.capsules.writer import CapsuleFile, WriterEvent, write_capsule
 from wherry.database.pools import Pool
-from wherry.errors import JobFailed, Unavailable
+from wherry.errors import JobFailed
 from wherry.jobs import ledger
 from wherry.jobs.events import append_event
 from wherry.jobs.models import Advance, Outcome
@@ -107,10 +107,10 @@ class CapsuleRunner:
             stored = await with_ticks(self._store.put_file(key, written.path), storing, seconds=LOOK_SECONDS)
             await report.advance("finalize", 99.0, 100.0, "Stored the capsule")
         except BaseException:
-            await self._discard(key)
+            await self._store.discard(key)
             raise
         if stored.sha256 != written.sha256:
-            await self._discard(key)
+            await self._store.discard(key)
             raise JobFailed("EXPORT_FAILED", "The stored capsule is not the one that was verified")
         log.info("capsule made", frames=written.frames, way=written.way, bytes=written.size)
         return Outcome(
@@ -131,14 +131,8 @@ class CapsuleRunner:
             keep_for=self._keep_for,
             total_records=written.frames,
             message="Capsule ready to download",
-            discard=partial(self._discard, key),
+            discard=partial(self._store.discard, key),
         )
-
-    async def _discard(self, key: str) -> None:
-        try:
-            await self._store.delete(key)
-        except Unavailable:  # what ended the run matters more; retention removes files that no job names
-            log.warning("capsule left to retention", key=key, exc_info=True)
 
 
 class _Report:

@@ -14,7 +14,7 @@ import psycopg
 import structlog
 
 from wherry.database.pools import Pool
-from wherry.errors import ErrorCode, JobFailed, Unavailable
+from wherry.errors import ErrorCode, JobFailed
 from wherry.exports import artifact
 from wherry.exports.artifact import Artifact
 from wherry.exports.offload import beside_the_loop
@@ -77,10 +77,10 @@ class ExportRunner:
             await progress.end()
         except JobFailed:
             await progress.end()  # what was read, in the place of the estimate
-            await self._discard(key)
+            await self._store.discard(key)
             raise
         except BaseException:
-            await self._discard(key)
+            await self._store.discard(key)
             raise
         return self._outcome(run, request, stored, snapshot)
 
@@ -95,12 +95,6 @@ class ExportRunner:
             return await beside_the_loop(store, stop=output.stop, tick=progress.advance, seconds=REPORT_SECONDS)
         except psycopg.Error as error:
             raise _translated(error) from error
-
-    async def _discard(self, key: str) -> None:
-        try:
-            await self._store.delete(key)
-        except Unavailable:  # what ended the run matters more; retention removes files that no job names
-            log.warning("artifact left to retention", key=key, exc_info=True)
 
     async def _remove_older(self, run: Run) -> None:
         """Remove what runs that were taken for dead left behind; never what a newer one writes."""
@@ -128,7 +122,7 @@ class ExportRunner:
             keep_for=timedelta(hours=self._settings.export_file_retention_hours),
             total_records=snapshot.rows,
             message=f"Exported {snapshot.rows} records",
-            discard=partial(self._discard, stored.key),
+            discard=partial(self._store.discard, stored.key),
         )
 
 

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import obstore
+import structlog
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
@@ -34,6 +35,8 @@ MAX_BACKOFF = timedelta(seconds=5)
 MAX_RETRIES = 1000  # time is what ends the retries
 
 BUCKETS = (S3Store, GCSStore, AzureStore)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,13 @@ class Store:
                 await obstore.delete_async(self._store, key)
             finally:
                 self._remove_empty_folder(key)
+
+    async def discard(self, key: str) -> None:
+        """Remove an object whose job has ended without it; what cannot be removed now is left to retention."""
+        try:
+            await self.delete(key)
+        except Unavailable:  # what ended the job matters more
+            log.warning("stored file left to retention", key=key, exc_info=True)
 
     async def list(self, prefix: str = "") -> AsyncIterator[Listed]:
         """Every complete object under a prefix, in no order.

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from wherry.cli.processes import follow_parent
-from wherry.database.migrations import require_current
+from wherry.database.migrations import require_ready
 from wherry.logs import configure_logs
 from wherry.settings import load_settings
 from wherry.worker import make_worker_app
@@ -32,7 +32,7 @@ def worker(*, concurrency: Annotated[int | None, Parameter(name=["--concurrency"
     app = make_worker_app(settings)
 
     async def run() -> None:
-        await require_current(settings.require_database_url())
+        await require_ready(settings.require_database_url())
         async with app.open_async():
             await app.run_worker_async()
 

@@ -72,16 +72,25 @@ async def pending(connection: Connection) -> list[str]:
     return [step.name for step in steps if step.name not in known]
 
 
-async def require_current(conninfo: str) -> None:
+async def require_current(connection: Connection) -> None:
+    """Look whether this database has this version's schema.
+
+    Raises:
+        Unavailable: steps are missing.
+    """
+    missing = await pending(connection)
+    if missing:
+        raise Unavailable(f"{len(missing)} migrations are missing; run: wherry migrate", code="MIGRATIONS_PENDING")
+
+
+async def require_ready(conninfo: str) -> None:
     """Look, before a process starts its work, whether the database is there and has this version's schema.
 
     Raises:
         Unavailable: it cannot be reached, or steps are missing.
     """
     async with await _reached(conninfo) as connection:
-        missing = await pending(connection)
-    if missing:
-        raise Unavailable(f"{len(missing)} migrations are missing; run: wherry migrate", code="MIGRATIONS_PENDING")
+        await require_current(connection)
 
 
 async def _reached(conninfo: str) -> Connection:

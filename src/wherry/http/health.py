@@ -71,6 +71,4 @@ async def _check(services: Services) -> None:
 
 async def _check_database(services: Services) -> None:
     async with services.pool.connection(timeout=CHECK_SECONDS) as connection:
-        missing = await migrations.pending(connection)
-    if missing:
-        raise Unavailable(f"{len(missing)} migrations are missing; run: wherry migrate", code="MIGRATIONS_PENDING")
+        await migrations.require_current(connection)

@@ -72,12 +72,6 @@ where pg_sequence_last_value(sequence) = %(reserved)s
 -- Two imports that each keep all their rows locked until their end would wait for each other for ever.
 select pg_advisory_xact_lock(hashtext('wherry whole import'), hashtext(%(table)s))
 
--- name: errors
-select record_index, record_id, code, name, message, field, value::text, details::text, created_at, seq
-from import_errors
-where job_id = %(job_id)s
-order by record_index, seq
-
 -- name: errors_page
 select record_index, record_id, code, name, message, field, value::text, details::text, created_at, seq
 from import_errors

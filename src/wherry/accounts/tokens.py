@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 import jwt
 
 from wherry.errors import Unauthenticated
+from wherry.resources.rules import MAX_ID
 
 ALGORITHM = "HS256"
-MAX_ID = 2**31 - 1
 LEEWAY_SECONDS = 5
 """By how much the clocks of those who sign and those who read may differ (RFC 7519, section 4.1.4)."""
 

@@ -14,11 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from wherry.capsules.child import limit_memory, output_of, own_arguments
+from wherry.capsules.child import TOO_MUCH_MEMORY, limit_memory, output_of, own_arguments
 from wherry.capsules.graph import Graph, read_graph
 from wherry.errors import Invalid, Malformed, Refused, TooLarge, Unavailable
-
-TOO_MUCH_MEMORY = "the body takes far more memory than a graph of its size"
 
 IN_PROCESS_BYTES = 2 << 20
 """Up to here a body is decoded in a thread: faster than a process starts."""
@@ -108,7 +106,7 @@ def main(path: Path) -> None:
     except Refused as refusal:
         report = _refused(refusal)
     except MemoryError:
-        report = _refused(TooLarge(TOO_MUCH_MEMORY, field="body", code="PAYLOAD_TOO_LARGE"))
+        report = _refused(TooLarge(f"the body {TOO_MUCH_MEMORY}", field="body", code="PAYLOAD_TOO_LARGE"))
     sys.stdout.buffer.write(msgspec.json.encode(report))
 
 

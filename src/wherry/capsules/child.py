@@ -15,6 +15,7 @@ from wherry.parents import end_with
 
 BASE_BYTES = 1 << 30
 MEMORY_FACTOR = 6
+TOO_MUCH_MEMORY = "takes far more memory than a graph of its size"
 
 
 async def output_of(module: str, *arguments: str) -> bytes | None:

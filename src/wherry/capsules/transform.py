@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from wherry.capsules.child import limit_memory, output_of, own_arguments
+from wherry.capsules.child import TOO_MUCH_MEMORY, limit_memory, output_of, own_arguments
 from wherry.capsules.frames import counts, frames
 from wherry.capsules.graph import read_graph
 from wherry.capsules.spool import Spool
@@ -65,7 +65,7 @@ def main(request: Path, spool: Path) -> None:
     except OSError as error:
         result = Transformed(errno=error.errno)
     except MemoryError:
-        result = Transformed(refused="it takes far more memory than a graph of its size")
+        result = Transformed(refused=f"it {TOO_MUCH_MEMORY}")
     sys.stdout.buffer.write(msgspec.json.encode(result))
 
 

@@ -16,9 +16,7 @@ Values = Mapping[str, object]
 Record = dict[str, Any]
 
 
-async def fetch_one(
-    connection: Connection, query: LiteralString, values: Mapping[str, object]
-) -> dict[str, Any] | None:
+async def fetch_one(connection: Connection, query: LiteralString, values: Values) -> Record | None:
     """The first row; None where there is none."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(query, values)

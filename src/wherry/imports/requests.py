@@ -59,6 +59,11 @@ class Source:
         }
 
 
+def caller_role(job: Job) -> str:
+    """The role that the owner had when the import was asked for."""
+    return str(job.options.get("callerRole", ""))
+
+
 def source_key(job_id: UUID) -> str:
     """The name under which an import's source is stored."""
     return f"{job_id}/source"

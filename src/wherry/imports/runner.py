@@ -18,7 +18,7 @@ from wherry.imports.batches import Batches
 from wherry.imports.decode import Decoder
 from wherry.imports.models import Batch, Format
 from wherry.imports.reader import make_splitter
-from wherry.imports.requests import options_of
+from wherry.imports.requests import caller_role, options_of
 from wherry.imports.source import Source
 from wherry.imports.writers import BatchWriter, WholeWriter, Writer
 from wherry.jobs import ledger
@@ -101,7 +101,7 @@ class ImportRunner:
         max_bytes = self._settings.import_max_record_bytes
         decoder = Decoder(
             resource,
-            caller_role=str(run.job.options.get("callerRole", "")),
+            caller_role=caller_role(run.job),
             max_bytes=max_bytes,
             stop_at_broken_syntax=format_ is Format.JSON,
         )

@@ -28,6 +28,7 @@ from wherry.imports.ids import IdReservation
 from wherry.imports.merge import RACES, REFUSALS, Merger, Tally, is_id_clash, refusal, session_name, write_errors
 from wherry.imports.models import FILE_INDEX, Batch, Options, Place, RecordError
 from wherry.imports.plan import Rules
+from wherry.imports.requests import caller_role
 from wherry.imports.source import Progress
 from wherry.jobs import ledger
 from wherry.jobs.ledger import Position
@@ -62,7 +63,7 @@ class Writer(ABC):
         self._resource = resource
         self._options = options
         self._max_records = max_records
-        by_admin = run.job.options.get("callerRole") == ADMIN
+        by_admin = caller_role(run.job) == ADMIN
         self._merger = Merger(resource, run.job.id, Rules(options.on_conflict, by_admin))
         self._ids = IdReservation(resource, run.lease)
         self._highest_id = 0

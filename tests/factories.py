@@ -10,6 +10,15 @@ from wherry.jobs.models import Job, NewJob
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind
 
+SMALL_GRAPH: dict[str, Any] = {
+    "sessionId": "s",
+    "projectName": "p",
+    "source": {"type": "folder", "baseName": "b"},
+    "nodes": [{"id": "a", "label": "File"}],
+    "relationships": [{"id": "r", "sourceId": "a", "targetId": "a", "type": "X"}],
+}
+"""The least that a capsule can be made of."""
+
 
 def new_job(**changes: Any) -> NewJob:
     """A job as a caller could ask for it; nobody's, unless `owner_id` is given."""

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.factories import SMALL_GRAPH
 from tests.processes import Service, finished, import_file
 from wherry.codes import ALL_CODES
 
@@ -26,13 +27,6 @@ TYPES = {
     "number": (int, float),
 }
 
-GRAPH = {
-    "sessionId": "s",
-    "projectName": "p",
-    "source": {"type": "folder", "baseName": "b"},
-    "nodes": [{"id": "a", "label": "File"}],
-    "relationships": [{"id": "r", "sourceId": "a", "targetId": "a", "type": "X"}],
-}
 
 Json = Any
 
@@ -177,8 +171,8 @@ def test_jobs_and_accounts_are_answered_as_described(
 
 
 def test_capsules_are_answered_as_described(capsules: httpx.Client, document: Json) -> None:
-    made = capsules.post("/v1/exports", json=GRAPH, headers={"Idempotency-Key": "document"})
-    again = capsules.post("/v1/exports", json=GRAPH, headers={"Idempotency-Key": "document"})
+    made = capsules.post("/v1/exports", json=SMALL_GRAPH, headers={"Idempotency-Key": "document"})
+    again = capsules.post("/v1/exports", json=SMALL_GRAPH, headers={"Idempotency-Key": "document"})
     path = made.headers["Location"]
     with capsules.stream("GET", f"{path}/events/stream") as events:
         events.read()

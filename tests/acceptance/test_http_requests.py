@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.factories import SMALL_GRAPH
 from tests.problems import problem_of
 from tests.processes import finished, import_file
 
@@ -163,15 +164,8 @@ def test_an_empty_last_event_is_as_none(admin: httpx.Client, imported: dict[str,
 
 def test_a_key_that_is_none_is_told_what_it_must_be(admin: httpx.Client, capsules: httpx.Client) -> None:
     headers = {"Idempotency-Key": '""'}
-    graph = {
-        "sessionId": "s",
-        "projectName": "p",
-        "source": {"type": "folder", "baseName": "b"},
-        "nodes": [{"id": "a", "label": "File"}],
-        "relationships": [{"id": "r", "sourceId": "a", "targetId": "a", "type": "X"}],
-    }
     for answer in (
         admin.post("/api/v1/exports", json={"resource": "users"}, headers=headers),
-        capsules.post("/v1/exports", json=graph, headers=headers),
+        capsules.post("/v1/exports", json=SMALL_GRAPH, headers=headers),
     ):
         assert "idempotencyKey must be 1 to 255 visible characters" in problem_of(answer, 422)["detail"]

@@ -10,18 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.factories import SMALL_GRAPH
 from tests.object_store import ObjectStore
 from tests.postgres import TestServer
 from tests.processes import Service, finished, import_file, service
 
 USERS = b"".join(b'{"id":%d,"email":"user%d@example.com","name":"User"}\n' % (n, n) for n in range(2, 3_002))
-GRAPH = {
-    "sessionId": "s",
-    "projectName": "p",
-    "source": {"type": "folder", "baseName": "p"},
-    "nodes": [{"id": "a", "label": "File", "properties": {"name": "a.py"}}],
-    "relationships": [{"id": "r", "sourceId": "a", "targetId": "a", "type": "CALLS"}],
-}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +86,7 @@ def test_records_go_in_and_out_through_buckets(
 
 
 def test_capsules_go_through_buckets(capsules: httpx.Client, buckets: dict[str, Path]) -> None:
-    job_id = capsules.post("/v1/exports", json=GRAPH).raise_for_status().json()["jobId"]
+    job_id = capsules.post("/v1/exports", json=SMALL_GRAPH).raise_for_status().json()["jobId"]
     with capsules.stream("GET", f"/v1/exports/{job_id}/events/stream") as events:
         assert "event: job_completed" in list(events.iter_lines())
     job = capsules.get(f"/v1/exports/{job_id}").json()

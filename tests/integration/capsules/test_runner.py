@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.factories import SMALL_GRAPH
 from tests.object_store import object_store
 from wherry.capsules.runner import CapsuleRunner
 from wherry.capsules.submission import Submissions
@@ -25,13 +26,6 @@ from wherry.jobs.states import Kind, Status
 from wherry.settings import load_settings
 from wherry.storage.store import Store
 
-GRAPH = {
-    "sessionId": "s",
-    "projectName": "p",
-    "source": {"type": "folder", "baseName": "b"},
-    "nodes": [{"id": "a", "label": "File"}],
-    "relationships": [{"id": "r", "sourceId": "a", "targetId": "a", "type": "X"}],
-}
 SILENT_SECONDS = 2.0
 
 
@@ -42,7 +36,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 async def _body() -> AsyncIterator[bytes]:
-    yield json.dumps(GRAPH).encode()
+    yield json.dumps(SMALL_GRAPH).encode()
 
 
 async def _events(pool: Pool, job_id: UUID) -> list[Event]:

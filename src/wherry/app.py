@@ -22,6 +22,7 @@ from wherry.capsules.submission import Submissions
 from wherry.database.pools import make_pool
 from wherry.http.accounts import account_routes
 from wherry.http.capsules import capsule_router
+from wherry.http.cross_origin import CrossOrigin
 from wherry.http.documentation import documentation
 from wherry.http.exports import export_routes
 from wherry.http.frame import frame
@@ -42,13 +43,16 @@ def create_app(settings: Settings | None = None) -> Litestar:
     Raises:
         Misconfigured: a setting is missing or cannot be read, or what it names cannot be used.
     """
-    return Litestar(
+    settings = settings or load_settings()
+    app = Litestar(
         route_handlers=[*account_routes(), _transfer_router(), capsule_router(), healthz, readyz],
-        state=State({"services": _services(settings or load_settings())}),
+        state=State({"services": _services(settings)}),
         lifespan=[_connected],
         openapi_config=documentation(),
         **frame(),
     )
+    app.asgi_handler = CrossOrigin(app.asgi_handler, settings.cors_allowed_origins)
+    return app
 
 
 def _transfer_router() -> Router:

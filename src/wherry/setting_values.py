@@ -21,6 +21,7 @@ PRISMA_PARAMETERS = frozenset(
     {"schema", "connection_limit", "pool_timeout", "socket_timeout", "pgbouncer", "statement_cache_size", "sslaccept"}
 )
 BASE_URL = re.compile(r"https?://[^\s/?#:@][^\s/?#]*(/[^\s?#]*)?", re.IGNORECASE)
+ORIGIN = re.compile(r"https?://[^\s/?#:@]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
 MAX_DAYS = 36_500
@@ -85,6 +86,17 @@ def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _origins(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Origins as browsers send them: in lower case, without a path (RFC 6454, section 7.1)."""
+    origins = tuple(name.lower().rstrip("/") for name in names)
+    for origin in origins:
+        if origin != "*" and not ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"must be * or origins such as https://app.example:8443, separated by commas, not {origin}"
+            )
+    return origins
+
+
 def _is_address(text: str) -> bool:
     try:
         ip_address(text)
@@ -95,6 +107,7 @@ def _is_address(text: str) -> bool:
 
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_hosts)]
 Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_origins)]
 Roles = Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]

@@ -27,6 +27,7 @@ from wherry.setting_values import (
     Hours,
     LogLevel,
     Networks,
+    Origins,
     PortNumber,
     PostgresUrl,
     Roles,
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     port: PortNumber = 3000
     public_url: BaseUrl | None = None
     trusted_proxies: Networks = ()
+    cors_allowed_origins: Origins = ("*",)
     database_pool_size: Count = 10
 
     # who

@@ -68,6 +68,12 @@ def test_a_dot_env_file_is_read_and_the_environment_wins(monkeypatch: pytest.Mon
         ("IMPORT_ALLOWED_HOSTS", "a.com,*", "IMPORT_ALLOWED_HOSTS: must be bare host names"),
         ("TRUSTED_PROXIES", "*", "TRUSTED_PROXIES: must be IP addresses or networks"),
         ("TRUSTED_PROXIES", "10.0.0.1, proxy", "such as 10.0.0.0/8, not proxy"),
+        (
+            "CORS_ALLOWED_ORIGINS",
+            "app.example",
+            "origins such as https://app.example:8443, separated by commas, not app",
+        ),
+        ("CORS_ALLOWED_ORIGINS", "https://app.example/path", "not https://app.example/path"),
     ],
 )
 def test_a_bad_value_is_named_with_what_it_must_be(

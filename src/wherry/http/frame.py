@@ -37,6 +37,8 @@ async def send_every_method(message: Message, scope: Scope) -> None:
     """
     if message["type"] != "http.response.start" or scope.get("method") != "OPTIONS" or message["status"] != 204:
         return
+    if "path_template" not in scope:  # a preflight request, which is answered before routing
+        return
     routes = (route for route in scope["litestar_app"].routes if route.path_format == scope["path_template"])
     methods = {method for route in routes for method in getattr(route, "methods", ())}
     MutableScopeHeaders.from_message(message)["Allow"] = ", ".join(sorted(methods))

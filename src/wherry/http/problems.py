@@ -25,7 +25,7 @@ from psycopg.errors import UndefinedColumn, UndefinedFunction, UndefinedTable
 from wherry.codes import ALL_CODES
 from wherry.errors import Refused, Unavailable
 from wherry.http.faults import body_faults, parameter_faults
-from wherry.http.requests import request_id_of
+from wherry.http.requests import is_under, request_id_of
 
 MEDIA_TYPE = "application/problem+json"
 DATABASE_RETRY_SECONDS = 5
@@ -160,17 +160,13 @@ def _problem(fault: Fault, path: str, request_id: str) -> Problem:
     problem = Problem(
         type="about:blank", title=phrase(fault.status), status=fault.status, detail=fault.detail, code=fault.code
     )
-    if _is_under(path, "/api"):
+    if is_under(path, "/api"):
         problem.errors = {name: list(messages) for name, messages in fault.fields.items()}
-    if _is_under(path, "/v1"):
+    if is_under(path, "/v1"):
         problem.error = ErrorMember(fault.code, fault.detail)
     if fault.status >= 500:
         problem.request_id = request_id
     return problem
-
-
-def _is_under(path: str, base: str) -> bool:
-    return path == base or path.startswith(f"{base}/")
 
 
 def _log(error: Exception, fault: Fault, request: Request[Any, Any, Any], request_id: str) -> None:

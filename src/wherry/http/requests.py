@@ -150,6 +150,11 @@ def request_id_of(scope: Scope) -> str:
     return str(state[_ID_KEY])
 
 
+def is_under(path: str, base: str) -> bool:
+    """Whether a path is `base` or below it."""
+    return path == base or path.startswith(f"{base}/")
+
+
 def decoded_body(scope: Scope) -> object:
     """The JSON that was decoded for this request; None where there was none."""
     return _state(scope).get(_BODY_KEY)

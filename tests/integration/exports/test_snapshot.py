@@ -27,9 +27,11 @@ async def write_until(exports: Exports, done: asyncio.Event, seed: int) -> int:
             await connection.execute("update articles set body = (body::int - 1)::text where id = %s", [first])
             await connection.execute("update articles set body = (body::int + 1)::text where id = %s", [second])
             await connection.execute(
-                "delete from comments where id = (select min(id) from comments where id %% 3 = %s)", [seed]
+                "with gone as ("
+                "  delete from comments where id = (select min(id) from comments where id %% 3 = %s) returning id"
+                ") insert into comments (body, article_id, user_id) select 'new', %s, 1 from gone",
+                [seed, first],
             )
-            await connection.execute("insert into comments (body, article_id, user_id) values ('new', %s, 1)", [first])
             await connection.commit()
             writes += 1
     return writes

@@ -221,6 +221,15 @@ where id = %(id)s
   and status = 'running'
 returning id
 
+-- name: record_format
+update jobs
+set format = %(format)s,
+    updated_at = now()
+where id = %(id)s
+  and epoch = %(epoch)s
+  and status = 'running'
+returning id
+
 -- name: retire_artifact
 update jobs
 set artifact = artifact || jsonb_build_object('removedAt', now()),

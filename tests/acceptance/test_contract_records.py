@@ -13,7 +13,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.problems import problem_of
+from tests.problems import NEVER, problem_of
 from tests.processes import Service, finished
 
 USERS = b'{"email":"one@example.com","name":"One"}\n{"email":"two@example.com","name":"Two"}\n{"name":""}\n'
@@ -123,8 +123,8 @@ def test_one_key_belongs_to_one_resource_and_one_request(admin: httpx.Client) ->
         problem_of(changed, 422, "IDEMPOTENCY_KEY_REUSED", field="idempotencyKey")
 
 
-@pytest.mark.parametrize("key", [None, b"", b"a b", b"\xc3\xa9", b"\xff", b"a\tb", b"k" * 256])
-def test_an_import_needs_a_key_of_visible_characters(admin: httpx.Client, key: bytes | None) -> None:
+@pytest.mark.parametrize("key", [None, b"", b'""', b"k" * 256])
+def test_an_import_needs_a_key_of_1_to_255_characters(admin: httpx.Client, key: bytes | None) -> None:
     headers = {} if key is None else {b"Idempotency-Key": key}
     answer = admin.post("/api/v1/imports", headers=headers, files={"file": ("a.ndjson", USERS)})
     problem_of(answer, 422, field="idempotencyKey")
@@ -143,7 +143,8 @@ def test_an_import_needs_a_key_of_visible_characters(admin: httpx.Client, key: b
         ({"onConflict": {}}, "onConflict"),
         ({"dryRun": "perhaps"}, "dryRun"),
         ({"atomic": 7}, "atomic"),
-        ({"url": None}, "url"),
+        ({"url": None}, "source"),
+        ({"url": ""}, "source"),
         ({"url": 5}, "url"),
         ({"url": "ftp://wherry.invalid/"}, "url"),
         ({"url": "http://u:p@wherry.invalid/"}, "url"),
@@ -183,7 +184,8 @@ def _part(name: bytes, value: bytes, more: bytes = b"") -> bytes:
         (b"garbage", 400, None),
         (_part(b"resource", b"users"), 400, None),
         (_part(b"\xff", b"x") + b"--b--\r\n", 400, None),
-        (b"--b--\r\n", 422, "file"),
+        (b"--b--\r\n", 422, "source"),
+        (_part(b"resource", b"users") + b"--b--\r\n", 422, "source"),
         (_part(b"resource", b"\xff") + b"--b--\r\n", 422, "resource"),
         (_part(b"file", b"{}", b'; filename="a\x00.ndjson"') + b"--b--\r\n", 422, "file"),
         (_part(b"file", b"{}", b'; filename="a.exe"') + b"--b--\r\n", 422, "file"),
@@ -207,7 +209,7 @@ def test_a_page_of_records(admin: httpx.Client, imported: dict[str, Any]) -> Non
     page = admin.get("/api/v1/exports", params=query)
     assert (page.headers["Content-Type"], page.headers["Cache-Control"]) == ("application/x-ndjson", "no-store")
     *records, last = map(json.loads, page.text.splitlines())
-    assert [list(record) for record in records] == [["id", "name"]] * 2
+    assert [list(record) for record in records] == [["name", "id"]] * 2
     assert last == {"_type": "cursor", "nextCursor": records[-1]["id"]}
     assert page.headers["Link"].endswith('; rel="next"')
     following = admin.get(page.headers["Link"].partition(">")[0].removeprefix("<"))
@@ -218,17 +220,17 @@ def test_a_page_of_records(admin: httpx.Client, imported: dict[str, Any]) -> Non
 
 
 PAGE_FAULTS = [
-    *(("limit", text) for text in ("0", "1001", "-1", "2abc", "1e3", "1.0", "+1", "", "\u0661", "\0", "9" * 5000)),
-    *(("cursor", text) for text in ("-1", "abc", "2147483648", "9" * 5000, "", "\0")),
-    *(("filters", text) for text in ("", "[]", "5", "{", '{"nope": 1}', '{"id": "1e3"}', '{"id": 1.5}', "[" * 20_000)),
+    *(("limit", text) for text in ("0", "1001", "-1", "2abc", "1e3", "1.0", "+1", "\u0661", "\0", "9" * 5000)),
+    *(("cursor", text) for text in ("-1", "abc", "2147483648", "9" * 5000, "\0")),
+    *(("filters", text) for text in ("[]", "5", "{", '{"nope": 1}', '{"id": "1e3"}', '{"id": 1.5}', "[" * 20_000)),
     *(
         ("filters", text)
         for text in ('{"active": 1}', '{"role": ["admin"]}', '{"name": "\\u0000"}', '{"created_at": {}}')
     ),
     ("filters", '{"createdAt": "9999-12-31T23:59:59-14:00"}'),
     ("filters", '{"createdAt": {"gt": "2021-01-01", "lt": "2020-01-01"}}'),
-    *(("fields", text) for text in ("", "[]", "[1]", "nope", "password_hash", "\0")),
-    *(("format", text) for text in ("csv", "mv2", "xml", "")),
+    *(("fields", text) for text in ("[]", "[1]", "nope", "password_hash", "\0")),
+    *(("format", text) for text in ("csv", "mv2", "xml")),
     *(("resource", text) for text in ("boats", "", "\0")),
 ]
 
@@ -318,9 +320,13 @@ def test_a_deleted_artifact_is_gone_and_its_job_stays(admin: httpx.Client, impor
 def test_a_job_is_found_under_its_own_kind_only(
     admin: httpx.Client, imported: dict[str, Any], exported: dict[str, Any]
 ) -> None:
-    problem_of(admin.get(f"/api/v1/exports/{imported['id']}"), 404, "JOB_NOT_FOUND")
-    problem_of(admin.get(f"/api/v1/imports/{exported['id']}"), 404, "JOB_NOT_FOUND")
+    problem = problem_of(admin.get(f"/api/v1/exports/{imported['id']}"), 404, "JOB_NOT_FOUND")
+    assert problem["errors"] == {"job": ["export job not found"]}
+    problem = problem_of(admin.get(f"/api/v1/imports/{exported['id']}"), 404, "JOB_NOT_FOUND")
+    assert problem["errors"] == {"job": ["import job not found"]}
     problem_of(admin.delete(f"/api/v1/exports/{imported['id']}"), 404, "JOB_NOT_FOUND")
+    for path in (f"/api/v1/jobs/{NEVER}/events", "/api/v1/jobs/x/events"):
+        assert problem_of(admin.get(path), 404, "JOB_NOT_FOUND")["errors"] == {"job": ["job not found"]}
 
 
 def test_the_jobs_are_listed_newest_first_page_by_page(
@@ -340,10 +346,9 @@ def test_the_jobs_are_listed_newest_first_page_by_page(
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        *(("limit", text) for text in ("0", "201", "abc", "1e1", "1.0", "", "\0", "9" * 5000)),
+        *(("limit", text) for text in ("0", "201", "abc", "1e1", "1.0", "\0", "9" * 5000)),
         *(("cursor", text) for text in ("abc", "\0", "1")),
         ("kind", "boat"),
-        ("kind", ""),
         ("status", "done"),
     ],
 )
@@ -351,13 +356,13 @@ def test_what_is_wrong_with_a_list_of_jobs_is_named(admin: httpx.Client, name: s
     assert name in problem_of(admin.get("/api/v1/jobs", params={name: text}), 422, field=name)["detail"]
 
 
-@pytest.mark.parametrize("text", ["0", "1001", "abc", "1e2", "1.0", "", "9" * 5000])
+@pytest.mark.parametrize("text", ["0", "1001", "abc", "1e2", "1.0", "9" * 5000])
 def test_a_page_of_errors_takes_whole_numbers_only(admin: httpx.Client, imported: dict[str, Any], text: str) -> None:
     path = f"/api/v1/imports/{imported['id']}/errors"
     problem_of(admin.get(path, params={"limit": text}), 422, field="limit")
 
 
-@pytest.mark.parametrize("text", ["", "abc", "\0", "\u00ff", "MS4x4pGg"])
+@pytest.mark.parametrize("text", ["abc", "\0", "\u00ff", "MS4x4pGg"])
 def test_a_page_of_errors_takes_its_own_cursors_only(admin: httpx.Client, imported: dict[str, Any], text: str) -> None:
     path = f"/api/v1/imports/{imported['id']}/errors"
     problem_of(admin.get(path, params={"cursor": text}), 422, field="cursor")

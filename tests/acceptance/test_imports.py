@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,9 @@ USERS = b"".join(
     json.dumps({"email": f"user{number}@example.com", "name": f"User {number}"}).encode() + b"\n"
     for number in range(50)
 )
+
+
+KEYS = map("import {}".format, itertools.count())
 
 
 def as_array(lines: bytes) -> bytes:
@@ -64,7 +68,9 @@ def test_the_same_key_for_another_file_is_refused(running: Service) -> None:
         ("application/x-ndjson", {}, bytes),
         ("application/x-ndjson", {"fileName": "u.ndjson.gz"}, gzip.compress),
         ("application/x-ndjson", {"fileName": "u.ndjson.zst"}, zstandard.compress),
-        ("application/json", {}, bytes),  # without a format or a name a file is ndjson, whatever its type
+        ("application/json", {}, bytes),
+        ("application/json", {}, as_array),
+        ("application/json", {"fileName": "u.json.gz"}, lambda lines: gzip.compress(as_array(lines))),
         ("application/json", {"format": "json"}, as_array),
         ("application/json", {"fileName": "u.json"}, as_array),
     ],
@@ -77,7 +83,7 @@ def test_a_file_may_be_the_body_itself(
         answer = client.post(
             "/api/v1/imports",
             params={"resource": "users", "onConflict": "update", **named},
-            headers={"Idempotency-Key": f"raw-{content_type}-{'-'.join(named.values())}", "Content-Type": content_type},
+            headers={"Idempotency-Key": f"raw {content_type} {next(KEYS)}", "Content-Type": content_type},
             content=encode(lines),
         )
         assert answer.status_code == 202, answer.text
@@ -96,7 +102,7 @@ def test_a_file_may_be_the_body_itself(
         ({"data": {"resource": "users", "dryRun": "perhaps"}}, 422, "dryRun"),
         ({"files": {"file": ("users.ndjson", b"")}}, 422, "file"),
         ({"files": {"file": ("users.exe", b"x", "application/octet-stream")}}, 422, "file"),
-        ({"files": {"other": ("", b"")}}, 422, "file"),
+        ({"files": {"resource": (None, "users")}, "data": {}}, 422, "source"),
     ],
 )
 def test_what_is_wrong_with_a_request_is_named(

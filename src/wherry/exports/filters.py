@@ -1,6 +1,6 @@
 """Filters of a selection: what a client may ask for, read strictly, and the conditions that it comes to.
 
-In: a JSON object of filters, named in camelCase or snake_case. Out: the same filters by column, in one spelling
+In: a JSON object of filters, named in any spelling of `find_column`. Out: the same filters by column, in one spelling
 (`{"author_id": 7, "created_at": {"gte": "2026-01-01T00:00:00Z"}}`); and from those, conditions on columns.
 """
 
@@ -14,11 +14,14 @@ from types import MappingProxyType
 from typing import Literal
 
 from wherry.errors import Invalid
-from wherry.resources.model import Filter, FilterType, Resource
+from wherry.resources.model import Filter, FilterType, Resource, find_column
 from wherry.resources.rules import MAX_ID, parse_instant
 
 Operator = Literal["=", ">", ">=", "<", "<=", "is null"]
 FilterValue = int | str | bool | dict[str, str] | None
+
+NOT_AN_OBJECT = "filters must be a valid JSON object"
+"""Word for word what clients of the older service match."""
 
 _BOUNDS: Mapping[str, Operator] = MappingProxyType({"gt": ">", "gte": ">=", "lt": "<", "lte": "<="})
 _DIGITS = re.compile(r"0*([0-9]{1,10})", re.ASCII)
@@ -44,11 +47,11 @@ def parse_filters(resource: Resource, given: object) -> dict[str, FilterValue]:
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        raise _fault("filters must be a JSON object")
-    known = {name: declared for declared in resource.filters for name in (declared.column, camel_case(declared.column))}
+        raise _fault(NOT_AN_OBJECT)
+    known = {declared.column: declared for declared in resource.filters}
     parsed: dict[str, FilterValue] = {}
     for name, value in given.items():
-        declared = known.get(name)
+        declared = known.get(find_column(str(name), known) or "")
         if declared is None:
             columns = ", ".join(each.column for each in resource.filters)
             raise _fault(f"filters.{str(name)[:_SHOWN]} is not a filter of {resource.name}; those are {columns}")
@@ -72,12 +75,6 @@ def conditions(resource: Resource, filters: Mapping[str, FilterValue]) -> Iterat
             yield from _at(declared.column, value)
         else:
             yield Condition(declared.column, "=", value)
-
-
-def camel_case(name: str) -> str:
-    """`author_id` as `authorId`."""
-    first, *others = name.split("_")
-    return first + "".join(other.capitalize() for other in others)
 
 
 def parse_id(value: object) -> int | None:

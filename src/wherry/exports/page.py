@@ -98,7 +98,7 @@ class _Reading:
 
     async def _next_records(self) -> bytes:
         rows = await self._window(self._after, self._left)
-        records = self._encode(self._encoder, rows if self._position == 0 else [row[: self._position] for row in rows])
+        records = self._encode(self._encoder, statements.without_added_id(self._selection, rows))
         self._left -= len(rows)
         self._after = rows[-1][self._position] if rows else self._after
         # As JSON, a record takes more bytes than its texts: a window that its bytes have ended is never smaller.

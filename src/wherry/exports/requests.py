@@ -92,19 +92,20 @@ def parse_export(body: object) -> ExportRequest:
     )
 
 
-def parse_page(query: Mapping[str, Sequence[str]], *, max_limit: int) -> PageRequest:
+def parse_page(query: Mapping[str, Sequence[str]], filters: object = None, *, max_limit: int) -> PageRequest:
     """Read the query of a request for a page: each name with every value that it was given.
 
     Args:
-        query: `resource`, and if given `format`, `limit`, `cursor`, `filters`, and `fields` any number of times.
-        max_limit: most records of a page.
+        query: `resource`, and if given `format`, `limit`, `cursor`, and `fields` any number of times.
+        filters: a JSON object, or its text; None for every record.
+        max_limit: the highest `limit`.
 
     Raises:
         Invalid: on the parameter that is at fault.
     """
     fields = list(query.get("fields") or ()) or None
     return PageRequest(
-        selection=parse_selection(_single(query, "resource"), _single(query, "filters"), fields),
+        selection=parse_selection(_single(query, "resource"), filters, fields),
         format=find_format(_single(query, "format"), PAGE_FORMATS).name,
         limit=_number(query, "limit", 1, max_limit, min(DEFAULT_PAGE_LIMIT, max_limit)),
         after=_number(query, "cursor", 0, MAX_ID, 0),

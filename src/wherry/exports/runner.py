@@ -120,7 +120,7 @@ class ExportRunner:
                 "reason": MAX_RECORDS_REACHED if snapshot.truncated else None,
             },
             keep_for=timedelta(hours=self._settings.export_file_retention_hours),
-            total_records=snapshot.rows,
+            total_records=snapshot.found,
             message=f"Exported {snapshot.rows} records",
             discard=partial(self._store.discard, stored.key),
         )
@@ -155,8 +155,8 @@ class _Progress:
 
     async def end(self) -> None:
         """Count the last records: from here on, the figures are exact."""
-        rows = self._snapshot.rows
-        await self._tell(rows, Advance(successes=rows - self._told, total_records=rows, progress=ALMOST_DONE))
+        rows, total = self._snapshot.rows, self._snapshot.found
+        await self._tell(rows, Advance(successes=rows - self._told, total_records=total, progress=ALMOST_DONE))
 
     async def _tell(self, rows: int, step: Advance) -> None:
         async with self._pool.connection() as connection, connection.transaction():

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from wherry.errors import Invalid
-from wherry.exports.filters import Condition, FilterValue, conditions, parse_filters
-from wherry.resources.model import Resource
+from wherry.exports.filters import NOT_AN_OBJECT, Condition, FilterValue, conditions, parse_filters
+from wherry.resources.model import Resource, find_column
 from wherry.resources.registry import find_resource
 
 _SHOWN = 60  # characters of a client's own text that an error message repeats
@@ -22,7 +22,7 @@ _SHOWN = 60  # characters of a client's own text that an error message repeats
 
 @dataclass(frozen=True)
 class Selection:
-    """Fields in the resource's own order, and filters by column in one spelling; see `parse_filters`."""
+    """Fields in the order requested, and filters by column in one spelling; see `parse_filters`."""
 
     resource: Resource
     fields: tuple[str, ...]
@@ -34,8 +34,9 @@ class Selection:
         return tuple(conditions(self.resource, self.filters))
 
     def including(self, fields: frozenset[str]) -> Selection:
-        """The same with these fields too."""
-        return replace(self, fields=tuple(name for name in self.resource.fields if name in fields.union(self.fields)))
+        """The same with these fields too, before those that were requested."""
+        missing = (name for name in self.resource.fields if name in fields and name not in self.fields)
+        return replace(self, fields=(*missing, *self.fields))
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads. Equal selections give equal JSON, however they were spelled."""
@@ -52,8 +53,9 @@ def parse_selection(resource: object, filters: object, fields: object) -> Select
 
     Args:
         resource: its name.
-        filters: a JSON object, or text that holds one; None for every record.
-        fields: names, separated by commas or as a JSON array, or several of these; None for every field.
+        filters: a JSON object, or its text; None for every record.
+        fields: names, separated by commas or as a JSON array, or a list of these; None for every field. The records
+            have the fields in this order.
 
     Raises:
         Invalid: on `resource`, `filters` or `fields`, naming the fault.
@@ -68,18 +70,19 @@ def _json(filters: object) -> object:
     try:
         return msgspec.json.decode(filters)
     except (ValueError, RecursionError):
-        raise Invalid("filters must be a JSON object", field="filters") from None
+        raise Invalid(NOT_AN_OBJECT, field="filters") from None
 
 
 def _fields(resource: Resource, given: object) -> tuple[str, ...]:
     if given is None:
         return resource.fields
-    wanted = set(_names(given))
-    unknown = sorted(wanted.difference(resource.fields))
-    if unknown or not wanted:
-        what = f"fields names {unknown[0][:_SHOWN]!r}, but" if unknown else "fields names nothing;"
+    names = list(dict.fromkeys(_names(given)))
+    found = {name: find_column(name, resource.fields) for name in names}
+    unknown = next((name for name, column in found.items() if column is None), None)
+    if unknown is not None or not names:
+        what = "fields names nothing;" if unknown is None else f"fields names {unknown[:_SHOWN]!r}, but"
         raise Invalid(f"{what} the fields of {resource.name} are {', '.join(resource.fields)}", field="fields")
-    return tuple(name for name in resource.fields if name in wanted)
+    return tuple(dict.fromkeys(column for column in found.values() if column is not None))
 
 
 def _names(given: object) -> Iterable[str]:

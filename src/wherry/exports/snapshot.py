@@ -96,6 +96,11 @@ class Snapshot:
                 self._check()
                 raise
 
+    @property
+    def found(self) -> int:
+        """How many records are known to exist: one more than `rows` if there were more than `max_rows`."""
+        return self.rows + self.truncated
+
     def stop(self) -> None:
         """End the reading soon, in the middle of a statement too. Blocks for a moment; call it again if need be."""
         self._stopping.set()
@@ -125,7 +130,7 @@ class Snapshot:
                 count += len(batch)
                 last = batch[-1][position]
                 self.rows += len(batch)
-                yield batch if position == 0 else [row[:position] for row in batch]
+                yield statements.without_added_id(self._selection, batch)
             if count < room:
                 return
 

@@ -7,6 +7,7 @@ from the registry of resources alone.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from psycopg import sql
 
@@ -18,10 +19,7 @@ _INSTANT = sql.SQL("""to_char({column}, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as {col
 
 
 def window(selection: Selection) -> sql.Composed:
-    """At most `%(limit)s` records with ids above `%(after)s`, in `id` order: the fields, then `id` once more.
-
-    The last column is left out where `id` is the first field anyway: see `id_position`.
-    """
+    """At most `%(limit)s` records with ids above `%(after)s`, in `id` order: the fields, and `id` if it is not one."""
     columns = [_column(selection, field) for field in selection.fields]
     if id_position(selection) < 0:
         columns.append(sql.Identifier("id"))
@@ -31,8 +29,13 @@ def window(selection: Selection) -> sql.Composed:
 
 
 def id_position(selection: Selection) -> int:
-    """Which column of a `window` holds the id: 0 where it is a field, else -1, after all fields."""
-    return 0 if selection.fields[0] == "id" else -1
+    """The index of a `window`'s column with the id; -1 if it is not a field, but was added after them."""
+    return selection.fields.index("id") if "id" in selection.fields else -1
+
+
+def without_added_id(selection: Selection, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Rows of a `window` with the fields alone."""
+    return rows if id_position(selection) >= 0 else [row[:-1] for row in rows]
 
 
 def estimate(selection: Selection) -> sql.Composed:

@@ -21,6 +21,7 @@ from litestar.openapi.spec import (
 )
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
+from wherry.http.keys import MAX_CHARACTERS
 from wherry.resources.registry import RESOURCES
 
 JSON = "application/json"
@@ -95,7 +96,7 @@ def query(name: str, schema: Schema, description: str, *, required: bool = False
 
 def idempotency(*, required: bool) -> Parameter:
     """The field that makes a request safe to repeat."""
-    key = Schema(type=OpenAPIType.STRING, pattern=r"^[!-~]{1,255}$")
+    key = Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_CHARACTERS)
     description = "Makes the request safe to repeat: the same one again is answered with the same job."
     return Parameter(name="Idempotency-Key", param_in="header", schema=key, description=description, required=required)
 

@@ -5,7 +5,6 @@ In: selections. Out: pages as streams; jobs; their artifacts, whole or in ranges
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +18,7 @@ from litestar.response import Stream
 from wherry.accounts.models import Account
 from wherry.accounts.quota import admit
 from wherry.database.pools import brief_transaction
-from wherry.errors import Conflict, Gone, Invalid
+from wherry.errors import Conflict, Gone
 from wherry.exports.compression import COMPRESSIONS
 from wherry.exports.formats.registry import FORMATS, PAGE_FORMATS
 from wherry.exports.page import open_page
@@ -58,7 +57,7 @@ from wherry.http.downloads import Download, download_response
 from wherry.http.job_answers import accepted, cancelled
 from wherry.http.jobs import find_job
 from wherry.http.keys import idempotency_key
-from wherry.http.parameters import query_of
+from wherry.http.parameters import object_in, query_of
 from wherry.http.problems import responses
 from wherry.http.requests import JSON_CODINGS
 from wherry.http.services import Injected, Services
@@ -80,7 +79,6 @@ ASKED = members(
     csvEscapeFormulas=nullable(FLAG),
 )
 MAX_BODY_BYTES = 1 << 20
-BRACKETED = {"filters": "a JSON object: filters={…}", "fields": "names separated by commas: fields=…,…"}
 
 
 @get(
@@ -93,8 +91,8 @@ BRACKETED = {"filters": "a JSON object: filters={…}", "fields": "names separat
             query("format", one_of(*PAGE_FORMATS), "By default ndjson."),
             query("limit", whole(1), "Most records; by default as many as the server gives."),
             query("cursor", whole(0), "The `nextCursor` of the page before."),
-            query("filters", FILTERS, "A JSON object: by field, a value or a range."),
-            query("fields", TEXT, "Names of fields, separated by commas, or a JSON array of them."),
+            query("filters", FILTERS, "A JSON object: by field, a value or a range. Or `filters[field]=value`."),
+            query("fields", TEXT, "Names of fields, separated by commas, or a JSON array of them. Or `fields[]=name`."),
         ],
         answers={200: (NDJSON, JSON)},
     ),
@@ -103,8 +101,8 @@ BRACKETED = {"filters": "a JSON object: filters={…}", "fields": "names separat
 async def page(request: Request[Account, Any, Any], services: Injected[Services]) -> Stream:
     """Records in the order of their ids, after `cursor`."""
     given = query_of(request)
-    _refuse_brackets(given)
-    asked = parse_page(given, max_limit=services.settings.export_stream_max_limit)
+    filters = object_in(given, "filters")
+    asked = parse_page(given, filters, max_limit=services.settings.export_stream_max_limit)
     answer = await open_page(services.pool, asked)
     headers = {"Cache-Control": "no-store"} | _next_link(request, answer.next_cursor)
     return Stream(aiter(answer), media_type=answer.content_type, headers=headers)
@@ -190,19 +188,11 @@ async def cancel(
     return cancelled(job, view, ended=(Status.FAILED, Status.PARTIAL))
 
 
-def _refuse_brackets(names: Iterable[str]) -> None:
-    """`filters[id]=1`, as some clients write objects and arrays, would otherwise be ignored and give every record."""
-    for name in names:
-        field, bracket, _ = name.partition("[")
-        if bracket and field in BRACKETED:
-            raise Invalid(f"{field} must be {BRACKETED[field]}, not {name[:60]}", field=field)
-
-
 def _next_link(request: Request[Account, Any, Any], cursor: int | None) -> dict[str, str]:
     """The `Link` to the following page (RFC 8288), with the same query but for its cursor."""
     if cursor is None:
         return {}
-    pairs = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+    pairs = [(name, value) for name, value in request.query_params.items() if name != "cursor"]
     return {"Link": f'<{request.url.path}?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"'}
 
 

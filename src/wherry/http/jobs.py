@@ -84,16 +84,17 @@ async def find_job(services: Services, owner_id: int, job_id: str, kind: Kind | 
     """The caller's job.
 
     Raises:
-        NotFound: it never was, is of another kind, or is somebody else's.
+        NotFound: there is no such job of this kind, or it is somebody else's.
     """
+    not_found = NotFound(f"{kind or ''} job not found".strip(), field="job", code="JOB_NOT_FOUND")
     try:
         number = UUID(job_id)
     except ValueError as error:
-        raise NotFound("there is no such job", code="JOB_NOT_FOUND") from error
+        raise not_found from error
     async with services.pool.connection() as connection:
         job = await ledger.get(connection, number)
     if job is None or job.owner_id != owner_id or kind not in (None, job.kind):
-        raise NotFound("there is no such job", code="JOB_NOT_FOUND")
+        raise not_found
     return job
 
 

@@ -1,7 +1,7 @@
 """The `Idempotency-Key` field (IETF draft "The Idempotency-Key HTTP Header Field").
 
-In: a request. Out: its key, 1 to 255 visible ASCII characters. The draft sends it as a quoted string, which counts
-without its quotes; clients of the older services send it as it is.
+A key is 1 to 255 characters of any kind. The draft sends it as a quoted string, which counts without its quotes;
+clients of the older services send it as it is.
 """
 
 from __future__ import annotations
@@ -14,26 +14,33 @@ from litestar import Request
 from wherry.errors import Invalid
 
 HEADER = "Idempotency-Key"
-_VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
+MAX_CHARACTERS = 255
 _QUOTED = re.compile(r'"(.*)"', re.DOTALL)
 
 
 def idempotency_key(request: Request[Any, Any, Any], *, required: bool) -> str | None:
-    """The request's key; None where there is none, and none is needed.
+    """The request's key, trimmed, or None if there is none and none is required.
 
     Raises:
-        Invalid: it is needed and missing, or no key.
+        Invalid: it is required and missing, or it is empty or too long.
     """
     value = request.headers.get(HEADER)
     if value is None and not required:
         return None
     if value is None:
-        detail = "idempotencyKey is required: a header Idempotency-Key of 1 to 255 visible characters"
-        raise Invalid(detail, field="idempotencyKey")
-    key = value.strip(" \t")
+        raise Invalid("Idempotency-Key header is required", field="idempotencyKey")
+    key = _decoded(value).strip()
     quoted = _QUOTED.fullmatch(key)
-    key = key if quoted is None else quoted[1]
-    if not _VISIBLE.fullmatch(key):
-        detail = "idempotencyKey must be 1 to 255 visible characters, in the header Idempotency-Key"
+    key = key if quoted is None else quoted[1].strip()
+    if not 0 < len(key) <= MAX_CHARACTERS:
+        detail = f"idempotencyKey must be 1 to {MAX_CHARACTERS} characters, in the header Idempotency-Key"
         raise Invalid(detail, field="idempotencyKey")
     return key
+
+
+def _decoded(value: str) -> str:
+    """What the client meant: header bytes arrive as Latin-1, and most clients send UTF-8."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return value

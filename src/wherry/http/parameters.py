@@ -1,12 +1,14 @@
-"""Reads what comes by name, in a query or a form, the same way on every route.
+"""Reads the parameters of a query or a form the same way on every route.
 
-In: names, each with every value that it was given. Out: one value for each, as text, a number, a choice or a UUID; or
-`Invalid`, which names the parameter and says what it must be.
+An empty query parameter counts as absent. Objects and arrays may be written in brackets, as many client libraries do:
+`fields[]=id&fields[]=slug`, `filters[authorId]=100`, `filters[createdAt][gte]=2026-01-01`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -18,6 +20,13 @@ from wherry.errors import Invalid
 
 MAX_DIGITS = 18
 """More than any number here has; a longer one need not be read."""
+
+MAX_UNKNOWN = 20
+"""How many unknown names a refusal lists."""
+
+_SHOWN = 60  # characters of a client's own text that an error message repeats
+_ARRAY_ITEM = re.compile(r"(\w+)\[[0-9]{0,4}\]")
+_OBJECT_MEMBER = re.compile(r"\[([^\[\]]+)\]")
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -36,8 +45,65 @@ def once(given: Mapping[str, Sequence[str]], names: Iterable[str]) -> dict[str, 
 
 
 def query_of(request: Request[Any, Any, Any]) -> dict[str, list[str]]:
-    """The query: each name with every value that it was given."""
-    return {name: request.query_params.getall(name) for name in request.query_params}
+    """The query: each name with every value that is not empty; `fields[]` and `fields[0]` count as `fields`."""
+    found: dict[str, list[str]] = {}
+    for name, value in request.query_params.items():
+        item = _ARRAY_ITEM.fullmatch(name)
+        if value:
+            found.setdefault(item[1] if item else name, []).append(value)
+    return found
+
+
+def object_in(query: Mapping[str, Sequence[str]], name: str) -> object:
+    """The object that a query contains as JSON text, or one member per parameter in brackets; None if it has none.
+
+    Raises:
+        Invalid: it is written in both ways, a member is given twice, or brackets are nested more than two deep.
+    """
+    members = {given: values for given, values in query.items() if given.startswith(f"{name}[")}
+    texts = query.get(name, [])
+    if len(texts) + bool(members) > 1:
+        raise Invalid(f"{name} must be given once", field=name)
+    if not members:
+        return texts[0] if texts else None
+    found: dict[str, Any] = {}
+    for given, values in members.items():
+        *parents, last = _path(given, name)
+        place: Any = found
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        if len(values) > 1 or not isinstance(place, dict) or last in place:
+            raise Invalid(f"{given[:_SHOWN]} must be given once", field=name)
+        place[last] = values[0]
+    return found
+
+
+def _path(given: str, name: str) -> list[str]:
+    brackets = given.removeprefix(name)
+    path = _OBJECT_MEMBER.findall(brackets)
+    if not 0 < len(path) <= 2 or "".join(f"[{part}]" for part in path) != brackets:
+        raise Invalid(f"{name} must be a JSON object, or {name}[member]=value (got {given[:_SHOWN]})", field=name)
+    return path
+
+
+def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse names that a route does not know: a misspelled `dryRun` must not change anything.
+
+    Raises:
+        Invalid: on every unknown name, with the nearest known one.
+    """
+    unknown = {name[:_SHOWN]: _advice(name[:_SHOWN], known) for name in given if name not in known}
+    if unknown:
+        faults = {
+            name: [f"{name} is not a known parameter{advice}"] for name, advice in list(unknown.items())[:MAX_UNKNOWN]
+        }
+        raise Invalid("; ".join(message for [message] in faults.values()), fields=faults)
+
+
+def _advice(name: str, known: Collection[str]) -> str:
+    spellings = {each.lower(): each for each in known}
+    nearest = difflib.get_close_matches(name.lower().replace("_", "").replace("-", ""), spellings, 1)
+    return f"; did you mean {spellings[nearest[0]]}?" if nearest else f"; those are {', '.join(sorted(known))}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ In: the request. Out: a job and whether it is a replay; what was stored for anyt
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -22,12 +23,20 @@ from wherry.accounts.quota import admit, look_ahead
 from wherry.database.pools import brief_transaction
 from wherry.errors import Invalid, Refused, Unavailable, UnsupportedMedia
 from wherry.http.keys import idempotency_key
-from wherry.http.multipart import read_form
-from wherry.http.parameters import once, query_of
+from wherry.http.multipart import FILE, read_form
+from wherry.http.parameters import once, query_of, refuse_unknown
 from wherry.http.requests import content_coding, json_within
 from wherry.http.services import Services
 from wherry.imports.intake import Asked
-from wherry.imports.requests import CONTENT_TYPES, Source, check_upload, parse_format, parse_options, source_key
+from wherry.imports.requests import (
+    CONTENT_TYPES,
+    UNSUPPORTED_CONTENT_TYPE,
+    Source,
+    check_upload,
+    parse_format,
+    parse_options,
+    source_key,
+)
 from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Job
 from wherry.jobs.states import Kind
@@ -38,6 +47,7 @@ MAX_FORM_OVERHEAD = 1 << 20
 MAX_JSON_BYTES = 1 << 20
 ENCODINGS = ("gzip", "zstd")
 FIELDS = ("resource", "format", "onConflict", "dryRun", "atomic")
+NO_SOURCE = "source is missing: send a file in the form field `file`, or JSON with the `url` of a file"
 
 ImportRequest = Request[Account, Any, Any]
 Text = TypeVar("Text", str, str | None)
@@ -57,6 +67,8 @@ async def hand_in(request: ImportRequest, services: Services) -> tuple[Job, bool
     try:
         fields, source = await _receive(request, services, job_id)
         asked = _asked(fields, source, request.user, key)
+        if asked.format is None and source.url is None:
+            asked = replace(asked, format=await services.intake.detect_format(source))
         may_be_queued = True
         async with brief_transaction(services.pool) as connection:
             job, replayed = await services.intake.queue(connection, job_id, asked, source)
@@ -75,19 +87,19 @@ async def _receive(request: ImportRequest, services: Services, job_id: UUID) -> 
     media_type = request.content_type[0].lower()
     if media_type == "multipart/form-data":
         return await _from_form(request, services, job_id)
-    if media_type == "application/json" and "resource" not in request.query_params:
+    if media_type == "application/json" and "resource" not in query_of(request):
         return await _from_url(request, services, job_id)
     if media_type in CONTENT_TYPES:
         return await _from_body(request, services, job_id)
     raise UnsupportedMedia(
-        "the Content-Type must be multipart/form-data, application/json, or the type of a records file"
+        f"{UNSUPPORTED_CONTENT_TYPE}: it must be multipart/form-data, application/json, or the type of a records file"
     )
 
 
 def _asked(fields: Mapping[str, Any], source: Source, caller: Account, key: str) -> Asked:
     return Asked(
         resource=find_resource(fields.get("resource")),
-        format=parse_format(fields.get("format"), source.file_name),
+        format=parse_format(fields.get("format"), source),
         options=parse_options(fields),
         owner_id=caller.id,
         owner_role=caller.role,
@@ -97,39 +109,55 @@ def _asked(fields: Mapping[str, Any], source: Source, caller: Account, key: str)
 
 async def _from_form(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
     content_coding(request)  # a form is sent as it is; its file may be packed
+    query = _query(request, FIELDS)
     services.intake.check_declared(_declared(request, allow=MAX_FORM_OVERHEAD))
 
     async def keep(segment: MultipartSegment, body: AsyncIterable[bytes]) -> Source:
         check_upload(_storable("file", segment.filename), segment.content_type)
-        return await services.intake.keep(job_id, body, segment.filename)
+        return await services.intake.keep(job_id, body, segment.filename, segment.content_type)
 
     form = await read_form(request.stream(), request.content_type[1].get("boundary"), keep)
+    refuse_unknown(form.fields, (*FIELDS, FILE))
     if form.file is None:
-        raise Invalid("file is required", field="file")
-    return once(form.fields, FIELDS), form.file
+        raise Invalid(NO_SOURCE, field="source")
+    given = {name: [*form.fields.get(name, []), *query.get(name, [])] for name in FIELDS}
+    return once(given, FIELDS), form.file
 
 
 async def _from_body(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
-    fields = once(query_of(request), (*FIELDS, "fileName"))
-    # What the query asks for is known before the body: a mistake in it costs no upload.
-    _asked(fields, Source(""), request.user, "")
+    fields = once(_query(request, (*FIELDS, "fileName")), (*FIELDS, "fileName"))
+    name, content_type = _storable("fileName", fields.get("fileName")), request.content_type[0]
+    # The query is checked before the body is read: a mistake in it costs no upload.
+    _asked(fields, Source("", name, content_type=content_type), request.user, "")
     content_coding(request, *ENCODINGS)  # the file's first bytes tell which
     services.intake.check_declared(_declared(request))
-    name = _storable("fileName", fields.get("fileName"))
-    return fields, await services.intake.keep(job_id, request.stream(), name)
+    return fields, await services.intake.keep(job_id, request.stream(), name, content_type)
 
 
 async def _from_url(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
+    options = once(_query(request, FIELDS), FIELDS)
     body = await json_within(request, MAX_JSON_BYTES)
     fields = body.get("import") if isinstance(body, dict) and isinstance(body.get("import"), dict) else body
     if not isinstance(fields, dict):
         raise Invalid("the body must be a JSON object", field="import")
+    twice = {name: [f"{name} must be given once"] for name in options if fields.get(name) not in (None, "")}
+    if twice:
+        raise Invalid("; ".join(message for [message] in twice.values()), fields=twice)
     url = fields.get("url")
-    if not isinstance(url, str) or not url:
-        raise Invalid("url is required", field="url")
+    if url is None or url == "":
+        raise Invalid(NO_SOURCE, field="source")
+    if not isinstance(url, str):
+        raise Invalid("url must be a string", field="url")
     url = judge(_storable("url", url), services.settings.import_allowed_hosts)
     name = urlsplit(url).path.rpartition("/")[2] or None
-    return fields, Source(source_key(job_id), name, url=url)
+    return {**fields, **options}, Source(source_key(job_id), name, url=url)
+
+
+def _query(request: ImportRequest, known: Collection[str]) -> dict[str, list[str]]:
+    """The query of an import, which may have options whatever the body is."""
+    query = query_of(request)
+    refuse_unknown(query, known)
+    return query
 
 
 def _storable(field: str, text: Text) -> Text:

@@ -7,13 +7,16 @@ left behind.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID
 
 from wherry.database.pools import Connection, Pool
-from wherry.errors import Invalid, TooLarge
+from wherry.errors import Invalid, JobFailed, TooLarge
+from wherry.imports.detection import detect_format
 from wherry.imports.models import Format, Options
-from wherry.imports.requests import Source, fingerprint, job_options, source_key
+from wherry.imports.requests import EMPTY_UPLOAD, Source, fingerprint, job_options, source_key
+from wherry.imports.source import Source as StoredSource
 from wherry.jobs.models import Job, NewJob
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind
@@ -23,10 +26,10 @@ from wherry.storage.store import Store
 
 @dataclass(frozen=True)
 class Asked:
-    """What an import is to do, and for whom."""
+    """What an import must do, and for whom. `format` is None if the content of a URL decides."""
 
     resource: Resource
-    format: Format
+    format: Format | None
     options: Options
     owner_id: int
     owner_role: str
@@ -47,7 +50,9 @@ class Intake:
         self._store = store
         self._max_file_bytes = max_file_bytes
 
-    async def keep(self, job_id: UUID, chunks: AsyncIterable[bytes], file_name: str | None) -> Source:
+    async def keep(
+        self, job_id: UUID, chunks: AsyncIterable[bytes], file_name: str | None, content_type: str | None
+    ) -> Source:
         """Store an upload.
 
         Raises:
@@ -57,8 +62,17 @@ class Intake:
         stored = await self._store.put(source_key(job_id), self._bounded(chunks))
         if stored.size == 0:
             await self._store.delete(stored.key)
-            raise Invalid("file must not be empty", field="file", code="EMPTY_FILE")
-        return Source(stored.key, file_name, stored.size, stored.sha256)
+            raise Invalid(EMPTY_UPLOAD, field="file", code="EMPTY_FILE")
+        return Source(stored.key, file_name, stored.size, stored.sha256, content_type=content_type)
+
+    async def detect_format(self, source: Source) -> Format:
+        """The format of a stored upload, by its first bytes."""
+        stored = StoredSource(self._store, source.key, self._max_file_bytes)
+        try:
+            async with aclosing(stored.open()) as text:
+                return await detect_format(text)
+        except JobFailed:  # a damaged file; the run that meets it again reports it
+            return Format.JSON
 
     async def drop(self, job_id: UUID) -> None:
         """Remove an upload that no job came of."""
@@ -70,16 +84,17 @@ class Intake:
         Raises:
             Invalid: the idempotency key was used for another request.
         """
+        format_ = asked.format or Format.JSON
         new = NewJob(
             id=job_id,
             kind=Kind.IMPORT,
             owner_id=asked.owner_id,
             resource=asked.resource.name,
-            format=asked.format,
-            options=job_options(asked.options, asked.owner_role),
+            format=format_,
+            options=job_options(asked.options, asked.owner_role, format_is_known=asked.format is not None),
             source=source.as_json(),
             idempotency_key=asked.idempotency_key,
-            fingerprint=fingerprint(asked.resource, asked.format, asked.options, sha256=source.sha256, url=source.url),
+            fingerprint=fingerprint(asked.resource, format_, asked.options, sha256=source.sha256, url=source.url),
         )
         return await submit(connection, new)
 

@@ -33,20 +33,31 @@ CONTENT_TYPES = frozenset(
         "application/zstd",
     }
 )
-"""Types of an upload that are taken whatever its name is."""
+"""Types of an upload that are accepted whatever its name is."""
+
+UNSUPPORTED_CONTENT_TYPE = "Unsupported content type"
+EMPTY_UPLOAD = "Uploaded file is empty"
+"""Word for word what clients of the older service match."""
+
+JSON_TYPES = frozenset({"application/json", "text/json"})
+"""Types that do not tell an array from lines."""
 
 _WORDS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where an import's bytes are, or will be: `sha256` and `file_size` are None until they are known."""
+    """Where an import's bytes are, or will be: `sha256` and `file_size` are None until they are known.
+
+    `content_type` is what the client called an upload; nothing depends on it once the format is known.
+    """
 
     key: str
     file_name: str | None = None
     file_size: int | None = None
     sha256: str | None = None
     url: str | None = None
+    content_type: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """As a job keeps it."""
@@ -64,47 +75,72 @@ def caller_role(job: Job) -> str:
     return str(job.options.get("callerRole", ""))
 
 
+DETECT_FORMAT = "detectFormat"
+
+
+def detects_format(job: Job) -> bool:
+    """Whether the format of a URL's content is still to be found out, once it is fetched."""
+    return bool(job.options.get(DETECT_FORMAT))
+
+
 def source_key(job_id: UUID) -> str:
     """The name under which an import's source is stored."""
     return f"{job_id}/source"
 
 
-def parse_format(explicit: object, file_name: str | None) -> Format:
-    """The format that is asked for, else the one that the file's name tells, else ndjson.
+def parse_format(explicit: object, source: Source) -> Format | None:
+    """The requested format, else the one of the file's name, else of its content type, else ndjson.
+
+    None if only the content can tell: of a `.json` file, of a body that is `application/json`, of a URL without an
+    extension.
 
     Raises:
-        Invalid: on `format`: it is none, or contradicts the name.
+        Invalid: on `format`: there is no such format, or it contradicts the file's name.
     """
-    told = format_of_name(file_name)
+    extension = extension_of(source.file_name)
     if explicit is None or explicit == "":
-        return told or Format.NDJSON
-    if explicit not in tuple(Format):
-        raise Invalid("format must be json or ndjson", field="format", code="UNSUPPORTED_FORMAT")
-    asked = Format(str(explicit))
-    if told is not None and told is not asked:
-        raise Invalid(f"format {asked} contradicts the file name, which says {told}", field="format")
-    return asked
+        return _implied_format(extension, source)
+    name = explicit.strip().lower() if isinstance(explicit, str) else None
+    if name not in tuple(Format):
+        raise Invalid(f"format must be one of {', '.join(Format)}", field="format", code="UNSUPPORTED_FORMAT")
+    requested = Format(name)
+    if extension is not None and FORMAT_OF_EXTENSION[extension] is not requested:
+        raise Invalid(f"format {requested} does not match file extension ({extension})", field="format")
+    return requested
 
 
-def format_of_name(file_name: str | None) -> Format | None:
-    """What a file's name says about its format: `a.json.gz` is json."""
+def _implied_format(extension: str | None, source: Source) -> Format | None:
+    if extension is not None:
+        implied = FORMAT_OF_EXTENSION[extension]
+        return None if implied is Format.JSON else implied
+    if source.url is not None or media_type(source.content_type) in JSON_TYPES:
+        return None
+    return Format.NDJSON
+
+
+def extension_of(file_name: str | None) -> str | None:
+    """The extension that tells a file's format: `.json` of `a.json.gz`; None if there is none."""
     name = (file_name or "").lower()
     for compression in COMPRESSIONS:
         name = name.removesuffix(compression)
-    return next((format_ for suffix, format_ in FORMAT_OF_EXTENSION.items() if name.endswith(suffix)), None)
+    return next((extension for extension in FORMAT_OF_EXTENSION if name.endswith(extension)), None)
+
+
+def media_type(content_type: str | None) -> str:
+    """A content type without its parameters, in lower case."""
+    return (content_type or "").partition(";")[0].strip().lower()
 
 
 def check_upload(file_name: str | None, content_type: str | None) -> None:
-    """Take an upload by its type or by its name.
+    """Accept an upload by its type or by its name.
 
     Raises:
-        Invalid: on `file`: neither is one of a records file.
+        Invalid: on `file`: neither is known.
     """
-    media_type = (content_type or "").partition(";")[0].strip().lower()
-    if media_type not in CONTENT_TYPES and format_of_name(file_name) is None:
+    if media_type(content_type) not in CONTENT_TYPES and extension_of(file_name) is None:
         raise Invalid(
-            "file must be JSON or ndjson, plain or compressed with gzip or zstd",
-            field="file",
+            f"{UNSUPPORTED_CONTENT_TYPE}: file must be JSON or ndjson, plain or compressed with gzip or zstd",
+            fields={"file": [UNSUPPORTED_CONTENT_TYPE]},
             code="UNSUPPORTED_FORMAT",
         )
 
@@ -138,9 +174,10 @@ def _flag(value: object) -> bool | None:
     return value if isinstance(value, bool) else _WORDS.get(str(value).strip().lower())
 
 
-def job_options(options: Options, caller_role: str) -> dict[str, Any]:
+def job_options(options: Options, caller_role: str, *, format_is_known: bool = True) -> dict[str, Any]:
     """The options as a job keeps them, with the role that the records are judged under."""
     return {
+        **({} if format_is_known else {DETECT_FORMAT: True}),
         "onConflict": options.on_conflict,
         "dryRun": options.dry_run,
         "atomic": options.atomic,

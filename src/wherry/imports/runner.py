@@ -16,9 +16,10 @@ from wherry.database.pools import Pool
 from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost, Unavailable
 from wherry.imports.batches import Batches
 from wherry.imports.decode import Decoder
+from wherry.imports.detection import detect_format
 from wherry.imports.models import Batch, Format
 from wherry.imports.reader import make_splitter
-from wherry.imports.requests import caller_role, options_of
+from wherry.imports.requests import caller_role, detects_format, options_of
 from wherry.imports.source import Source
 from wherry.imports.writers import BatchWriter, WholeWriter, Writer
 from wherry.jobs import ledger
@@ -64,7 +65,7 @@ class ImportRunner:
                 total = writer.place.index
                 if not writer.is_complete:
                     await self._obtain(run)
-                    total = await self._import(run, resource, writer)
+                    total = await self._import(run, resource, await self._format(run), writer)
             except JobFailed as failure:
                 await writer.report_file(failure)
                 raise
@@ -75,15 +76,15 @@ class ImportRunner:
             position = await writer.finish()
         return _outcome(position, total)
 
-    async def _import(self, run: Run, resource: Resource, writer: Writer) -> int:
+    async def _import(self, run: Run, resource: Resource, format_: Format, writer: Writer) -> int:
         """Write every batch; how many records the file has.
 
         Raises:
             JobFailed: the file as a whole is at fault.
         """
-        source = Source(self._store, str((run.job.source or {})["key"]), self._settings.import_max_file_size)
+        source = self._source(run)
         total = writer.place.index
-        async with aclosing(self._batches(run, resource, source, writer)) as batches:
+        async with aclosing(self._batches(run, resource, format_, source, writer)) as batches:
             reading = self._start_reading(batches)
             try:
                 while (batch := await self._watched(run, _result(reading), is_reading=True)) is not None:
@@ -93,12 +94,16 @@ class ImportRunner:
             finally:
                 await _end(reading)
         if total == 0:
-            raise JobFailed(ErrorCode.EMPTY_FILE, "The file holds no record")
+            raise JobFailed(ErrorCode.EMPTY_FILE, "The file contains no records")
         return total
 
-    def _batches(self, run: Run, resource: Resource, source: Source, writer: Writer) -> AsyncGenerator[Batch]:
-        format_, place = Format(run.job.format), writer.place
-        max_bytes = self._settings.import_max_record_bytes
+    def _source(self, run: Run) -> Source:
+        return Source(self._store, str((run.job.source or {})["key"]), self._settings.import_max_file_size)
+
+    def _batches(
+        self, run: Run, resource: Resource, format_: Format, source: Source, writer: Writer
+    ) -> AsyncGenerator[Batch]:
+        place, max_bytes = writer.place, self._settings.import_max_record_bytes
         decoder = Decoder(
             resource,
             caller_role=caller_role(run.job),
@@ -131,6 +136,16 @@ class ImportRunner:
         found = {**source, "fileSize": stored.size, "sha256": stored.sha256}
         async with self._pool.connection() as connection, connection.transaction():
             await ledger.record_source(connection, run.lease, found)
+
+    async def _format(self, run: Run) -> Format:
+        """The job's format; that of a URL's content is found out here and noted on the job."""
+        if not detects_format(run.job):
+            return Format(run.job.format)
+        async with aclosing(self._source(run).open()) as text:
+            found = await self._watched(run, detect_format(text), is_reading=True)
+        async with self._pool.connection() as connection, connection.transaction():
+            await ledger.record_format(connection, run.lease, found)
+        return found
 
     async def _watched(self, run: Run, work: Coroutine[Any, Any, T], *, is_reading: bool = False) -> T:
         """Await a step; end it, and undo what it had not committed, where `_look` raises."""

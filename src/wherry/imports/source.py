@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 
 from wherry.errors import ErrorCode, JobFailed
@@ -63,7 +63,7 @@ class Source:
         self._max_bytes = max_bytes
         self.progress = Progress()
 
-    async def open(self, offset: int = 0) -> AsyncIterator[bytes]:
+    async def open(self, offset: int = 0) -> AsyncGenerator[bytes]:
         """The text from `offset` on.
 
         Raises:

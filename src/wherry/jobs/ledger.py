@@ -190,6 +190,15 @@ async def record_source(connection: Connection, lease: Lease, source: Mapping[st
     await _fenced(connection, "record_source", lease, {"source": as_json(source)})
 
 
+async def record_format(connection: Connection, lease: Lease, format: str) -> None:
+    """Note the format that a run has found its source in.
+
+    Raises:
+        LeaseLost: another worker has claimed the job since.
+    """
+    await _fenced(connection, "record_format", lease, {"format": format})
+
+
 async def cancel(connection: Connection, job_id: UUID) -> Job | None:
     """Cancel a queued job at once, ask a running one to stop; the job as it is then, None where it never was."""
     await _one(connection, "lock", {"id": job_id})

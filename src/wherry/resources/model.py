@@ -5,7 +5,7 @@ A new resource is one file like `articles.py`, one in `sql/resources/`, one line
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -17,6 +17,26 @@ from wherry.resources.rules import Fault, Rule
 
 Columns = dict[str, Any]
 """Values by column name."""
+
+
+MAX_NAME_CHARACTERS = 200
+"""A longer name is not compared: no column has one (PostgreSQL's limit is 63 bytes)."""
+
+
+def find_column(name: str, columns: Collection[str]) -> str | None:
+    """The column that a client names, or None if there is no such column.
+
+    An exact name wins; otherwise `authorId`, `author_id`, `author-id` and `AUTHOR_ID` all name `author_id`.
+    """
+    name = name.strip()
+    if name in columns or len(name) > MAX_NAME_CHARACTERS:
+        return name if name in columns else None
+    wanted = _bare(name)
+    return next((column for column in columns if _bare(column) == wanted), None)
+
+
+def _bare(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
 
 
 class FilterType(StrEnum):

@@ -17,12 +17,12 @@ RESOURCES: Mapping[str, Resource] = MappingProxyType(
 
 
 def find_resource(name: object) -> Resource:
-    """The resource of that name.
+    """The resource of that name, in any case.
 
     Raises:
-        Invalid: there is none; the message names those there are.
+        Invalid: there is no such resource; the message lists those there are.
     """
-    resource = RESOURCES.get(name) if isinstance(name, str) else None
+    resource = RESOURCES.get(name.strip().lower()) if isinstance(name, str) else None
     if resource is None:
         raise Invalid(f"resource must be one of {', '.join(RESOURCES)}", field="resource", code="UNSUPPORTED_RESOURCE")
     return resource

@@ -107,10 +107,13 @@ async def test_an_empty_table_is_a_valid_export_in_every_format(exports: Exports
     assert await exports.exported(resource="users", format="csv", fields="id,email") == b"id,email\r\n"
 
 
-async def test_only_the_fields_asked_for_come_in_the_order_of_the_resource(exports: Exports) -> None:
+async def test_records_have_the_requested_fields_in_the_order_requested(exports: Exports) -> None:
     await exports.fill(2)
     assert await exports.exported(resource="articles", fields="status,slug") == (
-        b'{"slug":"a-1","status":"published"}\n{"slug":"a-2","status":"published"}\n'
+        b'{"status":"published","slug":"a-1"}\n{"status":"published","slug":"a-2"}\n'
+    )
+    assert await exports.exported(resource="articles", fields="slug,id,status", format="csv") == (
+        b'slug,id,status\r\n"a-1",1,"published"\r\n"a-2",2,"published"\r\n'
     )
 
 

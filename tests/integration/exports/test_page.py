@@ -16,7 +16,7 @@ from wherry.exports.requests import parse_page
 
 async def page_of(exports: Exports, **query: str) -> Page:
     given = {name: [value] for name, value in query.items()}
-    return await open_page(exports.pool, parse_page(given, max_limit=1000))
+    return await open_page(exports.pool, parse_page(given, query.get("filters"), max_limit=1000))
 
 
 async def content(page: Page) -> bytes:
@@ -75,6 +75,12 @@ async def test_a_page_without_the_id_still_has_a_cursor(exports: Exports) -> Non
     await exports.fill(3)
     page = await page_of(exports, resource="users", fields="email", limit="2")
     assert await content(page) == (b'{"email":"u1@x.org"}\n{"email":"u2@x.org"}\n{"_type":"cursor","nextCursor":2}\n')
+
+
+async def test_a_page_has_its_fields_in_the_order_requested(exports: Exports) -> None:
+    await exports.fill(3)
+    page = await page_of(exports, resource="users", fields="email,id,name", limit="1", cursor="1")
+    assert await content(page) == b'{"email":"u2@x.org","id":2,"name":"User 2"}\n{"_type":"cursor","nextCursor":2}\n'
 
 
 async def test_a_page_selects_like_a_job(exports: Exports) -> None:

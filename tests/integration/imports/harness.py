@@ -60,6 +60,7 @@ class Bench:
         options: Options | None = None,
         role: str = "admin",
         url: str | None = None,
+        format_is_known: bool = True,
     ) -> Job:
         """A queued import of these bytes."""
         job_id = new_job_id()
@@ -71,7 +72,7 @@ class Bench:
             owner_id=None,
             resource=resource,
             format=format,
-            options=job_options(options or Options(), role),
+            options=job_options(options or Options(), role, format_is_known=format_is_known),
             source=Source(source_key(job_id), file_size=len(data or b""), url=url).as_json(),
         )
         async with self.pool.connection() as connection, connection.transaction():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -57,6 +59,18 @@ async def test_a_url_is_not_fetched_again_once_it_is_stored(bench: Bench) -> Non
     job = await bench.submit("users", CONTENT, url=URL)
     assert (await bench.execute(job, runner(bench, remote))).status == "succeeded"
     assert remote.asked == []
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("format", "wrap"), [("ndjson", lines), ("json", lambda users: json.dumps(users).encode())])
+async def test_the_content_of_a_url_tells_its_format(
+    bench: Bench, format: str, wrap: Callable[[list[Any]], bytes], packed: bool
+) -> None:
+    content = wrap([user(n) for n in range(1, 4)])
+    remote = Remote(gzip.compress(content) if packed else content)
+    job = await bench.submit("users", None, url="https://data.example.com/", format="json", format_is_known=False)
+    done = await bench.execute(job, runner(bench, remote))
+    assert (done.status, done.success_count, done.format) == ("succeeded", 3, format)
 
 
 @pytest.mark.parametrize("code", [ErrorCode.URL_FETCH_FAILED, ErrorCode.URL_NOT_ALLOWED, ErrorCode.FILE_TOO_LARGE])

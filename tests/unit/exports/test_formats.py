@@ -127,7 +127,7 @@ def test_an_export_of_nothing_is_valid() -> None:
 
 def test_unknown_formats_are_refused_and_none_is_ndjson() -> None:
     assert find_format(None) is FORMATS["ndjson"]
-    for name in ("xml", "NDJSON", 7, ["json"], ""):
+    for name in ("xml", "nd json", 7, ["json"], ""):
         with pytest.raises(Invalid) as refused:
             find_format(name)
         assert (list(refused.value.fields), refused.value.code) == (["format"], "UNSUPPORTED_FORMAT")

@@ -21,12 +21,22 @@ from wherry.resources.registry import RESOURCES
         ["slug", "id"],
         ["slug,id"],
         '["slug", "id"]',
-        ["id", "slug", "id"],
+        ["slug", "id", "slug"],
         ['["slug"]', "id"],
+        "SLUG, Id",
+        ["slug ", " ID"],
     ],
 )
-def test_fields_come_in_the_order_of_the_resource_however_they_are_named(fields: Any) -> None:
-    assert parse_selection("articles", None, fields).fields == ("id", "slug")
+def test_fields_come_in_the_order_in_which_they_are_requested(fields: Any) -> None:
+    assert parse_selection("articles", None, fields).fields == ("slug", "id")
+
+
+@pytest.mark.parametrize(
+    "name", ["author_id", "authorId", "author-id", "AuthorID", "AUTHOR_ID", "authorid", " author_id "]
+)
+def test_a_field_and_a_filter_may_be_named_in_any_spelling(name: str) -> None:
+    selection = parse_selection("articles", {name: 7}, [name, "author_id"])
+    assert (selection.fields, selection.filters) == (("author_id",), {"author_id": 7})
 
 
 def test_no_fields_named_are_all_fields() -> None:
@@ -35,8 +45,8 @@ def test_no_fields_named_are_all_fields() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    ["password_hash", "id,nope", ["id", 7], 7, {"id": 1}, "", [], ",", "[]", '["id"', "[1]", "authorId",
-     '["id", "nope"]', "ID", "id slug", "*", 'id"; drop table users; --', "[" * 100_000],
+    ["password_hash", "id,nope", ["id", 7], 7, {"id": 1}, "", [], ",", "[]", '["id"', "[1]", "author",
+     '["id", "nope"]', "author__ids", "id slug", "i" * 100_000, "*", 'id"; drop table users; --', "[" * 100_000],
 )  # fmt: skip
 def test_fields_that_are_none_are_refused(fields: Any) -> None:
     with pytest.raises(Invalid) as refused:
@@ -51,11 +61,16 @@ def test_filters_that_are_no_json_object_are_refused(filters: str) -> None:
     assert list(refused.value.fields) == ["filters"]
 
 
-@pytest.mark.parametrize("resource", [None, "", "Users", "jobs", "users;", 7, ["users"]])
+@pytest.mark.parametrize("resource", [None, "", "user s", "jobs", "users;", 7, ["users"]])
 def test_an_unknown_resource_is_refused(resource: Any) -> None:
     with pytest.raises(Invalid) as refused:
         parse_selection(resource, None, None)
     assert refused.value.code == "UNSUPPORTED_RESOURCE"
+
+
+def test_a_resource_and_a_format_may_be_in_any_case() -> None:
+    asked = parse_export({"resource": " Users ", "format": "CSV "})
+    assert (asked.selection.resource.name, asked.format) == ("users", "csv")
 
 
 def test_a_body_is_read_bare_and_wrapped_and_unknown_members_are_ignored() -> None:
@@ -100,7 +115,7 @@ def test_the_fingerprint_is_of_what_is_asked_for_and_not_of_its_spelling() -> No
         return parse_export({"resource": "articles", **members}).fingerprint
 
     same = [
-        fingerprint(filters={"authorId": "7", "createdAt": "2024-05-01"}, fields="slug,id", format="ndjson"),
+        fingerprint(filters={"authorId": "7", "createdAt": "2024-05-01"}, fields="id,SLUG", format="NDJSON"),
         fingerprint(filters={"created_at": "2024-05-01T00:00:00Z", "author_id": 7}, fields=["id", "slug"]),
     ]
     assert len(set(same)) == 1
@@ -109,6 +124,7 @@ def test_the_fingerprint_is_of_what_is_asked_for_and_not_of_its_spelling() -> No
         fingerprint(format="json"),
         fingerprint(compression="zstd"),
         fingerprint(csvEscapeFormulas=False),
+        fingerprint(fields=["slug", "id"]),
         fingerprint(filters={"author_id": 7}),
         parse_export({"resource": "users"}).fingerprint,
     ]
@@ -140,7 +156,7 @@ def test_a_page_reads_repeated_fields() -> None:
         "format": ["json"],
     }
     page = parse_page(query, max_limit=1000)
-    assert page.selection.fields == ("id", "email", "name")
+    assert page.selection.fields == ("name", "id", "email")
     assert (page.format, page.limit, page.after) == ("json", 5, 12)
 
 
@@ -151,7 +167,6 @@ def test_a_page_reads_repeated_fields() -> None:
         *(("cursor", text) for text in ("-1", "2abc", "1e3", "2147483648", "null", "", "9" * 9999)),
         ("format", "csv"),
         ("format", "mv2"),
-        ("filters", "{"),
         ("fields", "nope"),
         ("resource", "jobs"),
     ],
@@ -160,6 +175,12 @@ def test_a_query_that_is_none_is_refused_by_its_parameter(name: str, text: str) 
     with pytest.raises(Invalid) as refused:
         parse_page({"resource": ["users"], name: [text]}, max_limit=1000)
     assert list(refused.value.fields) == [name]
+
+
+def test_filters_of_a_page_that_are_no_object_are_refused() -> None:
+    with pytest.raises(Invalid, match=r"^filters must be a valid JSON object$") as refused:
+        parse_page({"resource": ["users"]}, "{", max_limit=1000)
+    assert list(refused.value.fields) == ["filters"]
 
 
 def test_a_parameter_that_is_given_twice_is_refused() -> None:

@@ -2,40 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from wherry.errors import Invalid
+from wherry.imports.detection import detect_format
 from wherry.imports.models import Format, OnConflict, Options
-from wherry.imports.requests import check_upload, fingerprint, job_options, parse_format, parse_options
+from wherry.imports.requests import Source, check_upload, fingerprint, job_options, parse_format, parse_options
 from wherry.resources.articles import ARTICLES
 from wherry.resources.users import USERS
 
 
 @pytest.mark.parametrize(
-    ("explicit", "name", "format"),
+    ("explicit", "name", "content_type", "format"),
     [
-        (None, None, "ndjson"),
-        ("", "x.txt", "ndjson"),
-        (None, "a.json", "json"),
-        (None, "A.JSON.GZ", "json"),
-        (None, "a.ndjson.zst", "ndjson"),
-        (None, "a.jsonl", "ndjson"),
-        ("json", None, "json"),
-        ("json", "a.txt", "json"),
-        ("ndjson", "a.jsonl.gz", "ndjson"),
+        (None, None, None, "ndjson"),
+        ("", "x.txt", None, "ndjson"),
+        (None, "a.json", None, None),
+        (None, "A.JSON.GZ", "text/plain", None),
+        (None, "a.ndjson.zst", "application/json", "ndjson"),
+        (None, "a.jsonl", None, "ndjson"),
+        (None, None, "application/json", None),
+        (None, None, "Text/JSON; charset=utf-8", None),
+        (None, None, "application/x-ndjson", "ndjson"),
+        (None, None, "text/plain", "ndjson"),
+        ("json", None, None, "json"),
+        (" JSON ", "a.txt", "application/x-ndjson", "json"),
+        ("ndjson", "a.jsonl.gz", None, "ndjson"),
+        ("ndjson", None, "application/json", "ndjson"),
     ],
 )
-def test_a_format_is_told_by_the_request_else_by_the_name(explicit: Any, name: str | None, format: str) -> None:
-    assert parse_format(explicit, name) is Format(format)
+def test_a_format_is_requested_or_implied_or_left_to_the_content(
+    explicit: Any, name: str | None, content_type: str | None, format: str | None
+) -> None:
+    found = parse_format(explicit, Source("key", name, content_type=content_type))
+    assert found is (None if format is None else Format(format))
 
 
-@pytest.mark.parametrize(("explicit", "name"), [("xml", None), (5, None), ("JSON", None), ("json", "a.ndjson.gz")])
-def test_a_format_that_is_none_or_contradicts_the_name_is_refused(explicit: Any, name: str | None) -> None:
-    with pytest.raises(Invalid) as refused:
-        parse_format(explicit, name)
+def test_the_content_of_a_url_without_an_extension_decides() -> None:
+    assert parse_format(None, Source("key", "records", url="https://example.com/records")) is None
+
+
+@pytest.mark.parametrize("explicit", ["xml", 5, "js on", []])
+def test_an_unknown_format_is_refused(explicit: Any) -> None:
+    with pytest.raises(Invalid, match=r"^format must be one of ndjson, json$") as refused:
+        parse_format(explicit, Source("key"))
     assert list(refused.value.fields) == ["format"]
+
+
+def test_a_format_that_contradicts_the_name_is_refused() -> None:
+    with pytest.raises(Invalid, match=r"^format json does not match file extension \(\.ndjson\)$") as refused:
+        parse_format("json", Source("key", "a.ndjson.gz"))
+    assert list(refused.value.fields) == ["format"]
+
+
+async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+@pytest.mark.parametrize(
+    ("pieces", "format"),
+    [
+        ([b'[{"a": 1}]'], "json"),
+        ([b" \r\n", b"\t [", b"]"], "json"),
+        ([b'{"a": 1}\n{"a": 2}\n'], "ndjson"),
+        ([b'\n{"a"', b": 1}\r", b"\n", b"\n ", b'{"a": 2}'], "ndjson"),
+        ([b'{"a": 1}\nnonsense'], "ndjson"),
+        ([b'{"a": 1}'], "json"),
+        ([b'{"a": 1}\n \n'], "json"),
+        ([b'{\n"data": []\n}'], "json"),
+        ([b'{"a": ' + b"[" * 100_000 + b'\n{"a": 1}'], "json"),
+        ([b'{"a": "' + b"x" * (2 << 20) + b'"}', b'\n{"a": 1}'], "json"),
+        ([b"nonsense"], "json"),
+        ([], "json"),
+    ],
+)
+async def test_a_format_is_detected_by_the_first_bytes(pieces: list[bytes], format: str) -> None:
+    assert await detect_format(chunks(*pieces)) is Format(format)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +102,7 @@ def test_an_upload_is_taken_by_its_type_or_its_name(name: str | None, content_ty
 def test_any_other_upload_is_refused(name: str | None, content_type: str | None) -> None:
     with pytest.raises(Invalid) as refused:
         check_upload(name, content_type)
-    assert list(refused.value.fields) == ["file"]
+    assert refused.value.fields == {"file": ["Unsupported content type"]}
 
 
 def test_options_are_read_from_forms_and_from_json() -> None:

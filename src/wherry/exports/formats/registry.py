@@ -19,14 +19,14 @@ PAGE_FORMATS: Mapping[str, Format] = MappingProxyType({each.name: each for each 
 
 
 def find_format(name: object, among: Mapping[str, Format] = FORMATS) -> Format:
-    """The format of that name, or the first of them where none is named.
+    """The format of that name, in any case, or the first format if no name is given.
 
     Raises:
-        Invalid: there is none; the message names those there are.
+        Invalid: there is no such format; the message lists those there are.
     """
     if name is None:
         return next(iter(among.values()))
-    found = among.get(name) if isinstance(name, str) else None
+    found = among.get(name.strip().lower()) if isinstance(name, str) else None
     if found is None:
         raise Invalid(f"format must be one of {', '.join(among)}", field="format", code="UNSUPPORTED_FORMAT")
     return found

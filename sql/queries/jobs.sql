@@ -15,6 +15,18 @@ where kind = %(kind)s
   and resource = %(resource)s
   and idempotency_key = %(idempotency_key)s
 
+-- name: release_key
+-- A URL that could not be fetched may be there at the next request, which is a new job then.
+update jobs
+set idempotency_key = null
+where kind = %(kind)s
+  and owner_id is not distinct from %(owner_id)s
+  and resource = %(resource)s
+  and idempotency_key = %(idempotency_key)s
+  and status = 'failed'
+  and error ->> 'code' = %(released_by)s
+returning id
+
 -- name: any_by_key
 select id
 from jobs
@@ -101,7 +113,7 @@ set status = %(status)s,
     expires_at = now() + %(keep_for)s::interval,
     error = coalesce(%(error)s::jsonb, error),
     total_records = coalesce(%(total_records)s, total_records),
-    progress = case when %(status)s in ('succeeded', 'partial') then 100 else progress end,
+    progress = case when %(status)s in ('succeeded', 'partial') or %(is_read)s then 100 else progress end,
     stage = case
       when kind <> 'capsule' then 'finished'
       when %(status)s = 'succeeded' then 'download_ready'

@@ -17,11 +17,12 @@ from uuid import UUID
 from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.database.rows import fetch_all, fetch_one
-from wherry.errors import Invalid, LeaseLost
+from wherry.errors import ErrorCode, Invalid, LeaseLost
 from wherry.jobs.events import append_event, as_json, notify
 from wherry.jobs.models import Advance, Job, Lease, NewJob, Outcome
 from wherry.jobs.states import UNFINISHED, Kind, Status, sources
 
+RELEASES_KEY = ErrorCode.URL_FETCH_FAILED.name
 _COLUMNS = tuple(column.name for column in fields(Job))
 _FINAL_EVENTS = {
     Status.SUCCEEDED: "job_completed",
@@ -51,12 +52,15 @@ class Position:
 async def create(connection: Connection, new: NewJob) -> tuple[Job, bool]:
     """Insert a job; or find the one that the same request made before: `(job, replayed)`.
 
-    A concurrent request with the same key waits here until the first has committed, then finds its job.
+    A concurrent request with the same key waits here until the first has committed, then finds its job. A job that
+    failed because its URL could not be fetched releases its key.
 
     Raises:
         Invalid: the key was used for a request that asked for something else.
     """
     row = await _one(connection, "insert", _new_values(new))
+    if row is None and await _one(connection, "release_key", {**_new_values(new), "released_by": RELEASES_KEY}):
+        row = await _one(connection, "insert", _new_values(new))
     if row is not None:
         await notify(connection, new.id)
         return _job(row), False
@@ -144,6 +148,7 @@ def _end(lease: Lease, outcome: Outcome) -> dict[str, object]:
         "id": lease.job_id,
         "epoch": lease.epoch,
         "status": outcome.status,
+        "is_read": outcome.is_read,
         "artifact": as_json(outcome.artifact),
         "keep_for": outcome.keep_for,
         "error": as_json(outcome.error),

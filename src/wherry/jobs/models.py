@@ -115,11 +115,13 @@ class Outcome:
     """How a run ended.
 
     Attributes:
+        is_read: whether the run came to the end of its input, although it failed.
         keep_for: an artifact's time to live, from the end of the job.
         discard: removes the artifact, if it turns out that the end is not wanted any more.
     """
 
     status: Status
+    is_read: bool = False
     artifact: Json | None = None
     keep_for: timedelta | None = None
     error: Json | None = None

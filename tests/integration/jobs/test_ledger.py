@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -69,6 +70,35 @@ async def test_an_ended_job_cannot_be_claimed_or_ended_again(connection: Connect
     ended = await ledger.get(connection, job.id)
     assert ended is not None
     assert (ended.status, ended.error) == (Status.FAILED, {"code": "X", "message": "y"})
+
+
+async def test_a_job_whose_url_could_not_be_fetched_releases_its_key(connection: Connection, database_url: str) -> None:
+    request = {"owner_id": await new_user(connection), "idempotency_key": "nightly", "fingerprint": "same"}
+    failed = await submitted(connection, **request)
+    claim = await ledger.claim(connection, failed.id)
+    assert claim is not None
+    error = {"code": "URL_FETCH_FAILED", "message": "the host did not answer"}
+    await ledger.finish(connection, claim.lease, Outcome(status=Status.FAILED, error=error))
+
+    async def request_again() -> tuple[UUID, bool]:
+        async with await connect(database_url, name="test") as other, other.transaction():
+            job, replayed = await submit(other, new_job(**request))
+            return job.id, replayed
+
+    answers = await asyncio.gather(*(request_again() for _ in range(5)))
+    assert len({job_id for job_id, _ in answers} | {failed.id}) == 2
+    assert sorted(replayed for _, replayed in answers) == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize("code", ["FILE_TOO_LARGE", "URL_NOT_ALLOWED"])
+async def test_a_job_that_failed_otherwise_keeps_its_key(connection: Connection, code: str) -> None:
+    failed = await submitted(connection, idempotency_key="nightly", fingerprint="same")
+    claim = await ledger.claim(connection, failed.id)
+    assert claim is not None
+    await ledger.finish(connection, claim.lease, Outcome(status=Status.FAILED, error={"code": code, "message": "m"}))
+    async with connection.transaction():
+        again, replayed = await submit(connection, new_job(idempotency_key="nightly", fingerprint="same"))
+    assert (again.id, replayed) == (failed.id, True)
 
 
 async def test_advances_add_up_and_progress_never_falls(connection: Connection) -> None:

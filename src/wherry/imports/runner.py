@@ -189,4 +189,4 @@ def _outcome(position: Position, total: int) -> Outcome:
         return Outcome(status=Status.PARTIAL, total_records=total, message="Imported in part")
     message = "Every record has errors"
     error = {"code": ErrorCode.BATCH_FAILED.name, "number": int(ErrorCode.BATCH_FAILED), "message": message}
-    return Outcome(status=Status.FAILED, total_records=total, error=error, message=message)
+    return Outcome(status=Status.FAILED, is_read=True, total_records=total, error=error, message=message)

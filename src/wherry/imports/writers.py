@@ -261,8 +261,8 @@ class WholeWriter(Writer):
         errors = self._position.error_count
         total = errors + self._successes
         async with self._reporting.transaction():
-            await ledger.advance(self._reporting, self._run.lease, Advance(total_records=total))
-        message = f"{errors} of {total} records have errors, and all or none was asked for"
+            await ledger.advance(self._reporting, self._run.lease, Advance(total_records=total, progress=100))
+        message = f"{errors} of {total} records have errors; nothing was written, because `atomic` was set"
         raise JobFailed(ErrorCode.BATCH_FAILED, message, detail={"errors": errors})
 
     async def _commit(self, batch: Batch, progress: Progress, *, again: bool) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.imports.harness import Bench, user
 from wherry.errors import Invalid
-from wherry.imports.models import Format
+from wherry.imports.models import Format, Options
 from wherry.imports.report import exists, page, stream
 from wherry.imports.view import import_job, import_status
 from wherry.jobs.models import Job
@@ -93,3 +93,20 @@ async def test_a_job_is_shown_with_its_counts_times_and_report(bench: Bench) -> 
     )
     for name in ("createdAt", "startedAt", "completedAt"):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", shown[name])
+
+
+@pytest.mark.parametrize("options", [Options(), Options(atomic=True), Options(dry_run=True)], ids=str)
+@pytest.mark.parametrize("bad", [0, 1, 250, 500])
+async def test_the_progress_of_an_import_that_read_its_file_is_100(bench: Bench, bad: int, options: Options) -> None:
+    records = [user(n) if n > bad else user(n, name="") for n in range(1, 501)]
+    job = await bench.run("users", records, options=options)
+    assert (job.status, job.progress) == (
+        "succeeded" if not bad else "failed" if options.atomic or bad == 500 else "partial",
+        100,
+    )
+
+
+async def test_the_progress_of_an_import_that_could_not_go_on_is_where_it_stopped(bench: Bench) -> None:
+    job = await bench.run("users", b"[" + json.dumps(user(1)).encode() + b", nonsense]", format="json")
+    assert job.status == "failed"
+    assert job.progress < 100

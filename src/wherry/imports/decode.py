@@ -129,10 +129,11 @@ class Decoder:
             else:
                 values[field.name] = value
         faults.extend(self._shape.check(values, given))
+        record = self._shape.record(**{field.name: values.get(field.name) for field in self._shape.fields})
         if not faults:
-            return self._shape.record(**values), ()
+            return record, ()
         name = record_name(self._resource, fields)
-        return None, tuple(_error(index, name, field_name, fault, fields) for field_name, fault in faults)
+        return record, tuple(_error(index, name, field_name, fault, fields) for field_name, fault in faults)
 
     def _allowed(self, name: str, value: object) -> object:
         if name in self._forbidden and value == self._forbidden[name]:

@@ -44,7 +44,7 @@ class IdReservation:
 
     async def cover(self, connection: Connection, batch: Batch, room: int) -> None:
         """Move the sequence `room` ahead of a batch's ids, if it is not ahead. Not inside a transaction."""
-        ids = [entry.record.id for entry in batch if entry.record is not None and entry.record.id is not None]
+        ids = [entry.record.id for entry in batch if not entry.errors and entry.record.id is not None]
         highest = max(ids, default=0)
         highest = min(highest, LAST_RESERVED)
         if highest <= self._clear_to:

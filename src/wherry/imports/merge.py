@@ -26,14 +26,16 @@ from wherry.errors import ErrorCode
 from wherry.imports.models import Batch, Entry, RecordError, label, shown
 from wherry.imports.plan import Known, Plan, Row, Rules, Write, make_plan, name_of
 from wherry.resources.model import Resource
-from wherry.resources.registry import RESOURCES
 
 
-class _Everything(Container[int]):
-    """Holds every id: the table's own foreign key is to say otherwise."""
+class _AllBut(Container[int]):
+    """Contains every id but those that are known to be missing: the table's own foreign key judges the rest."""
 
-    def __contains__(self, _: object) -> bool:
-        return True
+    def __init__(self, missing: frozenset[int]) -> None:
+        self._missing = missing
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ not in self._missing
 
 
 REFUSALS = (
@@ -105,11 +107,11 @@ class Merger:
             psycopg.Error: `REFUSALS` and `RACES` among others; nothing of the batch may be kept then.
         """
         await connection.execute(load("imports")["prepare"], {"name": session_name(self._job_id)})
-        records = [entry.record for entry in batch if entry.record is not None]
+        sound = sum(not entry.errors for entry in batch)
         expects_new, self._expects_new = self._expects_new and not again, False
-        plan = await self._plan_new(connection, batch, records) if expects_new else None
+        plan = await self._plan_new(connection, batch, sound) if expects_new else None
         if plan is None:
-            known = await self._look_up(connection, records)
+            known = await self._look_up(connection, [entry.record for entry in batch if entry.record is not None])
             plan = make_plan(self._resource, self._rules, known, batch)
         brought = [0]
         for segment in plan.segments:
@@ -117,39 +119,49 @@ class Merger:
             await self._update(connection, segment.updates)
             await self._allocate(connection, segment.creates, check_ids=check_ids or again)
             await self._create(connection, segment.creates)
-        self._expects_new = plan.created == len(records)
+        self._expects_new = plan.created == sound
         return Tally(plan.successes, plan.failures, plan.errors, max(brought))
 
-    async def _plan_new(self, connection: Connection, batch: Batch, records: Sequence[Any]) -> Plan | None:
-        """The plan if every record is a new row of its own, as far as the batch itself tells; None where one is not.
+    async def _plan_new(self, connection: Connection, batch: Batch, sound: int) -> Plan | None:
+        """The plan if every sound record is a new row of its own, as far as the batch itself tells; otherwise None.
 
         Records that meet each other within the batch have to be judged with what the tables hold: the first may have
-        a fault that the table would not see, once the second is laid over it.
+        a fault that the table would not see, once the second is laid over it. Faulty records never reach the table,
+        so they are looked up.
         """
-        known = Known((), {name: _Everything() for name in RESOURCES}, await self._time(connection))
+        faulty = [entry.record for entry in batch if entry.errors and entry.record is not None]
+        rows = await self._rows(connection, faulty) if faulty else []
+        existing = await self._existing_references(connection, faulty)
+        references = {name: _AllBut(self._named(faulty, name) - ids) for name, ids in existing.items()}
+        known = Known(rows, references, await self._time(connection))
         plan = make_plan(self._resource, self._rules, known, batch)
-        return plan if plan.created == len(records) else None
+        return plan if plan.created == sound else None
 
     async def _look_up(self, connection: Connection, records: Sequence[Any]) -> Known:
+        rows = await self._rows(connection, records)
+        references = await self._existing_references(connection, records)
+        return Known(rows, references, await self._time(connection))
+
+    async def _rows(self, connection: Connection, records: Sequence[Any]) -> list[Row]:
         keys = _distinct(records, self._resource.natural_key)
         values = {"job_id": self._job_id, "ids": _distinct(records, "id"), "keys": keys}
         async with connection.cursor(row_factory=tuple_row) as cursor:
             await cursor.execute(self._sql["lookup"], values)
-            rows = [Row(*row) for row in await cursor.fetchall()]  # the query's columns are Row's first fields
-        references = {
-            name: await _existing(connection, name, self._named(records, name))
-            for name in set(self._resource.references.values())
-        }
-        return Known(rows, references, await self._time(connection))
+            return [Row(*row) for row in await cursor.fetchall()]  # the query's columns are Row's first fields
+
+    async def _existing_references(self, connection: Connection, records: Sequence[Any]) -> dict[str, frozenset[int]]:
+        """The ids that records name and that exist, by resource."""
+        named = {name: self._named(records, name) for name in set(self._resource.references.values())}
+        return {name: await _existing(connection, name, list(ids)) if ids else ids for name, ids in named.items()}
 
     async def _time(self, connection: Connection) -> datetime:
         cursor = connection.cursor(row_factory=scalar_row)
         await cursor.execute(load("imports")["now"])
         return cast(datetime, await cursor.fetchone())
 
-    def _named(self, records: Sequence[Any], resource: str) -> list[Any]:
+    def _named(self, records: Sequence[Any], resource: str) -> frozenset[int]:
         columns = [column for column, name in self._resource.references.items() if name == resource]
-        return list({value for column in columns for value in _distinct(records, column)})
+        return frozenset(value for column in columns for value in _distinct(records, column))
 
     async def _update(self, connection: Connection, writes: Sequence[Write]) -> None:
         if not writes:

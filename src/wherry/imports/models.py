@@ -89,7 +89,13 @@ class RecordError:
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A record decoded: either `record`, of the resource's record type, or its errors."""
+    """A record decoded, and its faults.
+
+    Attributes:
+        record: of the resource's record type. If there are errors, fields that are faulty or missing are None in it;
+            it is None itself if no field could be read.
+        errors: faults that the record shows by itself. The planner adds those that only the tables show.
+    """
 
     index: int
     offset: int

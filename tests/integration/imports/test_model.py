@@ -133,24 +133,25 @@ class Model:
             faults.append(("MISSING_REQUIRED_FIELD", "id"))
         if kept.get("status") == "draft" and kept.get("published_at"):
             faults.append((FORM, "published_at"))
-        if faults:
-            yield from faults
-            return
+        key_is_judged = not {"id", key} & {name for _, name in faults}
         target = next((row for row in self.rows if "id" in kept and row["id"] == kept["id"]), None)
         holder = next((row for row in self.rows if key in kept and row[key] == kept[key]), None)
         held = holder if holder is not target else None
         if key == "id":
             held = target if target and target["mine"] else None
-        if held and self.on_conflict == "skip":
+        if held and self.on_conflict == "skip" and key_is_judged:
+            yield from faults
             return
         row = target or holder
-        if held and (self.on_conflict == "error" or held is not row or held["mine"]):
+        if not key_is_judged:
+            pass
+        elif held and (self.on_conflict == "error" or held is not row or held["mine"]):
             faults.append(("DUPLICATE_VALUE", key))
         elif row is None and key not in kept:
             faults.append(("MISSING_REQUIRED_FIELD", key))
         elif row is None and any(other.get("username") == kept.get("email", ABSENT) for other in self.rows):
             faults.append(("DUPLICATE_VALUE", key))
-        faults += [("INVALID_REFERENCE", name) for name in REFERENCE_FIELDS[self.resource] if kept[name] == 99]
+        faults += [("INVALID_REFERENCE", name) for name in REFERENCE_FIELDS[self.resource] if kept.get(name) == 99]
         if faults:
             yield from faults
             return

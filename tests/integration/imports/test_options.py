@@ -136,11 +136,11 @@ async def test_the_last_id_there_is_leaves_ids_for_those_that_bring_none(authore
 @pytest.mark.parametrize("batch", [1, 3, 100])
 async def test_all_or_none_keeps_none_where_one_record_is_at_fault(authored: Bench, batch: int) -> None:
     bench = authored.with_settings(import_batch_size=batch)
-    job = await bench.run("articles", [article(1), {"id": 1}, article(2), article(2)], options=ATOMIC)
+    job = await bench.run("articles", [article(1), {"id": 77}, article(2), article(2)], options=ATOMIC)
     assert (job.status, job.success_count, job.error_count, job.total_records) == ("failed", 0, 2, 4)
     assert job.error is not None
     assert job.error["code"] == "BATCH_FAILED"
-    assert len(await bench.errors(job)) == 4
+    assert len(await bench.errors(job)) == 5
     assert await count(bench) == 0
     good = await bench.run("articles", [article(1), article(2), article(3, id=9)], options=ATOMIC)
     assert (good.status, good.success_count, good.error_summary) == ("succeeded", 3, {})

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.integration.imports.harness import Bench, user
+from tests.integration.imports.harness import Bench, article, user
 from wherry.errors import Invalid
 from wherry.imports.models import Format, Options
 from wherry.imports.report import exists, page, stream
@@ -110,3 +110,16 @@ async def test_the_progress_of_an_import_that_could_not_go_on_is_where_it_stoppe
     job = await bench.run("users", b"[" + json.dumps(user(1)).encode() + b", nonsense]", format="json")
     assert job.status == "failed"
     assert job.progress < 100
+
+
+@pytest.mark.parametrize("before", [0, 200], ids=["looked up", "all new so far"])
+async def test_every_fault_of_a_record_is_reported_in_one_pass(authored: Bench, before: int) -> None:
+    await authored.run("articles", [article(1000)])
+    bad = {"slug": "article-1000", "title": "", "body": "b", "author_id": 999}
+    job = await authored.run("articles", [*(article(n) for n in range(1, before + 1)), bad])
+    assert await authored.faults(job) == [
+        (before, "FIELD_TOO_SHORT", "title"),
+        (before, "DUPLICATE_VALUE", "slug"),
+        (before, "INVALID_REFERENCE", "author_id"),
+    ]
+    assert (job.success_count, job.error_count) == (before, 1)

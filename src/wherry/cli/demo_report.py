@@ -20,16 +20,21 @@ NEXT = (
 
 @dataclass(frozen=True)
 class Moved:
-    """One job that moved something: how much, how long, and what was refused."""
+    """What one job moved, in how many seconds, and how many records it refused."""
 
     what: str
-    rows: int
+    count: int
     seconds: float
     errors: int = 0
+    unit: str = "rows"
+
+    @property
+    def amount(self) -> str:
+        return f"{self.count:,} {self.unit}"
 
     @property
     def rate(self) -> str:
-        return f"{self.rows / self.seconds:,.0f} rows/s" if self.seconds > 0 else "-"
+        return f"{self.count / self.seconds:,.0f} {self.unit}/s" if self.seconds > 0 else "-"
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,11 @@ def summary(report: Report) -> Group:
 
 
 def _moved(report: Report) -> Table:
-    table = Table("what moved", "rows", "seconds", "speed", "refused", title="Moved", title_justify="left")
+    table = Table("job", "moved", "seconds", "speed", "refused", title="Moved", title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     for moved in report.moved:
-        table.add_row(moved.what, f"{moved.rows:,}", f"{moved.seconds:.1f}", moved.rate, f"{moved.errors:,}")
+        table.add_row(moved.what, moved.amount, f"{moved.seconds:.1f}", moved.rate, f"{moved.errors:,}")
     return table
 
 

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from wherry.capsules.search import found_in
@@ -81,12 +82,12 @@ class Demo:
         self._report.errors += seen
 
     async def _error_report(self, client: Client, job_id: str) -> Counter[str]:
-        """Download the error report, show how it begins, count what it holds."""
+        """Download the error report, show its first errors, count all of them by name."""
         text = b"".join([chunk async for chunk in client.download(f"/api/v1/imports/{job_id}/errors/download")])
-        lines = text.splitlines()
-        for line in lines[:SHOWN_ERRORS]:
-            self._progress.console.print(f"  [dim]{line.decode()[:150]}[/]", highlight=False, soft_wrap=True)
-        return Counter(msgspec.json.decode(line)["errorName"] for line in lines)
+        errors = [msgspec.json.decode(line) for line in text.splitlines()]
+        for error in errors[:SHOWN_ERRORS]:
+            self._progress.console.print(f"  [dim]{escape(sample(error))}[/]", highlight=False, soft_wrap=True)
+        return Counter(error["errorName"] for error in errors)
 
     async def _round_trip(self, client: Client, folder: Path) -> None:
         """Export the articles, import what was exported, export again: the same bytes, and no error."""
@@ -121,7 +122,7 @@ class Demo:
             job_id, lambda seen: self._progress.update(bar, completed=seen["progress"], note=seen["message"])
         )
         self._report.expect("the capsule is complete", done["status"], "completed")
-        self._report.moved.append(Moved(what, frames, time.monotonic() - started))
+        self._report.moved.append(Moved(what, frames, time.monotonic() - started, unit="frames"))
         if done["status"] != "completed":
             return
         file = folder / "own.mv2"
@@ -139,6 +140,11 @@ class Demo:
         done = await client.follow(job_id, show)
         self._progress.update(bar, completed=100)
         return done
+
+
+def sample(error: Json) -> str:
+    """An error of the report on one line."""
+    return f"record {error['recordIndex']}: {error['message']} ({error['errorName']})"
 
 
 def _moved(what: str, job: Json, errors: int = 0) -> Moved:

@@ -1,0 +1,22 @@
+"""What the demonstration shows of its jobs."""
+
+from __future__ import annotations
+
+from wherry.cli.demo_report import Moved
+from wherry.cli.demo_steps import sample
+
+
+def test_frames_are_counted_as_frames_and_records_as_rows() -> None:
+    capsule, records = Moved("capsule", 9657, 2.0, unit="frames"), Moved("import", 5000, 0.5)
+    assert (capsule.amount, capsule.rate) == ("9,657 frames", "4,828 frames/s")
+    assert (records.amount, records.rate) == ("5,000 rows", "10,000 rows/s")
+
+
+def test_a_sample_of_an_error_is_a_whole_sentence() -> None:
+    error = {
+        "recordIndex": 99,
+        "errorName": "INVALID_REFERENCE",
+        "message": "Author id 7 does not exist in users",
+        "value": "x" * 900,
+    }
+    assert sample(error) == "record 99: Author id 7 does not exist in users (INVALID_REFERENCE)"

@@ -33,6 +33,9 @@ def _has_the_older_members(answer: httpx.Response, problem: dict[str, Any]) -> N
     path = answer.request.url.path
     if path == "/api" or path.startswith("/api/"):
         assert all(isinstance(messages, list) for messages in problem["errors"].values())
+        if answer.status_code == 401:
+            assert problem["errors"]["token"] in (["is missing"], ["is invalid"])
+            assert problem["message"] == "missing authorization credentials"
     if path == "/v1" or path.startswith("/v1/"):
         assert problem["error"] == {"code": problem["code"], "message": problem["detail"]}
 

@@ -173,7 +173,7 @@ def test_an_account_from_registration_to_change(anyone: httpx.Client, admin: htt
     registered = anyone.post("/api/users", json={"user": asked})
     assert registered.status_code == 201
     user = registered.json()["user"]
-    assert user.keys() == {"email", "username", "bio", "image", "token"}
+    assert user.keys() == {"id", "email", "username", "bio", "image", "token"}
     assert (user["email"], user["username"], user["bio"], user["image"]) == ("bob@example.com", "Bob", None, None)
     login = {"user": {"email": "BOB@example.com", "password": "some long password"}}
     answer = anyone.post("/api/users/login", json=login)

@@ -1,8 +1,9 @@
 """Signs and reads the tokens that stand for an account.
 
-In: an account's id. Out: a JWT (RFC 7519), HS256, with `sub`, `iat` and `exp`, and nothing else. Another service that
-knows the secret may sign too: only `sub`, as a number or its digits, and `exp` are needed. A token under any other
-algorithm, or none, is refused: the algorithm is ours to choose, never the token's (RFC 8725, section 3.1).
+In: an account's id. Out: a JWT (RFC 7519), HS256, with `sub`, `iat`, `exp`, and the id once more as `user.id`, where
+clients of the older service read it. Another service that knows the secret may sign too: only `sub`, as a number or its
+digits, and `exp` are needed. A token under any other algorithm, or none, is refused: the algorithm is ours to choose,
+never the token's (RFC 8725, section 3.1).
 """
 
 from __future__ import annotations
@@ -34,7 +35,12 @@ class Tokens:
     def issue(self, user_id: int, *, now: datetime | None = None) -> str:
         """A token for an account; `now` is given by tests only."""
         issued_at = now or datetime.now(UTC)
-        claims = {"sub": str(user_id), "iat": issued_at, "exp": issued_at + self._valid_for}
+        claims = {
+            "sub": str(user_id),
+            "user": {"id": user_id},
+            "iat": issued_at,
+            "exp": issued_at + self._valid_for,
+        }
         return jwt.encode(claims, self._secret, ALGORITHM)
 
     def read(self, token: str) -> int:

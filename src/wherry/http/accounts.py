@@ -1,19 +1,17 @@
 """Registration, login, the caller's own account, and links to set a password with.
 
-In: JSON as the older clients send it, `{"user": {…}}`. Out: `{"user": {"email", "username", "bio", "image", "token"}}`.
+In: JSON as the older clients send it, `{"user": {…}}`. Out: `{"user": {"id", "email", …, "token"}}`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import structlog
 from litestar import Request, Response, get, post, put
 from litestar.background_tasks import BackgroundTask
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
-from msgspec import UNSET, UnsetType
 from psycopg import OperationalError
 
 from wherry.accounts import limits
@@ -21,7 +19,20 @@ from wherry.accounts.limits import Usage
 from wherry.accounts.links import PasswordLinks
 from wherry.accounts.models import Account, Changes, Registration, ResetRequest, Session
 from wherry.errors import Unavailable
-from wherry.http.described import JSON, TEXT, WORDS, described, members, nullable
+from wherry.http.account_shapes import (
+    CHANGES,
+    REGISTRATION,
+    ChangedFields,
+    ChangesBody,
+    LinkAnswer,
+    LoginBody,
+    NewPasswordBody,
+    RegistrationBody,
+    ResetBody,
+    UserAnswer,
+    UserFields,
+)
+from wherry.http.described import JSON, WORDS, described, members
 from wherry.http.password_page import password_page
 from wherry.http.problems import responses
 from wherry.http.security import require_account, require_admin
@@ -33,98 +44,7 @@ TAGS = ["accounts"]
 SECURITY: list[dict[str, list[str]]] = [{"token": []}]
 NO_STORE = {"Cache-Control": "no-store"}  # the answers hold tokens
 LIMITS = ("RateLimit", "RateLimit-Policy")
-# What is read is looser than this: a field that is absent or null is told to be blank, as other empty ones are.
-REGISTRATION = members(
-    ["username", "email", "password"],
-    username=WORDS,
-    email=WORDS,
-    password=WORDS,
-    bio=nullable(TEXT),
-    image=nullable(TEXT),
-)
-
 logger = structlog.get_logger(__name__)
-
-
-class RegistrationFields(msgspec.Struct):
-    """Username, e-mail and password must not be blank."""
-
-    username: str | None = None
-    email: str | None = None
-    password: str | None = None
-    bio: str | None = None
-    image: str | None = None
-
-
-class RegistrationBody(msgspec.Struct):
-    """Somebody who wants an account."""
-
-    user: RegistrationFields
-
-
-class LoginFields(msgspec.Struct):
-    """Neither must be blank."""
-
-    email: str | None = None
-    password: str | None = None
-
-
-class LoginBody(msgspec.Struct):
-    """Somebody who has an account."""
-
-    user: LoginFields
-
-
-class ChangedFields(msgspec.Struct):
-    """What is absent stays; null empties bio and image."""
-
-    username: str | None = None
-    email: str | None = None
-    password: str | None = None
-    bio: str | UnsetType | None = UNSET
-    image: str | UnsetType | None = UNSET
-
-
-class ChangesBody(msgspec.Struct):
-    """What the caller wants changed."""
-
-    user: ChangedFields
-
-
-class ResetBody(msgspec.Struct):
-    """Somebody who forgot a password."""
-
-    email: str | None = None
-
-
-class NewPasswordBody(msgspec.Struct):
-    """A link's token, and the password to set."""
-
-    token: str | None = None
-    password: str | None = None
-
-
-class UserFields(msgspec.Struct):
-    """An account, with a token that stands for it."""
-
-    email: str
-    username: str
-    bio: str | None
-    image: str | None
-    token: str
-
-
-class UserAnswer(msgspec.Struct):
-    """An account, as clients read it."""
-
-    user: UserFields
-
-
-class LinkAnswer(msgspec.Struct, rename="camel"):
-    """A one-time link, and when it ends."""
-
-    url: str
-    expires_at: str
 
 
 @post(
@@ -185,7 +105,7 @@ async def current_user(request: Request[Account, str, Any], caller: Injected[Acc
     tags=TAGS,
     security=SECURITY,
     request_max_body_size=MAX_BODY_BYTES,
-    operation_class=described(fields={200: LIMITS}),
+    operation_class=described(body={JSON: members(["user"], user=CHANGES)}, fields={200: LIMITS}),
     responses=responses(401, 413, 415, 422, 429),
 )
 async def update_user(
@@ -264,15 +184,17 @@ async def _deliver(links: PasswordLinks, asked: ResetRequest) -> None:
 
 
 def _changes(fields: ChangedFields) -> Changes:
+    required = {"username": fields.username, "email": fields.email}
     optional = {"bio": fields.bio, "image": fields.image}
-    given = {name: value for name, value in optional.items() if isinstance(value, str)}
+    given = {name: value for name, value in {**required, **optional}.items() if isinstance(value, str)}
+    given |= {name: "" for name, value in required.items() if value is None}  # refused as blank
     clear = frozenset(name for name, value in optional.items() if value is None)
-    return Changes(fields.username, fields.email, fields.password, given.get("bio"), given.get("image"), clear)
+    return Changes(**given, password=fields.password or None, clear=clear)
 
 
 def _session(session: Session, status: int) -> Response[UserAnswer]:
     account = session.account
-    fields = UserFields(account.email, account.username, account.bio, account.image, session.token)
+    fields = UserFields(account.id, account.email, account.username, account.bio, account.image, session.token)
     return Response(UserAnswer(fields), status_code=status, headers=_headers(session.usages))
 
 

@@ -1,8 +1,9 @@
 """Turns every error into the one shape that clients read: problem details (RFC 9457), with two older members.
 
 In: whatever a handler or the framework raised. Out: `application/problem+json`; under `/api` always with `errors`, a
-map of request fields to messages; under `/v1` always with `error`, an object of code and message. What is not the
-caller's fault is logged with its traceback, and the answer tells only the request id that it is logged under.
+map of request fields to messages (a 401 also with `message`); under `/v1` always with `error`, an object of code and
+message. What is not the caller's fault is logged with its traceback, and the answer tells only the request id that it
+is logged under.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from wherry.http.requests import is_under, request_id_of
 
 MEDIA_TYPE = "application/problem+json"
 DATABASE_RETRY_SECONDS = 5
+UNAUTHENTICATED = "missing authorization credentials"  # word for word what clients of the older service match
 DISCONNECTED = "client disconnected prematurely"  # how the framework tells it
 
 # Where Python 3.11 still has the phrases of RFC 7231.
@@ -68,7 +70,8 @@ class ErrorMember(msgspec.Struct):
 
 
 class Problem(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
-    """A refused request, or a failed one. Under `/api` with `errors`, under `/v1` with `error`."""
+    """A refused request, or a failed one. Under `/api` with `errors`, a 401 also with `message`; under `/v1` with
+    `error`."""
 
     type: str
     title: str
@@ -77,6 +80,7 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
     code: Annotated[str, KwargDefinition(schema_extra={"enum": ALL_CODES})]
     errors: dict[str, list[str]] | None = None
     error: ErrorMember | None = None
+    message: str | None = None
     request_id: str | None = None
 
 
@@ -162,6 +166,9 @@ def _problem(fault: Fault, path: str, request_id: str) -> Problem:
     )
     if is_under(path, "/api"):
         problem.errors = {name: list(messages) for name, messages in fault.fields.items()}
+        if fault.status == 401:
+            problem.errors.setdefault("token", ["is invalid"])
+            problem.message = UNAUTHENTICATED
     if is_under(path, "/v1"):
         problem.error = ErrorMember(fault.code, fault.detail)
     if fault.status >= 500:

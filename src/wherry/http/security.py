@@ -86,7 +86,7 @@ def credential(connection: Connection, schemes: tuple[str, ...]) -> str:
     scheme, _, value = connection.headers.get("Authorization", "").strip(BLANKS).partition(" ")
     found = value.strip(BLANKS)
     if scheme.lower() not in schemes or not found:
-        raise Unauthenticated("a credential is needed: Authorization: Bearer …")
+        raise Unauthenticated("a credential is needed: Authorization: Bearer …", fields={"token": ["is missing"]})
     return found
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 
-from tests.accounts_app import Running, bearer, register
+from tests.accounts_app import SECRET, Running, bearer, register
 from tests.integration.accounts.test_login import log_in
+from tests.problems import problem_of
 
 
 async def change(client: httpx.AsyncClient, token: str, **fields: Any) -> httpx.Response:
@@ -43,6 +45,7 @@ async def test_every_field_can_be_changed_and_the_rest_stays(client: httpx.Async
         assert answer.status_code == 200
 
     assert answer.json()["user"] == {
+        "id": user["id"],
         "email": "alicia@example.com",
         "username": "alicia",
         "bio": "after",
@@ -51,13 +54,44 @@ async def test_every_field_can_be_changed_and_the_rest_stays(client: httpx.Async
     }
 
 
-async def test_null_empties_bio_and_image_and_leaves_the_rest(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("empty", [None, ""])
+async def test_an_empty_bio_or_image_becomes_null_and_an_empty_password_is_ignored(
+    client: httpx.AsyncClient, empty: str | None
+) -> None:
     user = await register(client, "alice", bio="b", image="i")
-    fields = {"bio": None, "image": "", "email": None, "username": None, "password": None}
-    answer = await change(client, user["token"], **fields)
+    answer = await change(client, user["token"], bio=empty, image=empty, password=empty)
 
     assert answer.json()["user"] == {**user, "bio": None, "image": None}
     assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
+
+
+async def test_the_token_tells_the_accounts_id_as_a_number(client: httpx.AsyncClient) -> None:
+    user = await register(client, "alice")
+    again = (await log_in(client, "alice@example.com", "alice's password")).json()["user"]
+
+    for session in (user, again):
+        claims = jwt.decode(session["token"], SECRET, ["HS256"])
+        assert (claims["user"], claims["sub"]) == ({"id": session["id"]}, str(session["id"]))
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({}, "is missing"),
+        ({"Authorization": "Bearer"}, "is missing"),
+        ({"Authorization": "Basic YTpi"}, "is missing"),
+        ({"Authorization": "Bearer nonsense"}, "is invalid"),
+        ({"Authorization": "Token \u00e9"}, "is invalid"),
+    ],
+)
+async def test_a_401_says_what_is_wrong_with_the_credential(
+    client: httpx.AsyncClient, headers: dict[str, str], said: str
+) -> None:
+    raw = {name: value.encode("latin-1") for name, value in headers.items()}
+    problem = problem_of(await client.get("/api/user", headers=raw), 401, "UNAUTHORIZED")  # type: ignore[arg-type]
+
+    assert problem["errors"] == {"token": [said]}
+    assert problem["message"] == "missing authorization credentials"
 
 
 async def test_a_changed_password_is_the_only_one_that_works(client: httpx.AsyncClient) -> None:
@@ -82,12 +116,15 @@ async def test_what_another_account_holds_cannot_be_taken_but_ones_own_can_be_ke
     assert (await change(client, user["token"], email="ALICE@example.com", username="alice")).status_code == 200
 
 
-async def test_blank_values_are_refused_and_nothing_is_changed(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("blank", [None, "", " "])
+async def test_a_blank_email_or_username_is_refused_and_nothing_is_changed(
+    client: httpx.AsyncClient, blank: str | None
+) -> None:
     user = await register(client, "alice")
-    answer = await change(client, user["token"], email="", username=" ", password="", bio="new")
+    answer = await change(client, user["token"], email=blank, username=blank, bio="new")
 
     assert answer.status_code == 422
-    assert set(answer.json()["errors"]) == {"email", "username", "password"}
+    assert answer.json()["errors"] == {"email": ["can't be blank"], "username": ["can't be blank"]}
     assert (await client.get("/api/user", headers=bearer(user["token"]))).json()["user"] == user
 
 

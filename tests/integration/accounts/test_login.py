@@ -21,6 +21,7 @@ async def test_the_right_pair_gets_a_token_whatever_the_case_of_the_address(clie
     assert answer.status_code == 200
     user = answer.json()["user"]
     assert {**user, "token": "…"} == {
+        "id": 1,
         "email": "alice@example.com",
         "username": "alice",
         "bio": "a bio",

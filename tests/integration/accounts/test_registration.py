@@ -45,6 +45,7 @@ async def test_a_registration_answers_with_the_account_and_a_token_that_works(cl
     assert answer.status_code == 201
     assert answer.headers["cache-control"] == "no-store"
     assert {**user, "token": "…"} == {
+        "id": 1,
         "email": "alice@example.com",
         "username": "alice",
         "bio": "a bio",

@@ -33,13 +33,13 @@ def _unsigned(header: dict[str, Any]) -> str:
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
 
 
-def test_a_token_tells_whose_it_is_and_nothing_else_but_its_times() -> None:
+def test_a_token_tells_whose_it_is_twice_and_nothing_else_but_its_times() -> None:
     token = TOKENS.issue(7)
 
     assert TOKENS.read(token) == 7
     claims = jwt.decode(token, LONG_SECRET, ["HS256"])
-    assert set(claims) == {"sub", "iat", "exp"}
-    assert claims["sub"] == "7"
+    assert set(claims) == {"sub", "user", "iat", "exp"}
+    assert (claims["sub"], claims["user"]) == ("7", {"id": 7})
     assert claims["exp"] - claims["iat"] == 24 * 3600
 
 

@@ -17,6 +17,7 @@ from argon2 import PasswordHasher
 from litestar import Litestar
 from litestar.datastructures import State
 
+from wherry.accounts.api_tokens import ApiTokens
 from wherry.accounts.links import PasswordLinks
 from wherry.accounts.login import Logins
 from wherry.accounts.mail import Mailer
@@ -51,6 +52,7 @@ class Parts:
     accounts: Accounts
     logins: Logins
     password_links: PasswordLinks
+    api_tokens: ApiTokens
     capsule_api_key: str | None
 
 
@@ -100,6 +102,7 @@ async def running(
             accounts=Accounts(pool, passwords, tokens),
             logins=Logins(pool, passwords, tokens),
             password_links=PasswordLinks(pool, passwords, tokens, base_url=BASE_URL, mailer=mailer),
+            api_tokens=ApiTokens(pool),
             capsule_api_key=capsule_api_key,
         )
         handlers = [*account_routes(), healthz, readyz, *routes]

@@ -12,17 +12,17 @@ where (email = %(email)s or username = %(username)s)
   and id is distinct from %(except_id)s
 
 -- name: insert
-insert into users (email, username, name, role, password_hash, bio, image)
-values (%(email)s, %(username)s, %(username)s, %(role)s, %(password_hash)s, %(bio)s, %(image)s)
-returning id, email, username, role, active, bio, image
+insert into users (email, username, name, role, operator, password_hash, bio, image)
+values (%(email)s, %(username)s, %(username)s, %(role)s, %(operator)s, %(password_hash)s, %(bio)s, %(image)s)
+returning id, email, username, role, active, bio, image, operator, password_changed_at
 
 -- name: by_id
-select id, email, username, role, active, bio, image
+select id, email, username, role, active, bio, image, operator, password_changed_at
 from users
 where id = %(id)s
 
 -- name: for_login
-select id, email, username, role, active, bio, image, password_hash,
+select id, email, username, role, active, bio, image, operator, password_changed_at, password_hash,
        exists (
          select 1
          from login_addresses
@@ -46,12 +46,13 @@ set email = coalesce(%(email)s, email),
     username = coalesce(%(username)s, username),
     name = case when name = username then coalesce(%(username)s, name) else name end,
     password_hash = coalesce(%(password_hash)s, password_hash),
+    password_changed_at = coalesce(%(password_changed_at)s, password_changed_at),
     bio = case when %(sets_bio)s then %(bio)s else bio end,
     image = case when %(sets_image)s then %(image)s else image end,
     updated_at = now()
 where id = %(id)s
   and active
-returning id, email, username, role, active, bio, image
+returning id, email, username, role, active, bio, image, operator, password_changed_at
 
 -- name: rehash
 update users

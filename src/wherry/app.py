@@ -12,6 +12,7 @@ from datetime import timedelta
 from litestar import Litestar, Router
 from litestar.datastructures import State
 
+from wherry.accounts.api_tokens import ApiTokens
 from wherry.accounts.links import PasswordLinks
 from wherry.accounts.login import Logins
 from wherry.accounts.mail import Mailer
@@ -89,6 +90,7 @@ def _services(settings: Settings) -> Services:
         accounts=Accounts(pool, passwords, tokens),
         logins=Logins(pool, passwords, tokens),
         password_links=PasswordLinks(pool, passwords, tokens, base_url=base_url, mailer=mailer),
+        api_tokens=ApiTokens(pool),
         capsule_api_key=settings.capsule_api_key(),
         intake=Intake(pool, import_store, max_file_bytes=settings.import_max_file_size),
         submissions=Submissions(

@@ -47,7 +47,8 @@ def faults(document: Json, schema: Json, value: Json, place: str = "$") -> Itera
     if value != schema.get("const", value) or value not in schema.get("enum", [value]):
         yield f"{place} is {value!r}"
     if isinstance(value, str) and (
-        len(value) < schema.get("minLength", 0) or not re.search(schema.get("pattern", ""), value)
+        not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value))
+        or not re.search(schema.get("pattern", ""), value)
     ):
         yield f"{place} is {value!r}"
     if isinstance(value, list):
@@ -164,6 +165,10 @@ def test_jobs_and_accounts_are_answered_as_described(
             anyone.post("/api/users/password/reset", json={"email": "nobody@example.com"}),
             anyone.get("/api/v1/jobs"),
         ]
+    made = admin.post("/api/user/tokens", json={"name": "document", "expiresAt": "2999-01-31T12:00:00Z"})
+    tokens = f"/api/user/tokens/{made.json()['apiToken']['id']}"
+    answers += [made, admin.get("/api/user/tokens"), admin.delete(tokens), admin.delete(tokens)]
+    answers += [admin.post("/api/user/tokens", json={}), admin.put("/api/user", json={"user": {"email": ""}})]
     answers += [admin.get("/api/user"), admin.get("/api/v1/jobs"), admin.get("/api/v1/jobs", params={"limit": 1})]
     assert {job["kind"] for job in answers[-2].json()["jobs"]} == {"import", "export"}
     for answer in answers:
@@ -205,6 +210,9 @@ REFUSED = [
     ("/api/v1/imports", {**URL, "dryRun": "perhaps"}),
     ("/api/users", {"user": {"username": None, "email": "null@example.com", "password": "a long password"}}),
     ("/api/users", {"user": {"email": "null@example.com", "password": "a long password"}}),
+    ("/api/user/tokens", {}),
+    ("/api/user/tokens", {"name": ""}),
+    ("/api/user/tokens", {"apiToken": {"name": "n" * 101}}),
 ]
 
 

@@ -129,7 +129,8 @@ class PasswordLinks:
                 raise _gone(by_address)
             by_account = await limits.take(connection, SET_BY_ACCOUNT, str(owner))
         account = await self._redeem(token_hash, owner, await self._passwords.hash(chosen))
-        return Session(account, self._tokens.issue(account.id), (by_address, by_account))
+        session_token = self._tokens.issue(account.id, password_changed_at=account.password_changed_at)
+        return Session(account, session_token, (by_address, by_account))
 
     async def _redeem(self, token_hash: bytes, owner: int, password_hash: str) -> Account:
         async with brief_transaction(self._pool) as connection:

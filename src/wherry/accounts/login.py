@@ -23,6 +23,7 @@ from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import normalize_email, refuse_blank
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.errors import Forbidden
+from wherry.times import now
 
 BY_ADDRESS = Policy("login-address", 20, 300)
 BY_ACCOUNT = Policy("login-account", 10, 300)
@@ -61,6 +62,7 @@ class Logins:
             Unavailable: the account is being changed by an import that takes long.
         """
         refuse_blank(email=email, password=password)
+        began = now()
         async with self._pool.connection() as connection:
             attempt = await _begin(connection, normalize_email(email or ""), network_hash(address))
         # No connection is held while the hash is computed: it takes longer than everything else together.
@@ -78,7 +80,9 @@ class Logins:
             await _succeed(connection, attempt, account.id)
             if rehashed is not None:
                 await repository.rehash(connection, account.id, old_hash=stored, password_hash=rehashed)
-        return Session(account, self._tokens.issue(account.id), tuple(map(limits.returned, attempt.taken.values())))
+        # issued as of the beginning: if the password is changed meanwhile, the token is older than that
+        token = self._tokens.issue(account.id, now=began, password_changed_at=account.password_changed_at)
+        return Session(account, token, tuple(map(limits.returned, attempt.taken.values())))
 
 
 async def _begin(connection: Connection, email: str, address: bytes) -> _Attempt:

@@ -1,13 +1,14 @@
 """What an account is to the rest of the program.
 
 In: rows of `users`. Out: `Account`, which carries no password; `Session`, an account with a token for it; `Link`, a
-one-time link to set a password with.
+one-time link to set a password with; `ApiToken`, a credential for scripts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 from wherry.accounts.limits import Usage
 
@@ -23,6 +24,30 @@ class Account:
     active: bool
     bio: str | None
     image: str | None
+    operator: bool = False
+    """May do what concerns the whole service; only `wherry users` and the first registration set it."""
+    password_changed_at: datetime | None = None
+    """None: never since the registration. JWTs issued before this are refused."""
+
+
+@dataclass(frozen=True)
+class ApiToken:
+    """A credential for scripts, without the secret itself."""
+
+    id: UUID
+    name: str
+    prefix: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True)
+class NewApiToken:
+    """An API token that was just made; nobody can read its secret again."""
+
+    token: ApiToken
+    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True)

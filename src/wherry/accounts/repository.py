@@ -20,6 +20,7 @@ from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.database.rows import fetch_one
 from wherry.errors import Unavailable
+from wherry.times import now
 
 FIRST_ACCOUNT_LOCK = 0x7768_6572_7279_0001  # "wherry" and a number: one first registration at a time
 KNOWN_DAYS = 30
@@ -47,8 +48,10 @@ async def require_free(
     refuse_taken(email=row["email"], username=row["username"])
 
 
-async def insert(connection: Connection, new: Registration, *, password_hash: str, role: str) -> Account:
-    """Create an account.
+async def insert(
+    connection: Connection, new: Registration, *, password_hash: str | None, role: str, operator: bool = False
+) -> Account:
+    """Create an account; without a hash it has no password yet.
 
     Raises:
         Invalid: somebody took the e-mail or the username in the meantime.
@@ -58,6 +61,7 @@ async def insert(connection: Connection, new: Registration, *, password_hash: st
         "email": new.email,
         "username": new.username,
         "role": role,
+        "operator": operator,
         "password_hash": password_hash,
         "bio": new.bio,
         "image": new.image,
@@ -82,6 +86,8 @@ async def update(connection: Connection, user_id: int, changes: Changes, passwor
         "email": changes.email,
         "username": changes.username,
         "password_hash": password_hash,
+        # by the clock that JWTs are issued by, as the two are compared
+        "password_changed_at": None if password_hash is None else now(),
         "bio": changes.bio,
         "sets_bio": changes.bio is not None or "bio" in changes.clear,
         "image": changes.image,
@@ -100,6 +106,12 @@ async def set_password(connection: Connection, user_id: int, password_hash: str)
 async def get(connection: Connection, user_id: int) -> Account | None:
     """The account as it is now."""
     row = await _one(connection, "by_id", {"id": user_id})
+    return None if row is None else _account(row)
+
+
+async def find_token_owner(connection: Connection, token_hash: bytes) -> Account | None:
+    """The active account that an unexpired API token belongs to; notes that the token was used."""
+    row = await fetch_one(connection, load("api_tokens")["authenticate"], {"token_hash": token_hash})
     return None if row is None else _account(row)
 
 
@@ -157,10 +169,11 @@ async def void_links(connection: Connection, user_id: int) -> None:
 
 
 async def purge(connection: Connection) -> int:
-    """Remove links and addresses past their time; how many."""
+    """Remove expired links, addresses and API tokens; how many."""
     links = await connection.execute(load("accounts")["purge_links"])
     addresses = await connection.execute(load("accounts")["purge_addresses"], {"known_days": KNOWN_DAYS})
-    return links.rowcount + addresses.rowcount
+    tokens = await connection.execute(load("api_tokens")["purge"])
+    return links.rowcount + addresses.rowcount + tokens.rowcount
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ In: fields as they came. Out: an `Account` or a `Session`; or the refusal that n
 from __future__ import annotations
 
 from wherry.accounts import limits, repository
+from wherry.accounts.api_tokens import is_api_token, secret_hash
 from wherry.accounts.limits import Policy, Usage
 from wherry.accounts.links import SET_BY_ACCOUNT, SET_BY_ADDRESS
 from wherry.accounts.login import network_hash
@@ -62,20 +63,30 @@ class Accounts:
         return ADMIN if await repository.is_empty(connection) else USER
 
     async def authenticate(self, token: str) -> Account:
-        """The account that a token stands for.
+        """The account that a JWT or an API token stands for.
 
         Raises:
-            Unauthenticated: the token does not hold, or its account is gone or inactive.
+            Unauthenticated: the token is not valid, or its account is gone or inactive.
         """
-        user_id = self._tokens.read(token)
-        async with self._pool.connection() as connection:
-            account = await repository.get(connection, user_id)
+        account = await (self._token_owner(token) if is_api_token(token) else self._signed_in(token))
         if account is None or not account.active:
             raise Unauthenticated("the token is not valid")
         return account
 
-    async def update(self, caller: Account, asked: Changes, address: str) -> tuple[Account, tuple[Usage, ...]]:
-        """Change what is given, and what is left of the limits. A new e-mail or password ends every password link.
+    async def _token_owner(self, token: str) -> Account | None:
+        async with self._pool.connection() as connection:
+            return await repository.find_token_owner(connection, secret_hash(token))
+
+    async def _signed_in(self, token: str) -> Account | None:
+        claims = self._tokens.read(token)
+        async with self._pool.connection() as connection:
+            account = await repository.get(connection, claims.user_id)
+        if account is not None and claims.outlived(account.password_changed_at):
+            raise Unauthenticated("the token was issued before the password was changed; log in again")
+        return account
+
+    async def update(self, caller: Account, credential: str, asked: Changes, address: str) -> Session:
+        """Change what is given. A new e-mail or password ends every password link; a new password, every older JWT.
 
         Raises:
             Invalid: names every field that is blank, malformed, too long or taken.
@@ -99,4 +110,6 @@ class Accounts:
                 raise Unauthenticated("the account is not active")
             if changes.email is not None or password_hash is not None:
                 await repository.void_links(connection, caller.id)
-        return account, usages
+        if password_hash is not None:
+            credential = self._tokens.issue(account.id, password_changed_at=account.password_changed_at)
+        return Session(account, credential, usages)

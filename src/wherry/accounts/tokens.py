@@ -8,6 +8,8 @@ never the token's (RFC 8725, section 3.1).
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -18,6 +20,20 @@ from wherry.resources.rules import MAX_ID
 ALGORITHM = "HS256"
 LEEWAY_SECONDS = 5
 """By how much the clocks of those who sign and those who read may differ (RFC 7519, section 4.1.4)."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Whom a token stands for, and when it was issued in Unix time, if it says so."""
+
+    user_id: int
+    issued_at: float | None
+
+    def outlived(self, password_changed_at: datetime | None) -> bool:
+        """Whether the token is older than the account's password, or may be: it does not say when it was issued."""
+        if password_changed_at is None:
+            return False
+        return self.issued_at is None or self.issued_at < password_changed_at.timestamp()
 
 
 class Tokens:
@@ -32,22 +48,30 @@ class Tokens:
         self._secret = secret
         self._valid_for = valid_for
 
-    def issue(self, user_id: int, *, now: datetime | None = None) -> str:
-        """A token for an account; `now` is given by tests only."""
-        issued_at = now or datetime.now(UTC)
+    def issue(self, user_id: int, *, now: datetime | None = None, password_changed_at: datetime | None = None) -> str:
+        """A token for an account.
+
+        Args:
+            user_id: of the account.
+            now: when the account's owner proved who they are, if that is not this moment.
+            password_changed_at: of the account; whole seconds are counted, so this may be ahead of `now` by one.
+        """
+        issued_at = int((now or datetime.now(UTC)).timestamp())
+        if password_changed_at is not None:
+            issued_at = max(issued_at, math.ceil(password_changed_at.timestamp()))
         claims = {
             "sub": str(user_id),
             "user": {"id": user_id},
             "iat": issued_at,
-            "exp": issued_at + self._valid_for,
+            "exp": issued_at + int(self._valid_for.total_seconds()),
         }
         return jwt.encode(claims, self._secret, ALGORITHM)
 
-    def read(self, token: str) -> int:
-        """The id of the account that a token stands for.
+    def read(self, token: str) -> Claims:
+        """What a token says.
 
         Raises:
-            Unauthenticated: it was not signed here, is past its time, or is no token at all.
+            Unauthenticated: it was not signed here, has expired, or is no token at all.
         """
         try:
             claims = jwt.decode(
@@ -58,9 +82,10 @@ class Tokens:
                 leeway=LEEWAY_SECONDS,
             )
             subject = str(claims["sub"])
+            issued_at = float(claims["iat"]) if "iat" in claims else None
         # a header nested thousands deep exhausts the JSON parser's stack before anything is verified
-        except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
+        except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError) as error:
             raise Unauthenticated("the token is not valid") from error
         if not (subject.isascii() and subject.isdecimal() and 0 < int(subject[:11]) <= MAX_ID):
             raise Unauthenticated("the token is not valid")
-        return int(subject)
+        return Claims(int(subject), issued_at)

@@ -6,7 +6,7 @@ In: fields as they came. Out: the same, trimmed, or `Invalid` with every fault o
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -38,7 +38,7 @@ def checked_registration(asked: Registration) -> Registration:
     """
     faults = {name: list(_faults(name, getattr(asked, name))) for name in FIELDS}
     faults["username"].extend(_addresses_of_others(asked.username, asked.email))
-    _refuse(faults)
+    refuse(faults)
     return _trimmed(asked)
 
 
@@ -51,7 +51,7 @@ def checked_changes(asked: Changes, account: Account) -> Changes:
     faults = {name: list(_faults(name, value)) for name, value in _given(asked)}
     if asked.username is not None and asked.username.strip() != account.username:
         faults["username"].extend(_addresses_of_others(asked.username, asked.email or account.email))
-    _refuse(faults)
+    refuse(faults)
     emptied = {name for name, value in _given(asked) if name not in REQUIRED and not value.strip()}
     return replace(_trimmed(asked), clear=asked.clear | emptied)
 
@@ -62,19 +62,19 @@ def check_password(password: str | None) -> str:
     Raises:
         Invalid: it is blank or too long.
     """
-    _refuse({"password": list(_faults("password", password))})
+    refuse({"password": list(_faults("password", password))})
     return password or ""
 
 
 def refuse_blank(**fields: str | None) -> None:
     """Raise Invalid that names every field which is absent or blank."""
-    _refuse({name: [BLANK] for name, value in fields.items() if value is None or not value.strip()})
+    refuse({name: [BLANK] for name, value in fields.items() if value is None or not value.strip()})
 
 
 def refuse_taken(*, email: bool, username: bool) -> None:
     """Raise Invalid for what another account holds."""
     held = {"email": email, "username": username}
-    _refuse({name: [TAKEN] for name, taken in held.items() if taken})
+    refuse({name: [TAKEN] for name, taken in held.items() if taken})
 
 
 def _faults(name: str, value: str | None) -> Iterator[str]:
@@ -106,7 +106,8 @@ def _is_email(value: str) -> bool:
     return True
 
 
-def _refuse(faults: dict[str, list[str]]) -> None:
+def refuse(faults: Mapping[str, list[str]]) -> None:
+    """Raise Invalid for the fields that have messages."""
     found = {name: messages for name, messages in faults.items() if messages}
     if found:
         raise Invalid("; ".join(f"{name} {text}" for name, texts in found.items() for text in texts), fields=found)

@@ -32,10 +32,11 @@ from wherry.http.account_shapes import (
     UserAnswer,
     UserFields,
 )
+from wherry.http.api_tokens import api_token_routes
 from wherry.http.described import JSON, WORDS, described, members
 from wherry.http.password_page import password_page
 from wherry.http.problems import responses
-from wherry.http.security import require_account, require_admin
+from wherry.http.security import require_account, require_admin, require_login
 from wherry.http.services import Injected, Services
 from wherry.times import rfc3339
 
@@ -100,13 +101,13 @@ async def current_user(request: Request[Account, str, Any], caller: Injected[Acc
 
 @put(
     "/api/user",
-    guards=[require_account],
+    guards=[require_account, require_login],
     summary="Change the caller",
     tags=TAGS,
     security=SECURITY,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(body={JSON: members(["user"], user=CHANGES)}, fields={200: LIMITS}),
-    responses=responses(401, 413, 415, 422, 429),
+    responses=responses(401, 403, 413, 415, 422, 429),
 )
 async def update_user(
     request: Request[Account, str, Any],
@@ -114,9 +115,8 @@ async def update_user(
     caller: Injected[Account],
     services: Injected[Services],
 ) -> Response[UserAnswer]:
-    """Change any of e-mail, username, password, bio and image."""
-    account, usages = await services.accounts.update(caller, _changes(data.user), _address(request))
-    return _session(Session(account, request.auth, usages), 200)
+    """Change any of e-mail, username, password, bio and image; not with an API token."""
+    return _session(await services.accounts.update(caller, request.auth, _changes(data.user), _address(request)), 200)
 
 
 @post(
@@ -173,7 +173,7 @@ async def onboarding_link(user_id: FromPath[int], services: Injected[Services]) 
 def account_routes() -> list[HTTPRouteHandler]:
     """Every route of this module, and the page that links lead to."""
     api = [register, login, current_user, update_user, request_reset, set_password, onboarding_link]
-    return [*api, password_page()]
+    return [*api, *api_token_routes(), password_page()]
 
 
 async def _deliver(links: PasswordLinks, asked: ResetRequest) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
-from typing import Any
+from types import MappingProxyType, UnionType
+from typing import Any, get_args
 
 import msgspec
 from litestar import Request
@@ -18,7 +18,7 @@ from litestar.params import ParameterKwarg
 
 from wherry.http.requests import decoded_body
 
-ENVELOPES = frozenset({"user", "import", "export"})
+ENVELOPES = frozenset({"user", "import", "export", "apiToken"})
 """Members that only wrap the fields: a fault is reported on the field itself."""
 
 MAX_FAULTS = 20
@@ -99,14 +99,20 @@ def _faults(value: object, expected: Any, place: tuple[str, ...]) -> Iterator[tu
 
 
 def _inside(value: object, expected: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    if not (isinstance(value, dict) and isinstance(expected, type) and issubclass(expected, msgspec.Struct)):
+    members = get_args(expected) if isinstance(expected, UnionType) else (expected,)
+    struct = next(filter(_is_struct, members), None)
+    if not isinstance(value, dict) or struct is None:
         return
-    for member in msgspec.structs.fields(expected):
+    for member in msgspec.structs.fields(struct):
         where = (*place, member.encode_name)
         if member.encode_name in value:
             yield from _faults(value[member.encode_name], member.type, where)
         elif member.required:
             yield where, "is required"
+
+
+def _is_struct(expected: Any) -> bool:
+    return isinstance(expected, type) and issubclass(expected, msgspec.Struct)
 
 
 def _name(place: tuple[str, ...]) -> str:

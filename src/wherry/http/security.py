@@ -16,6 +16,7 @@ from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import SecurityScheme
 
+from wherry.accounts.api_tokens import is_api_token
 from wherry.accounts.models import Account
 from wherry.accounts.service import ADMIN
 from wherry.errors import Forbidden, Unauthenticated, Unavailable
@@ -38,6 +39,16 @@ async def require_account(connection: Connection, _: BaseRouteHandler) -> None:
     account = await services_of(connection).accounts.authenticate(token)
     connection.scope["user"] = account
     connection.scope["auth"] = token
+
+
+async def require_login(connection: Connection, _: BaseRouteHandler) -> None:
+    """After `require_account`: let those pass who have logged in, and no API token.
+
+    Raises:
+        Forbidden: the credential is an API token.
+    """
+    if is_api_token(connection.auth):
+        raise Forbidden("an API token may not do this: log in with e-mail and password (POST /api/users/login)")
 
 
 async def require_transfer_role(connection: Connection, _: BaseRouteHandler) -> None:
@@ -106,6 +117,6 @@ def provide_caller() -> dict[str, Provide]:
 def security_schemes() -> dict[str, SecurityScheme]:
     """The ways to authenticate, for the application's documentation."""
     return {
-        "token": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT", description="A user's token."),
+        "token": SecurityScheme(type="http", scheme="bearer", description="A user's JWT, or an API token."),
         "key": SecurityScheme(type="http", scheme="bearer", description="The static key of the capsule routes."),
     }

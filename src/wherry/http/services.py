@@ -14,6 +14,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.params import SkipValidation
 
+from wherry.accounts.api_tokens import ApiTokens
 from wherry.accounts.links import PasswordLinks
 from wherry.accounts.login import Logins
 from wherry.accounts.service import Accounts
@@ -42,6 +43,7 @@ class Services:
     accounts: Accounts
     logins: Logins
     password_links: PasswordLinks
+    api_tokens: ApiTokens
     capsule_api_key: str | None = field(repr=False)
     intake: Intake
     submissions: Submissions

@@ -65,6 +65,18 @@ async def test_an_empty_bio_or_image_becomes_null_and_an_empty_password_is_ignor
     assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
 
 
+async def test_a_new_password_ends_every_older_token_but_the_one_it_comes_with(client: httpx.AsyncClient) -> None:
+    user = await register(client, "alice")
+    elsewhere = (await log_in(client, "alice@example.com", "alice's password")).json()["user"]["token"]
+    fresh = (await change(client, user["token"], password="another")).json()["user"]["token"]
+
+    for token in (user["token"], elsewhere):
+        problem_of(await client.get("/api/user", headers=bearer(token)), 401, field="token")
+    assert (await client.get("/api/user", headers=bearer(fresh))).json()["user"] == {**user, "token": fresh}
+    later = (await log_in(client, "alice@example.com", "another")).json()["user"]["token"]
+    assert (await client.get("/api/user", headers=bearer(later))).status_code == 200
+
+
 async def test_the_token_tells_the_accounts_id_as_a_number(client: httpx.AsyncClient) -> None:
     user = await register(client, "alice")
     again = (await log_in(client, "alice@example.com", "alice's password")).json()["user"]
@@ -81,7 +93,8 @@ async def test_the_token_tells_the_accounts_id_as_a_number(client: httpx.AsyncCl
         ({"Authorization": "Bearer"}, "is missing"),
         ({"Authorization": "Basic YTpi"}, "is missing"),
         ({"Authorization": "Bearer nonsense"}, "is invalid"),
-        ({"Authorization": "Token \u00e9"}, "is invalid"),
+        ({"Authorization": "Token whr_nonsense"}, "is invalid"),
+        ({"Authorization": "Token whr_\u00e9"}, "is invalid"),
     ],
 )
 async def test_a_401_says_what_is_wrong_with_the_credential(

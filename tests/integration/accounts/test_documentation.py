@@ -23,7 +23,7 @@ async def test_every_refusal_is_documented_as_a_problem(document: dict[str, Any]
         if path.startswith("/api")
     ]
 
-    assert len(operations) == 7
+    assert len(operations) == 10
     for path, method, operation in operations:
         refusals = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
         assert refusals, path

@@ -36,7 +36,7 @@ def _unsigned(header: dict[str, Any]) -> str:
 def test_a_token_tells_whose_it_is_twice_and_nothing_else_but_its_times() -> None:
     token = TOKENS.issue(7)
 
-    assert TOKENS.read(token) == 7
+    assert TOKENS.read(token).user_id == 7
     claims = jwt.decode(token, LONG_SECRET, ["HS256"])
     assert set(claims) == {"sub", "user", "iat", "exp"}
     assert (claims["sub"], claims["user"]) == ("7", {"id": 7})
@@ -44,13 +44,23 @@ def test_a_token_tells_whose_it_is_twice_and_nothing_else_but_its_times() -> Non
 
 
 def test_a_token_needs_no_more_than_a_subject_and_an_end() -> None:
-    assert TOKENS.read(_signed(iat=None)) == 7
-    assert TOKENS.read(_signed(iat=None, sub=7)) == 7
+    assert TOKENS.read(_signed(iat=None)).user_id == 7
+    assert TOKENS.read(_signed(iat=None, sub=7)).user_id == 7
 
 
 @pytest.mark.parametrize(("claim", "seconds"), [("exp", -1), ("iat", 3)])
 def test_clocks_may_differ_a_little(claim: str, seconds: int) -> None:
-    assert TOKENS.read(_signed(**{claim: datetime.now(UTC) + timedelta(seconds=seconds)})) == 7
+    assert TOKENS.read(_signed(**{claim: datetime.now(UTC) + timedelta(seconds=seconds)})).user_id == 7
+
+
+def test_a_token_outlives_no_change_of_the_password() -> None:
+    changed_at = datetime.now(UTC)
+    before, after = TOKENS.issue(7, now=changed_at), TOKENS.issue(7, password_changed_at=changed_at)
+
+    assert TOKENS.read(before).outlived(changed_at)
+    assert not TOKENS.read(before).outlived(None)
+    assert not TOKENS.read(after).outlived(changed_at)
+    assert TOKENS.read(_signed(iat=None)).outlived(changed_at)
 
 
 def test_a_token_ends() -> None:
@@ -72,6 +82,7 @@ def test_a_token_ends() -> None:
         pytest.param(_signed(secret="another secret that is also longer than 32"), id="another secret"),
         pytest.param(_signed(exp=datetime.now(UTC) - timedelta(seconds=10)), id="expired"),
         pytest.param(_signed(iat=datetime.now(UTC) + timedelta(hours=1)), id="not yet issued"),
+        pytest.param(_signed(iat=[1]), id="array as iat"),
         pytest.param(_signed(exp=None), id="no exp"),
         pytest.param(_signed(sub=None), id="no sub"),
         pytest.param(_signed(sub=-7), id="negative number as sub"),

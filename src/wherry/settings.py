@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     jwt_secret: StrongSecret | None = None
     jwt_expiry_hours: Hours = 24
     transfer_roles: Roles = ("admin",)
+    registration: Literal["open", "closed"] = "open"
     smtp_url: SecretStr | None = None
     smtp_from: str = "wherry@localhost"
 

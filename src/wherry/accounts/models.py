@@ -31,6 +31,14 @@ class Account:
 
 
 @dataclass(frozen=True)
+class Visitor:
+    """Where a request comes from: an address, and the origin of the web page that sent it, if that is not our own."""
+
+    address: str
+    foreign_origin: str | None = None
+
+
+@dataclass(frozen=True)
 class ApiToken:
     """A credential for scripts, without the secret itself."""
 

@@ -10,12 +10,12 @@ from wherry.accounts.api_tokens import is_api_token, secret_hash
 from wherry.accounts.limits import Policy, Usage
 from wherry.accounts.links import SET_BY_ACCOUNT, SET_BY_ADDRESS
 from wherry.accounts.login import network_hash
-from wherry.accounts.models import Account, Changes, Registration, Session
+from wherry.accounts.models import Account, Changes, Registration, Session, Visitor
 from wherry.accounts.passwords import Passwords
 from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import checked_changes, checked_registration
 from wherry.database.pools import Connection, Pool, brief_transaction
-from wherry.errors import Unauthenticated
+from wherry.errors import Forbidden, Unauthenticated
 
 ADMIN, USER = "admin", "user"
 REGISTER_BY_ADDRESS = Policy("register-address", 60, 3600)
@@ -36,10 +36,11 @@ class Accounts:
         self._passwords = passwords
         self._tokens = tokens
 
-    async def register(self, asked: Registration, address: str) -> Session:
-        """Create an account, which in an empty system is the administrator's.
+    async def register(self, asked: Registration, visitor: Visitor) -> Session:
+        """Create an account; the first in an empty system is an administrator's and operator's.
 
         Raises:
+            Forbidden: it would be the first, and a foreign web page asks for it.
             Invalid: names every field that is blank, malformed, too long or taken.
             LimitReached: too many were asked for from there.
             Unavailable: too many passwords are being set, or an import that takes long is writing such an account.
@@ -47,20 +48,24 @@ class Accounts:
         new = checked_registration(asked)
         # what is taken is told before the costly hash, and again, by the constraints, after it
         async with self._pool.connection() as connection:
-            usage = await limits.take(connection, REGISTER_BY_ADDRESS, network_hash(address).hex())
+            usage = await limits.take(connection, REGISTER_BY_ADDRESS, network_hash(visitor.address).hex())
             await repository.require_free(connection, email=new.email, username=new.username)
         password_hash = await self._passwords.hash(new.password or "")
         async with brief_transaction(self._pool) as connection:
-            role = await self._role_of_next(connection)
-            account = await repository.insert(connection, new, password_hash=password_hash, role=role)
+            first = await self._is_first(connection)
+            if first and visitor.foreign_origin is not None:
+                raise _foreign(visitor.foreign_origin)
+            account = await repository.insert(
+                connection, new, password_hash=password_hash, role=ADMIN if first else USER, operator=first
+            )
         return Session(account, self._tokens.issue(account.id), (usage,))
 
-    async def _role_of_next(self, connection: Connection) -> str:
+    async def _is_first(self, connection: Connection) -> bool:
         if not await repository.is_empty(connection):
-            return USER
+            return False
         # Of several who all see an empty system, each waits here for the one before it to commit, and looks again.
         await repository.lock_first_account(connection)
-        return ADMIN if await repository.is_empty(connection) else USER
+        return await repository.is_empty(connection)
 
     async def authenticate(self, token: str) -> Account:
         """The account that a JWT or an API token stands for.
@@ -113,3 +118,10 @@ class Accounts:
         if password_hash is not None:
             credential = self._tokens.issue(account.id, password_changed_at=account.password_changed_at)
         return Session(account, credential, usages)
+
+
+def _foreign(origin: str) -> Forbidden:
+    return Forbidden(
+        f"the first account cannot be registered from a page of {origin}: register it from this server's own address "
+        "(PUBLIC_URL), or without a browser"
+    )

@@ -36,7 +36,7 @@ from wherry.http.api_tokens import api_token_routes
 from wherry.http.described import JSON, WORDS, described, members
 from wherry.http.password_page import password_page
 from wherry.http.problems import responses
-from wherry.http.security import require_account, require_admin, require_login
+from wherry.http.security import require_account, require_admin, require_login, require_open_registration, visitor_of
 from wherry.http.services import Injected, Services
 from wherry.times import rfc3339
 
@@ -50,19 +50,20 @@ logger = structlog.get_logger(__name__)
 
 @post(
     "/api/users",
+    guards=[require_open_registration],
     summary="Register",
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(body={JSON: members(["user"], user=REGISTRATION)}, fields={201: LIMITS}),
-    responses=responses(413, 415, 422, 429),
+    responses=responses(403, 413, 415, 422, 429),
 )
 async def register(
     request: Request[Any, Any, Any], data: JSONBody[RegistrationBody], services: Injected[Services]
 ) -> Response[UserAnswer]:
-    """Create an account; the first one of an empty system is the administrator's."""
+    """Create an account; the first one of an empty system is an administrator's and operator's."""
     asked = data.user
     session = await services.accounts.register(
-        Registration(asked.username, asked.email, asked.password, asked.bio, asked.image), _address(request)
+        Registration(asked.username, asked.email, asked.password, asked.bio, asked.image), visitor_of(request)
     )
     return _session(session, 201)
 
@@ -83,7 +84,7 @@ async def login(
     request: Request[Any, Any, Any], data: JSONBody[LoginBody], services: Injected[Services]
 ) -> Response[UserAnswer]:
     """Exchange e-mail and password for a token."""
-    return _session(await services.logins.login(data.user.email, data.user.password, _address(request)), 200)
+    return _session(await services.logins.login(data.user.email, data.user.password, visitor_of(request).address), 200)
 
 
 @get(
@@ -116,7 +117,9 @@ async def update_user(
     services: Injected[Services],
 ) -> Response[UserAnswer]:
     """Change any of e-mail, username, password, bio and image; not with an API token."""
-    return _session(await services.accounts.update(caller, request.auth, _changes(data.user), _address(request)), 200)
+    return _session(
+        await services.accounts.update(caller, request.auth, _changes(data.user), visitor_of(request).address), 200
+    )
 
 
 @post(
@@ -132,7 +135,7 @@ async def request_reset(
     request: Request[Any, Any, Any], data: JSONBody[ResetBody], services: Injected[Services]
 ) -> Response[None]:
     """The answer is the same whether or not the address is known; the mail follows it."""
-    asked = await services.password_links.request_reset(data.email, _address(request))
+    asked = await services.password_links.request_reset(data.email, visitor_of(request).address)
     background = BackgroundTask(_deliver, services.password_links, asked)
     return Response(None, status_code=202, headers=_headers(asked.usages), background=background)
 
@@ -152,7 +155,9 @@ async def set_password(
     request: Request[Any, Any, Any], data: JSONBody[NewPasswordBody], services: Injected[Services]
 ) -> Response[UserAnswer]:
     """Use a link up; every other link of the account ends with it."""
-    return _session(await services.password_links.set_password(data.token, data.password, _address(request)), 200)
+    return _session(
+        await services.password_links.set_password(data.token, data.password, visitor_of(request).address), 200
+    )
 
 
 @post(
@@ -200,7 +205,3 @@ def _session(session: Session, status: int) -> Response[UserAnswer]:
 
 def _headers(usages: tuple[Usage, ...]) -> dict[str, str]:
     return {**NO_STORE, **limits.headers(usages)}
-
-
-def _address(request: Request[Any, Any, Any]) -> str:
-    return request.client.host if request.client else "unknown"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from typing import Any
+from urllib.parse import urlsplit
 
 from litestar import Request
 from litestar.connection import ASGIConnection
@@ -17,7 +18,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import SecurityScheme
 
 from wherry.accounts.api_tokens import is_api_token
-from wherry.accounts.models import Account
+from wherry.accounts.models import Account, Visitor
 from wherry.accounts.service import ADMIN
 from wherry.errors import Forbidden, Unauthenticated, Unavailable
 from wherry.http.services import services_of
@@ -27,6 +28,7 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 USER_SCHEMES = ("bearer", "token")
 CAPSULE_SCHEMES = ("bearer",)
 BLANKS = " \t"
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 async def require_account(connection: Connection, _: BaseRouteHandler) -> None:
@@ -49,6 +51,16 @@ async def require_login(connection: Connection, _: BaseRouteHandler) -> None:
     """
     if is_api_token(connection.auth):
         raise Forbidden("an API token may not do this: log in with e-mail and password (POST /api/users/login)")
+
+
+async def require_open_registration(connection: Connection, _: BaseRouteHandler) -> None:
+    """Let people register unless the operator has closed registration.
+
+    Raises:
+        Forbidden: `REGISTRATION` is `closed`.
+    """
+    if services_of(connection).settings.registration == "closed":
+        raise Forbidden("registration is closed (REGISTRATION=closed): an operator can run `wherry users create`")
 
 
 async def require_transfer_role(connection: Connection, _: BaseRouteHandler) -> None:
@@ -99,6 +111,31 @@ def credential(connection: Connection, schemes: tuple[str, ...]) -> str:
     if scheme.lower() not in schemes or not found:
         raise Unauthenticated("a credential is needed: Authorization: Bearer …", fields={"token": ["is missing"]})
     return found
+
+
+def visitor_of(connection: Connection) -> Visitor:
+    """Where a request comes from."""
+    origin = connection.headers.get("Origin")
+    address = connection.client.host if connection.client else "unknown"
+    return Visitor(address, None if origin is None or _is_own(connection, origin) else origin)
+
+
+def _is_own(connection: Connection, origin: str) -> bool:
+    """Whether a page of this origin is this server's: the one that the request was sent to, or that of PUBLIC_URL."""
+    public_url = services_of(connection).settings.public_url
+    own = [f"{scheme}://{connection.headers.get('Host', '')}" for scheme in DEFAULT_PORTS]
+    given = _origin(origin)
+    return given is not None and given in {_origin(url) for url in (*own, public_url or "")}
+
+
+def _origin(url: str) -> str | None:
+    """Scheme, host and port of a URL (RFC 6454, section 6.1), or None if it has none, as `null`."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.hostname}:{port}" if parts.hostname and port else None
 
 
 def _digest(value: bytes) -> bytes:

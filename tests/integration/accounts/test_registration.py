@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import httpx
+import pytest
 
-from tests.accounts_app import Running, bearer, register
+from tests.accounts_app import BASE_URL, Running, bearer, register, running
+from tests.problems import problem_of
+
+FIRST = {"username": "alice", "email": "alice@example.com", "password": "pw"}
 
 
 async def test_the_first_account_of_an_empty_system_is_an_admin_and_later_ones_are_users(
@@ -20,6 +25,51 @@ async def test_the_first_account_of_an_empty_system_is_an_admin_and_later_ones_a
         ("bob", "user"),
         ("charlie", "user"),
     ]
+
+
+async def test_the_first_account_alone_is_an_operator(app: Running, client: httpx.AsyncClient) -> None:
+    for name in ("alice", "bob", "charlie"):
+        await register(client, name, operator="true")
+
+    assert await app.rows("select username from users where operator") == [("alice",)]
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://test:8080", "http://test.evil.example", "http://", "nonsense"]
+)
+async def test_no_foreign_page_registers_the_first_account(
+    app: Running, client: httpx.AsyncClient, origin: str
+) -> None:
+    answer = await client.post("/api/users", json={"user": FIRST}, headers={"Origin": origin})
+
+    problem = problem_of(answer, 403, "FORBIDDEN")
+    assert origin in problem["detail"]
+    assert "PUBLIC_URL" in problem["detail"]
+    assert await app.rows("select count(*) from users") == [(0,)]
+
+
+async def test_a_foreign_page_registers_later_accounts(app: Running, client: httpx.AsyncClient) -> None:
+    await register(client, "bob")
+    answer = await client.post("/api/users", json={"user": FIRST}, headers={"Origin": "https://app.example"})
+
+    assert answer.status_code == 201
+    assert await app.rows("select role, operator from users where username = 'alice'") == [("user", False)]
+
+
+@pytest.mark.parametrize("origin", ["http://test", "https://test", "http://TEST:80", BASE_URL, f"{BASE_URL}:443"])
+async def test_our_own_page_registers_the_first_account(database_url: str, tmp_path: Path, origin: str) -> None:
+    async with running(database_url, tmp_path, public_url=f"{BASE_URL}/below") as app, app.client() as client:
+        answer = await client.post("/api/users", json={"user": FIRST}, headers={"Origin": origin})
+
+    assert answer.status_code == 201
+
+
+async def test_closed_registration_refuses_everyone_even_the_first(database_url: str, tmp_path: Path) -> None:
+    async with running(database_url, tmp_path, registration="closed") as app, app.client() as client:
+        for body in ({"user": FIRST}, {}):
+            problem = problem_of(await client.post("/api/users", json=body), 403, "FORBIDDEN")
+            assert "wherry users create" in problem["detail"]
+        assert await app.rows("select count(*) from users") == [(0,)]
 
 
 async def test_of_many_first_registrations_at_once_exactly_one_becomes_admin(

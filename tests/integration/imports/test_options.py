@@ -98,6 +98,18 @@ async def test_only_an_admin_imports_admins(bench: Bench) -> None:
     )
 
 
+async def test_no_import_makes_or_unmakes_an_operator(bench: Bench) -> None:
+    await bench.run("users", [user(1, operator=True, role="admin"), user(2)])
+    await bench.do("update users set operator = true where id = 2")
+    job = await bench.run("users", [user(2, operator=False), user(1, operator=True)], options=UPDATE)
+
+    assert job.status == "succeeded"
+    assert await bench.rows("select id, operator from users order by id") == [
+        {"id": 1, "operator": False},
+        {"id": 2, "operator": True},
+    ]
+
+
 async def test_only_an_admin_may_change_an_admin(bench: Bench) -> None:
     await bench.run("users", [user(1, role="admin"), user(2)])
     changes = [user(1, email="mine@example.com"), user(1, active=False), user(2, name="New")]

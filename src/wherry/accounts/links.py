@@ -7,11 +7,13 @@ is 256 random bits; the database holds only the SHA-256, so a copy of it lets no
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from datetime import timedelta
 
+import structlog
+
 from wherry.accounts import limits, repository
+from wherry.accounts.api_tokens import secret_hash
 from wherry.accounts.limits import Policy, Usage
 from wherry.accounts.login import network_hash
 from wherry.accounts.mail import Mailer
@@ -21,6 +23,8 @@ from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import check_password, normalize_email, refuse_blank
 from wherry.database.pools import Pool, brief_transaction
 from wherry.errors import Conflict, Gone, NotFound
+
+logger = structlog.get_logger(__name__)
 
 RESET_VALID_FOR = timedelta(hours=1)
 ONBOARDING_VALID_FOR = timedelta(days=3)
@@ -59,7 +63,7 @@ class PasswordLinks:
         self._pool = pool
         self._passwords = passwords
         self._tokens = tokens
-        self._base_url = base_url.rstrip("/")
+        self._base_url = base_url
         self._mailer = mailer
 
     async def request_reset(self, email: str | None, address: str) -> ResetRequest:
@@ -75,22 +79,30 @@ class PasswordLinks:
         normal = normalize_email(email or "")
         async with self._pool.connection() as connection:
             by_address = await limits.take(connection, RESET_BY_ADDRESS, network_hash(address).hex())
-            by_account = await limits.take(connection, RESET_BY_ACCOUNT, _hash(normal).hex())
+            by_account = await limits.take(connection, RESET_BY_ACCOUNT, secret_hash(normal).hex())
         return ResetRequest(normal, (by_address, by_account))
 
     async def deliver(self, request: ResetRequest) -> None:
         """Make a link for the account with this e-mail and mail it, if there is one and mail can be sent.
 
+        Without a mail server, the log says what to do, and not whether there is such an account.
+
         Raises:
             Unavailable: the link could not be made, or not be mailed.
         """
-        if self._mailer is None or "\0" in request.email:
+        if self._mailer is None:
+            logger.warning(
+                "a password reset was requested, but no mail can be sent: set SMTP_URL, "
+                "or run `wherry users reset-link` for the account"
+            )
+            return
+        if "\0" in request.email:
             return
         token = secrets.token_urlsafe(32)
         async with brief_transaction(self._pool) as connection:
-            made = await repository.create_reset_link(connection, request.email, _hash(token), RESET_VALID_FOR)
+            made = await repository.create_reset_link(connection, request.email, secret_hash(token), RESET_VALID_FOR)
         if made:
-            await self._mailer.send(request.email, SUBJECT, TEXT.format(url=self._url(token)))
+            await self._mailer.send(request.email, SUBJECT, TEXT.format(url=link_url(self._base_url, token)))
 
     async def onboard(self, user_id: int) -> Link:
         """A link for an account that has no password yet, for an administrator to pass on.
@@ -102,11 +114,11 @@ class PasswordLinks:
         token = secrets.token_urlsafe(32)
         async with brief_transaction(self._pool) as connection:
             expires_at = await repository.create_onboarding_link(
-                connection, user_id, _hash(token), ONBOARDING_VALID_FOR
+                connection, user_id, secret_hash(token), ONBOARDING_VALID_FOR
             )
             account = await repository.get(connection, user_id) if expires_at is None else None
         if expires_at is not None:
-            return Link(self._url(token), expires_at)
+            return Link(link_url(self._base_url, token), expires_at)
         if account is None or not account.active:
             raise NotFound("no such user", code="USER_NOT_FOUND")
         raise Conflict("the account has a password already", code="PASSWORD_ALREADY_SET")
@@ -121,7 +133,7 @@ class PasswordLinks:
         """
         refuse_blank(token=token, password=password)
         chosen = check_password(password)
-        token_hash = _hash(token or "")
+        token_hash = secret_hash(token or "")
         async with self._pool.connection() as connection:
             by_address = await limits.take(connection, SET_BY_ADDRESS, network_hash(address).hex())
             owner = await repository.link_owner(connection, token_hash)
@@ -143,13 +155,11 @@ class PasswordLinks:
             await repository.void_links(connection, owner)
         return account
 
-    def _url(self, token: str) -> str:
-        # behind the '#', so that no server and no proxy on the way ever logs it
-        return f"{self._base_url}{PAGE}#token={token}"
 
-
-def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+def link_url(base_url: str, token: str) -> str:
+    """Where people use a link up."""
+    # after the '#', so that no server and no proxy on the way ever logs it
+    return f"{base_url.rstrip('/')}{PAGE}#token={token}"
 
 
 def _gone(*usages: Usage) -> Gone:

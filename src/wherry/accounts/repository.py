@@ -71,7 +71,7 @@ async def insert(
             async with _telling_what_is_taken(), connection.transaction():
                 row = await _one(connection, "insert", values)
             assert row is not None, "an insert that does not fail returns its row"
-            return _account(row)
+            return account_of(row)
     raise Unavailable("accounts are being imported just now; try again", code="DATABASE_ERROR")
 
 
@@ -95,7 +95,7 @@ async def update(connection: Connection, user_id: int, changes: Changes, passwor
     }
     async with _telling_what_is_taken():
         row = await _one(connection, "update", values)
-    return None if row is None else _account(row)
+    return None if row is None else account_of(row)
 
 
 async def set_password(connection: Connection, user_id: int, password_hash: str) -> Account | None:
@@ -106,20 +106,20 @@ async def set_password(connection: Connection, user_id: int, password_hash: str)
 async def get(connection: Connection, user_id: int) -> Account | None:
     """The account as it is now."""
     row = await _one(connection, "by_id", {"id": user_id})
-    return None if row is None else _account(row)
+    return None if row is None else account_of(row)
 
 
 async def find_token_owner(connection: Connection, token_hash: bytes) -> Account | None:
     """The active account that an unexpired API token belongs to; notes that the token was used."""
     row = await fetch_one(connection, load("api_tokens")["authenticate"], {"token_hash": token_hash})
-    return None if row is None else _account(row)
+    return None if row is None else account_of(row)
 
 
 async def find_login(connection: Connection, email: str, address_hash: bytes) -> Login | None:
     """What a login with this e-mail from this address is decided by."""
     values = {"email": email, "address_hash": address_hash, "known_days": KNOWN_DAYS}
     row = await _one(connection, "for_login", values)
-    return None if row is None else Login(_account(row), row["password_hash"], row["known_address"])
+    return None if row is None else Login(account_of(row), row["password_hash"], row["known_address"])
 
 
 async def remember_address(connection: Connection, user_id: int, address_hash: bytes) -> None:
@@ -190,5 +190,6 @@ async def _one(connection: Connection, query: str, values: Mapping[str, object])
     return await fetch_one(connection, load("accounts")[query], values)
 
 
-def _account(row: Mapping[str, Any]) -> Account:
+def account_of(row: Mapping[str, Any]) -> Account:
+    """The account in a row that has its columns."""
     return Account(**{name: row[name] for name in _COLUMNS})

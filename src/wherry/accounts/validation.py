@@ -6,7 +6,7 @@ In: fields as they came. Out: the same, trimmed, or `Invalid` with every fault o
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -36,10 +36,16 @@ def checked_registration(asked: Registration) -> Registration:
     Raises:
         Invalid: names every field at fault.
     """
-    faults = {name: list(_faults(name, getattr(asked, name))) for name in FIELDS}
-    faults["username"].extend(_addresses_of_others(asked.username, asked.email))
-    refuse(faults)
-    return _trimmed(asked)
+    return _checked(asked, FIELDS)
+
+
+def checked_invitation(asked: Registration) -> Registration:
+    """The same for an account that gets its password later.
+
+    Raises:
+        Invalid: names every field at fault.
+    """
+    return _checked(asked, [name for name in FIELDS if name != "password"])
 
 
 def checked_changes(asked: Changes, account: Account) -> Changes:
@@ -75,6 +81,13 @@ def refuse_taken(*, email: bool, username: bool) -> None:
     """Raise Invalid for what another account holds."""
     held = {"email": email, "username": username}
     refuse({name: [TAKEN] for name, taken in held.items() if taken})
+
+
+def _checked(asked: Registration, fields: Iterable[str]) -> Registration:
+    faults = {name: list(_faults(name, getattr(asked, name))) for name in fields}
+    faults["username"].extend(_addresses_of_others(asked.username, asked.email))
+    refuse(faults)
+    return _trimmed(asked)
 
 
 def _faults(name: str, value: str | None) -> Iterator[str]:

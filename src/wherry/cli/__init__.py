@@ -1,4 +1,4 @@
-"""The command line: `wherry up`, `api`, `worker`, `migrate`, `demo`.
+"""The command line: `wherry up`, `api`, `worker`, `migrate`, `demo`, `users`.
 
 In: arguments and the environment. Out: an exit status; 2 where the arguments or a setting cannot be read.
 """
@@ -32,6 +32,7 @@ for command, purpose in {
     "migrate": "Bring the database to this version's schema.",
     "api": "Serve the HTTP API.",
     "worker": "Run jobs from the queue.",
+    "users": "Manage accounts, directly in the database.",
 }.items():
     listed = None if sys.argv[1:2] == [command] else purpose
     app.command(f"wherry.cli.{command}:{command}", name=command, help=listed)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import hashlib
 import json
 import os
 import secrets
@@ -21,17 +20,16 @@ from typing import Any
 import httpx
 
 from wherry.accounts.mail import Mailer
+from wherry.cli.database import cluster_directory
 from wherry.cli.processes import Child, listen
 from wherry.database.binaries import find_binaries
 from wherry.database.embedded import EmbeddedPostgres
 from wherry.database.migrations import migrate
-from wherry.database.server_account import account_for, closed_folder
 from wherry.errors import Misconfigured, Unavailable
 from wherry.settings import Settings
 from wherry.storage.store import Store
 
 READY_SECONDS = 60.0
-SHARED_STATE = Path("/var/lib/wherry")
 GENERATED = ("JWT_SECRET", "MEMVID_EXPORT_API_KEY")
 
 
@@ -69,7 +67,7 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
         url = settings.model_copy(update={"port": sock.getsockname()[1]}).local_url
         generated = _secrets(settings, data_dir / "secrets.json")
         if settings.database_url is None:
-            cluster = _cluster_directory(data_dir)
+            cluster = cluster_directory(data_dir)
             server = EmbeddedPostgres(cluster, binaries=find_binaries(settings.pg_bindir))
             stack.callback(server.stop)
             await asyncio.to_thread(server.start)
@@ -144,18 +142,6 @@ def _private_directory(path: Path) -> Path:
     except OSError as error:
         raise Misconfigured(f"WHERRY_DATA_DIR must be a directory that can be made: {error}") from error
     return path.resolve()
-
-
-def _cluster_directory(data_dir: Path) -> Path:
-    """Where the embedded server keeps its files: in the data directory, if the server's account can get there.
-
-    PostgreSQL refuses to run as root, and the account that root gives it cannot enter a home directory of root's.
-    """
-    inside = data_dir / "postgres"
-    if closed_folder(inside, account_for(inside)) is None:
-        return inside
-    name = hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]
-    return SHARED_STATE / name / "postgres"
 
 
 def _secrets(settings: Settings, file: Path) -> dict[str, str]:

@@ -96,7 +96,7 @@ class EmbeddedPostgres:
 
     def url_of(self, database: str) -> str:
         """The URL of a database on this server, whether or not it exists."""
-        return f"postgresql://postgres@{HOST}:{self._port}/{quote(database, safe='')}"
+        return _url(self._port, database)
 
     @property
     def pid(self) -> int:
@@ -180,6 +180,28 @@ class EmbeddedPostgres:
         for name, value in self._options.items():
             command += ["-c", f"{name}={value}"]
         return ServerProcess.start(command, self._account, self.log_file, self._start_timeout)
+
+
+def url_of_running(data_dir: Path) -> str:
+    """The URL of the server that another process of this machine runs on `data_dir`.
+
+    Raises:
+        Unavailable: it does not accept connections (yet, or any longer).
+    """
+    try:
+        lines = (data_dir / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        lines = []
+    # PostgreSQL's storage docs, "postmaster.pid": the port is on line 4, the state on line 8
+    if len(lines) < 8 or lines[7].strip() != "ready":
+        raise Unavailable(
+            f"the embedded PostgreSQL in {data_dir} is starting or stopping: try again", code="DATABASE_NOT_STARTED"
+        )
+    return _url(int(lines[3]), "postgres")
+
+
+def _url(port: int, database: str) -> str:
+    return f"postgresql://postgres@{HOST}:{port}/{quote(database, safe='')}"
 
 
 def _free_port() -> int:

@@ -277,6 +277,24 @@ async def test_a_mail_server_that_refuses_changes_nothing_for_the_caller_and_is_
     assert [entry["log_level"] for entry in logged] == ["warning"]
 
 
+async def test_without_a_mail_server_the_log_tells_the_operator_what_to_do_and_not_who_is_known(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with running(database_url, tmp_path) as app, app.client() as client:
+        await register(client, "alice")
+        logs = []
+        for email in ("alice@example.com", "nobody@example.com"):
+            with structlog.testing.capture_logs() as logged:
+                assert (await ask(client, email)).status_code == 202
+            logs.append(logged)
+
+    assert logs[0] == logs[1]
+    ((entry,), _) = logs
+    assert entry["log_level"] == "warning"
+    assert "SMTP_URL" in entry["event"]
+    assert "wherry users reset-link" in entry["event"]
+
+
 async def test_the_link_names_the_configured_address_not_the_requests_host(
     client: httpx.AsyncClient, mail: MailServer
 ) -> None:

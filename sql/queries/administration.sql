@@ -1,0 +1,28 @@
+-- name: list
+select id, email, username, role, active, bio, image, operator, password_changed_at,
+       password_hash is not null as has_password, created_at
+from users
+order by id
+
+-- name: by_email
+select id, email, username, role, active, bio, image, operator, password_changed_at
+from users
+where email = %(email)s
+
+-- name: lock_admins
+-- Two that each take the role from another admin wait here for one another, so that one admin remains.
+select id
+from users
+where role = 'admin'
+  and active
+order by id
+for no key update
+
+-- name: set_standing
+update users
+set role = coalesce(%(role)s, role),
+    active = coalesce(%(active)s, active),
+    operator = coalesce(%(operator)s, operator),
+    updated_at = now()
+where id = %(id)s
+returning id, email, username, role, active, bio, image, operator, password_changed_at

@@ -1,0 +1,152 @@
+"""What an operator does to accounts from the command line, straight in the database."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from wherry.accounts import repository
+from wherry.accounts.api_tokens import secret_hash
+from wherry.accounts.links import ONBOARDING_VALID_FOR, RESET_VALID_FOR, link_url
+from wherry.accounts.models import Account, Link, Registration
+from wherry.accounts.passwords import Passwords
+from wherry.accounts.service import ADMIN
+from wherry.accounts.validation import check_password, checked_invitation, checked_registration, normalize_email
+from wherry.database.pools import Connection, Pool, brief_transaction
+from wherry.database.queries import load
+from wherry.database.rows import fetch_all, fetch_one
+from wherry.errors import Conflict, NotFound
+
+
+@dataclass(frozen=True)
+class ListedAccount:
+    """An account as the operator's list shows it."""
+
+    account: Account
+    has_password: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What an operator changes of an account; None leaves a value."""
+
+    role: str | None = None
+    active: bool | None = None
+    operator: bool | None = None
+
+
+class Administration:
+    """The accounts of one database, named by their e-mail address or their id.
+
+    Args:
+        pool: open.
+        passwords: how they are hashed.
+        base_url: what links begin with.
+    """
+
+    def __init__(self, pool: Pool, passwords: Passwords, base_url: str) -> None:
+        self._pool = pool
+        self._passwords = passwords
+        self._base_url = base_url
+
+    async def list_accounts(self) -> list[ListedAccount]:
+        """Every account, oldest first."""
+        async with self._pool.connection() as connection:
+            rows = await fetch_all(connection, load("administration")["list"], {})
+        return [ListedAccount(repository.account_of(row), row["has_password"], row["created_at"]) for row in rows]
+
+    async def create(self, asked: Registration, standing: Standing) -> Account:
+        """Create an account; without a password it needs a link to set one (`onboarding_link`).
+
+        Raises:
+            Invalid: names every field that is blank, malformed, too long or taken.
+        """
+        new = checked_invitation(asked) if asked.password is None else checked_registration(asked)
+        password_hash = None if new.password is None else await self._passwords.hash(new.password)
+        role, operator = standing.role or "user", bool(standing.operator)
+        async with brief_transaction(self._pool) as connection:
+            await repository.require_free(connection, email=new.email, username=new.username)
+            return await repository.insert(connection, new, password_hash=password_hash, role=role, operator=operator)
+
+    async def set_standing(self, who: str, standing: Standing) -> Account:
+        """Change an account's role, whether it is active, or whether it is an operator's.
+
+        Raises:
+            NotFound: no such account.
+            Conflict: it is the last active admin, and would no longer be one.
+        """
+        async with brief_transaction(self._pool) as connection:
+            # locked first, so that nobody changes in between who is an admin
+            admins = await fetch_all(connection, load("administration")["lock_admins"], {})
+            account = await _find(connection, who)
+            stays = standing.role in (None, ADMIN) and standing.active is not False
+            if [row["id"] for row in admins] == [account.id] and not stays:
+                raise Conflict(f"{account.email} is the last active admin: make another account an admin first")
+            values = {"id": account.id, **vars(standing)}
+            row = await fetch_one(connection, load("administration")["set_standing"], values)
+        assert row is not None, "the account was found in the same transaction"
+        return repository.account_of(row)
+
+    async def set_password(self, who: str, password: str) -> Account:
+        """Give an account a password; ends its logins and its password links, not its API tokens.
+
+        Raises:
+            NotFound: no such account.
+            Conflict: it is not active.
+            Invalid: the password is blank or too long.
+        """
+        password_hash = await self._passwords.hash(check_password(password))
+        async with brief_transaction(self._pool) as connection:
+            account = await _find_active(connection, who)
+            await repository.lock(connection, account.id)
+            await repository.set_password(connection, account.id, password_hash)
+            await repository.void_links(connection, account.id)
+        return account
+
+    async def reset_link(self, who: str) -> Link:
+        """A one-time link to set a password with, whether or not the account has one.
+
+        Raises:
+            NotFound: no such account.
+            Conflict: it is not active.
+        """
+        token = secrets.token_urlsafe(32)
+        async with brief_transaction(self._pool) as connection:
+            account = await _find_active(connection, who)
+            expires_at = await repository.create_reset_link(
+                connection, account.email, secret_hash(token), RESET_VALID_FOR
+            )
+        assert expires_at is not None, "the account was found in the same transaction"
+        return Link(link_url(self._base_url, token), expires_at)
+
+    async def onboarding_link(self, account: Account) -> Link:
+        """A one-time link for an account that was created without a password."""
+        token = secrets.token_urlsafe(32)
+        async with brief_transaction(self._pool) as connection:
+            expires_at = await repository.create_onboarding_link(
+                connection, account.id, secret_hash(token), ONBOARDING_VALID_FOR
+            )
+        assert expires_at is not None, "the account has no password yet"
+        return Link(link_url(self._base_url, token), expires_at)
+
+
+async def _find(connection: Connection, who: str) -> Account:
+    if who.isascii() and who.isdecimal():
+        account = await repository.get(connection, int(who))
+    else:
+        values: dict[str, Any] = {"email": normalize_email(who)}
+        row = await fetch_one(connection, load("administration")["by_email"], values)
+        account = None if row is None else repository.account_of(row)
+    if account is None:
+        raise NotFound(f"there is no account {who}: name one by its e-mail address or id (wherry users list)")
+    return account
+
+
+async def _find_active(connection: Connection, who: str) -> Account:
+    account = await _find(connection, who)
+    if not account.active:
+        raise Conflict(f"{account.email} is deactivated: run `wherry users activate {who}` first")
+    return account

@@ -1,0 +1,70 @@
+"""The database that a command works on: DATABASE_URL's, else the embedded one of `wherry up`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wherry.database.binaries import find_binaries
+from wherry.database.embedded import EmbeddedPostgres, url_of_running
+from wherry.database.migrations import migrate, require_ready
+from wherry.database.server_account import account_for, closed_folder
+from wherry.errors import Misconfigured, Unavailable
+from wherry.settings import Settings
+
+SHARED_STATE = Path("/var/lib/wherry")
+
+
+def cluster_directory(data_dir: Path) -> Path:
+    """Where the embedded server keeps its files: in the data directory, if the server's account can get there.
+
+    PostgreSQL refuses to run as root, and the account that root gives it cannot enter a home directory of root's.
+    """
+    inside = data_dir / "postgres"
+    if closed_folder(inside, account_for(inside)) is None:
+        return inside
+    name = hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]
+    return SHARED_STATE / name / "postgres"
+
+
+@contextmanager
+def reached_database(settings: Settings) -> Iterator[str]:
+    """The URL of a database at this version's schema. An embedded server that is not running runs for as long.
+
+    Raises:
+        Misconfigured: DATABASE_URL is not set, and `wherry up` has not been run with this data directory.
+        Unavailable: the database cannot be reached, does not start, or lacks migrations.
+    """
+    if settings.database_url is not None:
+        asyncio.run(require_ready(settings.database_url))
+        yield settings.database_url
+        return
+    server = EmbeddedPostgres(_existing_cluster(settings.wherry_data_dir), binaries=find_binaries(settings.pg_bindir))
+    try:
+        server.start()
+    except Unavailable as error:
+        if error.code != "DATA_DIR_IN_USE":
+            raise
+        yield url_of_running(server.data_dir)
+        return
+    try:
+        asyncio.run(migrate(server.url))
+        yield server.url
+    finally:
+        server.stop()
+
+
+def _existing_cluster(data_dir: Path) -> Path:
+    try:
+        cluster = cluster_directory(data_dir.resolve())
+        if cluster.is_dir():
+            return cluster
+    except PermissionError as error:
+        raise Misconfigured(f"WHERRY_DATA_DIR must be a directory that you may enter: {error}") from error
+    raise Misconfigured(
+        f"there is no database: DATABASE_URL is not set, and {data_dir.absolute()} has no embedded one. Set "
+        "DATABASE_URL or WHERRY_DATA_DIR, or run this in the directory of `wherry up`"
+    )

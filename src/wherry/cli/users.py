@@ -1,0 +1,166 @@
+"""`wherry users`: accounts, straight in the database; the way back in for an admin who forgot the password."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Literal, TypeVar
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from wherry.accounts.administration import Administration, Standing
+from wherry.accounts.models import Account, Link, Registration
+from wherry.accounts.passwords import Passwords
+from wherry.cli.database import reached_database
+from wherry.cli.password_input import read_password
+from wherry.cli.users_list import print_json, print_table
+from wherry.database.pools import make_pool
+from wherry.settings import Settings, load_settings
+from wherry.times import rfc3339
+
+T = TypeVar("T")
+Role = Literal["admin", "user"]
+Who = Annotated[str, Parameter(name="ACCOUNT", help="E-mail address or id of the account.")]
+PasswordFromStdin = Annotated[
+    bool,
+    Parameter(name="--password-stdin", negative="", help="Read the password from the first line of standard input."),
+]
+
+users = App(
+    name="users",
+    help=(
+        "Manage accounts, directly in the database.\n\n"
+        "Works on the database of DATABASE_URL; if that is not set, on the embedded one of `wherry up` in "
+        "WHERRY_DATA_DIR (by default ./.wherry), whether or not `wherry up` is running."
+    ),
+    help_format="markdown",
+)
+
+
+@users.command(name="list")
+def list_accounts(*, json: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """List every account.
+
+    Parameters
+    ----------
+    json
+        Print one JSON object per line.
+    """
+    found = _run(lambda accounts: accounts.list_accounts())
+    (print_json if json else print_table)(found)
+
+
+@users.command
+def create(
+    *,
+    email: str,
+    username: str,
+    role: Role = "user",
+    operator: Annotated[bool, Parameter(negative="")] = False,
+    ask_password: Annotated[bool, Parameter(negative="")] = False,
+    password_stdin: PasswordFromStdin = False,
+) -> None:
+    """Create an account. Without a password, print a one-time link to set one.
+
+    Parameters
+    ----------
+    email
+        E-mail address, which is also the name to log in with.
+    username
+        Name that others see.
+    role
+        What the account may do.
+    operator
+        Make it an operator's.
+    ask_password
+        Ask for the password at the terminal.
+    """
+    password = read_password(from_stdin=password_stdin) if ask_password or password_stdin else None
+
+    async def work(accounts: Administration) -> tuple[Account, Link | None]:
+        account = await accounts.create(Registration(username, email, password), Standing(role, operator=operator))
+        return account, None if password is not None else await accounts.onboarding_link(account)
+
+    account, link = _run(work)
+    _say(f"created {account.role} {account.email}, id {account.id}{', operator' if account.operator else ''}")
+    if link is not None:
+        _print_link(link)
+
+
+@users.command
+def set_role(account: Who, role: Role, /) -> None:
+    """Make an account an admin or a user.
+
+    Parameters
+    ----------
+    role
+        What it may do.
+    """
+    changed = _run(lambda accounts: accounts.set_standing(account, Standing(role=role)))
+    _say(f"{changed.email} is {'an admin' if changed.role == 'admin' else 'a user'} now")
+
+
+@users.command
+def set_password(account: Who, /, *, password_stdin: PasswordFromStdin = False) -> None:
+    """Set an account's password: asked for at the terminal, or read from standard input.
+
+    Ends its logins; its API tokens stay valid.
+    """
+    password = read_password(from_stdin=password_stdin)
+    changed = _run(lambda accounts: accounts.set_password(account, password))
+    _say(f"{changed.email} has a new password")
+
+
+@users.command
+def reset_link(account: Who, /) -> None:
+    """Print a one-time link to set a password with, valid for an hour."""
+    _print_link(_run(lambda accounts: accounts.reset_link(account)))
+
+
+@users.command
+def deactivate(account: Who, /) -> None:
+    """Refuse an account's logins, JWTs and API tokens until it is activated again."""
+    changed = _run(lambda accounts: accounts.set_standing(account, Standing(active=False)))
+    _say(f"{changed.email} is deactivated")
+
+
+@users.command
+def activate(account: Who, /) -> None:
+    """Accept a deactivated account's logins and tokens again."""
+    changed = _run(lambda accounts: accounts.set_standing(account, Standing(active=True)))
+    _say(f"{changed.email} is active")
+
+
+@users.command
+def operator(account: Who, /, *, revoke: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Make an account an operator's. Nothing else can, but the first registration in an empty system.
+
+    Parameters
+    ----------
+    revoke
+        Make it one no longer.
+    """
+    changed = _run(lambda accounts: accounts.set_standing(account, Standing(operator=not revoke)))
+    _say(f"{changed.email} is {'an operator' if changed.operator else 'no operator'} now")
+
+
+def _run(work: Callable[[Administration], Awaitable[T]]) -> T:
+    settings = load_settings()
+    with reached_database(settings) as url:
+        return asyncio.run(_work_on(url, settings, work))
+
+
+async def _work_on(url: str, settings: Settings, work: Callable[[Administration], Awaitable[T]]) -> T:
+    async with make_pool(url, name="wherry users", max_size=1) as pool:
+        return await work(Administration(pool, Passwords(), settings.public_url or settings.local_url))
+
+
+def _print_link(link: Link) -> None:
+    _say(f"valid once, until {rfc3339(link.expires_at)}:")
+    _say(link.url)
+
+
+def _say(text: str) -> None:
+    # one line, whatever the terminal's width: a link that is wrapped cannot be copied
+    Console().print(text, highlight=False, markup=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import jwt
@@ -81,6 +82,11 @@ async def test_no_forged_token_is_let_in(client: httpx.AsyncClient) -> None:
         jwt.encode({**claims, "sub": "999"}, SECRET),
         jwt.encode(claims, SECRET, headers={"crit": ["x"], "x": 1}),
         "[" * 4000,
+        "whr_",
+        "whr_" + "A" * 43,
+        "whr_' or true --",
+        "WHR_" + genuine,
+        "whr_" + genuine,
         base64.urlsafe_b64encode(b"[" * 30_000).decode() + ".e30.e30",
     ]
 
@@ -104,6 +110,9 @@ async def test_no_text_in_any_field_breaks_anything(app: Running, client: httpx.
         ("PUT", "/api/user", {"user": {text: text}}),
         ("POST", "/api/users/password/reset", {"email": text}),
         ("POST", "/api/users/password", {"token": text, "password": text}),
+        ("POST", "/api/user/tokens", {"name": text, "expiresAt": text}),
+        ("POST", "/api/user/tokens", {"apiToken": {"name": text}}),
+        ("DELETE", f"/api/user/tokens/{quote(text[:100], safe='')}", {}),
     ]
     for method, path, body in sent:
         answer = await client.request(method, path, json=body, headers=bearer(alice["token"]))

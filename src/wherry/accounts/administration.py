@@ -72,7 +72,7 @@ class Administration:
             return await repository.insert(connection, new, password_hash=password_hash, role=role, operator=operator)
 
     async def set_standing(self, who: str, standing: Standing) -> Account:
-        """Change an account's role, whether it is active, or whether it is an operator's.
+        """Change an account's role, whether it is active, or whether it is an operator.
 
         Raises:
             NotFound: no such account.

@@ -37,7 +37,7 @@ class Accounts:
         self._tokens = tokens
 
     async def register(self, asked: Registration, visitor: Visitor) -> Session:
-        """Create an account; the first in an empty system is an administrator's and operator's.
+        """Create an account; the first in an empty system becomes admin and operator.
 
         Raises:
             Forbidden: it would be the first, and a foreign web page asks for it.

@@ -14,7 +14,7 @@ from wherry.accounts.models import Account, Link, Registration
 from wherry.accounts.passwords import Passwords
 from wherry.cli.database import reached_database
 from wherry.cli.password_input import read_password
-from wherry.cli.users_list import print_json, print_table
+from wherry.cli.users_list import print_json, print_table, printable
 from wherry.database.pools import make_pool
 from wherry.settings import Settings, load_settings
 from wherry.times import rfc3339
@@ -72,7 +72,7 @@ def create(
     role
         What the account may do.
     operator
-        Make it an operator's.
+        Make it an operator.
     ask_password
         Ask for the password at the terminal.
     """
@@ -134,7 +134,7 @@ def activate(account: Who, /) -> None:
 
 @users.command
 def operator(account: Who, /, *, revoke: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Make an account an operator's. Nothing else can, but the first registration in an empty system.
+    """Make an account an operator. Only this command and the first registration in an empty system can.
 
     Parameters
     ----------
@@ -163,4 +163,4 @@ def _print_link(link: Link) -> None:
 
 def _say(text: str) -> None:
     # one line, whatever the terminal's width: a link that is wrapped cannot be copied
-    Console().print(text, highlight=False, markup=False, soft_wrap=True)
+    Console().print(printable(text), highlight=False, markup=False, soft_wrap=True)

@@ -23,7 +23,7 @@ def print_table(found: Iterable[ListedAccount]) -> None:
         account = listed.account
         flags = (account.operator, account.active, listed.has_password)
         cells = (str(account.id), account.email, account.username, account.role, *map(_yes, flags))
-        table.add_row(*map(Text, (*cells, rfc3339(listed.created_at))))
+        table.add_row(*(Text(printable(cell)) for cell in (*cells, rfc3339(listed.created_at))))
     console = Console()
     console.width = max(console.width, console.measure(table, options=console.options.update(width=10_000)).maximum)
     console.print(table)
@@ -44,6 +44,11 @@ def print_json(found: Iterable[ListedAccount]) -> None:
             "createdAt": rfc3339(listed.created_at),
         }
         sys.stdout.write(json.dumps(entry) + "\n")
+
+
+def printable(text: str) -> str:
+    """Text that people chose for themselves, without what would steer a terminal."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _yes(flag: bool) -> str:

@@ -60,7 +60,7 @@ logger = structlog.get_logger(__name__)
 async def register(
     request: Request[Any, Any, Any], data: JSONBody[RegistrationBody], services: Injected[Services]
 ) -> Response[UserAnswer]:
-    """Create an account; the first one of an empty system is an administrator's and operator's."""
+    """Create an account; the first one of an empty system becomes admin and operator."""
     asked = data.user
     session = await services.accounts.register(
         Registration(asked.username, asked.email, asked.password, asked.bio, asked.image), visitor_of(request)

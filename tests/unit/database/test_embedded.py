@@ -19,7 +19,7 @@ import pytest
 
 from tests.unit.database import holder
 from wherry.database.binaries import Binaries
-from wherry.database.embedded import EmbeddedPostgres
+from wherry.database.embedded import EmbeddedPostgres, url_of_running
 from wherry.database.server_account import Account, runnable
 from wherry.errors import Misconfigured, Unavailable
 
@@ -260,3 +260,16 @@ def test_a_closed_folder_above_the_data_is_named(tmp_path: Path, binaries: Binar
     closed.mkdir(mode=0o700)
     with pytest.raises(Misconfigured, match=r"may not enter .*WHERRY_DATA_DIR"):
         EmbeddedPostgres(closed / "pg", binaries=binaries).start()
+
+
+def test_another_process_finds_a_running_server_by_its_data_directory(data_dir: Path, binaries: Binaries) -> None:
+    with another_process(data_dir, binaries) as (_, url, _):
+        assert url_of_running(data_dir) == url
+
+
+def test_a_server_that_is_not_ready_is_not_taken_for_one_that_runs(tmp_path: Path) -> None:
+    for content in (None, "1\n", "1\n/x\n0\n5432\n\n127.0.0.1\n0\nstarting\n"):
+        if content is not None:
+            (tmp_path / "postmaster.pid").write_text(content)
+        with pytest.raises(Unavailable, match="starting or stopping"):
+            url_of_running(tmp_path)

@@ -48,7 +48,9 @@ def reached_database(settings: Settings) -> Iterator[str]:
     except Unavailable as error:
         if error.code != "DATA_DIR_IN_USE":
             raise
-        yield url_of_running(server.data_dir)
+        url = url_of_running(server.data_dir)
+        asyncio.run(require_ready(url))  # another version of wherry may have started it
+        yield url
         return
     try:
         asyncio.run(migrate(server.url))

@@ -25,7 +25,11 @@ def test_the_commands_of_the_readme_do_what_it_says(running: Service, tmp_path: 
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for said in ('"status":"partial"', '"successCount":2', "INVALID_FIELD_FORMAT", "FIELD_TOO_SHORT", "job_completed"):
+    for said in (
+        *('"dryRun":true', '"status":"partial"', '"successCount":2', "INVALID_FIELD_FORMAT", "FIELD_TOO_SHORT"),
+        *('"onConflict":"skip"', '"sourceUrl":"https://data.example.com/users.ndjson.gz"', "job_completed"),
+        '{"id":1,"email":"captain@example.com"}\n{"id":2,"email":"ada@example.com"}\n{"_type":"cursor","nextCursor":2}',
+    ):
         assert said in done.stdout
     assert (tmp_path / "admins.csv").read_text().splitlines()[1].startswith('1,"captain@example.com"')
     assert (tmp_path / "demo.mv2").stat().st_size > 4096

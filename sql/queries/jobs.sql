@@ -1,8 +1,10 @@
 -- name: insert
-insert into jobs (id, kind, owner_id, resource, format, options, source, idempotency_key, fingerprint, message, traceparent)
+insert into jobs (
+  id, kind, owner_id, resource, format, options, source, idempotency_key, fingerprint, message, traceparent, request_id
+)
 values (
   %(id)s, %(kind)s, %(owner_id)s, %(resource)s, %(format)s, %(options)s, %(source)s, %(idempotency_key)s,
-  %(fingerprint)s, %(message)s, %(traceparent)s
+  %(fingerprint)s, %(message)s, %(traceparent)s, %(request_id)s
 )
 on conflict (kind, owner_id, resource, idempotency_key) where idempotency_key is not null do nothing
 returning *
@@ -104,7 +106,7 @@ set success_count = success_count + %(successes)s,
 where id = %(id)s
   and epoch = %(epoch)s
   and status = 'running'
-returning cancel_requested_at is not null as cancel_requested, success_count, error_count
+returning cancel_requested_at is not null as cancel_requested, success_count, error_count, progress
 
 -- name: finish
 update jobs
@@ -137,7 +139,7 @@ set status = 'queued',
 where id = %(id)s
   and epoch = %(epoch)s
   and status = 'running'
-returning id
+returning *
 
 -- name: cancel_now
 update jobs

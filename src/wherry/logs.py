@@ -1,16 +1,33 @@
-"""Structured logs to standard error: one JSON object a line, or coloured text where `LOG_PRETTY` is true."""
+"""Structured logs to standard error: one JSON object per line, or coloured text if `LOG_PRETTY` is true."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 
 from wherry.settings import Settings
 
+_REQUEST_ID = "requestId"
+
 # pino's names, which the older service had, and nothing at all.
 _LEVELS = {"trace": logging.DEBUG, "warn": logging.WARNING, "fatal": logging.CRITICAL, "silent": logging.CRITICAL + 10}
+
+
+@contextmanager
+def serving(request_id: str) -> Iterator[None]:
+    """Give every line that is logged while one HTTP request is served that request's id."""
+    with structlog.contextvars.bound_contextvars(**{_REQUEST_ID: request_id}):
+        yield
+
+
+def current_request_id() -> str | None:
+    """The id of the HTTP request being served, or None outside of requests."""
+    found = structlog.contextvars.get_contextvars().get(_REQUEST_ID)
+    return None if found is None else str(found)
 
 
 def configure_logs(settings: Settings) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+import wherry
 
 PROGRAM = """
 import structlog
@@ -31,3 +36,22 @@ def test_a_traceback_shows_where_and_why_but_no_variables(pretty: str) -> None:
     assert "the check failed" in ended.stderr
     assert "in check" in ended.stderr
     assert "hornblower" not in ended.stderr
+
+
+def _fields_of_log_calls() -> Iterator[tuple[str, str]]:
+    """Every (file, field) that a log call of ours names; `exc_info` and the like are structlog's own."""
+    for file in Path(wherry.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and _is_log_call(node.func):
+                yield from ((file.name, word.arg) for word in node.keywords if word.arg and word.arg != "exc_info")
+
+
+def _is_log_call(called: ast.expr) -> bool:
+    methods = {"debug", "info", "warning", "error", "exception", "bind", "bound_contextvars"}
+    return isinstance(called, ast.Attribute) and called.attr in methods
+
+
+def test_fields_are_named_in_camel_case_and_a_job_always_in_one_way() -> None:
+    fields = set(_fields_of_log_calls())
+    assert ("rescue.py", "jobId") in fields
+    assert not [(file, name) for file, name in fields if "_" in name or name in ("job", "jobID")]

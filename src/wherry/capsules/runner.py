@@ -112,7 +112,7 @@ class CapsuleRunner:
         if stored.sha256 != written.sha256:
             await self._store.discard(key)
             raise JobFailed("EXPORT_FAILED", "The stored capsule is not the one that was verified")
-        log.info("capsule made", frames=written.frames, way=written.way, bytes=written.size)
+        log.debug("capsule made", frames=written.frames, way=written.way, bytes=written.size)
         return Outcome(
             status=Status.SUCCEEDED,
             artifact={

@@ -12,6 +12,7 @@ from litestar import Litestar
 
 from wherry.app import create_app
 from wherry.cli.processes import BACKLOG, follow_parent, listen
+from wherry.http.access_log import AccessLog
 from wherry.http.protocol import BoundedProtocol
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
@@ -46,7 +47,7 @@ def api(
 def server_config(app: Litestar, trusted_proxies: Sequence[str] = ()) -> uvicorn.Config:
     """How the application is served. Whom a request comes from is believed of these addresses and networks alone."""
     return uvicorn.Config(
-        app,
+        AccessLog(app),
         http=BoundedProtocol,
         ws="none",
         proxy_headers=bool(trusted_proxies),

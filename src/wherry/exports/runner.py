@@ -106,7 +106,7 @@ class ExportRunner:
                 await self._store.delete(found.key)
 
     def _outcome(self, run: Run, request: ExportRequest, stored: Stored, snapshot: Snapshot) -> Outcome:
-        log.info("exported", records=snapshot.rows, bytes=stored.size, truncated=snapshot.truncated)
+        log.debug("exported", records=snapshot.rows, bytes=stored.size, truncated=snapshot.truncated)
         return Outcome(
             status=Status.SUCCEEDED,
             artifact={

@@ -177,7 +177,7 @@ def _problem(fault: Fault, path: str, request_id: str) -> Problem:
 
 
 def _log(error: Exception, fault: Fault, request: Request[Any, Any, Any], request_id: str) -> None:
-    entry = logger.bind(request_id=request_id, method=request.method, path=request.scope["path"], code=fault.code)
+    entry = logger.bind(requestId=request_id, method=request.method, path=request.scope["path"], code=fault.code)
     if isinstance(error, HTTPException) and error.detail == DISCONNECTED:
         entry.info("the client went away")
     elif fault.status == 500:

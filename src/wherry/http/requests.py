@@ -13,7 +13,6 @@ from collections.abc import MutableMapping
 from typing import Any, cast
 
 import msgspec
-import structlog
 from litestar import Request
 from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.enums import ScopeType
@@ -22,6 +21,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from wherry.errors import Malformed, TooLarge, UnsupportedMedia
 from wherry.imports.inflate import DAMAGED, GzipInflater
+from wherry.logs import serving
 
 REQUEST_ID_HEADER = "X-Request-Id"
 JSON_CODINGS = ("gzip",)
@@ -131,7 +131,7 @@ class RequestIdMiddleware(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Serve one request."""
-        with structlog.contextvars.bound_contextvars(request_id=request_id_of(scope)):
+        with serving(request_id_of(scope)):
             await next_app(scope, receive, send)
 
 

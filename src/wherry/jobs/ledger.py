@@ -42,11 +42,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a job stands after an advance: whether its owner wants it cancelled, and its counters."""
+    """Where a job stands after an advance: whether its owner wants it cancelled, its counters, its progress."""
 
     cancel_requested: bool
     success_count: int
     error_count: int
+    progress: float = 0.0
 
 
 async def create(connection: Connection, new: NewJob) -> tuple[Job, bool]:
@@ -126,7 +127,7 @@ async def advance(connection: Connection, lease: Lease, step: Advance) -> Positi
     }
     row = await _fenced(connection, "advance", lease, values)
     await notify(connection, lease.job_id)
-    return Position(row["cancel_requested"], row["success_count"], row["error_count"])
+    return Position(row["cancel_requested"], row["success_count"], row["error_count"], row["progress"])
 
 
 async def finish(connection: Connection, lease: Lease, outcome: Outcome) -> Job:
@@ -157,14 +158,15 @@ def _end(lease: Lease, outcome: Outcome) -> dict[str, object]:
     }
 
 
-async def release(connection: Connection, lease: Lease) -> None:
+async def release(connection: Connection, lease: Lease) -> Job:
     """Give the job back unfinished: it goes on from its checkpoint under somebody else's lease.
 
     Raises:
         LeaseLost: another worker has claimed the job since.
     """
-    await _fenced(connection, "release", lease, {})
+    row = await _fenced(connection, "release", lease, {})
     await notify(connection, lease.job_id)
+    return _job(row)
 
 
 async def restart(connection: Connection, lease: Lease) -> None:

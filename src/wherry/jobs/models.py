@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from wherry.jobs.states import FINISHED, Kind, Status
+from wherry.logs import current_request_id
 from wherry.times import now
 
 Json = dict[str, Any]
@@ -19,6 +20,7 @@ class NewJob:
     """A job as a caller asks for it.
 
     `fingerprint` is a digest of everything that the request asks for: the same key with another one is refused.
+    `request_id` is for the log; by default that of the HTTP request being served.
     """
 
     id: UUID
@@ -32,6 +34,7 @@ class NewJob:
     fingerprint: str | None = None
     message: str | None = None
     traceparent: str | None = None
+    request_id: str | None = field(default_factory=current_request_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,7 @@ class Job:
     updated_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+    request_id: str | None = None
 
     @property
     def is_suspect(self) -> bool:

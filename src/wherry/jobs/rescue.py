@@ -52,7 +52,7 @@ async def rescue_stalled(manager: JobManager, stalled_seconds: float) -> int:
         await _give_back(manager, stalled, "its worker is gone")
         unqueued = await (await connection.execute(load("queue")["unqueued"])).fetchall()
         for job_id, kind in unqueued:
-            log.warning("job is given back", job=str(job_id), reason="no queue row stands for it")
+            log.warning("job is given back", jobId=str(job_id), reason="no queue row stands for it")
             await enqueue(connection, job_id, Kind(kind))
     return len(stalled) + len(unqueued)
 
@@ -70,14 +70,14 @@ async def rescue_forgotten(
     held = await _connector(manager).execute_query_all_async(load("rescue")["held_by"], worker_id=worker_id)
     missing = frozenset(int(row["id"]) for row in held if int(row["id"]) not in in_hand)
     for queue_id in missing & suspects:
-        log.warning("job is given back", queue_id=queue_id, reason="this worker never ran it, or never said it ended")
+        log.warning("job is given back", queueId=queue_id, reason="this worker never ran it, or never said it ended")
         await manager.retry_job_by_id_async(queue_id, retry_at=_now())
     return missing - suspects
 
 
 async def _give_back(manager: JobManager, stalled: Iterable[QueueJob], reason: str) -> None:
     for job in stalled:
-        log.warning("job is given back", queue_id=job.id, job=job.task_kwargs.get("job_id"), reason=reason)
+        log.warning("job is given back", queueId=job.id, jobId=job.task_kwargs.get("job_id"), reason=reason)
         await manager.retry_job(job)
 
 

@@ -17,10 +17,11 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
-from wherry.database.pools import Pool
+from wherry.database.pools import Connection, Pool
 from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost, Unavailable
 from wherry.jobs import ledger
 from wherry.jobs.models import Job, Lease, Outcome
+from wherry.jobs.run_log import RunLog, lines_of, log_progress
 from wherry.jobs.states import Kind, Status
 
 MAX_DEATHS = 3
@@ -50,6 +51,7 @@ class Run:
             JobCancelled: the owner wants the job to end.
             JobReleased: the worker is stopping.
         """
+        log_progress(position)
         if position.cancel_requested:
             raise JobCancelled(f"job {self.job.id} was cancelled by its owner")
         if self.stopping.is_set():
@@ -94,11 +96,10 @@ class Executor:
             if claim is None:
                 return
             run, job = Run(claim.job, claim.lease), claim.job
-            with structlog.contextvars.bound_contextvars(job_id=str(job_id), kind=job.kind, epoch=job.epoch):
-                if job.deaths >= MAX_DEATHS:
-                    await self._settle(run, _too_many_deaths(job))
-                else:
-                    await self._settle(run, await self._until_stopped(run))
+            with lines_of(job) as lines:
+                lines.started()
+                end = _too_many_deaths(job) if job.deaths >= MAX_DEATHS else await self._until_stopped(run)
+                await self._settle(run, end, lines)
 
     async def _is_suspect(self, job_id: UUID) -> bool:
         try:
@@ -115,7 +116,7 @@ class Executor:
         except CONNECTION_ERRORS as error:
             raise JobReleased(f"job {job_id} could not be claimed: the database did not answer") from error
 
-    async def _until_stopped(self, run: Run) -> Outcome | JobReleased | None:
+    async def _until_stopped(self, run: Run) -> _End:
         """Await the runner; when this task is cancelled, let it reach its next checkpoint first."""
         work = asyncio.create_task(self._attempt(run), name=f"run {run.job.id}")
         try:
@@ -127,64 +128,68 @@ class Executor:
                 work.cancel()
                 await asyncio.wait([work])
             if work.cancelled():
-                return JobReleased(f"job {run.job.id} was interrupted, as the worker is stopping")
+                return _End(JobReleased(f"job {run.job.id} was interrupted, as the worker is stopping"))
             return work.result()
 
-    async def _attempt(self, run: Run) -> Outcome | JobReleased | None:
+    async def _attempt(self, run: Run) -> _End:
         try:
-            return await self._runners[run.job.kind].run(run)
+            return _End(await self._runners[run.job.kind].run(run))
         except LeaseLost:
-            log.warning("lease lost")
-            return None
+            return _End(None)
         except JobReleased as released:
-            return released
+            return _End(released)
         except JobCancelled:
-            return Outcome(status=Status.CANCELLED, message="Cancelled")
+            return _End(Outcome(status=Status.CANCELLED, message="Cancelled"))
         except JobFailed as failure:
-            return _failed(failure)
+            return _End(_failed(failure))
         except Unavailable as error:
-            log.warning("storage gave no answer", exc_info=error)
-            return _failed(JobFailed.by(error))
+            return _End(_failed(JobFailed.by(error)), "storage gave no answer", error)
         except CONNECTION_ERRORS as error:
-            log.warning("database connection lost", error=str(error))
-            return JobReleased(f"job {run.job.id} lost its database connection")
-        except Exception:
-            log.exception("job crashed")
-            return _crashed()
+            return _End(JobReleased(f"job {run.job.id} lost its database connection: {error}"))
+        except Exception as error:
+            return _End(_crashed(), "job crashed", error)
 
-    async def _settle(self, run: Run, result: Outcome | JobReleased | None) -> None:
-        """Write the end or the release."""
-        if result is None:
-            return
+    async def _settle(self, run: Run, end: _End, lines: RunLog) -> None:
+        """Write the end or the release, and log what the ledger then says of the job."""
         try:
-            await self._write(run, result)
+            await self._write(run, end, lines)
         except psycopg.Error:
             log.exception("the database refuses the job's end")
-            await self._write(run, _crashed())
-        if isinstance(result, JobReleased):
-            raise result
+            await self._write(run, _End(_crashed()), lines)
+        if isinstance(end.result, JobReleased):
+            raise end.result
 
-    async def _write(self, run: Run, result: Outcome | JobReleased) -> None:
+    async def _write(self, run: Run, end: _End, lines: RunLog) -> None:
         """Write the end or the release, as soon as the database answers again."""
         deadline = asyncio.get_running_loop().time() + RECONNECT_SECONDS
         while True:
             try:
-                async with self._pool.connection() as connection, connection.transaction():
-                    if isinstance(result, Outcome):
-                        await ledger.finish(connection, run.lease, result)
-                    else:
-                        await ledger.release(connection, run.lease)
-                break
-            except LeaseLost:
-                # Another worker has the job, or it was cancelled, or an earlier try was committed and its answer lost.
-                log.info("job was settled already")
+                await self._write_once(run, end, lines)
                 break
             except CONNECTION_ERRORS as error:
                 if asyncio.get_running_loop().time() > deadline:
-                    raise JobReleased(f"job {run.job.id} could not be settled: the database is away") from error
-        await self._discard_unless_kept(run, result)
+                    if end.result is None:
+                        lines.lost(None)
+                        return
+                    reason = "the end of its run could not be written: the database does not answer"
+                    lines.released(None, reason)
+                    raise JobReleased(f"job {run.job.id} is given back: {reason}") from error
+        await self._discard_unless_kept(run, end.result)
 
-    async def _discard_unless_kept(self, run: Run, result: Outcome | JobReleased) -> None:
+    async def _write_once(self, run: Run, end: _End, lines: RunLog) -> None:
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                job = await _written(connection, run.lease, end.result)
+        except LeaseLost:
+            # The job was cancelled, or another worker has it, or an earlier try was committed and its answer lost.
+            async with self._pool.connection() as connection:
+                found = await ledger.get(connection, run.job.id)
+            lines.lost(found)
+        else:
+            end.log_cause()
+            lines.settled(job, end.reason)
+
+    async def _discard_unless_kept(self, run: Run, result: Outcome | JobReleased | None) -> None:
         if not isinstance(result, Outcome) or result.discard is None:
             return
         async with self._pool.connection() as connection:
@@ -193,8 +198,44 @@ class Executor:
             await result.discard()
 
 
+@dataclass(frozen=True)
+class _End:
+    """How a run came to its end.
+
+    Attributes:
+        result: what is to be written; None if the lease was lost.
+        what: one phrase on `cause`.
+        cause: an error that the log shows with its traceback, unless the lease was lost meanwhile.
+    """
+
+    result: Outcome | JobReleased | None
+    what: str = ""
+    cause: Exception | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why the job is given back, if it is."""
+        return str(self.result) if isinstance(self.result, JobReleased) else None
+
+    def log_cause(self) -> None:
+        if self.cause is not None:
+            log.error(self.what, exc_info=self.cause)
+
+
+async def _written(connection: Connection, lease: Lease, result: Outcome | JobReleased | None) -> Job:
+    """Write the end or the release; the job as it is then.
+
+    Raises:
+        LeaseLost: the run had lost its lease, or has by now.
+    """
+    if result is None:
+        raise LeaseLost(f"job {lease.job_id} is no longer held under epoch {lease.epoch}")
+    if isinstance(result, JobReleased):
+        return await ledger.release(connection, lease)
+    return await ledger.finish(connection, lease, result)
+
+
 def _failed(failure: JobFailed) -> Outcome:
-    log.info("job failed", code=failure.code, reason=failure.message)
     error: dict[str, object] = {"code": failure.code, "message": failure.message}
     if failure.number is not None:
         error["number"] = failure.number
@@ -209,7 +250,7 @@ def _crashed() -> Outcome:
     )
 
 
-def _too_many_deaths(job: Job) -> Outcome:
+def _too_many_deaths(job: Job) -> _End:
     place = "its beginning" if job.checkpoint is None else f"checkpoint {job.checkpoint}"
     message = f"The job's worker died {job.deaths} times in a row at {place}; it is not tried again"
-    return _failed(JobFailed(ErrorCode.INTERNAL_ERROR, message, detail={"checkpoint": job.checkpoint}))
+    return _End(_failed(JobFailed(ErrorCode.INTERNAL_ERROR, message, detail={"checkpoint": job.checkpoint})))

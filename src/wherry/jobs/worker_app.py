@@ -108,7 +108,7 @@ class WorkerApp(procrastinate.App):
 
     async def _retain(self, timestamp: int) -> None:
         assert self._services is not None
-        log.debug("retention begins", scheduled_for=timestamp)
+        log.debug("retention begins", scheduledFor=timestamp)
         await self._services.retain()
 
     async def run_worker_async(self, **kwargs: Any) -> None:

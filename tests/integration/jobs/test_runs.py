@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
 import psycopg
 import pytest
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from tests.factories import submitted
 from wherry.database.pools import Pool, make_pool
-from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased
+from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost
 from wherry.jobs import ledger
 from wherry.jobs.models import Advance, Job, Outcome
 from wherry.jobs.runs import MAX_DEATHS, Executor, Run
@@ -249,3 +252,92 @@ async def test_a_job_that_has_ended_is_not_run(pool: Pool) -> None:
         await ledger.cancel(connection, job_id)
     await _executor(pool, work).execute(job_id)
     assert (await _job(pool, job_id)).status is Status.CANCELLED
+
+
+async def _logged(pool: Pool, work: Work, job_id: UUID) -> list[dict[str, object]]:
+    """Run a job; what was logged meanwhile."""
+    with capture_logs([merge_contextvars]) as lines, suppress(JobReleased):
+        await _executor(pool, work).execute(job_id)
+    return [dict(line) for line in lines]
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [JobFailed("EXPORT_FAILED", "The stored request is gone"), LeaseLost("no longer held"), FileNotFoundError("gone")],
+)
+async def test_a_run_that_stops_because_its_job_was_cancelled_is_logged_as_cancelled(
+    pool: Pool, raised: Exception
+) -> None:
+    async def work(run: Run) -> Outcome:
+        async with pool.connection() as connection:
+            await ledger.cancel_now(connection, run.job.id)
+        raise raised
+
+    started, ended = await _logged(pool, work, await _submit(pool))
+    assert started["event"] == "job.started"
+    assert (ended["event"], ended["status"], ended["log_level"]) == ("job.completed", "cancelled", "info")
+
+
+async def test_a_run_that_another_has_replaced_says_so_and_by_which(pool: Pool) -> None:
+    async def work(run: Run) -> Outcome:
+        async with pool.connection() as connection:
+            await ledger.claim(connection, run.job.id)
+        return Outcome(status=Status.SUCCEEDED)
+
+    job_id = await _submit(pool)
+    _, ended = await _logged(pool, work, job_id)
+    assert (ended["event"], ended["jobId"], ended["epoch"], ended["byEpoch"]) == ("job.superseded", str(job_id), 1, 2)
+
+
+async def test_each_run_of_a_job_that_is_given_back_has_lines_of_its_own(pool: Pool) -> None:
+    async def give_back(run: Run) -> Outcome:
+        async with pool.connection() as connection, connection.transaction():
+            await ledger.advance(connection, run.lease, Advance(successes=5, checkpoint={"index": 5}))
+        raise JobReleased("the worker is stopping")
+
+    async def go_on(run: Run) -> Outcome:
+        async with pool.connection() as connection, connection.transaction():
+            await ledger.advance(connection, run.lease, Advance(successes=3, checkpoint={"index": 8}))
+        return Outcome(status=Status.SUCCEEDED)
+
+    job_id = await _submit(pool)
+    lines = await _logged(pool, give_back, job_id) + await _logged(pool, go_on, job_id)
+    assert [(line["event"], line["epoch"]) for line in lines] == [
+        ("job.started", 1),
+        ("job.released", 1),
+        ("job.started", 2),
+        ("job.completed", 2),
+    ]
+    assert [line["processedRecords"] for line in lines] == [0, 5, 5, 8]
+    assert "the worker is stopping" in str(lines[1]["reason"])
+
+
+async def test_a_failed_run_logs_what_its_owner_is_told(pool: Pool) -> None:
+    async def work(run: Run) -> Outcome:
+        raise JobFailed(ErrorCode.EMPTY_FILE, "The file holds no record")
+
+    ended = (await _logged(pool, work, await _submit(pool)))[-1]
+    told = ("failed", "EMPTY_FILE", "The file holds no record")
+    assert (ended["status"], ended["code"], ended["reason"]) == told
+
+
+async def test_a_crash_is_logged_with_its_traceback(pool: Pool) -> None:
+    async def work(run: Run) -> Outcome:
+        raise RuntimeError("a bug")
+
+    _, crash, ended = await _logged(pool, work, await _submit(pool))
+    assert (crash["event"], crash["log_level"], str(crash["exc_info"])) == ("job crashed", "error", "a bug")
+    assert ended["status"] == "failed"
+
+
+async def test_progress_is_logged_at_debug_level(pool: Pool) -> None:
+    async def work(run: Run) -> Outcome:
+        async with pool.connection() as connection, connection.transaction():
+            position = await ledger.advance(connection, run.lease, Advance(successes=4, errors=1, progress=50))
+        run.check(position)
+        return Outcome(status=Status.PARTIAL)
+
+    job_id = await _submit(pool)
+    _, progress, _ = await _logged(pool, work, job_id)
+    assert (progress["event"], progress["log_level"], progress["jobId"]) == ("job.progress", "debug", str(job_id))
+    assert (progress["progress"], progress["processedRecords"], progress["errorCount"]) == (50, 5, 1)

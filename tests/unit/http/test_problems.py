@@ -162,7 +162,7 @@ async def test_a_failure_tells_only_the_request_id_and_the_log_has_the_rest_unde
     assert "/srv" not in answer.text
     request_id = answer.json()["requestId"]
     assert answer.headers["x-request-id"] == request_id
-    [entry] = [entry for entry in logged if entry.get("request_id") == request_id]
+    [entry] = [entry for entry in logged if entry.get("requestId") == request_id]
     assert entry["exc_info"] is RAISED[name]
     assert entry["path"] == f"/api/raise/{name}"
 

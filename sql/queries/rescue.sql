@@ -6,3 +6,8 @@ select id
 from procrastinate_jobs
 where status = 'doing'
   and worker_id = %(worker_id)s
+
+-- name: count_alive
+select count(*)
+from procrastinate_workers
+where last_heartbeat > now() - make_interval(secs => %(seconds)s)

@@ -20,7 +20,7 @@ from wherry.accounts.passwords import Passwords
 from wherry.accounts.service import Accounts
 from wherry.accounts.tokens import Tokens
 from wherry.capsules.submission import Submissions
-from wherry.database.pools import make_pool
+from wherry.database.prompt import make_prompt_pool
 from wherry.http.accounts import account_routes
 from wherry.http.capsules import capsule_router
 from wherry.http.cross_origin import CrossOrigin
@@ -74,7 +74,7 @@ async def _connected(app: Litestar) -> AsyncIterator[None]:
 
 def _services(settings: Settings) -> Services:
     conninfo = settings.require_database_url()
-    pool = make_pool(conninfo, name="wherry api", max_size=settings.database_pool_size, min_size=2)
+    pool = make_prompt_pool(conninfo, name="wherry api", max_size=settings.database_pool_size, min_size=2)
     passwords = Passwords()
     tokens = Tokens(settings.require_jwt_secret(), timedelta(hours=settings.jwt_expiry_hours))
     smtp_url = settings.smtp_url

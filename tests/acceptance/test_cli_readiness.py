@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.accounts_app import running
+from tests.outages import frozen
 from wherry.database.embedded import EmbeddedPostgres
 from wherry.database.migrations import migrate
 from wherry.http import health
-
-
-@contextmanager
-def _frozen(server: EmbeddedPostgres) -> Iterator[None]:
-    """Stop the server and its sessions, each of which is a process group of its own."""
-    sessions = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-    processes = [server.pid, *map(int, sessions)]
-    for process in processes:
-        os.kill(process, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in processes:
-            os.kill(process, signal.SIGCONT)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the server's sessions in /proc")
@@ -41,7 +25,7 @@ async def test_a_frozen_database_is_not_ready_in_time_and_nothing_stays_behind(
     await migrate(own_postgres.url)
     async with running(own_postgres.url, tmp_path) as app, app.client() as client:
         assert (await client.get("/readyz")).status_code == 200
-        with _frozen(own_postgres):
+        with frozen(own_postgres):
             started = time.monotonic()
             answers = await asyncio.gather(*(client.get("/readyz") for _ in range(3)))
             assert time.monotonic() - started < 8

@@ -29,6 +29,9 @@ LOCK_SECONDS = 2
 one of the few connections that all requests share."""
 
 SESSION_OPTIONS = f"-c TimeZone=UTC -c DateStyle=ISO -c idle_in_transaction_session_timeout={ABANDONED_SECONDS}s"
+WAIT_SECONDS = 30
+"""How long to wait for one of a pool's connections."""
+
 CONNECT_TIMEOUT_SECONDS = 10
 # A peer that vanishes without a word is noticed within about half a minute, not after the kernel's two hours.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
@@ -43,16 +46,20 @@ def make_pool(conninfo: str, *, name: str, max_size: int, min_size: int = 1) -> 
         max_size: most connections.
         min_size: connections kept ready.
     """
-    return AsyncConnectionPool(
-        conninfo,
-        min_size=min(min_size, max_size),
-        max_size=max_size,
-        open=False,
-        name=name,
-        timeout=30,
-        check=AsyncConnectionPool.check_connection,
-        kwargs={"autocommit": True, **connection_options(conninfo, name)},
-    )
+    return AsyncConnectionPool(conninfo, **pool_arguments(conninfo, name, max_size, min_size))
+
+
+def pool_arguments(conninfo: str, name: str, max_size: int, min_size: int) -> dict[str, Any]:
+    """Keyword arguments of every pool of wherry's; see `make_pool`."""
+    return {
+        "min_size": min(min_size, max_size),
+        "max_size": max_size,
+        "open": False,
+        "name": name,
+        "timeout": WAIT_SECONDS,
+        "check": AsyncConnectionPool.check_connection,
+        "kwargs": {"autocommit": True, **connection_options(conninfo, name)},
+    }
 
 
 @asynccontextmanager

@@ -1,12 +1,13 @@
 """Tells supervisors whether the process lives, and whether it can serve.
 
-In: nothing. Out: 200; or, from `/readyz`, 503 with the first thing that is amiss.
+In: nothing. Out: 200; or, from `/readyz`, 503 with the first thing that fails.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from typing import TypeVar
 
 import msgspec
 from litestar import HttpMethod, route
@@ -15,22 +16,36 @@ from wherry.database import migrations
 from wherry.errors import Unavailable
 from wherry.http.problems import responses
 from wherry.http.services import Injected, Services
+from wherry.jobs.rescue import count_alive
+from wherry.times import now, rfc3339
 
-CHECK_SECONDS = 5
+CHECK_SECONDS = 4.5
 METHODS = (HttpMethod.GET, HttpMethod.HEAD)
+NO_WORKER = "no worker is alive"
+
+T = TypeVar("T")
+
+
+class Liveness(msgspec.Struct):
+    """The process answers."""
+
+    timestamp: str
+    ok: bool = True
+    status: str = "ok"
+    checks: dict[str, str] = {}
 
 
 class Health(msgspec.Struct):
-    """The state of the process, and of what it needs."""
+    """The state of what the process needs: `ok`, or `degraded` if requests are served but something needs attention."""
 
     status: str
     checks: dict[str, str]
 
 
 @route("/healthz", http_method=METHODS, summary="Whether the process is alive", tags=["operation"])
-async def healthz() -> Health:
+async def healthz() -> Liveness:
     """Answers as long as the process does, whatever else is down."""
-    return Health("ok", {})
+    return Liveness(rfc3339(now()))
 
 
 @route(
@@ -41,13 +56,20 @@ async def healthz() -> Health:
     responses=responses(503),
 )
 async def readyz(services: Injected[Services]) -> Health:
-    """Looks at the database, its schema and the storage; 503 names the first that is amiss."""
-    await _in_time(_check(services))
-    return Health("ok", {"database": "ok", "migrations": "ok", "storage": "ok"})
+    """Looks at the database, its schema, the storage and the workers; 503 names the first of these that fails.
+
+    Without a live worker, requests are served, but jobs wait: 200 and `degraded`.
+    """
+    deadline = asyncio.get_running_loop().time() + CHECK_SECONDS
+    workers = await _in_time(_check_database(services), "the database", deadline)
+    for store in (services.import_store, services.export_store, services.capsule_store):
+        await _in_time(store.check(), "the storage", deadline)
+    checks = {"database": "ok", "migrations": "ok", "storage": "ok", "workers": "ok" if workers else NO_WORKER}
+    return Health("ok" if workers else "degraded", checks)
 
 
-async def _in_time(check: Coroutine[None, None, None]) -> None:
-    """Wait for a check, but no longer than `CHECK_SECONDS`.
+async def _in_time(check: Coroutine[None, None, T], what: str, deadline: float) -> T:
+    """Wait for a check, but no longer than until the deadline.
 
     A check that is late is cancelled and left to end by itself: psycopg takes ten seconds more to find that a server
     which does not answer does not confirm the cancelling either, and closes the connection then.
@@ -55,20 +77,16 @@ async def _in_time(check: Coroutine[None, None, None]) -> None:
     task = asyncio.create_task(check, name="readiness check")
     task.add_done_callback(lambda late: late.cancelled() or late.exception())  # so that none is "never retrieved"
     try:
-        await asyncio.wait([task], timeout=CHECK_SECONDS)
+        await asyncio.wait([task], timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
         if not task.done():
-            raise Unavailable("a check took too long", code="TIMEOUT")
-        await task
+            raise Unavailable(f"{what} does not answer", code="TIMEOUT")
+        return await task
     finally:
         task.cancel()
 
 
-async def _check(services: Services) -> None:
-    await _check_database(services)
-    for store in (services.import_store, services.export_store, services.capsule_store):
-        await store.check()
-
-
-async def _check_database(services: Services) -> None:
+async def _check_database(services: Services) -> int:
+    """Require this version's schema; how many workers are alive."""
     async with services.pool.connection(timeout=CHECK_SECONDS) as connection:
         await migrations.require_current(connection)
+        return await count_alive(connection)

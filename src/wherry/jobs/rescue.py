@@ -18,11 +18,16 @@ from procrastinate.psycopg_connector import PsycopgConnector
 from procrastinate.worker import Worker
 from psycopg_pool import PoolTimeout
 
+from wherry.database.pools import Connection
 from wherry.database.queries import load
+from wherry.database.rows import fetch_one
 from wherry.jobs.queue import enqueue
 from wherry.jobs.states import Kind
 
 RESCUE_SECONDS = 5.0
+STALLED_SECONDS = 20.0
+"""A worker is assumed dead after so long without a heartbeat: four missed ones, well within the 45 s of a rescue."""
+
 LOCK_KEY = 0x72657363  # "resc"
 
 log = structlog.get_logger(__name__)
@@ -79,6 +84,12 @@ async def _give_back(manager: JobManager, stalled: Iterable[QueueJob], reason: s
     for job in stalled:
         log.warning("job is given back", queueId=job.id, jobId=job.task_kwargs.get("job_id"), reason=reason)
         await manager.retry_job(job)
+
+
+async def count_alive(connection: Connection) -> int:
+    """How many workers have a recent heartbeat."""
+    row = await fetch_one(connection, load("rescue")["count_alive"], {"seconds": STALLED_SECONDS})
+    return int(row["count"]) if row else 0
 
 
 def _connector(manager: JobManager) -> PsycopgConnector:

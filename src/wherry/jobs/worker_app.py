@@ -26,11 +26,9 @@ from wherry.database.pools import connection_options
 from wherry.errors import JobReleased
 from wherry.jobs import rescue
 from wherry.jobs.queue import RUN_JOB, FencedJobManager
+from wherry.jobs.rescue import STALLED_SECONDS
 
 HEARTBEAT_SECONDS = 5.0
-STALLED_SECONDS = 20.0
-"""A worker silent for so long is taken for dead: four missed heartbeats, well within the 45 s that rescue may take."""
-
 POLL_SECONDS = 1.0
 """LISTEN does not survive a restart of the server, so that polling has to be quick enough on its own."""
 

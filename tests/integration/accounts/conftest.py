@@ -12,7 +12,10 @@ import pytest
 from tests.accounts_app import Running, running
 from tests.postgres import TestServer
 
-EMPTY = "truncate users, password_links, login_addresses, api_tokens, rate_limits, jobs restart identity cascade"
+EMPTY = (
+    "truncate users, password_links, login_addresses, api_tokens, rate_limits, jobs, procrastinate_workers "
+    "restart identity cascade"
+)
 
 
 @pytest.fixture(scope="session")

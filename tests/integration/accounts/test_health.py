@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.accounts_app import Running, running
 from wherry.database.migrations import migrate
 
 
-async def test_a_healthy_service_is_alive_and_ready(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/healthz")).json()["status"] == "ok"
+async def test_a_process_that_is_alive_says_so_and_when(client: httpx.AsyncClient) -> None:
+    alive = (await client.get("/healthz")).json()
+    assert (alive["ok"], alive["status"]) == (True, "ok")
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(alive["timestamp"])) < timedelta(seconds=30)
+
+
+async def test_a_healthy_service_is_ready(app: Running, client: httpx.AsyncClient) -> None:
+    await app.execute("insert into procrastinate_workers default values")
     ready = await client.get("/readyz")
     assert ready.status_code == 200
-    assert ready.json()["checks"] == {"database": "ok", "migrations": "ok", "storage": "ok"}
+    assert ready.json() == {
+        "status": "ok",
+        "checks": {"database": "ok", "migrations": "ok", "storage": "ok", "workers": "ok"},
+    }
+
+
+@pytest.mark.parametrize("last_heartbeat", [None, "a minute ago"])
+async def test_without_a_live_worker_a_service_is_ready_but_degraded(
+    app: Running, client: httpx.AsyncClient, last_heartbeat: str | None
+) -> None:
+    if last_heartbeat:
+        await app.execute("insert into procrastinate_workers (last_heartbeat) values (now() - interval '1 minute')")
+    ready = await client.get("/readyz")
+    assert ready.status_code == 200
+    assert ready.json()["status"] == "degraded"
+    assert ready.json()["checks"]["workers"] == "no worker is alive"
 
 
 async def test_a_database_that_lacks_migrations_is_not_ready_until_it_has_them(

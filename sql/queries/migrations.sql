@@ -5,6 +5,23 @@ create table if not exists wherry_migrations (
   applied_at timestamptz not null default now()
 )
 
+-- name: find_table
+select to_regclass('wherry_migrations')
+
+-- name: rights
+-- What decides whether tables can be made where this session would make them.
+select current_user as role,
+       current_database() as database,
+       schema,
+       exists (
+         select
+         from pg_namespace
+         where nspname = schema
+           and has_schema_privilege(oid, 'usage')
+           and has_schema_privilege(oid, 'create')
+       ) as may_create
+from coalesce(current_schema()::text, 'public') as schema
+
 -- name: known
 select name, checksum
 from wherry_migrations

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import SECRET
+from wherry.database.migrations import missing_steps
 from wherry.settings import Settings
 
 NOWHERE = "postgresql://postgres@127.0.0.1:9/nowhere"
@@ -106,7 +107,7 @@ def test_a_worker_does_not_run_without_its_schema(tmp_path: Path, empty_database
         timeout=60,
     )
     assert ended.returncode == 1
-    assert "migrations are missing; run: wherry migrate" in ended.stderr
+    assert f"{len(missing_steps({}))} migrations are missing; run: wherry migrate" in ended.stderr
 
 
 def test_the_list_of_commands_says_what_each_does() -> None:

@@ -16,9 +16,10 @@ def migrate() -> None:
     Safe to run at any time, any number of times, by several processes at once.
     """
     settings = load_settings()
-    applied = asyncio.run(migrations.migrate(settings.require_database_url()))
     console = Console()
-    for name in applied:
+
+    def tell(name: str) -> None:
         console.print(f"[green]applied[/] {name}", highlight=False)
-    if not applied:
+
+    if not asyncio.run(migrations.migrate(settings.require_database_url(), tell)):
         console.print("nothing to do: the schema is current")

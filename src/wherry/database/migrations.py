@@ -8,28 +8,33 @@ an advisory lock lets any number of processes ask for it at once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 from procrastinate.schema import SchemaManager
+from psycopg import sql
+from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import tuple_row
 
 from wherry.database.pools import Connection, connect
 from wherry.database.queries import load, sql_root
+from wherry.database.rows import fetch_one
 from wherry.errors import Misconfigured, Unavailable
 
+WHOLE_QUEUE = "procrastinate"
 LOCK_KEY = 0x77686572  # "wher": the advisory lock that migrating processes share
 
 
 @dataclass(frozen=True)
 class Step:
-    """One change of the schema."""
+    """One change of the schema; `contains` is recorded in its place, if it stands for several."""
 
     name: str
     sql: str
+    contains: tuple[Step, ...] = ()
 
     @property
     def checksum(self) -> str:
@@ -47,29 +52,44 @@ def queue_steps() -> list[Step]:
     return [Step(f"procrastinate/{file.stem}", file.read_text("utf-8")) for file in sorted(folder.glob("*.sql"))]
 
 
-async def migrate(conninfo: str) -> list[str]:
-    """Apply what is missing; the names of the steps applied, in order.
+async def migrate(conninfo: str, on_applied: Callable[[str], object] = lambda name: None) -> list[str]:
+    """Apply what is missing; the names of the steps applied, in order. `on_applied` is called after each of them.
 
     Raises:
-        Misconfigured: an applied step's file has changed, or the server is too old.
+        Misconfigured: the server is too old, an applied step's file has changed, or the database refuses a step.
         Unavailable: the database cannot be reached.
     """
     applied: list[str] = []
     async with _locked(conninfo) as connection:
-        known = await _known(connection)
-        for step in _pending(own_steps(), known):
-            await _apply(connection, step)
+        for step in missing_steps(await _known(connection)):
+            try:
+                await _apply(connection, step)
+            except psycopg.OperationalError as error:
+                raise Unavailable(f"the database was lost during {step.name}: {_first_line(error)}") from error
+            except psycopg.Error as error:
+                raise await _refused(connection, step, error) from error
             applied.append(step.name)
-        applied += await _migrate_queue(connection, known)
+            on_applied(step.name)
     return applied
 
 
+def missing_steps(known: Mapping[str, str]) -> list[Step]:
+    """What a database lacks in which the steps in `known` (name → checksum) were applied.
+
+    A database without any of procrastinate's steps takes its whole schema as one step.
+
+    Raises:
+        Misconfigured: an applied step's file has changed.
+    """
+    queue = queue_steps()
+    if not any(step.name in known for step in queue):
+        queue = [Step(WHOLE_QUEUE, SchemaManager.get_schema(), contains=tuple(queue))]
+    return list(_pending([*own_steps(), *queue], known))
+
+
 async def pending(connection: Connection) -> list[str]:
-    """Names of the steps that this database still lacks; every one of them where it was never migrated."""
-    steps = own_steps() + queue_steps()
-    exists = await (await connection.execute("select to_regclass('wherry_migrations')")).fetchone()
-    known = {} if exists is None or exists[0] is None else await _known(connection)
-    return [step.name for step in steps if step.name not in known]
+    """Names of the steps that `migrate` would apply to this database."""
+    return [step.name for step in missing_steps(await _known(connection))]
 
 
 async def require_current(connection: Connection) -> None:
@@ -78,9 +98,10 @@ async def require_current(connection: Connection) -> None:
     Raises:
         Unavailable: steps are missing.
     """
-    missing = await pending(connection)
+    missing = len(await pending(connection))
     if missing:
-        raise Unavailable(f"{len(missing)} migrations are missing; run: wherry migrate", code="MIGRATIONS_PENDING")
+        counted = "1 migration is missing" if missing == 1 else f"{missing} migrations are missing"
+        raise Unavailable(f"{counted}; run: wherry migrate", code="MIGRATIONS_PENDING")
 
 
 async def require_ready(conninfo: str) -> None:
@@ -97,26 +118,12 @@ async def _reached(conninfo: str) -> Connection:
     try:
         return await connect(conninfo, name="wherry migrate")
     except psycopg.OperationalError as error:
-        reason = str(error).partition("\n")[0]  # the first address's; it has no password
+        # The first line is the first address's; it has no password.
+        reason = _first_line(error)
         raise Unavailable(f"the database of DATABASE_URL cannot be reached: {reason}", code="DATABASE_ERROR") from error
 
 
-async def _migrate_queue(connection: Connection, known: dict[str, str]) -> list[str]:
-    steps = queue_steps()
-    if any(step.name in known for step in steps):
-        missing = list(_pending(steps, known))
-        for step in missing:
-            await _apply(connection, step)
-        return [step.name for step in missing]
-    # A fresh database takes the whole schema at once; its steps are then recorded as already contained.
-    async with connection.transaction():
-        await _execute_script(connection, SchemaManager.get_schema())
-        for step in steps:
-            await _record(connection, step)
-    return ["procrastinate"]
-
-
-def _pending(steps: list[Step], known: dict[str, str]) -> Iterator[Step]:
+def _pending(steps: list[Step], known: Mapping[str, str]) -> Iterator[Step]:
     for step in steps:
         checksum = known.get(step.name)
         if checksum is None:
@@ -132,7 +139,6 @@ async def _locked(conninfo: str) -> AsyncIterator[Connection]:
             raise Misconfigured(f"PostgreSQL 15 or newer is needed; this is {connection.info.server_version // 10000}")
         await connection.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
         try:
-            await connection.execute(load("migrations")["create_table"])
             yield connection
         finally:
             if not connection.broken:
@@ -140,15 +146,36 @@ async def _locked(conninfo: str) -> AsyncIterator[Connection]:
 
 
 async def _known(connection: Connection) -> dict[str, str]:
+    """The steps that were applied to this database, and their checksums; none if it was never migrated."""
     cursor = connection.cursor(row_factory=tuple_row)
+    found = await (await cursor.execute(load("migrations")["find_table"])).fetchone()
+    if found is None or found[0] is None:
+        return {}
     await cursor.execute(load("migrations")["known"])
     return {str(name): str(checksum) for name, checksum in await cursor.fetchall()}
 
 
+async def _refused(connection: Connection, step: Step, error: psycopg.Error) -> Misconfigured:
+    """What is missing, and the way out."""
+    said = error.diag.message_primary or _first_line(error)
+    row = await fetch_one(connection, load("migrations")["rights"], {})
+    if row is None or (row["may_create"] and not isinstance(error, InsufficientPrivilege)):
+        return Misconfigured(f"migration {step.name} failed: {said}")
+    role, schema, database = (sql.Identifier(str(row[name])).as_string() for name in ("role", "schema", "database"))
+    if not row["may_create"]:
+        return Misconfigured(
+            f"the role {role} may not create tables in the schema {schema} of the database {database}; "
+            f"let the schema's owner run: grant usage, create on schema {schema} to {role}"
+        )
+    return Misconfigured(f"migration {step.name} failed: {said}; run wherry migrate as the role that did so before")
+
+
 async def _apply(connection: Connection, step: Step) -> None:
     async with connection.transaction():
+        await connection.execute(load("migrations")["create_table"])
         await _execute_script(connection, step.sql)
-        await _record(connection, step)
+        for recorded in step.contains or (step,):
+            await _record(connection, recorded)
 
 
 async def _record(connection: Connection, step: Step) -> None:
@@ -158,3 +185,7 @@ async def _record(connection: Connection, step: Step) -> None:
 async def _execute_script(connection: Connection, script: str) -> None:
     # Without parameters psycopg sends a script of several statements as it stands; the files ship with packages.
     await connection.execute(script.encode())
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return str(error).partition("\n")[0]

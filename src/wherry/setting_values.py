@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address, ip_network
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -53,6 +53,11 @@ def _postgres_url(url: str) -> str:
     # What is kept stays as it was written: to libpq, other than to a form, a plus sign is no blank.
     kept = [pair for pair in parts.query.split("&") if pair.partition("=")[0] not in PRISMA_PARAMETERS]
     return urlunsplit(parts._replace(query="&".join(kept)))
+
+
+def _unquoted(value: object) -> object:
+    """Without the quotes that some ways of passing an environment on leave in place."""
+    return value.strip().strip("\"'") if isinstance(value, str) else value
 
 
 def _bind_address(value: str) -> str:
@@ -105,14 +110,24 @@ def _is_address(text: str) -> bool:
     return True
 
 
+class FromFile:
+    """Marks the type of a setting that may also be given as `NAME_FILE`, the path of a file with its value."""
+
+
+def is_from_file(annotation: object) -> bool:
+    """Whether a setting of this type may be given as `NAME_FILE`."""
+    return annotation is FromFile or any(map(is_from_file, get_args(annotation)))
+
+
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_hosts)]
 Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_origins)]
 Roles = Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
-PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
+PostgresUrl = Annotated[str, AfterValidator(_postgres_url), FromFile]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
-BindAddress = Annotated[str, AfterValidator(_bind_address)]
-StrongSecret = Annotated[SecretStr, AfterValidator(_strong)]
+BindAddress = Annotated[str, BeforeValidator(_unquoted), AfterValidator(_bind_address)]
+Secret = Annotated[SecretStr, FromFile]
+StrongSecret = Annotated[SecretStr, AfterValidator(_strong), FromFile]
 Count = Annotated[int, Field(ge=1)]
 Bytes = Annotated[int, Field(ge=1)]
 Days = Annotated[int, Field(ge=1, le=MAX_DAYS)]

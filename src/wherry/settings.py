@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import SecretStr, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wherry.errors import Misconfigured
@@ -32,7 +32,9 @@ from wherry.setting_values import (
     PostgresUrl,
     Roles,
     Seconds,
+    Secret,
     StrongSecret,
+    is_from_file,
 )
 
 NOT_NEEDED = ("REDIS_URL", "ERROR_REPORT_STORAGE_PATH")
@@ -66,7 +68,7 @@ class Settings(BaseSettings):
     jwt_expiry_hours: Hours = 24
     transfer_roles: Roles = ("admin",)
     registration: Literal["open", "closed"] = "open"
-    smtp_url: SecretStr | None = None
+    smtp_url: Secret | None = None
     smtp_from: str = "wherry@localhost"
 
     # the queue
@@ -82,8 +84,8 @@ class Settings(BaseSettings):
     import_storage_path: str | None = None
     import_error_report_download_base_url: BaseUrl = ""
     import_retention_hours: Hours = 168
-    import_rate_limit_per_hour: Count = 100
-    import_concurrent_limit_user: Count = 10
+    import_rate_limit_per_hour: Count = 1000
+    import_concurrent_limit_user: Count = 100
 
     # exports
     export_batch_size: Count = 50_000
@@ -92,13 +94,12 @@ class Settings(BaseSettings):
     export_storage_path: str | None = None
     export_file_retention_hours: Hours = 24
     export_download_base_url: BaseUrl = ""
-    export_rate_limit_per_hour: Count = 100
-    export_concurrent_limit_user: Count = 10
+    export_rate_limit_per_hour: Count = 1000
+    export_concurrent_limit_user: Count = 100
     download_redirect: bool = False
 
     # capsules
-    memvid_export_api_key: SecretStr | None = None
-    memvid_export_api_key_file: Path | None = None
+    memvid_export_api_key: Secret | None = None
     memvid_export_bind_addr: BindAddress | None = None
     memvid_export_root: str | None = None
     memvid_export_retention_seconds: Seconds = 86_400
@@ -112,11 +113,17 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _look_over(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Warn of what is not needed, `.env` included, and leave out what is blank: `${X:-}` of compose is not set."""
+        """Warn of what is not needed, `.env` included; leave out what is blank, as `${X:-}` of compose; read files."""
         for name in NOT_NEEDED:
             if os.environ.get(name) or given.get(name.lower()):
                 warnings.warn(f"{name} is set but not needed, and ignored", stacklevel=1)
-        return {name: value for name, value in given.items() if not (isinstance(value, str) and not value.strip())}
+        present = {name: value for name, value in given.items() if not _is_blank(value)}
+        for name in cls.model_fields:
+            # What the environment says of a file wins over `.env`, even if it is blank.
+            path = os.environ.get(f"{name}_file".upper(), given.get(f"{name}_file"))
+            if is_from_file(cls.model_fields[name].annotation) and not _is_blank(path):
+                present[name] = _from_file(name, str(path), present.get(name))
+        return present
 
     @property
     def local_url(self) -> str:
@@ -182,22 +189,8 @@ class Settings(BaseSettings):
         return self.jwt_secret.get_secret_value()
 
     def capsule_api_key(self) -> str | None:
-        """The static key of the capsule routes, or None where neither the key nor its file is set.
-
-        Raises:
-            Misconfigured: the file cannot be read, or is empty.
-        """
-        if self.memvid_export_api_key is not None:
-            return self.memvid_export_api_key.get_secret_value()
-        if self.memvid_export_api_key_file is None:
-            return None
-        try:
-            key = self.memvid_export_api_key_file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Misconfigured(f"MEMVID_EXPORT_API_KEY_FILE must name a readable text file: {error}") from error
-        if not key:
-            raise Misconfigured("MEMVID_EXPORT_API_KEY_FILE must name a file that holds a key; it is empty")
-        return key
+        """The static key of the capsule routes, or None if none is set."""
+        return None if self.memvid_export_api_key is None else self.memvid_export_api_key.get_secret_value()
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -213,6 +206,28 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         lines = (f"{_variable(fault['loc'])}: {_message(fault['msg'])}" for fault in error.errors())
         raise Misconfigured("\n".join(dict.fromkeys(lines))) from None
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _from_file(name: str, path: str, given: object) -> str:
+    """The value of a setting that is kept in a file; white space around it does not count.
+
+    Raises:
+        Misconfigured: the file cannot be read, or is empty, or the setting is also given and differs.
+    """
+    setting, variable = name.upper(), f"{name}_file".upper()
+    try:
+        value = Path(path).expanduser().read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{variable} must name a readable text file: {error}") from error
+    if not value:
+        raise Misconfigured(f"{variable} must name a file with the value of {setting}: {path} is empty")
+    if given is not None and given != value:
+        raise Misconfigured(f"{setting} and {variable} are both set, to different values: set one of them")
+    return value
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

@@ -45,7 +45,7 @@ def _refused(folder: Path, command: tuple[str, ...], **settings: str) -> str:
     [
         ("EXPORT_STORAGE_PATH", "ftp://x/y", BUCKET),
         ("MEMVID_EXPORT_API_KEY_FILE", "/nope", "MEMVID_EXPORT_API_KEY_FILE must name a readable text file"),
-        ("MEMVID_EXPORT_API_KEY_FILE", os.devnull, "MEMVID_EXPORT_API_KEY_FILE must name a file that holds a key"),
+        ("MEMVID_EXPORT_API_KEY_FILE", os.devnull, "MEMVID_EXPORT_API_KEY_FILE must name a file with the value"),
         ("SMTP_URL", "nonsense", "SMTP_URL must be a URL such as smtp://"),
     ],
 )

@@ -61,7 +61,7 @@ def test_an_import_is_accepted_with_everything_that_a_client_reads(admin: httpx.
     job = answer.json()["importJob"]
     assert UUID(job["id"]).version == 7
     assert answer.headers["Location"] == f"/api/v1/imports/{job['id']}"
-    assert answer.headers["RateLimit-Policy"] == '"imports";q=100;w=3600'
+    assert answer.headers["RateLimit-Policy"] == '"imports";q=1000;w=3600'
     assert answer.headers["RateLimit"].startswith('"imports";r=')
     assert job.keys() >= IMPORT_FIELDS
     assert (job["status"], job["entityType"], job["format"], job["fileName"]) == (
@@ -252,7 +252,7 @@ def test_an_export_is_accepted_and_replayed(admin: httpx.Client) -> None:
     assert job.keys() >= EXPORT_FIELDS
     assert (job["status"], job["downloadUrl"], job["idempotencyKey"]) == ("queued", None, "export-1")
     assert {answer.headers["Location"] for answer in answers} == {f"/api/v1/exports/{job['id']}"}
-    assert answers[0].headers["RateLimit-Policy"] == '"exports";q=100;w=3600'
+    assert answers[0].headers["RateLimit-Policy"] == '"exports";q=1000;w=3600'
     other = admin.post("/api/v1/exports", json={"resource": "articles"}, headers={"Idempotency-Key": "export-2"})
     assert other.status_code == 202
     changed = admin.post("/api/v1/exports", json={"resource": "users"}, headers={"Idempotency-Key": "export-1"})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from wherry.cli.demo import _bare_settings
 from wherry.errors import Misconfigured
+from wherry.setting_values import is_from_file
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import Store
 
@@ -15,6 +19,7 @@ from wherry.storage.store import Store
 def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name}_file".upper(), raising=False)
     monkeypatch.chdir(tmp_path)
 
 
@@ -22,6 +27,8 @@ def test_nothing_needs_to_be_set() -> None:
     settings = load_settings()
     assert (settings.port, settings.job_worker_concurrency, settings.import_max_file_size) == (3000, 4, 1 << 30)
     assert settings.transfer_roles == ("admin",)
+    assert (settings.import_rate_limit_per_hour, settings.export_rate_limit_per_hour) == (1000, 1000)
+    assert (settings.import_concurrent_limit_user, settings.export_concurrent_limit_user) == (100, 100)
 
 
 def test_a_dot_env_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,18 +195,75 @@ def test_a_data_directory_that_cannot_be_used_is_named() -> None:
         load_settings(wherry_data_dir="/dev/null").open_roots(Store)
 
 
-def test_the_capsule_key_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = tmp_path / "key"
-    file.write_text("the-key\n")
-    monkeypatch.setenv("MEMVID_EXPORT_API_KEY_FILE", str(file))
-    assert load_settings().capsule_api_key() == "the-key"
-    file.write_text("\n")
-    with pytest.raises(Misconfigured, match="MEMVID_EXPORT_API_KEY_FILE"):
-        load_settings().capsule_api_key()
-    file.unlink()
-    with pytest.raises(Misconfigured, match="MEMVID_EXPORT_API_KEY_FILE"):
-        load_settings().capsule_api_key()
+SECRETS = {
+    "DATABASE_URL": "postgresql://db/x",
+    "EXPORT_DATABASE_URL": "postgresql://standby/x",
+    "JWT_SECRET": "a secret of at least thirty-two bytes",
+    "MEMVID_EXPORT_API_KEY": "the key",
+    "SMTP_URL": "smtp://user:password@mail",
+}
+
+
+def _plain(name: str) -> str:
+    value = getattr(load_settings(), name.lower())
+    return str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+
+
+@pytest.mark.parametrize(("name", "value"), SECRETS.items())
+def test_any_secret_may_be_kept_in_a_file(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    Path("secret").write_text(f"{value}\n")
+    monkeypatch.setenv(f"{name}_FILE", "secret")
+    assert _plain(name) == value
+    monkeypatch.setenv(name, value)
+    assert _plain(name) == value, "both may be set if they agree"
+    monkeypatch.setenv(name, f"{value}-2")
+    with pytest.raises(Misconfigured, match=f"^{name} and {name}_FILE are both set, to different values") as refused:
+        load_settings()
+    assert value not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_file_that_gives_no_secret_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"{name}_FILE", "absent")
+    with pytest.raises(Misconfigured, match=f"^{name}_FILE must name a readable text file: .*absent"):
+        load_settings()
+    Path("empty").write_text("\n")
+    monkeypatch.setenv(f"{name}_FILE", "empty")
+    with pytest.raises(Misconfigured, match=f"^{name}_FILE must name a file with the value of {name}: empty is empty"):
+        load_settings()
+    monkeypatch.setenv(f"{name}_FILE", "")
+    assert getattr(load_settings(), name.lower()) is None
+
+
+def test_every_setting_that_is_a_secret_may_be_kept_in_a_file() -> None:
+    found = {name.upper() for name, field in Settings.model_fields.items() if is_from_file(field.annotation)}
+    secret = {name.upper() for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)}
+    assert secret <= found
+    assert found == set(SECRETS)
+
+
+def test_a_dot_env_file_may_name_a_secrets_file_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("JWT_SECRET_FILE=first\n")
+    for name in ("first", "second"):
+        Path(name).write_text(name * 10)
+    assert _plain("JWT_SECRET") == "first" * 10
+    monkeypatch.setenv("JWT_SECRET_FILE", "second")
+    assert _plain("JWT_SECRET") == "second" * 10
+
+
+@pytest.mark.parametrize("quote", ["", '"', "'"])
+def test_quotes_around_the_second_address_do_not_count(monkeypatch: pytest.MonkeyPatch, quote: str) -> None:
+    monkeypatch.setenv("MEMVID_EXPORT_BIND_ADDR", f"{quote}0.0.0.0:8080{quote}")
+    assert load_settings().memvid_export_bind_addr == "0.0.0.0:8080"
 
 
 def test_without_a_key_there_is_none() -> None:
     assert load_settings().capsule_api_key() is None
+
+
+def test_the_demo_uses_nobodys_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    for name in SECRETS:
+        os.environ[f"{name}_FILE"] = "/run/secrets/production"
+    settings = _bare_settings(tmp_path)
+    assert [getattr(settings, name.lower()) for name in SECRETS] == [None] * len(SECRETS)

@@ -65,8 +65,8 @@ async def _run(console: Console, settings: Settings, sizes: tuple[int, int, int]
 def _bare_settings(folder: Path) -> Settings:
     """Settings that nothing around here has a say in: no variable, no `.env` file, a folder of its own."""
     for name in Settings.model_fields:
-        os.environ.pop(name.upper(), None)
-        os.environ.pop(name, None)
+        for variable in (name, name.upper(), f"{name}_file".upper()):
+            os.environ.pop(variable, None)
     os.chdir(folder)
     os.environ["LOG_LEVEL"] = "warning"
     return load_settings(wherry_data_dir=folder, port=0)

@@ -79,6 +79,7 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
             **os.environ,
             **generated,
             "DATABASE_URL": database_url,
+            "DATABASE_URL_FILE": "",  # it is read, and what it says is in DATABASE_URL
             "WHERRY_DATA_DIR": str(data_dir),
         }
         sock.set_inheritable(True)
@@ -130,7 +131,6 @@ async def _ready(url: str, failed: asyncio.Future[None]) -> None:
 def _require_usable(settings: Settings) -> None:
     """Refuse at once what the processes would refuse, each of them, at every restart."""
     settings.open_roots(Store)
-    settings.capsule_api_key()
     if settings.smtp_url is not None:
         Mailer.from_url(settings.smtp_url.get_secret_value(), settings.smtp_from)
 

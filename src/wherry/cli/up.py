@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -31,7 +32,8 @@ def up(*, port: int | None = None, data_dir: Path | None = None, workers: int = 
         Worker processes; each runs JOB_WORKER_CONCURRENCY jobs at a time.
     """
     given = {"port": port, "wherry_data_dir": data_dir}
-    os.environ.setdefault("LOG_PRETTY", "true")  # somebody watches; the processes below inherit it
+    if sys.stderr.isatty():
+        os.environ.setdefault("LOG_PRETTY", "true")  # somebody watches; the processes below inherit it
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     configure_logs(settings)
     asyncio.run(_serve(settings, workers))

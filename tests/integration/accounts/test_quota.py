@@ -68,7 +68,7 @@ async def test_exactly_as_many_jobs_as_allowed_are_made_in_an_hour(pool: Pool) -
     assert outcomes.count("RATE_LIMITED") == 7
     assert await made(pool) == 5
     assert (await ask(pool, settings, owner_id=2)).startswith('"exports";r=4;t=')
-    assert (await ask(pool, settings, 1, Kind.IMPORT)).startswith('"imports";r=99;t=')
+    assert (await ask(pool, settings, 1, Kind.IMPORT)).startswith('"imports";r=999;t=')
 
 
 async def test_a_job_that_is_refused_for_its_number_uses_no_rate_up(pool: Pool) -> None:

@@ -26,11 +26,15 @@ ENV PATH=/app/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 \
     PORT=3000 \
-    WHERRY_DATA_DIR=/data
+    MEMVID_EXPORT_BIND_ADDR=0.0.0.0:8080 \
+    WHERRY_DATA_DIR=/data \
+    EXPORT_STORAGE_PATH=/data/records \
+    MEMVID_EXPORT_ROOT=/data/exports
 WORKDIR /data
 USER wherry
 VOLUME /data
-EXPOSE 3000
+EXPOSE 3000 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ['PORT']}/healthz\", timeout=4)"]
-CMD ["wherry", "api"]
+# everything: with DATABASE_URL on that server, without it on one of its own in /data
+CMD ["wherry", "up"]

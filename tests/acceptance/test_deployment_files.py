@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +19,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psycopg
 import pytest
 import yaml
 
+from tests.factories import SMALL_GRAPH
 from wherry.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,6 +32,7 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
 OURS = ("migrate", "api", "worker")
+START_SECONDS = 90
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -135,11 +142,106 @@ def test_the_health_check_tells_a_healthy_server_from_every_other() -> None:
         assert not is_healthy(port)
 
 
+def image_environment() -> dict[str, str]:
+    return dict(part.split("=", 1) for rest in of("ENV") for part in rest.split())
+
+
 def test_a_server_inside_a_container_can_be_reached_from_outside() -> None:
-    environment = dict(part.split("=", 1) for rest in of("ENV") for part in rest.split())
-    assert environment["HOST"] == "0.0.0.0"
-    assert of("EXPOSE") == [environment["PORT"]]
-    assert COMPOSE["services"]["api"]["ports"][0].endswith(f":{environment['PORT']}")
+    environment = image_environment()
+    address, _, second = environment["MEMVID_EXPORT_BIND_ADDR"].rpartition(":")
+    assert environment["HOST"] == address == "0.0.0.0"
+    (exposed,) = of("EXPOSE")
+    assert exposed.split() == [environment["PORT"], second] == ["3000", "8080"]
+    published = [port.rpartition(":")[2] for port in COMPOSE["services"]["api"]["ports"]]
+    assert published == exposed.split()
+
+
+def test_everything_that_the_image_keeps_is_in_its_volume() -> None:
+    (volume,) = of("VOLUME")
+    environment = image_environment()
+    for name in ("WHERRY_DATA_DIR", "EXPORT_STORAGE_PATH", "MEMVID_EXPORT_ROOT"):
+        assert Path(environment[name]).is_relative_to(volume)
+
+
+def test_containers_listen_where_compose_publishes_whatever_the_env_file_says() -> None:
+    environment = image_environment()
+    for name in OURS:
+        service = COMPOSE["services"][name]
+        assert service["env_file"] == [{"path": ".env", "required": False}]
+        for variable in ("HOST", "PORT", "MEMVID_EXPORT_BIND_ADDR", "WHERRY_DATA_DIR"):
+            assert service["environment"][variable] == environment[variable]
+
+
+def test_every_variable_that_compose_reads_is_explained_at_its_top() -> None:
+    text = (REPOSITORY / "docker-compose.yml").read_text()
+    explained = set(re.findall(r"^#   ([A-Z_]+)  ", text, re.MULTILINE))
+    assert explained == set(re.findall(r"\$\{([A-Z_]+)", text))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def image_running(folder: Path, **settings: str) -> Iterator[tuple[str, str]]:
+    """The image's command in its environment, with `/data` in `folder`, on loopback; the addresses of its ports."""
+    inside = {"PATH": os.environ["PATH"], **image_environment()}
+    first, second = free_port(), free_port()
+    moved = {name: value.replace("/data", str(folder)) for name, value in inside.items() if name != "PATH"}
+    moved |= {"HOST": "127.0.0.1", "PORT": str(first), "MEMVID_EXPORT_BIND_ADDR": f"127.0.0.1:{second}"}
+    program, *arguments = json.loads(of("CMD")[-1])
+    log = folder / "container.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name(program), *arguments],
+            cwd=folder,
+            env={"PATH": inside["PATH"].removeprefix("/app/.venv/bin:"), **moved, **settings},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while b"wherry is up" not in log.read_bytes():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{first}", f"http://127.0.0.1:{second}"
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def test_the_image_serves_everything_on_both_ports_with_nothing_set(open_folder: Path) -> None:
+    with image_running(open_folder) as addresses:
+        for url in addresses:
+            assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+        key = json.loads((open_folder / "secrets.json").read_text())["MEMVID_EXPORT_API_KEY"]
+        _make_capsule(addresses[1], key)
+        assert is_healthy(int(addresses[0].rpartition(":")[2]))
+    assert (open_folder / "postgres" / "PG_VERSION").exists()
+    assert list((open_folder / "exports").rglob("*.mv2")), "capsules are kept where the older service kept them"
+
+
+def test_the_image_uses_the_key_and_the_database_that_it_is_given(open_folder: Path, empty_database_url: str) -> None:
+    given = {"DATABASE_URL": empty_database_url, "MEMVID_EXPORT_API_KEY": "the operator's key"}
+    with image_running(open_folder, **given) as addresses:
+        _make_capsule(addresses[1], given["MEMVID_EXPORT_API_KEY"])
+    assert not (open_folder / "postgres").exists()
+    with psycopg.connect(empty_database_url) as connection:
+        assert connection.execute("select status from jobs").fetchall() == [("succeeded",)]
+
+
+def _make_capsule(url: str, key: str) -> None:
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
+        job_id = client.post("/v1/exports", json=SMALL_GRAPH).raise_for_status().json()["jobId"]
+        client.get(f"/v1/exports/{job_id}/events/stream").raise_for_status()  # ends when the job has
+        assert client.get(f"/v1/exports/{job_id}/download").raise_for_status().content[:4] == b"MV2\0"
 
 
 @pytest.mark.parametrize("source", ["image", *OURS])
@@ -169,7 +271,7 @@ def test_nothing_starts_before_the_database_is_migrated() -> None:
 
 
 def test_api_and_worker_share_storage_that_outlives_them() -> None:
-    environment = dict(part.split("=", 1) for rest in of("ENV") for part in rest.split())
+    environment = image_environment()
     for name in ("api", "worker"):
         volume, _, target = COMPOSE["services"][name]["volumes"][0].partition(":")
         assert volume in COMPOSE["volumes"]

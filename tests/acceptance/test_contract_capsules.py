@@ -169,13 +169,13 @@ def test_a_body_that_is_no_json_is_a_400(capsules: httpx.Client, content: bytes)
     problem_of(capsules.post("/v1/exports", content=content, headers=JSON), 400)
 
 
-@pytest.mark.parametrize("key", [b"", b"a b", b"\xff", b"k" * 256])
+@pytest.mark.parametrize("key", [b"", b'""', b"k" * 256])
 def test_a_key_that_is_none_is_a_422(capsules: httpx.Client, key: bytes) -> None:
     problem_of(capsules.post("/v1/exports", json=GRAPH, headers={b"Idempotency-Key": key}), 422)
 
 
 @pytest.mark.parametrize("name", ["sinceSeq", "limit"])
-@pytest.mark.parametrize("text", ["-1", "abc", "1e2", "1.0", "", "\0", "\u0661", "9" * 30, "9" * 5000])
+@pytest.mark.parametrize("text", ["-1", "abc", "1e2", "1.0", "\0", "\u0661", "9" * 30, "9" * 5000])
 def test_a_log_takes_whole_numbers_only(capsules: httpx.Client, made: dict[str, Any], name: str, text: str) -> None:
     path = f"/v1/exports/{made['jobId']}/events"
     assert name in problem_of(capsules.get(path, params={name: text}), 422)["detail"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,6 +31,10 @@ logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 120.0  # seconds; recovery after a crash in the middle of a bulk load replays up to max_wal_size
+RUNNING_SECONDS = 10.0
+"""How long to wait for another process's server, which may be just starting."""
+
+POLL_SECONDS = 0.05
 LOG_LIMIT = 8 << 20  # bytes of an old log that are kept, as D.log.old, when a server starts
 PORT_ATTEMPTS = 5
 
@@ -182,22 +187,30 @@ class EmbeddedPostgres:
         return ServerProcess.start(command, self._account, self.log_file, self._start_timeout)
 
 
-def url_of_running(data_dir: Path) -> str:
+def url_of_running(data_dir: Path, timeout: float = RUNNING_SECONDS) -> str:
     """The URL of the server that another process of this machine runs on `data_dir`.
 
     Raises:
-        Unavailable: it does not accept connections (yet, or any longer).
+        Unavailable: it did not accept connections in time: it is still starting, or it is stopping.
     """
+    deadline = time.monotonic() + timeout
+    while (port := _port_if_ready(data_dir)) is None:
+        if time.monotonic() >= deadline:
+            raise Unavailable(
+                f"the embedded PostgreSQL in {data_dir} is starting or stopping: try again",
+                code="DATABASE_NOT_STARTED",
+            )
+        time.sleep(POLL_SECONDS)
+    return _url(port, "postgres")
+
+
+def _port_if_ready(data_dir: Path) -> int | None:
+    """The server's port; its state is read from `postmaster.pid`, as pg_ctl does (lines 4 and 8)."""
     try:
         lines = (data_dir / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
-        lines = []
-    # PostgreSQL's storage docs, "postmaster.pid": the port is on line 4, the state on line 8
-    if len(lines) < 8 or lines[7].strip() != "ready":
-        raise Unavailable(
-            f"the embedded PostgreSQL in {data_dir} is starting or stopping: try again", code="DATABASE_NOT_STARTED"
-        )
-    return _url(int(lines[3]), "postgres")
+        return None
+    return int(lines[3]) if len(lines) >= 8 and lines[7].strip() == "ready" else None
 
 
 def _url(port: int, database: str) -> str:

@@ -272,4 +272,4 @@ def test_a_server_that_is_not_ready_is_not_taken_for_one_that_runs(tmp_path: Pat
         if content is not None:
             (tmp_path / "postmaster.pid").write_text(content)
         with pytest.raises(Unavailable, match="starting or stopping"):
-            url_of_running(tmp_path)
+            url_of_running(tmp_path, timeout=0)

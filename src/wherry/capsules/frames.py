@@ -50,7 +50,7 @@ def _limited(total: int, limit: int | None) -> int:
 def _node_frames(graph: Graph, count: int, uris: Uris) -> Iterator[Frame]:
     options = graph.options or Options()
     limit = DEFAULT_SNIPPET_CHARS if options.max_snippet_chars is None else options.max_snippet_chars
-    snippets = Snippets(graph.file_contents or {}, limit)
+    snippets = Snippets(graph.file_contents or {}, graph.nodes or (), limit)
     for node in islice(graph.nodes or (), count):
         folder, track = _PLACES.get(node.label, ("nodes", f"nodes/{node.label}"))
         yield Frame(

@@ -2,90 +2,67 @@
 
 In: the contents of the graph's files, a node. Out: its snippet, cut to size, with indentation and blank lines kept.
 
-GitNexus counts lines from 0 and means both ends of a range.
+GitNexus counts lines from 0, both ends of a range included. A symbol never shows lines that are not certainly its own.
 """
 
 from __future__ import annotations
 
-import re
-from array import array
-from collections.abc import Mapping
-from itertools import islice
+from collections.abc import Iterable, Mapping
 
+from wherry.capsules.file_lines import MAX_CHARS, excerpted_lines
 from wherry.capsules.graph import Node
 from wherry.capsules.safe_text import cut
+from wherry.capsules.sources import ExcerptedFile, Passage, WholeFile
+from wherry.capsules.symbols import Symbol
 
 NO_SOURCE = "<no source content available>"
 MIN_SNIPPET_CHARS = 80
-FILE_LINES = 80
-SYMBOL_LINES = 40
-# So that the places of all lines of all files need not be kept: 500 MiB of code have 15 to 20 million.
-_MARK_EVERY = 64
-_NEWLINE = re.compile("\n")
 
 
 class Snippets:
     """Cuts snippets out of one graph's files.
 
     Args:
-        contents: path → text; a file may be null.
+        contents: path → text, or null.
+        nodes: all of the graph, in its order.
         max_chars: the longest snippet, never less than 80 characters.
     """
 
-    def __init__(self, contents: Mapping[str, str | None], max_chars: int) -> None:
+    def __init__(self, contents: Mapping[str, str | None], nodes: Iterable[Node], max_chars: int) -> None:
         self._contents = contents
+        self._symbols = _symbols_by_file(nodes, contents)
         self._max_chars = max(max_chars, MIN_SNIPPET_CHARS)
-        self._texts: dict[str, _Text] = {}
+        self._sources: dict[str, WholeFile | ExcerptedFile] = {}
 
     def of(self, node: Node) -> str:
-        """The node's own lines; else the first lines of its file; else a note that there are none."""
-        path = node.property("filePath")
-        text = self._text_of(path) if isinstance(path, str) else None
-        if text is None:
-            return NO_SOURCE
-        first, behind = _own_lines(node, text) or (0, FILE_LINES if node.label == "File" else SYMBOL_LINES)
-        return self._cut(text, text.start_of(first), text.start_of(behind) - 1)
+        """The node's own lines, or the first 80 of a File without lines, or a note that there are none."""
+        path, symbol = node.property("filePath"), Symbol.of(node)
+        source = self._source_of(path) if isinstance(path, str) else None
+        passage = source.of(symbol) if source and symbol and symbol.possible else None
+        if passage is None and source and node.label == "File":
+            passage = source.head()
+        return NO_SOURCE if passage is None else self._cut(passage)
 
-    def _text_of(self, path: str) -> _Text | None:
+    def _source_of(self, path: str) -> WholeFile | ExcerptedFile | None:
         content = self._contents.get(path)
-        if content and path not in self._texts:
-            self._texts[path] = _Text(content)
-        return self._texts.get(path)
+        if content and path not in self._sources:
+            numbered = excerpted_lines(content, self._symbols.get(path, ()), max(MAX_CHARS, 4 * self._max_chars))
+            self._sources[path] = WholeFile(content) if numbered is None else ExcerptedFile(numbered)
+        return self._sources.get(path)
 
-    def _cut(self, text: _Text, start: int, end: int) -> str:
-        if end - start <= self._max_chars:
-            return text.content[start:end]
-        head = cut(text.content[start : start + self._max_chars], self._max_chars)
-        return f"{head}\n… [cut: first {self._max_chars} of {end - start} characters]"
-
-
-class _Text:
-    """A file's content, and where its lines begin."""
-
-    def __init__(self, content: str) -> None:
-        self.content = content
-        self.lines = content.count("\n") + 1
-        self._marks = array("Q", [0])
-        later = islice(_NEWLINE.finditer(content), _MARK_EVERY - 1, None, _MARK_EVERY)
-        self._marks.extend(newline.end() for newline in later)
-
-    def start_of(self, line: int) -> int:
-        """The place of a line's first character; of a line behind the last, where one more would begin."""
-        if line >= self.lines:
-            return len(self.content) + 1
-        place = self._marks[line // _MARK_EVERY]
-        for _ in range(line % _MARK_EVERY):
-            place = self.content.index("\n", place) + 1
-        return place
+    def _cut(self, passage: Passage) -> str:
+        content, start, end, complete = passage
+        if complete and end - start <= self._max_chars:
+            return content[start:end]
+        shown = min(end - start, self._max_chars)
+        size = f" of {end - start}" if complete else ""
+        return f"{cut(content[start : start + shown], shown)}\n… [cut: first {shown}{size} characters]"
 
 
-def _own_lines(node: Node, text: _Text) -> tuple[int, int] | None:
-    """The first of the node's lines, and the one behind its last; None where they make no sense."""
-    start, end = node.property("startLine"), node.property("endLine")
-    if not (_is_line(start) and _is_line(end)) or not 0 <= start <= end or start >= text.lines:
-        return None
-    return start, end + 1
-
-
-def _is_line(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _symbols_by_file(nodes: Iterable[Node], contents: Mapping[str, str | None]) -> dict[str, list[Symbol]]:
+    symbols: dict[str, list[Symbol]] = {}
+    for node in nodes:
+        path, symbol = node.property("filePath"), Symbol.of(node)
+        if symbol and isinstance(path, str) and contents.get(path):
+            symbols.setdefault(path, []).append(symbol)
+    return symbols

@@ -66,27 +66,29 @@ def test_too_many_properties_for_a_reader_are_folded_into_one() -> None:
         (0, 0, "zero"),
         (1, 3, "  one\n\n\tthree"),
         (3, 99, "\tthree\nfour"),
-        (-1, 2, CODE),
-        (3, 1, CODE),
-        (99, 100, CODE),
-        (None, 2, CODE),
-        ("1", "2", CODE),
-        (True, True, CODE),
+        (-1, 2, NO_SOURCE),
+        (3, 1, NO_SOURCE),
+        (99, 100, NO_SOURCE),
+        (None, 2, NO_SOURCE),
+        ("1", "2", NO_SOURCE),
+        (True, True, NO_SOURCE),
     ],
 )
 def test_a_snippet_is_its_lines_counted_from_zero_both_ends_included(start: Any, end: Any, expected: str) -> None:
     assert snippet(only_node({"startLine": start, "endLine": end})) == expected
 
 
-@pytest.mark.parametrize(("label", "lines"), [("File", 80), ("Function", 40)])
-def test_without_lines_a_snippet_is_the_first_of_its_file(label: str, lines: int) -> None:
+def test_a_file_shows_its_first_lines_and_another_node_without_lines_shows_none() -> None:
     content = "\n".join(str(index) for index in range(200))
-    assert snippet(only_node({}, content, label)) == "\n".join(str(index) for index in range(lines))
+    assert snippet(only_node({}, content, "File")) == "\n".join(str(index) for index in range(80))
+    assert snippet(only_node({"startLine": 7, "endLine": 3}, content, "File")).startswith("0\n1\n")
+    for label in ("Function", "Route", "Folder", "Community", "Process"):
+        assert snippet(only_node({}, content, label)) == NO_SOURCE
 
 
 @pytest.mark.parametrize(("asked", "kept"), [(100, 100), (5, 80), (0, 80), (None, 1200)])
 def test_a_long_snippet_is_cut_and_says_so(asked: int | None, kept: int) -> None:
-    made = only_node({}, "x" * 5000, options={"maxSnippetChars": asked})
+    made = only_node({"startLine": 0, "endLine": 0}, "x" * 5000, options={"maxSnippetChars": asked})
     assert snippet(made) == "x" * kept + f"\n… [cut: first {kept} of 5000 characters]"
 
 

@@ -1,0 +1,171 @@
+"""Numbers the lines of the excerpts that the GitNexus browser client sends instead of whole files.
+
+For each of a file's first ten symbols, in the order of the graph, that client sends the symbol's lines and 20 more on
+both sides, stripped of white space at both ends, with ``...`` between one excerpt and the next, and cuts the whole at a
+length. So an excerpt's place in the file is known but for the blank lines that were stripped from its beginning; the
+lines on which symbols' names stand decide how many these were. If they do not, the excerpt's lines are not known.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from wherry.capsules.symbols import Symbol
+
+_SEPARATOR = re.compile(r"(?<=\S)\n\n\.\.\.\n\n(?=\S)")  # excerpts neither begin nor end with white space
+_TWO_SEPARATORS = "\n\n...\n\n...\n\n"
+TRUNCATED = "...[truncated]"
+MIN_TRUNCATED_CHARS = 2000
+MAX_EXCERPTS = 10
+LINES_BEFORE = 21  # one more than after a symbol: the client counts lines from 1, `startLine` counts from 0
+LINES_AFTER = 19
+
+
+Lines = dict[int, str | None]
+"""Lines of a file by their number; None is a blank line of which the white space is not known."""
+
+
+class Excerpt(NamedTuple):
+    """One of a file's excerpts; of a truncated one, the lines that are complete."""
+
+    lines: list[str]
+    truncated: bool
+
+
+class _Place(NamedTuple):
+    """Where a symbol's excerpt may begin, and how many symbols would then not stand where the graph says."""
+
+    contradictions: int
+    start: int
+    owner: Symbol
+    named: bool
+
+
+def is_truncated(text: str) -> bool:
+    """Whether the client has cut the end off."""
+    return text.endswith(TRUNCATED) and len(text) >= MIN_TRUNCATED_CHARS
+
+
+def split(text: str) -> list[Excerpt]:
+    """A file's excerpts, in order."""
+    truncated = is_truncated(text)
+    sent = text.removesuffix(TRUNCATED).removesuffix("\n") if truncated else text
+    parts = [part.split("\n") for part in _SEPARATOR.split(sent)]
+    excerpts = [Excerpt(lines, truncated=False) for lines in parts]
+    if truncated:  # in the middle of a line, or of a separator
+        complete = parts[-1][:-1]
+        excerpts[-1] = Excerpt(complete[: -1 if complete[-1:] == ["..."] else None], truncated=True)
+    return excerpts
+
+
+def is_ambiguous(text: str) -> bool:
+    """Whether an excerpt begins or ends like a separator, so that nobody can tell which is one."""
+    return _TWO_SEPARATORS in text
+
+
+def most_lines(symbol: Symbol) -> int:
+    """The length of a symbol's excerpt, before it is stripped, in the middle of a file."""
+    return max(0, symbol.last + LINES_AFTER - _sent_from(symbol) + 1)
+
+
+class Numbering:
+    """What is known of a file's lines from its excerpts.
+
+    Args:
+        excerpts: the file's, in order.
+        symbols: the file's, in the order of the graph.
+
+    Attributes:
+        lines: those that are certain.
+        plausible: whether each excerpt may be one of these symbols'.
+    """
+
+    def __init__(self, excerpts: Sequence[Excerpt], symbols: Sequence[Symbol]) -> None:
+        self.lines: Lines = {}
+        self._contradicted = False
+        # A name that was not sent, or that is not in the code at all, proves nothing.
+        text = "\n".join(line for excerpt in excerpts for line in excerpt.lines)
+        self._named = sorted((each.first, each) for each in symbols if each.findable and str(each.name) in text)
+        owners = _owners(excerpts, symbols)
+        found = [(excerpt, self._places(excerpt, of)) for excerpt, of in zip(excerpts, owners, strict=True)]
+        self.plausible = all(
+            places or excerpt.truncated or not any(symbol.findable for symbol in of)
+            for (excerpt, places), of in zip(found, owners, strict=True)
+        )
+        if all(len(of) == 1 for of in owners) or all(_is_certain(places) for _, places in found):
+            self._add_all(found)
+        if self._contradicted:
+            self.lines.clear()
+
+    def _add_all(self, found: Sequence[tuple[Excerpt, Sequence[_Place]]]) -> None:
+        for excerpt, places in found:
+            if _is_certain(places):
+                self._add(excerpt, places[0])
+        for excerpt, places in found:
+            agreeing = [place for place in places if self._agrees(excerpt, place.start)]
+            if not _is_certain(places) and _is_certain(agreeing):
+                self._add(excerpt, agreeing[0])
+
+    def _places(self, excerpt: Excerpt, owners: Iterable[Symbol]) -> list[_Place]:
+        """The places with the fewest contradictions."""
+        places = [place for owner in owners for place in self._places_of(excerpt, owner)]
+        fewest = min((place.contradictions for place in places), default=0)
+        found = [place for place in places if place.contradictions == fewest]
+        return found if all(place.named for place in found) else []
+
+    def _places_of(self, excerpt: Excerpt, owner: Symbol) -> Iterator[_Place]:
+        first, length = _sent_from(owner), len(excerpt.lines)
+        missing = LINES_BEFORE if excerpt.truncated else most_lines(owner) - length
+        for start in range(first, min(owner.first, first + missing) + 1):
+            named = owner.begins_at(excerpt.lines, owner.first - start)
+            if named or (excerpt.truncated and owner.first - start >= length):
+                yield _Place(self._contradictions(excerpt, start), start, owner, named)
+
+    def _contradictions(self, excerpt: Excerpt, start: int) -> int:
+        there = slice(*(bisect_left(self._named, (line,)) for line in (start, start + len(excerpt.lines))))
+        return sum(not symbol.begins_at(excerpt.lines, first - start) for first, symbol in self._named[there])
+
+    def _agrees(self, excerpt: Excerpt, start: int) -> bool:
+        both = [
+            ((self.lines[number] or "").strip(), line.strip())
+            for number, line in enumerate(excerpt.lines, start)
+            if number in self.lines
+        ]
+        return any(known for known, _ in both) and all(known == line for known, line in both)
+
+    def _add(self, excerpt: Excerpt, place: _Place) -> None:
+        first, end = _sent_from(place.owner), place.start + len(excerpt.lines)
+        # The indentation of the line that an excerpt begins with was stripped, but a file begins without any.
+        lines = excerpt.lines if place.start == 0 else excerpt.lines[1:]
+        for number, line in enumerate(lines, end - len(lines)):
+            self._learn(number, line)
+        for number in range(first, place.start):
+            self._learn(number, None)
+        if not excerpt.truncated:  # what is missing at the end was blank, too
+            for number in range(end, min(first + most_lines(place.owner), end + LINES_BEFORE)):
+                self._learn(number, None)
+
+    def _learn(self, number: int, line: str | None) -> None:
+        known = self.lines.setdefault(number, line)
+        if known is None:
+            self.lines[number] = line
+        self._contradicted |= (known or "").strip() != (line or "").strip()
+
+
+def _is_certain(places: Sequence[_Place]) -> bool:
+    return len({place.start for place in places}) == 1
+
+
+def _owners(excerpts: Sequence[Excerpt], symbols: Sequence[Symbol]) -> list[Sequence[Symbol]]:
+    """The symbols of which each excerpt may be."""
+    sent = [symbol for symbol in symbols if most_lines(symbol)][:MAX_EXCERPTS]
+    if len(excerpts) == len(sent) or (excerpts[-1].truncated and len(excerpts) <= len(sent)):
+        return [[symbol] for symbol, _ in zip(sent, excerpts, strict=False)]
+    return [sent] * len(excerpts)  # empty ones were left out, or code has a separator of its own
+
+
+def _sent_from(symbol: Symbol) -> int:
+    return max(0, symbol.first - LINES_BEFORE)

@@ -1,0 +1,66 @@
+"""Decides whether a text is a whole file or the browser client's excerpts of one (see `excerpts`).
+
+Nothing in the text says so. A text that begins or ends with white space, as whole files mostly do, is no excerpt. Of
+any other, both readings are tried against the lines on which the symbols' names stand; if both fit, only what they
+agree on is certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wherry.capsules.excerpts import LINES_BEFORE, Lines, Numbering, is_ambiguous, is_truncated, most_lines, split
+from wherry.capsules.symbols import Symbol
+
+MAX_CHARS = 1 << 16
+"""A longer text is a whole file, unless the client asked for longer snippets."""
+
+# What JavaScript's trim removes; str.strip removes less and more.
+_SPACE = frozenset(map(chr, (*range(9, 14), 32, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F)))
+_TRIMMED = _SPACE | {"\u3000", "\ufeff"}
+
+
+def excerpted_lines(text: str, symbols: Sequence[Symbol], max_chars: int = MAX_CHARS) -> Lines | None:
+    """The lines that are certain if the text is excerpts of a file; None if it is the whole file.
+
+    Args:
+        text: what was sent of the file.
+        symbols: the file's, in the order of the graph.
+        max_chars: the most that a file's excerpts have together.
+    """
+    if not symbols:  # the client then sends the first 220 lines
+        return dict(enumerate(text.split("\n")[:-1])) if is_truncated(text) else None
+    if not {text[0], text[-1]}.isdisjoint(_TRIMMED) or len(text) > max_chars:
+        return None
+    if is_ambiguous(text):
+        return {}
+    excerpts, whole = split(text), text.split("\n")
+    single = len(excerpts) == 1 and not excerpts[0].truncated
+    if single and len(symbols) == 1 and _is_whole(whole, symbols[0]):
+        return None
+    numbering = Numbering(excerpts, symbols)
+    named = [symbol for symbol in symbols if symbol.findable]
+    confirmed = sum(symbol.last <= len(whole) and symbol.begins_at(whole, symbol.first) for symbol in named)
+    if single and len(symbols) > 1 and (confirmed == len(named) or not _moved(numbering.lines, whole)):
+        return None  # the client would have sent several excerpts
+    if named and confirmed == len(named):
+        return _common(numbering.lines, whole) if numbering.plausible else _between_separators(whole)
+    return numbering.lines
+
+
+def _is_whole(lines: Sequence[str], symbol: Symbol) -> bool:
+    """Whether a text is too long for its only symbol's excerpt, or would begin like the file anyway."""
+    return len(lines) > most_lines(symbol) or (not symbol.findable and symbol.first <= LINES_BEFORE)
+
+
+def _moved(numbered: Lines, whole: Sequence[str]) -> bool:
+    return bool(numbered) and numbered.get(0) != whole[0]
+
+
+def _common(numbered: Lines, whole: Sequence[str]) -> Lines:
+    return {number: line for number, line in numbered.items() if number < len(whole) and whole[number] == line}
+
+
+def _between_separators(whole: Sequence[str]) -> Lines:
+    """The lines of what is probably a whole file, so that no passage goes on after what may be a separator."""
+    return {number: line for number, line in enumerate(whole) if line != "..."}

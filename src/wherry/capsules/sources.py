@@ -1,0 +1,89 @@
+"""What was sent of one file, as the whole of it or as excerpts, and the passages in it that nodes show."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from itertools import islice
+from typing import NamedTuple
+
+from wherry.capsules.excerpts import Lines
+from wherry.capsules.symbols import Symbol
+
+FILE_LINES = 80
+# So that the places of all lines of all files need not be kept: 500 MiB of code have 15 to 20 million.
+_MARK_EVERY = 64
+_NEWLINE = re.compile("\n")
+
+
+class Passage(NamedTuple):
+    """A part of a text; complete unless its end was not sent."""
+
+    content: str
+    start: int
+    end: int
+    complete: bool = True
+
+
+class WholeFile:
+    """A whole file, and where its lines begin."""
+
+    def __init__(self, content: str) -> None:
+        self._content = content
+        self._lines = content.count("\n") + 1
+        self._marks = array("Q", [0])
+        later = islice(_NEWLINE.finditer(content), _MARK_EVERY - 1, None, _MARK_EVERY)
+        self._marks.extend(newline.end() for newline in later)
+
+    def of(self, symbol: Symbol) -> Passage | None:
+        """The symbol's lines; None if the file ends before them."""
+        return None if symbol.first >= self._lines else self._passage(symbol.first, symbol.last)
+
+    def head(self) -> Passage:
+        """The first lines."""
+        return self._passage(0, FILE_LINES - 1)
+
+    def _passage(self, first: int, last: int) -> Passage:
+        return Passage(self._content, self._start_of(first), self._start_of(last + 1) - 1)
+
+    def _start_of(self, line: int) -> int:
+        """The place of a line's first character; of a line after the last, where one more would begin."""
+        if line >= self._lines:
+            return len(self._content) + 1
+        place = self._marks[line // _MARK_EVERY]
+        for _ in range(line % _MARK_EVERY):
+            place = self._content.index("\n", place) + 1
+        return place
+
+
+class ExcerptedFile:
+    """A file of which excerpts were sent.
+
+    Args:
+        lines: those that are certain.
+    """
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
+    def of(self, symbol: Symbol) -> Passage | None:
+        """The symbol's lines, as far as they were sent; None if its name does not stand where it should."""
+        passage, lines = self._passage(symbol.first, symbol.last)
+        return passage if symbol.begins_at(lines, 0) else None
+
+    def head(self) -> Passage | None:
+        """The first lines, as far as they were sent; None if the beginning was not."""
+        passage, lines = self._passage(0, FILE_LINES - 1)
+        return passage if lines else None
+
+    def _passage(self, first: int, last: int) -> tuple[Passage, list[str]]:
+        """The lines from the first to the last, or to the one before the first that is not known."""
+        end = first
+        while end <= last and end in self._lines:
+            end += 1
+        complete = end > last
+        while end > first and self._lines[end - 1] is None:
+            end -= 1
+        lines = [self._lines[number] or "" for number in range(first, end)]
+        text = "\n".join(lines)
+        return Passage(text, 0, len(text), complete), lines

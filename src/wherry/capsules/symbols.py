@@ -1,0 +1,70 @@
+"""Where a graph says that a symbol stands in its file, and whether the lines there bear its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from wherry.capsules.graph import Node
+
+# So that a minified file, or a symbol of a million lines, is not searched from end to end.
+_SEARCHED_CHARS = 2000
+_SEARCHED_LINES = 50
+_ANNOTATIONS = ("@", "#[", "[")
+
+
+class Symbol(NamedTuple):
+    """The lines of a node, counted from 0, both ends included, and its name, or None if it has none."""
+
+    first: int
+    last: int
+    name: str | None
+
+    @classmethod
+    def of(cls, node: Node) -> Symbol | None:
+        """The node's lines as the client gave them, possible or not; None if it gave none."""
+        first, last, name = node.property("startLine"), node.property("endLine"), node.property("name")
+        if not (_is_line(first) and _is_line(last)):
+            return None
+        return cls(first, last, name if isinstance(name, str) and name else None)
+
+    @property
+    def possible(self) -> bool:
+        """Whether a file can have such lines."""
+        return 0 <= self.first <= self.last
+
+    @property
+    def findable(self) -> bool:
+        """Whether its name can prove its place."""
+        return self.possible and self.name is not None
+
+    def begins_at(self, lines: Sequence[str], index: int) -> bool:
+        """Whether this line has its name, or is an annotation and a line of the symbol further down has it."""
+        if not self.name or not 0 <= index < len(lines):
+            return False
+        if has_word(lines[index], self.name):
+            return True
+        if not lines[index].lstrip().startswith(_ANNOTATIONS):
+            return False
+        behind = index + min(1 + self.last - self.first, _SEARCHED_LINES)
+        return any(has_word(line, self.name) for line in lines[index + 1 : behind])
+
+
+def has_word(line: str, word: str) -> bool:
+    """Whether a line has a word, not merely as a part of a longer one."""
+    line = line[:_SEARCHED_CHARS]
+    at = line.find(word)
+    while at >= 0:
+        end = at + len(word)
+        if not (_joined(line[at - 1 : at], word[0]) or _joined(word[-1], line[end : end + 1])):
+            return True
+        at = line.find(word, at + 1)
+    return False
+
+
+def _joined(left: str, right: str) -> bool:
+    return all(side.isalnum() or side == "_" for side in (left, right))
+
+
+def _is_line(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

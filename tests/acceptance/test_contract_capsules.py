@@ -33,7 +33,8 @@ def _events(client: httpx.Client, job_id: str, since: int = 0) -> list[dict[str,
     """The job's log, from the stream, which ends with the job."""
     answer = client.get(f"/v1/exports/{job_id}/events/stream", params={"sinceSeq": since}, timeout=60)
     assert answer.headers["Content-Type"].startswith("text/event-stream")
-    text = answer.text.replace("\r\n", "\n").strip()
+    assert "\r" not in answer.text
+    text = answer.text.strip()
     blocks = [dict(line.split(": ", 1) for line in block.split("\n")) for block in text.split("\n\n") if block]
     events = [json.loads(block["data"]) for block in blocks if "data" in block]
     assert [(block["id"], block["event"]) for block in blocks if "data" in block] == [
@@ -97,16 +98,17 @@ def test_the_log_is_the_same_as_a_page_and_as_a_stream(capsules: httpx.Client, m
     events = _events(capsules, made["jobId"])
     page = capsules.get(path, params={"limit": 2000}).json()
     assert page["events"] == events
-    assert page["nextSeq"] == events[-1]["seq"] == made["lastEventSeq"]
+    assert page["nextSeq"] == events[-1]["seq"] + 1 == made["lastEventSeq"] + 1
     assert page["statusSnapshot"] == made
     assert {tuple(event) for event in events} == {
-        ("seq", "ts", "jobId", "type", "stage", "progress", "stageProgress", "message", "meta")
+        ("seq", "ts", "jobId", "type", "stage", "progress", "stageProgress", "emoji", "message", "meta")
     }
+    assert all(event["emoji"] for event in events)
     some = capsules.get(path, params={"sinceSeq": 1, "limit": 2}).json()
-    assert (some["events"], some["nextSeq"]) == (events[1:3], 3)
+    assert (some["events"], some["nextSeq"]) == (events[1:3], 4)
     assert _events(capsules, made["jobId"], since=2) == events[2:]
     behind = capsules.get(path, params={"sinceSeq": 1000}).json()
-    assert (behind["events"], behind["nextSeq"]) == ([], 1000)
+    assert (behind["events"], behind["nextSeq"]) == ([], 1001)
 
 
 def test_deleting_a_completed_job_changes_nothing(capsules: httpx.Client, made: dict[str, Any]) -> None:

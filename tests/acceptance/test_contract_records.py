@@ -372,6 +372,8 @@ def test_the_events_of_a_job_end_with_finished_and_resume(admin: httpx.Client, e
     path = f"/api/v1/jobs/{exported['id']}/events"
     answer = admin.get(path)
     assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert answer.text.endswith("\n\n")
+    assert "\r" not in answer.text, "clients of every kind split on line feeds"
     fields = dict(line.split(": ", 1) for line in answer.text.splitlines() if line)
     assert (fields["event"], json.loads(fields["data"])["id"]) == ("finished", exported["id"])
     assert admin.get(path, headers={"Last-Event-ID": fields["id"]}).status_code == 204

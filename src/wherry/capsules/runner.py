@@ -35,6 +35,8 @@ LOOK_SECONDS = 0.8
 """How often a run looks whether it is still wanted; its processes are gone within a second of a cancel."""
 
 EVENT_SECONDS = 1.0
+"""Between two events of one stage; a heartbeat if nothing has changed."""
+
 TRANSFORM_SHARE = 10.0
 STORE_SHARE = 95.0
 
@@ -141,7 +143,7 @@ class _Report:
     def __init__(self, pool: Pool, run: Run) -> None:
         self._pool = pool
         self._run = run
-        self._stage = ""
+        self._said: Advance | None = None
         self._said_at = 0.0
 
     async def writer_event(self, event: WriterEvent) -> None:
@@ -155,20 +157,22 @@ class _Report:
     async def advance(
         self, stage: str, progress: float, stage_progress: float, message: str, meta: Mapping[str, object] | None = None
     ) -> None:
-        """Note where the run is; log it where the stage is new, something failed, or the last line is a second old.
+        """Note where the run is; log it if the stage is new, something failed, or the last event is a second old.
 
         Raises:
             LeaseLost, JobCancelled, JobReleased: the run is to end.
         """
         moment = asyncio.get_running_loop().time()
-        due = stage != self._stage or moment - self._said_at >= EVENT_SECONDS or bool(meta and meta.get("failed"))
         step = Advance(stage=stage, progress=progress, stage_progress=stage_progress, message=message)
+        new = self._said is None or stage != self._said.stage or bool(meta and meta.get("failed"))
+        due = new or moment - self._said_at >= EVENT_SECONDS
         async with self._pool.connection() as connection, connection.transaction():
             position = await ledger.advance(connection, self._run.lease, step)
             if due:
-                await append_event(connection, self._run.job.id, "stage_progress", meta)
+                event = "stage_heartbeat" if step == self._said and not new else "stage_progress"
+                await append_event(connection, self._run.job.id, event, meta)
         if due:
-            self._stage, self._said_at = stage, moment
+            self._said, self._said_at = step, moment
         self._run.check(position)
 
     async def say(self, message: str, meta: Mapping[str, object]) -> None:

@@ -23,6 +23,17 @@ _STATUS = {
     Status.CANCELLED: "canceled",
 }
 
+_EMOJI = {
+    "job_started": "🚀",
+    "stage_heartbeat": "💓",
+    "job_completed": "✅",
+    "job_failed": "❌",
+    "job_canceled": "🛑",
+    "job_expired": "⌛",
+}
+_STAGE_EMOJI = {"transform": "🔄", "frame_prep": "🧩", "write_capsule": "📦", "finalize": "💾"}
+_OTHER_EMOJI = "⏳"
+
 
 def status(job: Job) -> str:
     """The job's state in this API's words; a completed job whose capsule is past its time is `expired`."""
@@ -75,6 +86,7 @@ def event(entry: Event) -> dict[str, Any]:
         "stage": entry.stage,
         "progress": round(entry.progress),
         "stageProgress": round(entry.stage_progress),
+        "emoji": _EMOJI.get(entry.type) or _STAGE_EMOJI.get(entry.stage, _OTHER_EMOJI),
         "message": entry.message,
         "meta": entry.meta,
     }

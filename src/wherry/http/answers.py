@@ -172,7 +172,7 @@ class CapsuleJob(CapsuleAccepted, kw_only=True):
 
 
 class CapsuleEvent(Struct, rename="camel"):
-    """One line of a capsule job's log."""
+    """One line of a capsule job's log. `emoji` is a symbol for its type, or for its stage."""
 
     seq: int
     ts: datetime
@@ -181,12 +181,13 @@ class CapsuleEvent(Struct, rename="camel"):
     stage: str
     progress: int
     stage_progress: int
+    emoji: str
     message: str
     meta: dict[str, Any] | None
 
 
 class CapsuleEvents(Struct, rename="camel"):
-    """Lines of a capsule job's log, oldest first, and the job."""
+    """Lines of a capsule job's log, oldest first, and the job. `nextSeq` is the `seq` that the next line will have."""
 
     job_id: UUID
     events: list[CapsuleEvent]

@@ -113,7 +113,7 @@ async def show(job_id: FromPath[str], services: Injected[Services]) -> dict[str,
 async def events(
     request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> dict[str, Any]:
-    """The events behind `sinceSeq`, oldest first."""
+    """The events after `sinceSeq`, oldest first."""
     asked = Query.of(request, "sinceSeq", "limit")
     since = asked.whole("sinceSeq", least=0, default=0)
     limit = asked.whole("limit", least=1, most=MAX_EVENTS, default=DEFAULT_EVENTS)
@@ -123,7 +123,7 @@ async def events(
     return {
         "jobId": str(job.id),
         "events": [view.event(entry) for entry in entries],
-        "nextSeq": entries[-1].seq if entries else since,
+        "nextSeq": (entries[-1].seq if entries else since) + 1,
         "statusSnapshot": view.capsule_job(job),
     }
 

@@ -1,7 +1,6 @@
-"""What long answers share: server-sent events, and times by which they end.
+"""Server-sent event helpers (WHATWG HTML, "Server-sent events").
 
-In: a job that changes. Out: `text/event-stream` (WHATWG HTML, "Server-sent events"), with a comment every 15 s while
-nothing happens.
+Lines end in LF: the standard allows CRLF, too, but the GitNexus client splits the stream on two LF.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from wherry.http.problems import responses
 
 EVENT_STREAM_RESPONSES = responses(401, 403, 404, 422)
 _EVENT_ID = re.compile(r"[0-9]{1,18}")
+_LINE_END = "\n"
 NO_BUFFER = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -39,12 +39,12 @@ def last_event_id(request: Request[Any, Any, Any]) -> int | None:
 
 def event(name: str, event_id: int, data: object) -> ServerSentEventMessage:
     """One event; `data` as JSON on one line."""
-    return ServerSentEventMessage(data=msgspec.json.encode(data).decode(), event=name, id=event_id)
+    return ServerSentEventMessage(data=msgspec.json.encode(data).decode(), event=name, id=event_id, sep=_LINE_END)
 
 
 def keep_alive() -> ServerSentEventMessage:
     """A comment: it tells proxies and clients that the stream lives."""
-    return ServerSentEventMessage(data=None, comment="still here")
+    return ServerSentEventMessage(data=None, comment="still here", sep=_LINE_END)
 
 
 def event_stream(messages: AsyncIterator[ServerSentEventMessage]) -> ServerSentEvent:

@@ -93,6 +93,10 @@ async def test_while_a_capsule_is_stored_slowly_progress_is_told_and_a_cancel_is
         ended = await ledger.get(connection, job.id)
     assert ended is not None
     assert (ended.status, stored) == ((Status.CANCELLED, []) if is_cancelled else (Status.SUCCEEDED, ["1.mv2"]))
-    times = [event.ts for event in await _events(pool, job.id) if event.stage == "finalize"]
+    finalize = [event for event in await _events(pool, job.id) if event.stage == "finalize"]
+    storing = [event.type for event in finalize if event.message == "Storing the capsule"]
+    assert storing == ["stage_progress", *["stage_heartbeat"] * (len(storing) - 1)]
+    assert "stage_heartbeat" in storing
+    times = [event.ts for event in finalize]
     assert len(times) > 3
     assert max((later - earlier).total_seconds() for earlier, later in pairwise(times)) < SILENT_SECONDS

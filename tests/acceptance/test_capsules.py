@@ -178,6 +178,35 @@ def test_a_full_queue_a_large_body_and_a_cancel(idle: Service, queue: httpx.Clie
     assert len(_files(idle)) == CAPACITY - 1, "only the waiting jobs' requests may be left"
 
 
+def test_a_packed_graph_is_limited_by_what_it_unpacks_to(idle: Service, queue: httpx.Client) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    content = json.dumps(_graph(fileContents={"a": "x" * (MAX_BODY - 1000)})).encode()
+    assert len(gzip.compress(content)) < MAX_BODY / 100
+    fits = queue.post("/v1/exports", content=gzip.compress(content), headers=headers)
+    assert fits.status_code == 202, fits.text
+    before = _files(idle)
+    bomb = gzip.compress(content + b" " * 300 * MAX_BODY)
+    large = queue.post("/v1/exports", content=bomb, headers=headers)
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
+    for damaged in (gzip.compress(content)[:-9], b"", content, gzip.compress(content) + b"rest"):
+        refused = queue.post("/v1/exports", content=damaged, headers=headers)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "BAD_REQUEST"), refused.text
+    assert _files(idle) == before, "nothing is left of what was refused"
+
+
+def test_the_same_graph_packed_in_another_way_is_the_same_request(queue: httpx.Client) -> None:
+    content = json.dumps(_graph()).encode()
+    headers = {"Content-Type": "application/json", "Idempotency-Key": "packed"}
+    packed = {**headers, "Content-Encoding": "x-gzip"}
+    answers = [
+        queue.post("/v1/exports", content=content, headers=headers),
+        *(queue.post("/v1/exports", content=gzip.compress(content, level), headers=packed) for level in (1, 9)),
+        queue.post("/v1/exports", content=gzip.compress(content[:50]) + gzip.compress(content[50:]), headers=packed),
+    ]
+    assert [answer.status_code for answer in answers] == [202, 200, 200, 200]
+    assert len({answer.json()["jobId"] for answer in answers}) == 1
+
+
 def test_a_replay_is_answered_while_the_queue_is_full(queue: httpx.Client) -> None:
     headers = {"Idempotency-Key": "before-it-was-full"}
     first = queue.post("/v1/exports", json=_graph(), headers=headers).raise_for_status().json()

@@ -87,13 +87,40 @@ def test_a_file_may_be_packed_with_gzip_by_both_its_names(admin: httpx.Client, c
     assert finished(admin, answer.json()["importJob"]["id"])["successCount"] == 1
 
 
-def test_a_form_and_a_graph_are_not_packed(admin: httpx.Client, capsules: httpx.Client) -> None:
+def test_a_form_is_not_packed(admin: httpx.Client) -> None:
     headers = {"Content-Encoding": "gzip", "Idempotency-Key": next(KEYS)}
-    form = admin.post("/api/v1/imports", files={"file": ("a.ndjson", ROWS)}, headers=headers)
-    graph = capsules.post("/v1/exports", content=gzip.compress(b"{}"), headers={**headers, **JSON})
-    for refused in (form, graph):
-        problem_of(refused, 415, "UNSUPPORTED_MEDIA_TYPE")
-        assert refused.headers["Accept-Encoding"] == "identity"
+    refused = admin.post("/api/v1/imports", files={"file": ("a.ndjson", ROWS)}, headers=headers)
+    problem_of(refused, 415, "UNSUPPORTED_MEDIA_TYPE")
+    assert refused.headers["Accept-Encoding"] == "identity"
+
+
+def test_every_json_body_may_be_packed_with_gzip(admin: httpx.Client, capsules: httpx.Client) -> None:
+    paths = admin.get("/openapi.json").json()["paths"]
+    routes = [
+        (method, path, operation)
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+    ]
+    assert len(routes) > 6
+    for method, path, operation in routes:
+        client = capsules if path.startswith("/v1/") else admin
+        answers = [
+            client.request(
+                method,
+                path,
+                content=content,
+                headers={**JSON, "Content-Encoding": coding, "Idempotency-Key": next(KEYS)},
+            )
+            for content, coding in ((b"{}", "identity"), (gzip.compress(b"{}"), "gzip"), (b"{}", "gzip"), (b"{}", "br"))
+        ]
+        plain, packed, damaged, unknown = answers
+        assert packed.status_code == plain.status_code, path
+        assert packed.json().get("errors") == plain.json().get("errors"), path
+        problem_of(damaged, 400)
+        problem_of(unknown, 415, "UNSUPPORTED_MEDIA_TYPE")
+        assert "gzip" in unknown.headers["Accept-Encoding"]
+        assert "Content-Encoding" in {parameter["name"] for parameter in operation["parameters"]}, path
 
 
 JSON = {"Content-Type": "application/json"}

@@ -38,7 +38,7 @@ from wherry.http.job_answers import accepted
 from wherry.http.keys import idempotency_key
 from wherry.http.parameters import Query
 from wherry.http.problems import responses
-from wherry.http.requests import content_coding, require_json
+from wherry.http.requests import JSON_CODINGS, content_coding, require_json, unpacked
 from wherry.http.security import require_capsule_key
 from wherry.http.services import Injected, Services
 from wherry.http.streams import EVENT_STREAM_RESPONSES, event, event_stream, keep_alive, last_event_id
@@ -82,11 +82,11 @@ SINCE = query("sinceSeq", whole(0), "The `seq` of the last event that is known a
 async def create(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
     """Takes the graph as JSON, stores it, and queues a job."""
     require_json(request)
-    content_coding(request)
+    coding = content_coding(request, *JSON_CODINGS)
     length = request.headers.get("Content-Length", "")
     job, replayed = await services.submissions.hand_in(
-        request.stream(),
-        declared_bytes=int(length) if length.isdecimal() else None,
+        unpacked(request.stream(), coding),
+        declared_bytes=int(length) if length.isdecimal() and coding is None else None,
         idempotency_key=idempotency_key(request, required=False),
     )
     return accepted(f"/v1/exports/{job.id}", view.accepted(job), replayed=replayed)

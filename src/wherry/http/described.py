@@ -22,6 +22,7 @@ from litestar.openapi.spec import (
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
 from wherry.http.keys import MAX_CHARACTERS
+from wherry.http.requests import JSON_CODINGS
 from wherry.resources.registry import RESOURCES
 
 JSON = "application/json"
@@ -102,7 +103,7 @@ def idempotency(*, required: bool) -> Parameter:
 
 
 def content_encoding(*codings: str) -> Parameter:
-    """The field that tells how the body is packed, where it is a file; JSON that asks for something may be gzip."""
+    """The field that tells how the body is packed."""
     schema = one_of("identity", *codings, "x-gzip")
     return Parameter(name="Content-Encoding", param_in="header", schema=schema, description="How the body is packed.")
 
@@ -130,6 +131,7 @@ def described(
             if body is not None:
                 content = {media_type: OpenAPIMediaType(schema=schema) for media_type, schema in body.items()}
                 self.request_body = RequestBody(content=content, required=True)
+            _add_content_encoding(self)
             for status, media_types in (answers or {}).items():
                 response: Any = (self.responses or {})[str(status)]
                 response.content = {
@@ -141,6 +143,14 @@ def described(
                 response.headers = {**(response.headers or {}), **{name: field_of_answers(name) for name in names}}
 
     return Described
+
+
+def _add_content_encoding(operation: Operation) -> None:
+    """Every JSON body may be gzip; a route that reads other codings, too, describes the field itself."""
+    given = operation.parameters or []
+    has_field = any(isinstance(each, Parameter) and each.name == "Content-Encoding" for each in given)
+    if isinstance(operation.request_body, RequestBody) and JSON in operation.request_body.content and not has_field:
+        operation.parameters = [*given, content_encoding(*JSON_CODINGS)]
 
 
 def field_of_answers(name: str) -> Reference:

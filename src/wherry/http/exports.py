@@ -40,7 +40,6 @@ from wherry.http.described import (
     WORDS,
     answered,
     cancelling,
-    content_encoding,
     described,
     either,
     idempotency,
@@ -59,7 +58,6 @@ from wherry.http.jobs import find_job
 from wherry.http.keys import idempotency_key
 from wherry.http.parameters import object_in, query_of
 from wherry.http.problems import responses
-from wherry.http.requests import JSON_CODINGS
 from wherry.http.services import Injected, Services
 from wherry.jobs import ledger
 from wherry.jobs.identifiers import new_job_id
@@ -115,7 +113,7 @@ async def page(request: Request[Account, Any, Any], services: Injected[Services]
     status_code=202,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(
-        parameters=[idempotency(required=False), content_encoding(*JSON_CODINGS)],
+        parameters=[idempotency(required=False)],
         body={JSON: wrapped_or_bare("export", ASKED)},
         fields=QUEUED_FIELDS,
     ),

@@ -6,10 +6,12 @@ own where it is a plain one, on every response as `X-Request-Id`.
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import re
 import secrets
-from collections.abc import MutableMapping
+from collections.abc import AsyncIterator, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import msgspec
@@ -93,6 +95,25 @@ def content_coding(request: Request[Any, Any, Any], *readable: str) -> str | Non
     return coding
 
 
+async def unpacked(body: AsyncIterator[bytes], coding: str | None) -> AsyncIterator[bytes]:
+    """A body as it was before it was packed, in pieces; the caller limits their number.
+
+    Raises:
+        Malformed: it is not gzip, or not all of it.
+    """
+    if coding is None:
+        async for chunk in body:
+            yield chunk
+        return
+    inflater = GzipInflater()
+    with _damage_told():
+        async for chunk in body:
+            pieces = inflater.feed(chunk)
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                yield piece
+    _require_complete(inflater)
+
+
 def _decoded(body: bytes, coding: str | None, max_bytes: int | None) -> Any:
     text = (_unpacked(body, max_bytes) if coding == "gzip" else body).removeprefix(codecs.BOM_UTF8)
     try:
@@ -103,16 +124,26 @@ def _decoded(body: bytes, coding: str | None, max_bytes: int | None) -> Any:
 
 def _unpacked(body: bytes, max_bytes: int | None) -> bytes:
     inflater = GzipInflater()
-    unpacked = bytearray()
-    try:
+    content = bytearray()
+    with _damage_told():
         for piece in inflater.feed(body):
-            unpacked += piece
-            _require_size(unpacked, max_bytes)
+            content += piece
+            _require_size(content, max_bytes)
+    _require_complete(inflater)
+    return bytes(content)
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    try:
+        yield
     except DAMAGED as error:
         raise Malformed("the body is not gzip, as its Content-Encoding says") from error
+
+
+def _require_complete(inflater: GzipInflater) -> None:
     if not inflater.complete:
         raise Malformed("the body is not all of a gzip file, as its Content-Encoding says")
-    return bytes(unpacked)
 
 
 def _require_size(body: bytearray, max_bytes: int | None) -> None:

@@ -52,7 +52,7 @@ def is_truncated(text: str) -> bool:
 def split(text: str) -> list[Excerpt]:
     """A file's excerpts, in order."""
     truncated = is_truncated(text)
-    sent = text.removesuffix(TRUNCATED).removesuffix("\n") if truncated else text
+    sent = text.removesuffix(TRUNCATED).rstrip("\n") if truncated else text
     parts = [part.split("\n") for part in _SEPARATOR.split(sent)]
     excerpts = [Excerpt(lines, truncated=False) for lines in parts]
     if truncated:  # in the middle of a line, or of a separator
@@ -150,9 +150,9 @@ class Numbering:
 
     def _learn(self, number: int, line: str | None) -> None:
         known = self.lines.setdefault(number, line)
-        if known is None:
-            self.lines[number] = line
         self._contradicted |= (known or "").strip() != (line or "").strip()
+        if line is not None and (known is None or len(line) > len(known)):  # the other was stripped
+            self.lines[number] = line
 
 
 def _is_certain(places: Sequence[_Place]) -> bool:

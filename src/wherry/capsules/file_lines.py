@@ -41,7 +41,7 @@ def excerpted_lines(text: str, symbols: Sequence[Symbol], max_chars: int = MAX_C
     numbering = Numbering(excerpts, symbols)
     named = [symbol for symbol in symbols if symbol.findable]
     confirmed = sum(symbol.last <= len(whole) and symbol.begins_at(whole, symbol.first) for symbol in named)
-    if single and len(symbols) > 1 and (confirmed == len(named) or not _moved(numbering.lines, whole)):
+    if single and len(symbols) > 1 and not _moved(numbering.lines, whole) and _is_likely(whole, named):
         return None  # the client would have sent several excerpts
     if named and confirmed == len(named):
         return _common(numbering.lines, whole) if numbering.plausible else _between_separators(whole)
@@ -51,6 +51,13 @@ def excerpted_lines(text: str, symbols: Sequence[Symbol], max_chars: int = MAX_C
 def _is_whole(lines: Sequence[str], symbol: Symbol) -> bool:
     """Whether a text is too long for its only symbol's excerpt, or would begin like the file anyway."""
     return len(lines) > most_lines(symbol) or (not symbol.findable and symbol.first <= LINES_BEFORE)
+
+
+def _is_likely(lines: Sequence[str], named: Sequence[Symbol]) -> bool:
+    """Whether the names that stand in a text stand mostly in their symbols' lines."""
+    text = "\n".join(lines)
+    there = [symbol.is_named_in(lines) for symbol in named if str(symbol.name) in text]
+    return 2 * sum(there) >= len(there)
 
 
 def _moved(numbered: Lines, whole: Sequence[str]) -> bool:

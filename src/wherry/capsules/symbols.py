@@ -44,10 +44,15 @@ class Symbol(NamedTuple):
             return False
         if has_word(lines[index], self.name):
             return True
-        if not lines[index].lstrip().startswith(_ANNOTATIONS):
-            return False
-        behind = index + min(1 + self.last - self.first, _SEARCHED_LINES)
-        return any(has_word(line, self.name) for line in lines[index + 1 : behind])
+        return lines[index].lstrip().startswith(_ANNOTATIONS) and self._is_named_from(lines, index)
+
+    def is_named_in(self, lines: Sequence[str]) -> bool:
+        """Whether any of its lines has its name, if these are the lines of its file."""
+        return self._is_named_from(lines, self.first)
+
+    def _is_named_from(self, lines: Sequence[str], index: int) -> bool:
+        end = index + min(1 + self.last - self.first, _SEARCHED_LINES)
+        return any(has_word(line, str(self.name)) for line in lines[index:end])
 
 
 def has_word(line: str, word: str) -> bool:

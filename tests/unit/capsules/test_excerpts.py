@@ -199,3 +199,25 @@ def test_no_excerpt_shows_a_line_that_is_not_the_symbols_own(file: tuple[str, li
         own = [line.strip() for line in own_lines(each, text).split("\n")]
         lines = [line.strip() for line in shown(snippet).split("\n")]
         assert snippet == NO_SOURCE or lines == own[: len(lines)]
+
+
+@pytest.mark.parametrize("name", ["minimedium", "procrastinate"])
+def test_every_line_of_a_whole_real_graph_is_shown_and_none_is_if_its_numbers_are_wrong(name: str) -> None:
+    whole = msgspec.json.decode(sample_graph(name))
+    symbols = [each for each in whole["nodes"] if "startLine" in each["properties"]]
+    contents = whole["fileContents"]
+    # Files that somebody stripped on the way have other numbers if they began with a blank line.
+    stripped = {path: text.strip() for path, text in contents.items()}
+    for sent, at_least in ((contents, 1.0), (stripped, 0.85)):
+        request = msgspec.json.encode({**whole, "nodes": symbols, "fileContents": sent})
+        texts = [
+            frame.text.split("\n\n", 1)[1] for frame in frames(read_graph(request)) if "nodeLabel" in frame.tags[1]
+        ]
+        foreign = [
+            each["id"]
+            for each, snippet in zip(symbols, texts, strict=True)
+            if snippet != NO_SOURCE
+            and not own_lines(each, contents[each["properties"]["filePath"]]).startswith(shown(snippet))
+        ]
+        assert foreign == []
+        assert len(texts) - texts.count(NO_SOURCE) >= at_least * len(symbols)

@@ -23,7 +23,6 @@ MAX_EXCERPTS = 10
 LINES_BEFORE = 21  # one more than after a symbol: the client counts lines from 1, `startLine` counts from 0
 LINES_AFTER = 19
 
-
 Lines = dict[int, str | None]
 """Lines of a file by their number; None is a blank line of which the white space is not known."""
 
@@ -51,14 +50,15 @@ def is_truncated(text: str) -> bool:
 
 def split(text: str) -> list[Excerpt]:
     """A file's excerpts, in order."""
-    truncated = is_truncated(text)
-    sent = text.removesuffix(TRUNCATED).rstrip("\n") if truncated else text
-    parts = [part.split("\n") for part in _SEPARATOR.split(sent)]
-    excerpts = [Excerpt(lines, truncated=False) for lines in parts]
-    if truncated:  # in the middle of a line, or of a separator
-        complete = parts[-1][:-1]
-        excerpts[-1] = Excerpt(complete[: -1 if complete[-1:] == ["..."] else None], truncated=True)
-    return excerpts
+    *before, last = _SEPARATOR.split(text)
+    excerpts = [Excerpt(part.split("\n"), truncated=False) for part in before]
+    return [*excerpts, Excerpt(complete_lines(last) if is_truncated(text) else last.split("\n"), is_truncated(text))]
+
+
+def complete_lines(truncated: str) -> list[str]:
+    """The lines of a truncated text that are complete: it is cut in the middle of a line, or of a separator."""
+    lines = truncated.removesuffix(TRUNCATED).rstrip("\n").split("\n")[:-1]
+    return lines[:-1] if lines[-1:] == ["..."] else lines
 
 
 def is_ambiguous(text: str) -> bool:

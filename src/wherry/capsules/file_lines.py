@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wherry.capsules.excerpts import LINES_BEFORE, Lines, Numbering, is_ambiguous, is_truncated, most_lines, split
+from wherry.capsules.excerpts import (
+    LINES_BEFORE,
+    Lines,
+    Numbering,
+    complete_lines,
+    is_ambiguous,
+    is_truncated,
+    most_lines,
+    split,
+)
 from wherry.capsules.symbols import Symbol
 
 MAX_CHARS = 1 << 16
@@ -29,7 +38,7 @@ def excerpted_lines(text: str, symbols: Sequence[Symbol], max_chars: int = MAX_C
         max_chars: the most that a file's excerpts have together.
     """
     if not symbols:  # the client then sends the first 220 lines
-        return dict(enumerate(text.split("\n")[:-1])) if is_truncated(text) else None
+        return dict(enumerate(complete_lines(text))) if is_truncated(text) else None
     if not {text[0], text[-1]}.isdisjoint(_TRIMMED) or len(text) > max_chars:
         return None
     if is_ambiguous(text):

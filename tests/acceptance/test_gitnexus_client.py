@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from tests.cross_origin import PageOfAnotherOrigin
 from tests.gitnexus import GitNexusClient
+from tests.processes import API_KEY, Service
 from wherry.capsules import sdk
 from wherry.capsules.safe_text import restore
 from wherry.capsules.snippets import NO_SOURCE
@@ -67,8 +69,11 @@ def graph() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def client(capsules: httpx.Client) -> GitNexusClient:
-    return GitNexusClient(capsules)
+def client(running: Service) -> Iterator[GitNexusClient]:
+    """In a page of another origin, as it is for everybody who runs the client on a host of its own."""
+    headers = {"Authorization": f"Bearer {API_KEY}"}
+    with running.client(transport=PageOfAnotherOrigin(), headers=headers) as http:
+        yield GitNexusClient(http)
 
 
 @pytest.fixture(scope="module")

@@ -106,13 +106,12 @@ class Merger:
         Raises:
             psycopg.Error: `REFUSALS` and `RACES` among others; nothing of the batch may be kept then.
         """
-        await connection.execute(load("imports")["prepare"], {"name": session_name(self._job_id)})
+        now = await self._prepare(connection)
         sound = sum(not entry.errors for entry in batch)
         expects_new, self._expects_new = self._expects_new and not again, False
-        plan = await self._plan_new(connection, batch, sound) if expects_new else None
+        plan = await self._plan_new(connection, batch, sound, now) if expects_new else None
         if plan is None:
-            known = await self._look_up(connection, [entry.record for entry in batch if entry.record is not None])
-            plan = make_plan(self._resource, self._rules, known, batch)
+            plan = await self._plan(connection, batch, now)
         brought = [0]
         for segment in plan.segments:
             brought.extend(write.id for write in segment.creates if write.id is not None)
@@ -122,7 +121,13 @@ class Merger:
         self._expects_new = plan.created == sound
         return Tally(plan.successes, plan.failures, plan.errors, max(brought))
 
-    async def _plan_new(self, connection: Connection, batch: Batch, sound: int) -> Plan | None:
+    async def _plan(self, connection: Connection, batch: Batch, now: datetime) -> Plan:
+        records = [entry.record for entry in batch if entry.record is not None]
+        rows = await self._rows(connection, records)
+        references = await self._existing_references(connection, records)
+        return make_plan(self._resource, self._rules, Known(rows, references, now), batch)
+
+    async def _plan_new(self, connection: Connection, batch: Batch, sound: int, now: datetime) -> Plan | None:
         """The plan if every sound record is a new row of its own, as far as the batch itself tells; otherwise None.
 
         Records that meet each other within the batch have to be judged with what the tables hold: the first may have
@@ -130,21 +135,18 @@ class Merger:
         so they are looked up.
         """
         faulty = [entry.record for entry in batch if entry.errors and entry.record is not None]
-        rows = await self._rows(connection, faulty) if faulty else []
+        rows = await self._rows(connection, faulty)
         existing = await self._existing_references(connection, faulty)
         references = {name: _AllBut(self._named(faulty, name) - ids) for name, ids in existing.items()}
-        known = Known(rows, references, await self._time(connection))
-        plan = make_plan(self._resource, self._rules, known, batch)
+        plan = make_plan(self._resource, self._rules, Known(rows, references, now), batch)
         return plan if plan.created == sound else None
 
-    async def _look_up(self, connection: Connection, records: Sequence[Any]) -> Known:
-        rows = await self._rows(connection, records)
-        references = await self._existing_references(connection, records)
-        return Known(rows, references, await self._time(connection))
-
     async def _rows(self, connection: Connection, records: Sequence[Any]) -> list[Row]:
-        keys = _distinct(records, self._resource.natural_key)
-        values = {"job_id": self._job_id, "ids": _distinct(records, "id"), "keys": keys}
+        """The rows that records name, by id or natural key."""
+        ids, keys = _distinct(records, "id"), _distinct(records, self._resource.natural_key)
+        if not ids and not keys:
+            return []
+        values = {"job_id": self._job_id, "ids": ids, "keys": keys}
         async with connection.cursor(row_factory=tuple_row) as cursor:
             await cursor.execute(self._sql["lookup"], values)
             return [Row(*row) for row in await cursor.fetchall()]  # the query's columns are Row's first fields
@@ -154,9 +156,10 @@ class Merger:
         named = {name: self._named(records, name) for name in set(self._resource.references.values())}
         return {name: await _existing(connection, name, list(ids)) if ids else ids for name, ids in named.items()}
 
-    async def _time(self, connection: Connection) -> datetime:
+    async def _prepare(self, connection: Connection) -> datetime:
+        """Set the transaction up; its time."""
         cursor = connection.cursor(row_factory=scalar_row)
-        await cursor.execute(load("imports")["now"])
+        await cursor.execute(load("imports")["prepare"], {"name": session_name(self._job_id)})
         return cast(datetime, await cursor.fetchone())
 
     def _named(self, records: Sequence[Any], resource: str) -> frozenset[int]:

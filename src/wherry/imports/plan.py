@@ -14,7 +14,7 @@ segment.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -143,11 +143,15 @@ class _Planner:
 
     def handle(self, entry: Entry) -> list[RecordError]:
         """Do what the record says, or say why not."""
-        record, key = entry.record, self._key_of(entry)
-        row, held = self._find(entry, key)
+        record = entry.record
+        key: Key | None = getattr(record, self._key_field)
+        target, holder = self._by_id.get(record.id), self._by_key.get(key)
+        held = self._holder_in_the_way(target, holder)
         if held is not None and self._on_conflict is OnConflict.SKIP:
             return []
-        errors = [*self._row_errors(entry, key, row, held), *self._reference_errors(entry)]
+        row = target or holder
+        errors = self._row_errors(entry, key, row, held)
+        self._add_reference_errors(entry, errors)
         if errors:
             return errors
         if row is None:
@@ -158,28 +162,21 @@ class _Planner:
 
     def all_errors(self, entry: Entry) -> list[RecordError]:
         """The errors of a faulty record, with those that its sound fields have in view of the tables."""
-        errors = list(entry.errors)
-        if entry.record is None:
+        errors, record = list(entry.errors), entry.record
+        if record is None:
             return errors
-        faulty = {error.field for error in errors}
-        if faulty.isdisjoint(("id", self._key_field)):
-            key = self._key_of(entry)
-            row, held = self._find(entry, key)
+        if not {"id", self._key_field} & {error.field for error in errors}:
+            key: Key | None = getattr(record, self._key_field)
+            target, holder = self._by_id.get(record.id), self._by_key.get(key)
+            held = self._holder_in_the_way(target, holder)
             if held is not None and self._on_conflict is OnConflict.SKIP:
                 return errors
-            errors.extend(self._row_errors(entry, key, row, held))
-        return [*errors, *self._reference_errors(entry)]
-
-    def _key_of(self, entry: Entry) -> Key | None:
-        key: Key | None = getattr(entry.record, self._key_field)
-        return key
-
-    def _find(self, entry: Entry, key: Key | None) -> tuple[Row | None, Row | None]:
-        """The row that a record names, if any, and the row whose hold on its natural key has to be decided about."""
-        target, holder = self._by_id.get(entry.record.id), self._by_key.get(key)
-        return target or holder, self._holder_in_the_way(target, holder)
+            errors.extend(self._row_errors(entry, key, target or holder, held))
+        self._add_reference_errors(entry, errors)
+        return errors
 
     def _holder_in_the_way(self, target: Row | None, holder: Row | None) -> Row | None:
+        """The row whose hold on the natural key has to be decided about."""
         if not self._has_own_key:
             return target if target is not None and target.mine else None
         return None if holder is target else holder
@@ -190,11 +187,11 @@ class _Planner:
             errors.append(self._guarded(entry, key))
         return errors
 
-    def _reference_errors(self, entry: Entry) -> Iterator[RecordError]:
+    def _add_reference_errors(self, entry: Entry, errors: list[RecordError]) -> None:
         for name, resource, ids in self._references:
             value = getattr(entry.record, name)
-            if value is not None and value not in ids:
-                yield self._missing(entry, name, resource, value)
+            if value not in ids and value is not None:
+                errors.append(self._missing(entry, name, resource, value))
 
     def _key_errors(self, entry: Entry, key: Key | None, row: Row | None, held: Row | None) -> list[RecordError]:
         if held is not None:

@@ -121,6 +121,12 @@ def test_what_is_wrong_with_a_request_is_named(
     assert answer.headers["Content-Type"].startswith("application/problem+json")
 
 
+def test_an_import_without_any_body_lacks_a_source(running: Service) -> None:
+    with running.admin() as client:
+        answer = client.post("/api/v1/imports", headers={"Idempotency-Key": "nothing"})
+    assert (answer.status_code, list(answer.json()["errors"])) == (422, ["source"])
+
+
 def test_nobody_sees_anybody_elses_job(running: Service) -> None:
     with running.admin() as alice, running.client() as client:
         job = import_file(alice, "users", b'{"email": "mine@example.com", "name": "Mine"}\n', key="mine")

@@ -72,6 +72,13 @@ def _onboarding_link(client: httpx.Client, url: str) -> str:
     return str(answer.raise_for_status().json()["url"])
 
 
+def _reset_link(folder: Path) -> str:
+    """What an operator is told in the directory of the running service."""
+    environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
+    command = [sys.executable, "-m", "wherry", "users", "reset-link", "captain@example.com"]
+    return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
+
+
 def _running_below(folder: Path) -> list[str]:
     """Command lines of processes that still work in the folder."""
     found = []
@@ -92,6 +99,7 @@ def test_it_serves_stops_cleanly_and_finds_everything_again(open_folder: Path) -
         assert registered.status_code == 201
         client.headers["Authorization"] = f"Bearer {registered.json()['user']['token']}"
         assert _onboarding_link(client, url).startswith(f"{url}/")
+        assert f"{url}/set-password#token=" in _reset_link(open_folder)
         secrets = open_folder / ".wherry" / "secrets.json"
         assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
         kept = secrets.read_text()

@@ -15,6 +15,7 @@ from wherry.database.server_account import account_for, closed_folder
 from wherry.errors import Misconfigured, Unavailable
 from wherry.settings import Settings
 
+URL_FILE = "url"
 SHARED_STATE = Path("/var/lib/wherry")
 
 
@@ -28,6 +29,25 @@ def cluster_directory(data_dir: Path) -> Path:
         return inside
     name = hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]
     return SHARED_STATE / name / "postgres"
+
+
+@contextmanager
+def noted_url(data_dir: Path, url: str) -> Iterator[None]:
+    """Let other commands in this data directory know where the running service is reached."""
+    note = data_dir / URL_FILE
+    note.write_text(url, "utf-8")
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+
+
+def service_url(settings: Settings) -> str:
+    """What links begin with: PUBLIC_URL, else the URL of the `wherry up` in this data directory, else HOST and PORT."""
+    note = settings.wherry_data_dir / URL_FILE
+    if settings.public_url is not None or not note.exists():
+        return settings.public_url or settings.local_url
+    return note.read_text("utf-8")
 
 
 @contextmanager

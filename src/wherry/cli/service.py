@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 from wherry.accounts.mail import Mailer
-from wherry.cli.database import cluster_directory
+from wherry.cli.database import cluster_directory, noted_url
 from wherry.cli.processes import Child, listen
 from wherry.database.binaries import find_binaries
 from wherry.database.embedded import EmbeddedPostgres
@@ -65,6 +65,7 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
     with ExitStack() as stack:
         sock = stack.enter_context(listen(settings.host, settings.port))
         url = settings.model_copy(update={"port": sock.getsockname()[1]}).local_url
+        stack.enter_context(noted_url(data_dir, url))
         generated = _secrets(settings, data_dir / "secrets.json")
         if settings.database_url is None:
             cluster = cluster_directory(data_dir)

@@ -12,7 +12,7 @@ from rich.console import Console
 from wherry.accounts.administration import Administration, Standing
 from wherry.accounts.models import Account, Link, Registration
 from wherry.accounts.passwords import Passwords
-from wherry.cli.database import reached_database
+from wherry.cli.database import reached_database, service_url
 from wherry.cli.password_input import read_password
 from wherry.cli.users_list import print_json, print_table, printable
 from wherry.database.pools import make_pool
@@ -153,7 +153,7 @@ def _run(work: Callable[[Administration], Awaitable[T]]) -> T:
 
 async def _work_on(url: str, settings: Settings, work: Callable[[Administration], Awaitable[T]]) -> T:
     async with make_pool(url, name="wherry users", max_size=1) as pool:
-        return await work(Administration(pool, Passwords(), settings.public_url or settings.local_url))
+        return await work(Administration(pool, Passwords(), service_url(settings)))
 
 
 def _print_link(link: Link) -> None:

@@ -25,6 +25,13 @@ class JobError(Struct):
     detail: dict[str, Any] | UnsetType = UNSET
 
 
+class LastError(Struct):
+    """The name of a code, and a sentence."""
+
+    code: str
+    message: str
+
+
 class RecordsJob(Struct, rename="camel", kw_only=True):
     """What an import and an export have in common. `progress` is a percentage."""
 
@@ -44,7 +51,7 @@ class RecordsJob(Struct, rename="camel", kw_only=True):
 
 
 class ImportJob(RecordsJob, kw_only=True):
-    """An import. `errorSummary` counts errors by name and field."""
+    """An import. `errorSummary` counts errors by name and field; its `lastError` is what ended the job."""
 
     format: Format
     success_count: int
@@ -53,7 +60,7 @@ class ImportJob(RecordsJob, kw_only=True):
     on_conflict: OnConflict
     dry_run: bool
     atomic: bool
-    error_summary: dict[str, int] | None
+    error_summary: dict[str, int | LastError] | None
 
 
 class ImportAnswer(Struct, rename="camel", kw_only=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from wherry.accounts.models import Account, Visitor
 from wherry.accounts.service import ADMIN
 from wherry.errors import Forbidden, Unauthenticated, Unavailable
 from wherry.http.services import services_of
+from wherry.settings import Settings
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -121,11 +123,25 @@ def visitor_of(connection: Connection) -> Visitor:
 
 
 def _is_own(connection: Connection, origin: str) -> bool:
-    """Whether a page of this origin is this server's: the one that the request was sent to, or that of PUBLIC_URL."""
-    public_url = services_of(connection).settings.public_url
-    own = [f"{scheme}://{connection.headers.get('Host', '')}" for scheme in DEFAULT_PORTS]
-    given = _origin(origin)
-    return given is not None and given in {_origin(url) for url in (*own, public_url or "")}
+    """Whether a page of this origin is this server's: that of PUBLIC_URL, else the one that the request was sent to.
+
+    The latter counts only if it is an address, `localhost` or HOST: any other name may be somebody else's, who lets it
+    lead here for a moment (DNS rebinding).
+    """
+    settings, given = services_of(connection).settings, _origin(origin)
+    if settings.public_url is not None:
+        return given is not None and given == _origin(settings.public_url)
+    host = connection.headers.get("Host", "")
+    own = {_origin(f"{scheme}://{host}") for scheme in DEFAULT_PORTS}
+    return given is not None and given in own and _is_nobody_elses(urlsplit(f"//{host}").hostname or "", settings)
+
+
+def _is_nobody_elses(host: str, settings: Settings) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return host in ("localhost", settings.host.lower())
+    return True
 
 
 def _origin(url: str) -> str | None:

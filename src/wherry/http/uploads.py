@@ -91,6 +91,8 @@ async def _receive(request: ImportRequest, services: Services, job_id: UUID) -> 
         return await _from_url(request, services, job_id)
     if media_type in CONTENT_TYPES:
         return await _from_body(request, services, job_id)
+    if not media_type and not _has_body(request):
+        raise Invalid(NO_SOURCE, field="source")
     raise UnsupportedMedia(
         f"{UNSUPPORTED_CONTENT_TYPE}: it must be multipart/form-data, application/json, or the type of a records file"
     )
@@ -164,6 +166,10 @@ def _storable(field: str, text: Text) -> Text:
     if "\0" in (text or ""):
         raise Invalid(f"{field} must not hold the character U+0000, which PostgreSQL cannot store", field=field)
     return text
+
+
+def _has_body(request: ImportRequest) -> bool:
+    return "Transfer-Encoding" in request.headers or request.headers.get("Content-Length", "0") != "0"
 
 
 def _declared(request: ImportRequest, allow: int = 0) -> int | None:

@@ -223,7 +223,9 @@ class _Planner:
         return self._error(entry, ErrorCode.INVALID_REFERENCE, name, message, value)
 
     def _error(self, entry: Entry, code: ErrorCode, name: str, message: str, value: object) -> RecordError:
-        return RecordError(entry.index, name_of(self._resource, entry.record), code, message, name, shown(value))
+        # All errors of a record call it by the name that it was given, not by what the rules made of that.
+        record_id = entry.errors[0].record_id if entry.errors else name_of(self._resource, entry.record)
+        return RecordError(entry.index, record_id, code, message, name, shown(value))
 
     def _create(self, record: Any, key: Key | None) -> None:
         assert key is not None, "a new row has a natural key"

@@ -37,9 +37,15 @@ def import_job(job: Job, settings: Settings) -> dict[str, Any]:
         "dryRun": options.dry_run,
         "atomic": options.atomic,
         "progress": round(job.progress, 1),
-        "errorSummary": job.error_summary or None,
+        "errorSummary": _summary(job),
         "error": job.error,
     }
+
+
+def _summary(job: Job) -> dict[str, Any] | None:
+    """Errors by name and field, and what ended the job, if something did; None if there is neither."""
+    last = {} if job.error is None else {"lastError": {"code": job.error["code"], "message": job.error["message"]}}
+    return {**job.error_summary, **last} or None
 
 
 def import_status(job: Job, settings: Settings) -> dict[str, Any]:

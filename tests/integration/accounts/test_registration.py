@@ -56,12 +56,42 @@ async def test_a_foreign_page_registers_later_accounts(app: Running, client: htt
     assert await app.rows("select role, operator from users where username = 'alice'") == [("user", False)]
 
 
-@pytest.mark.parametrize("origin", ["http://test", "https://test", "http://TEST:80", BASE_URL, f"{BASE_URL}:443"])
-async def test_our_own_page_registers_the_first_account(database_url: str, tmp_path: Path, origin: str) -> None:
+@pytest.mark.parametrize("origin", [BASE_URL, f"{BASE_URL}:443"])
+async def test_a_page_of_the_public_url_registers_the_first_account(
+    database_url: str, tmp_path: Path, origin: str
+) -> None:
     async with running(database_url, tmp_path, public_url=f"{BASE_URL}/below") as app, app.client() as client:
         answer = await client.post("/api/users", json={"user": FIRST}, headers={"Origin": origin})
 
     assert answer.status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("127.0.0.1:3000", "http://127.0.0.1:3000"),
+        ("[::1]:3000", "http://[::1]:3000"),
+        ("localhost", "https://LOCALHOST:443"),
+        ("ferry.lan:3000", "http://ferry.lan:3000"),
+    ],
+)
+async def test_a_page_of_the_servers_own_address_registers_the_first_account(
+    database_url: str, tmp_path: Path, host: str, origin: str
+) -> None:
+    async with running(database_url, tmp_path, host="ferry.lan") as app, app.client() as client:
+        answer = await client.post("/api/users", json={"user": FIRST}, headers={"Origin": origin, "Host": host})
+
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("settings", [{}, {"public_url": BASE_URL}], ids=["no PUBLIC_URL", "PUBLIC_URL"])
+async def test_a_page_whose_name_leads_here_does_not_register_the_first_account(
+    database_url: str, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    rebound = {"Host": "evil.example", "Origin": "http://evil.example"}
+    async with running(database_url, tmp_path, **settings) as app, app.client() as client:
+        problem_of(await client.post("/api/users", json={"user": FIRST}, headers=rebound), 403, "FORBIDDEN")
+        assert await app.rows("select count(*) from users") == [(0,)]
 
 
 async def test_closed_registration_refuses_everyone_even_the_first(database_url: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import gzip
 import json
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -34,6 +34,10 @@ RECORDS = [article(n) if n % 7 else article(n, title="") for n in range(1, 1001)
 BAD = sum(1 for record in RECORDS if not record["title"])
 
 
+BY_TWO_AUTHORS = [{**record, "author_id": 1 if n < 600 else 2} for n, record in enumerate(RECORDS)]
+"""With the row of author 2 locked, a run stands still after 600 records."""
+
+
 def as_array(records: list[Any]) -> bytes:
     return json.dumps(records).encode()
 
@@ -58,6 +62,13 @@ async def claimed(bench: Bench, job: Job) -> Run:
         claim = await ledger.claim(connection, job.id)
     assert claim is not None
     return Run(claim.job, claim.lease)
+
+
+@asynccontextmanager
+async def author_2_locked(bench: Bench) -> AsyncIterator[None]:
+    async with bench.pool.connection() as other, other.transaction():
+        await other.execute("select from users where id = 2 for update")
+        yield
 
 
 async def counted(bench: Bench, job: Job) -> tuple[int, int]:
@@ -88,12 +99,13 @@ async def until_committed(bench: Bench, job: Job, records: int) -> None:
 @pytest.mark.parametrize("kind", SOURCES)
 async def test_a_run_that_is_stopped_goes_on_where_it_was(authored: Bench, kind: str) -> None:
     format, wrap = SOURCES[kind]
-    job = await authored.submit("articles", wrap(RECORDS), format=format)
+    job = await authored.submit("articles", wrap(BY_TWO_AUTHORS), format=format)
     for stop_behind in (100, 300, 500):
         run = await claimed(authored, job)
-        work = asyncio.create_task(ImportRunner(authored.pool, authored.store, authored.settings).run(run))
-        await until_committed(authored, job, stop_behind)
-        run.stopping.set()
+        async with author_2_locked(authored):
+            work = asyncio.create_task(ImportRunner(authored.pool, authored.store, authored.settings).run(run))
+            await until_committed(authored, job, stop_behind)
+            run.stopping.set()
         with pytest.raises(JobReleased):
             await work
         rows, errors = await counted(authored, job)
@@ -152,14 +164,11 @@ async def test_a_run_whose_connection_is_cut_goes_back_to_the_queue_and_on(autho
 
 
 async def test_a_worker_that_wakes_up_late_writes_nothing(authored: Bench) -> None:
-    # The second half refers to an author whose row is locked: there the first run stands while another takes over.
-    records = [{**record, "author_id": 1 if n < 500 else 2} for n, record in enumerate(RECORDS)]
-    job = await authored.submit("articles", lines(records))
+    job = await authored.submit("articles", lines(BY_TWO_AUTHORS))
     held = await claimed(authored, job)
-    async with authored.pool.connection() as other, other.transaction():
-        await other.execute("select from users where id = 2 for update")
+    async with author_2_locked(authored):
         zombie = asyncio.create_task(ImportRunner(authored.pool, authored.store, authored.settings).run(held))
-        await until_committed(authored, job, 500)
+        await until_committed(authored, job, 600)
         successor = asyncio.create_task(authored.execute(job))
         with pytest.raises((LeaseLost, psycopg.OperationalError)):
             await zombie

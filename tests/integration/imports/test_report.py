@@ -84,7 +84,8 @@ async def test_a_job_is_shown_with_its_counts_times_and_report(bench: Bench) -> 
     assert status["errorReportStatus"] == "ready"
     shown = import_job(job, settings)
     assert shown == status["importJob"]
-    assert shown["errorSummary"] == {"FIELD_TOO_SHORT.name": 2, "INVALID_FIELD_TYPE.role": 2}
+    last = {"code": "BATCH_FAILED", "message": "Every record has errors"}
+    assert shown["errorSummary"] == {"FIELD_TOO_SHORT.name": 2, "INVALID_FIELD_TYPE.role": 2, "lastError": last}
     assert (shown["status"], shown["errorCount"], shown["processedRecords"], shown["onConflict"]) == (
         "failed",
         2,
@@ -123,3 +124,22 @@ async def test_every_fault_of_a_record_is_reported_in_one_pass(authored: Bench, 
         (before, "INVALID_REFERENCE", "author_id"),
     ]
     assert (job.success_count, job.error_count) == (before, 1)
+
+
+async def test_what_ended_a_job_is_the_last_error_of_its_summary(bench: Bench) -> None:
+    job = await bench.run("users", b'[{"email": "a@b.c", "name": "A"},', format="json")
+    shown = import_job(job, bench.settings)
+    assert job.error is not None
+    assert shown["errorSummary"] == {
+        "PARSE_ERROR": 1,
+        "lastError": {"code": "PARSE_ERROR", "message": job.error["message"]},
+    }
+
+
+async def test_all_errors_of_a_record_call_it_by_one_name(bench: Bench) -> None:
+    first = {"email": "dup@x.yz", "name": "First"}
+    job = await bench.run("users", [first, {"email": " DUP@x.yz", "name": ""}])
+    assert {(error["errorName"], error["recordId"]) for error in await bench.errors(job)} == {
+        ("FIELD_TOO_SHORT", "DUP@x.yz"),
+        ("DUPLICATE_VALUE", "DUP@x.yz"),
+    }

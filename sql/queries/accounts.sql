@@ -21,6 +21,12 @@ select id, email, username, role, active, bio, image, operator, password_changed
 from users
 where id = %(id)s
 
+-- name: live_role
+select role
+from users
+where id = %(id)s
+  and active
+
 -- name: for_login
 select id, email, username, role, active, bio, image, operator, password_changed_at, password_hash,
        exists (

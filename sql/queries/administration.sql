@@ -9,15 +9,6 @@ select id, email, username, role, active, bio, image, operator, password_changed
 from users
 where email = %(email)s
 
--- name: lock_admins
--- Two that each take the role from another admin wait here for one another, so that one admin remains.
-select id
-from users
-where role = 'admin'
-  and active
-order by id
-for no key update
-
 -- name: set_standing
 update users
 set role = coalesce(%(role)s, role),

@@ -1,12 +1,21 @@
 -- name: lookup
 -- A new account's username is its e-mail address: no other account may have it as a username. Both are looked up by one
--- statement, as two would see different moments.
+-- statement, as two would see different moments. `state` is what resources/users.py judges: admin, active, password.
 select id, email as key, import_job_id is not distinct from %(job_id)s::uuid as mine, username as first_key,
-  role = 'admin' as guarded
+  (role = 'admin')::integer + 2 * active::integer + 4 * (password_hash is not null)::integer as state
 from users
 where id = any(%(ids)s::integer[])
    or email = any(%(keys)s::text[])
    or username = any(%(keys)s::text[])
+order by id
+for no key update
+
+-- name: keepers
+-- The active admins, of whom one must remain. Two transactions that each take one away wait here for one another.
+select id
+from users
+where role = 'admin'
+  and active
 order by id
 for no key update
 

@@ -80,7 +80,7 @@ class Administration:
         """
         async with brief_transaction(self._pool) as connection:
             # locked first, so that nobody changes in between who is an admin
-            admins = await fetch_all(connection, load("administration")["lock_admins"], {})
+            admins = await fetch_all(connection, load("users", "resources")["keepers"], {})
             account = await _find(connection, who)
             stays = standing.role in (None, ADMIN) and standing.active is not False
             if [row["id"] for row in admins] == [account.id] and not stays:

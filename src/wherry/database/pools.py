@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from psycopg_pool import AsyncConnectionPool
 
 from wherry.errors import Unavailable
@@ -73,7 +73,7 @@ async def brief_transaction(pool: Pool, *, force_rollback: bool = False) -> Asyn
         async with pool.connection() as connection, connection.transaction(force_rollback=force_rollback):
             await connection.execute("select set_config('lock_timeout', %s, true)", [f"{LOCK_SECONDS}s"])
             yield connection
-    except LockNotAvailable:
+    except (LockNotAvailable, DeadlockDetected):
         detail = "what this would change is being changed by somebody else; try again"
         raise Unavailable(detail, code="DATABASE_ERROR") from None  # which says it all, in the log too
 

@@ -13,6 +13,7 @@ from functools import partial
 import psycopg
 import structlog
 
+from wherry.accounts.authority import read_authority
 from wherry.database.pools import Pool
 from wherry.errors import ErrorCode, JobFailed
 from wherry.exports import artifact
@@ -60,6 +61,8 @@ class ExportRunner:
 
     async def run(self, run: Run) -> Outcome:
         """Export; see `Runner`."""
+        authority = await read_authority(self._pool, run.job.owner_id, self._settings.transfer_roles)
+        authority.require(authority.role)
         request = ExportRequest.of_job(run.job)
         key = artifact.key(run.job.id, run.lease.epoch, request)
         await self._remove_older(run)

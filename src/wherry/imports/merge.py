@@ -105,8 +105,10 @@ class Merger:
 
         Raises:
             psycopg.Error: `REFUSALS` and `RACES` among others; nothing of the batch may be kept then.
+            JobFailed: the import's owner has lost the role that it needs.
         """
-        now = await self._prepare(connection)
+        now, role = await self._prepare(connection)
+        self._rules.authority.require(role)
         sound = sum(not entry.errors for entry in batch)
         expects_new, self._expects_new = self._expects_new and not again, False
         plan = await self._plan_new(connection, batch, sound, now) if expects_new else None
@@ -121,11 +123,14 @@ class Merger:
         self._expects_new = plan.created == sound
         return Tally(plan.successes, plan.failures, plan.errors, max(brought))
 
-    async def _plan(self, connection: Connection, batch: Batch, now: datetime) -> Plan:
+    async def _plan(self, connection: Connection, batch: Batch, now: datetime, keepers: int | None = None) -> Plan:
         records = [entry.record for entry in batch if entry.record is not None]
         rows = await self._rows(connection, records)
         references = await self._existing_references(connection, records)
-        return make_plan(self._resource, self._rules, Known(rows, references, now), batch)
+        plan = make_plan(self._resource, self._rules, Known(rows, references, now, keepers), batch)
+        if plan.lacks_keepers:
+            return await self._plan(connection, batch, now, await self._count_keepers(connection))
+        return plan
 
     async def _plan_new(self, connection: Connection, batch: Batch, sound: int, now: datetime) -> Plan | None:
         """The plan if every sound record is a new row of its own, as far as the batch itself tells; otherwise None.
@@ -139,7 +144,7 @@ class Merger:
         existing = await self._existing_references(connection, faulty)
         references = {name: _AllBut(self._named(faulty, name) - ids) for name, ids in existing.items()}
         plan = make_plan(self._resource, self._rules, Known(rows, references, now), batch)
-        return plan if plan.created == sound else None
+        return plan if plan.created == sound and not plan.lacks_keepers else None
 
     async def _rows(self, connection: Connection, records: Sequence[Any]) -> list[Row]:
         """The rows that records name, by id or natural key."""
@@ -156,11 +161,17 @@ class Merger:
         named = {name: self._named(records, name) for name in set(self._resource.references.values())}
         return {name: await _existing(connection, name, list(ids)) if ids else ids for name, ids in named.items()}
 
-    async def _prepare(self, connection: Connection) -> datetime:
-        """Set the transaction up; its time."""
-        cursor = connection.cursor(row_factory=scalar_row)
-        await cursor.execute(load("imports")["prepare"], {"name": session_name(self._job_id)})
-        return cast(datetime, await cursor.fetchone())
+    async def _count_keepers(self, connection: Connection) -> int:
+        """How many rows there are of which one must remain. They stay locked, as only a few records need this."""
+        return (await connection.execute(self._sql["keepers"])).rowcount
+
+    async def _prepare(self, connection: Connection) -> tuple[datetime, str | None]:
+        """Set the transaction up; its time, and the role that the import's owner has now."""
+        values = {"name": session_name(self._job_id), "owner_id": self._rules.authority.owner_id}
+        cursor = connection.cursor(row_factory=tuple_row)
+        await cursor.execute(load("imports")["prepare"], values)
+        now, role, *_ = cast(tuple[Any, ...], await cursor.fetchone())
+        return now, role
 
     def _named(self, records: Sequence[Any], resource: str) -> frozenset[int]:
         columns = [column for column, name in self._resource.references.items() if name == resource]

@@ -21,9 +21,12 @@ from typing import Any
 
 import msgspec
 
+from wherry.accounts.authority import Authority
 from wherry.errors import ErrorCode
 from wherry.imports.models import Entry, OnConflict, RecordError, clipped, label, shown
 from wherry.resources.model import Columns, Resource
+from wherry.resources.policy import State
+from wherry.resources.rules import Fault
 
 Key = int | str
 
@@ -43,7 +46,7 @@ class Row(msgspec.Struct, gc=False, eq=False):
         key: its natural key.
         mine: whether this import wrote it.
         first_key: the natural key that it was created with, where that stays taken.
-        guarded: whether only an admin may change it.
+        state: what the resource's policy knows of it.
         in_table: whether it was there when the segment began.
         pending: what the segment writes of it.
     """
@@ -52,7 +55,7 @@ class Row(msgspec.Struct, gc=False, eq=False):
     key: Key
     mine: bool
     first_key: Key | None = None
-    guarded: bool = False
+    state: State = 0
     in_table: bool = True
     pending: Write | None = None
 
@@ -63,11 +66,11 @@ class Rules:
 
     Attributes:
         on_conflict: what a natural key that another row holds does.
-        by_admin: whether an admin imports.
+        authority: on which it is run.
     """
 
     on_conflict: OnConflict
-    by_admin: bool
+    authority: Authority
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,13 @@ class Known:
         rows: of the resource, with one of the batch's ids or natural keys, as they were at one moment.
         references: ids that exist, by resource.
         now: the time of the transaction.
+        keepers: how many rows there are of which the resource's policy keeps one; None if they were not counted.
     """
 
     rows: Iterable[Row]
     references: Mapping[str, Container[int]]
     now: datetime
+    keepers: int | None = None
 
 
 @dataclass(slots=True)
@@ -101,6 +106,8 @@ class Plan:
     errors: list[RecordError] = field(default_factory=list)
     successes: int = 0
     failures: int = 0
+    lacks_keepers: bool = False
+    """Whether it is to be made again, with `Known.keepers`."""
 
     @property
     def created(self) -> int:
@@ -118,7 +125,7 @@ def make_plan(resource: Resource, rules: Rules, known: Known, entries: Iterable[
             planner.plan.errors.extend(errors)
         else:
             planner.plan.successes += 1
-    return planner.plan
+    return planner.finished()
 
 
 class _Planner:
@@ -128,8 +135,9 @@ class _Planner:
         self._key_field = resource.natural_key
         self._has_own_key = resource.has_own_key
         self._on_conflict = rules.on_conflict
-        self._by_admin = rules.by_admin
         self._known = known
+        make_policy, by_admin = resource.shape.policy, rules.authority.is_admin
+        self._policy = None if make_policy is None else make_policy(by_admin=by_admin, keepers=known.keepers)
         self._references = [
             (name, resource_name, known.references[resource_name])
             for name, resource_name in resource.references.items()
@@ -140,6 +148,11 @@ class _Planner:
         self._taken = {row.first_key: row.mine for row in known.rows if row.first_key is not None}
         self._touched: list[Row] = []
         self._begin_segment()
+
+    def finished(self) -> Plan:
+        """What the records came to."""
+        self.plan.lacks_keepers = self._policy is not None and self._policy.lacks_keepers
+        return self.plan
 
     def handle(self, entry: Entry) -> list[RecordError]:
         """Do what the record says, or say why not."""
@@ -183,8 +196,8 @@ class _Planner:
 
     def _row_errors(self, entry: Entry, key: Key | None, row: Row | None, held: Row | None) -> list[RecordError]:
         errors = self._key_errors(entry, key, row, held)
-        if row is not None and row.guarded and not self._by_admin:
-            errors.append(self._guarded(entry, key))
+        if row is not None and self._policy is not None:
+            errors.extend(self._against_policy(entry, fault) for fault in self._policy.faults(entry.record, row.state))
         return errors
 
     def _add_reference_errors(self, entry: Entry, errors: list[RecordError]) -> None:
@@ -212,11 +225,10 @@ class _Planner:
         message = f"{label(self._key_field)} {what}"
         return self._error(entry, ErrorCode.DUPLICATE_VALUE, self._key_field, message, key)
 
-    def _guarded(self, entry: Entry, key: Key | None) -> RecordError:
-        by_id = entry.record.id is not None
-        name, value = ("id", entry.record.id) if by_id else (self._key_field, key)
-        message = f"{label(name)} belongs to an admin's account, which only an admin may change"
-        return self._error(entry, ErrorCode.FORBIDDEN, name, message, value)
+    def _against_policy(self, entry: Entry, found: tuple[str, Fault]) -> RecordError:
+        name, fault = found
+        value = getattr(entry.record, name)
+        return self._error(entry, fault.code, name, f"{label(name)} {fault.text}", value)
 
     def _missing(self, entry: Entry, name: str, resource: str, value: object) -> RecordError:
         message = f"{label(name)} {value} does not exist in {resource}"
@@ -233,6 +245,8 @@ class _Planner:
             self._begin_segment()
         write = Write(record.id, self._resource.shape.create(record, self._known.now))
         row = Row(record.id, key, mine=True, in_table=False, pending=write)
+        if self._policy is not None:
+            row.state = self._policy.after(record, None)
         self._segment.creates.append(write)
         self._touched.append(row)
         self._by_key[key] = row
@@ -250,6 +264,8 @@ class _Planner:
             self._touched.append(row)
         row.pending.columns.update(self._resource.shape.changes(record))
         row.mine = True
+        if self._policy is not None:
+            row.state = self._policy.after(record, row.state)
         if key is not None and key != row.key:
             self._rename(row, key)
 

@@ -71,7 +71,7 @@ class Source:
 
 
 def caller_role(job: Job) -> str:
-    """The role that the owner had when the import was asked for."""
+    """The role that the owner had when the import was requested, which may be lost by now."""
     return str(job.options.get("callerRole", ""))
 
 
@@ -175,7 +175,7 @@ def _flag(value: object) -> bool | None:
 
 
 def job_options(options: Options, caller_role: str, *, format_is_known: bool = True) -> dict[str, Any]:
-    """The options as a job keeps them, with the role that the records are judged under."""
+    """The options as a job keeps them, with the role that the owner has."""
     return {
         **({} if format_is_known else {DETECT_FORMAT: True}),
         "onConflict": options.on_conflict,

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar
 
+from wherry.accounts.authority import Authority, read_authority
 from wherry.database.pools import Pool
 from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost, Unavailable
 from wherry.imports.batches import Batches
@@ -60,12 +61,15 @@ class ImportRunner:
         """Import; see `Runner`."""
         resource, options = find_resource(run.job.resource), options_of(run.job)
         make_writer = WholeWriter if options.one_transaction else BatchWriter
-        async with make_writer(self._pool, run, resource, options, self._settings.import_max_records) as writer:
+        authority = await self._authority(run, resource)
+        max_records = self._settings.import_max_records
+        async with make_writer(self._pool, run, resource, options, authority, max_records) as writer:
             try:
                 total = writer.place.index
                 if not writer.is_complete:
+                    authority.require(authority.role)
                     await self._obtain(run)
-                    total = await self._import(run, resource, await self._format(run), writer)
+                    total = await self._import(run, resource, await self._format(run), writer, authority)
             except JobFailed as failure:
                 await writer.report_file(failure)
                 raise
@@ -76,7 +80,16 @@ class ImportRunner:
             position = await writer.finish()
         return _outcome(position, total)
 
-    async def _import(self, run: Run, resource: Resource, format_: Format, writer: Writer) -> int:
+    async def _authority(self, run: Run, resource: Resource) -> Authority:
+        return await read_authority(
+            self._pool,
+            run.job.owner_id,
+            self._settings.transfer_roles,
+            requested_by=caller_role(run.job),
+            depends_on_admin=resource.shape.policy is not None,
+        )
+
+    async def _import(self, run: Run, resource: Resource, format_: Format, writer: Writer, authority: Authority) -> int:
         """Write every batch; how many records the file has.
 
         Raises:
@@ -84,7 +97,7 @@ class ImportRunner:
         """
         source = self._source(run)
         total = writer.place.index
-        async with aclosing(self._batches(run, resource, format_, source, writer)) as batches:
+        async with aclosing(self._batches(resource, format_, source, writer, authority)) as batches:
             reading = self._start_reading(batches)
             try:
                 while (batch := await self._watched(run, _result(reading), is_reading=True)) is not None:
@@ -101,12 +114,12 @@ class ImportRunner:
         return Source(self._store, str((run.job.source or {})["key"]), self._settings.import_max_file_size)
 
     def _batches(
-        self, run: Run, resource: Resource, format_: Format, source: Source, writer: Writer
+        self, resource: Resource, format_: Format, source: Source, writer: Writer, authority: Authority
     ) -> AsyncGenerator[Batch]:
         place, max_bytes = writer.place, self._settings.import_max_record_bytes
         decoder = Decoder(
             resource,
-            caller_role=caller_role(run.job),
+            caller_role=authority.role or "",
             max_bytes=max_bytes,
             stop_at_broken_syntax=format_ is Format.JSON,
         )

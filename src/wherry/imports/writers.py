@@ -20,15 +20,14 @@ from typing import Self
 import msgspec
 import psycopg
 
+from wherry.accounts.authority import Authority, read_role
 from wherry.database.pools import Connection, Pool
 from wherry.database.queries import load
 from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased
-from wherry.imports.decode import ADMIN
 from wherry.imports.ids import IdReservation
 from wherry.imports.merge import RACES, REFUSALS, Merger, Tally, is_id_clash, refusal, session_name, write_errors
 from wherry.imports.models import FILE_INDEX, Batch, Options, Place, RecordError
 from wherry.imports.plan import Rules
-from wherry.imports.requests import caller_role
 from wherry.imports.source import Progress
 from wherry.jobs import ledger
 from wherry.jobs.ledger import Position
@@ -48,6 +47,7 @@ class Writer(ABC):
         run: whose lease every commit names.
         resource: what the records are.
         options: of the import.
+        authority: on which it is run.
         max_records: that a file may have.
     """
 
@@ -57,14 +57,16 @@ class Writer(ABC):
     _reporting: Connection
     """Where errors and counters are committed."""
 
-    def __init__(self, pool: Pool, run: Run, resource: Resource, options: Options, max_records: int) -> None:
+    def __init__(
+        self, pool: Pool, run: Run, resource: Resource, options: Options, authority: Authority, max_records: int
+    ) -> None:
         self._pool = pool
         self._run = run
         self._resource = resource
         self._options = options
         self._max_records = max_records
-        by_admin = caller_role(run.job) == ADMIN
-        self._merger = Merger(resource, run.job.id, Rules(options.on_conflict, by_admin))
+        self._authority = authority
+        self._merger = Merger(resource, run.job.id, Rules(options.on_conflict, authority))
         self._ids = IdReservation(resource, run.lease)
         self._highest_id = 0
         self._held = AsyncExitStack()
@@ -97,6 +99,7 @@ class Writer(ABC):
         Raises:
             LeaseLost, JobCancelled, JobReleased: as the ledger and the run say; the last also where other
                 transactions were in the way time and again.
+            JobFailed: the import's owner has lost the role that it needs.
         """
         refused = await self._refusal(batch, progress)
         if refused is None:
@@ -239,12 +242,13 @@ class WholeWriter(Writer):
         """Count what all-or-nothing is about to commit, in the transaction that commits it.
 
         Raises:
-            JobFailed: all or nothing was asked for, and some records have errors.
+            JobFailed: all or nothing was asked for, and some records have errors; or the owner has lost the role.
         """
         if not self._options.atomic or self.is_complete:
             return self._position
         if self._position.error_count:
             await self._fail()
+        self._authority.require(await read_role(self._main, self._authority.owner_id))
         # A dry run's rows are rolled back, but its counters stay: they go over the other connection.
         connection = self._reporting if self._options.dry_run else self._main
         await self._main.execute(load("imports")["limit_idle"])

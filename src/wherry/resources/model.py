@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from wherry.resources.policy import Policy
 from wherry.resources.rules import Fault, Rule
 
 Columns = dict[str, Any]
@@ -81,6 +82,7 @@ class ImportShape:
         check: the rules between fields: from the sound values and the names of all fields that are given, the
             faults by field.
         admin_only: values that only an admin may import, by field.
+        policy: what holds for whole rows, if anything does; its `state` of a row comes with the `lookup` query.
         columns: what a new row is made of, in the order of the `copy` query: name and type.
         changes: the columns that a record sets on its row, whether new or not.
         clearable: columns that `changes` may set to null; absent ones stay as they are.
@@ -92,6 +94,7 @@ class ImportShape:
     is_clean: Callable[[Any], bool]
     check: Callable[[Mapping[str, Any], frozenset[str]], Iterable[tuple[str, Fault]]]
     admin_only: Mapping[str, object] = field(default_factory=dict)
+    policy: type[Policy] | None = None
     columns: Mapping[str, str]
     changes: Callable[[Any], Columns]
     clearable: frozenset[str] = frozenset()

@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from wherry.errors import ErrorCode
 from wherry.resources import rules
 from wherry.resources.keys import id_or
 from wherry.resources.model import Columns, Filter, FilterType, ImportField, ImportShape, Resource
+from wherry.resources.policy import Policy, State
 
 ROLES = ("user", "admin")
 
@@ -78,6 +80,57 @@ def create(record: UserRecord, now: datetime) -> Columns:
     }
 
 
+ADMIN, ACTIVE, PASSWORD = 1, 2, 4
+"""What is true of an account, as bits of its state."""
+
+
+class AdminPolicy(Policy):
+    """An admin's account is changed by admins only, and one active admin remains. Nobody who can log in becomes an
+    admin by an import: whoever passes a file on need not know what is in it."""
+
+    def faults(self, record: UserRecord, state: State) -> Iterator[tuple[str, rules.Fault]]:
+        """Each is `FORBIDDEN`."""
+        if not self.by_admin:
+            if state & ADMIN:
+                name = "email" if record.id is None else "id"
+                yield name, _forbidden("belongs to an admin's account, which only an admin may change")
+            return
+        if record.role == "admin" and state & PASSWORD and not state & ADMIN:
+            yield "role", _forbidden("cannot become admin by an import, as the account has a password")
+        if _keeps(state) and not _keeps(_changed(record, state)) and self._is_last():
+            if record.role == "user":
+                yield "role", _forbidden("must stay admin: this is the last active admin")
+            if record.active is False:
+                yield "active", _forbidden("must stay true: this is the last active admin")
+
+    def after(self, record: UserRecord, state: State | None) -> State:
+        """Counts the admins as well."""
+        changed = _changed(record, ACTIVE if state is None else state)
+        if self.keepers is not None:
+            self.keepers += _keeps(changed) - (state is not None and _keeps(state))
+        return changed
+
+    def _is_last(self) -> bool:
+        self.lacks_keepers |= self.keepers is None
+        return self.keepers is not None and self.keepers <= 1
+
+
+def _keeps(state: State) -> bool:
+    return state & (ADMIN | ACTIVE) == ADMIN | ACTIVE
+
+
+def _changed(record: UserRecord, state: State) -> State:
+    if record.role is not None:
+        state = state | ADMIN if record.role == "admin" else state & ~ADMIN
+    if record.active is not None:
+        state = state | ACTIVE if record.active else state & ~ACTIVE
+    return state
+
+
+def _forbidden(text: str) -> rules.Fault:
+    return rules.Fault(ErrorCode.FORBIDDEN, text)
+
+
 USERS = Resource(
     name="users",
     singular="user",
@@ -90,6 +143,7 @@ USERS = Resource(
         is_clean=is_clean,
         check=check,
         admin_only={"role": "admin"},
+        policy=AdminPolicy,
         columns={
             "email": "text",
             "username": "text",

@@ -35,13 +35,13 @@ class Exports:
         """A runner with some settings changed."""
         return ExportRunner(self.pool, self.url, self.store, self.settings.model_copy(update=changed))
 
-    async def submit(self, **body: Any) -> Job:
+    async def submit(self, owner_id: int | None = None, **body: Any) -> Job:
         """A queued job, as the API writes it."""
         asked = parse_export(body)
         new = NewJob(
             id=new_job_id(),
             kind=Kind.EXPORT,
-            owner_id=None,
+            owner_id=owner_id,
             resource=asked.selection.resource.name,
             format=asked.format,
             options=asked.options(),

@@ -281,3 +281,15 @@ def replace_by_file(directory: Path) -> None:
 
 async def chunks_of(content: bytes) -> AsyncIterator[bytes]:
     yield content
+
+
+@pytest.mark.parametrize("change", ["role = 'user'", "active = false"])
+async def test_an_export_whose_owner_lost_the_role_meanwhile_leaves_no_file(exports: Exports, change: str) -> None:
+    await exports.fill(3)
+    job = await exports.submit(owner_id=1, resource="users")
+    await exports.sql(f"update users set {change} where id = 1")
+    done = await exports.execute(job)
+
+    assert done.error is not None
+    assert (done.status, done.error["code"], done.error["number"]) == ("failed", "FORBIDDEN", 4003)
+    assert await exports.keys() == []

@@ -61,6 +61,7 @@ class Bench:
         role: str = "admin",
         url: str | None = None,
         format_is_known: bool = True,
+        owner_id: int | None = None,
     ) -> Job:
         """A queued import of these bytes."""
         job_id = new_job_id()
@@ -69,7 +70,7 @@ class Bench:
         new = NewJob(
             id=job_id,
             kind=Kind.IMPORT,
-            owner_id=None,
+            owner_id=owner_id,
             resource=resource,
             format=format,
             options=job_options(options or Options(), role, format_is_known=format_is_known),

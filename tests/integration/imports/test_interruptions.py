@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from tests.integration.imports.harness import Bench, article, lines, user
+from wherry.accounts.authority import Authority
 from wherry.database import pools
 from wherry.database.queries import load
 from wherry.errors import JobReleased, LeaseLost
@@ -31,6 +32,7 @@ from wherry.jobs.runs import Run
 from wherry.resources.articles import ARTICLES
 
 RECORDS = [article(n) if n % 7 else article(n, title="") for n in range(1, 1001)]
+NOBODYS = Authority(None, "admin", ())
 BAD = sum(1 for record in RECORDS if not record["title"])
 
 
@@ -181,7 +183,7 @@ async def test_a_stopped_worker_does_not_hold_up_the_one_that_takes_over(authore
     job = await authored.submit("articles", lines(RECORDS))
     old = await claimed(authored, job)
     async with authored.pool.connection() as stopped, stopped.transaction(force_rollback=True):
-        merger = Merger(ARTICLES, job.id, Rules(OnConflict.ERROR, by_admin=True))
+        merger = Merger(ARTICLES, job.id, Rules(OnConflict.ERROR, NOBODYS))
         decoder = Decoder(ARTICLES, caller_role="admin", max_bytes=1000)
         batch = [decoder.decode(raw) for raw in LineSplitter(Place(), 1000).feed(lines(RECORDS[:50]))]
         await merger.write(stopped, batch, again=False)  # and there it stands, with its rows locked
@@ -277,7 +279,7 @@ async def test_a_run_that_was_replaced_before_it_began_ends_nobodys_session(auth
     job = await authored.submit("articles", lines(RECORDS), options=options)
     late, successor = await claimed(authored, job), await claimed(authored, job)
     async with authored.pool.connection() as working, working.transaction():
-        await working.execute(load("imports")["prepare"], {"name": session_name(job.id)})
+        await working.execute(load("imports")["prepare"], {"name": session_name(job.id), "owner_id": None})
         with pytest.raises(LeaseLost):
             await ImportRunner(authored.pool, authored.store, authored.settings).run(late)
         await working.execute("select 1")
@@ -291,7 +293,7 @@ async def test_a_stopped_worker_does_not_keep_its_turn(authored: Bench) -> None:
     async with authored.pool.connection() as turn, turn.transaction():
         await turn.execute(load("imports")["lock_whole"], {"table": "articles"})
         options = options_of(job)
-        async with WholeWriter(authored.pool, stopped, ARTICLES, options, 1000):  # and there it stands
+        async with WholeWriter(authored.pool, stopped, ARTICLES, options, NOBODYS, 1000):  # and there it stands
             named = "select 1 from pg_stat_activity where application_name = %s and pid <> pg_backend_pid()"
             assert len(await authored.rows(named, session_name(job.id))) == 1
 

@@ -68,10 +68,12 @@ FIELDS: dict[str, dict[str, list[Value]]] = {
     },
     "users": {
         "id": NOTHING * 4 + IDS * 2 + BAD_IDS[2:4],
-        "email": NOTHING + [ok("a@x.y"), ok("b@x.y"), ok(" C@X.Y", "c@x.y"), ok("d@x.y")] * 3 + [bad("a@x", FORM)],
+        "email": NOTHING
+        + [ok("a@x.y"), ok("b@x.y"), ok(" C@X.Y", "c@x.y"), ok("d@x.y"), ok("e@x.y")] * 3
+        + [bad("a@x", FORM)],
         "name": TEXTS * 4 + [*NOTHING, *BAD_TEXTS],
-        "role": NOTHING * 3 + [ok("ADMIN", "admin"), ok("user"), bad("root", ENUM)],
-        "active": NOTHING * 3 + [ok(True), ok(False), bad("true", TYPE)],
+        "role": NOTHING * 2 + [ok("ADMIN", "admin"), ok("user")] * 2 + [bad("root", ENUM)],
+        "active": NOTHING * 2 + [ok(True), ok(False), ok(False), bad("true", TYPE)],
         "created_at": NOTHING * 6 + DATES,
         "updated_at": NOTHING * 6 + DATES,
     },
@@ -107,6 +109,7 @@ class Model:
 
     resource: str
     on_conflict: str
+    by_admin: bool = True
     rows: list[dict[str, Any]] = field(default_factory=list)
     errors: list[tuple[int, str, str | None]] = field(default_factory=list)
     successes: int = 0
@@ -129,6 +132,11 @@ class Model:
             for name in FIELDS[self.resource]
             if (name in given and given[name].error) or (name not in given and name in REQUIRED[self.resource])
         ]
+        if kept.get("role") == "admin" and not self.by_admin:
+            del kept["role"]
+            before = [name for name in FIELDS["users"] if name not in ("role", "active", "created_at", "updated_at")]
+            place = sum(name in before for _, name in faults)
+            faults.insert(place, ("FORBIDDEN", "role"))
         if key != "id" and "id" not in given and key not in given:
             faults.append(("MISSING_REQUIRED_FIELD", "id"))
         if kept.get("status") == "draft" and kept.get("published_at"):
@@ -151,6 +159,8 @@ class Model:
             faults.append(("MISSING_REQUIRED_FIELD", key))
         elif row is None and any(other.get("username") == kept.get("email", ABSENT) for other in self.rows):
             faults.append(("DUPLICATE_VALUE", key))
+        if row is not None and key_is_judged and self.resource == "users":
+            faults += self.forbidden(row, kept)
         faults += [("INVALID_REFERENCE", name) for name in REFERENCE_FIELDS[self.resource] if kept.get(name) == 99]
         if faults:
             yield from faults
@@ -167,6 +177,19 @@ class Model:
         elif kept.get("status") == "draft":
             kept["published_at"] = None
         row.update({name: value for name, value in kept.items() if name != "id"}, mine=True)
+
+    def forbidden(self, row: dict[str, Any], kept: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        """Who may change whom: an admin's account, an account with a password, the last active admin."""
+        if not self.by_admin:
+            if row["role"] == "admin":
+                yield "FORBIDDEN", "id" if "id" in kept else "email"
+            return
+        if kept.get("role") == "admin" != row["role"] and row.get("password"):
+            yield "FORBIDDEN", "role"
+        if [other for other in self.rows if other["role"] == "admin" and other["active"]] == [row]:
+            yield from (
+                ("FORBIDDEN", name) for name, end in (("role", "user"), ("active", False)) if kept.get(name) is end
+            )
 
 
 def rows_of(resource: str) -> st.SearchStrategy[Record]:
@@ -190,10 +213,16 @@ START = {
         ],
     ),
     "users": (
-        "insert into users (id, email, username, name) values (3, 'a@x.y', 'a@x.y', 'n'), (4, 'b@x.y', 'd@x.y', 'n')",
+        "insert into users (id, email, username, name, role, active, password_hash) values "
+        "(2, 'e@x.y', 'e', 'n', 'admin', true, 'h'), (3, 'a@x.y', 'a@x.y', 'n', 'user', true, null), "
+        "(4, 'b@x.y', 'd@x.y', 'n', 'user', true, 'h')",
         [
-            {"id": 3, "email": "a@x.y", "username": "a@x.y", "name": "n", **COLUMNS["users"], "mine": False},
-            {"id": 4, "email": "b@x.y", "username": "d@x.y", "name": "n", **COLUMNS["users"], "mine": False},
+            {**COLUMNS["users"], **row, "name": "n", "mine": False}
+            for row in (
+                {"id": 2, "email": "e@x.y", "username": "e", "role": "admin", "password": True},
+                {"id": 3, "email": "a@x.y", "username": "a@x.y"},
+                {"id": 4, "email": "b@x.y", "username": "d@x.y", "password": True},
+            )
         ],
     ),
     "comments": (
@@ -224,7 +253,7 @@ class Place:
         if self.resource == "comments":
             await self.bench.do(ARTICLES)
         await self.bench.do(START[self.resource][0])
-        await self.bench.do(f"alter sequence {self.resource}_id_seq restart with 1000")
+        await self.bench.do(f"select setval('{self.resource}_id_seq', 999)")
 
     async def rows(self, job: Job) -> list[dict[str, Any]]:
         found = await self.bench.rows(f"select * from {self.resource} order by id")
@@ -240,20 +269,21 @@ class Place:
         return {**plain, "mine": row["import_job_id"] == job.id}
 
 
-async def check(place: Place, records: list[Record], on_conflict: OnConflict, batch: int) -> None:
+async def check(place: Place, records: list[Record], on_conflict: OnConflict, batch: int, role: str) -> None:
     await place.reset()
     bench = place.bench.with_settings(import_batch_size=batch)
     before = await bench.rows(f"select * from {place.resource} order by id")
     data = b"\n".join(map(as_line, records))
 
-    foretold = await bench.run(place.resource, data, options=Options(on_conflict, dry_run=True))
+    foretold = await bench.run(place.resource, data, options=Options(on_conflict, dry_run=True), role=role)
     assert await bench.rows(f"select * from {place.resource} order by id") == before
-    job = await bench.run(place.resource, data, options=Options(on_conflict))
+    job = await bench.run(place.resource, data, options=Options(on_conflict), role=role)
 
-    model = Model(place.resource, on_conflict, [dict(row) for row in START[place.resource][1]])
+    model = Model(place.resource, on_conflict, role == "admin", [dict(row) for row in START[place.resource][1]])
     model.run(records)
     assert await bench.faults(job) == model.errors
-    assert await place.rows(job) == sorted(model.rows, key=lambda row: (row["id"] is None, row["id"] or 0))
+    expected = [{name: row[name] for name in row if name != "password"} for row in model.rows]
+    assert await place.rows(job) == sorted(expected, key=lambda row: (row["id"] is None, row["id"] or 0))
     assert (job.success_count, job.error_count, job.processed_records) == (
         model.successes,
         len({index for index, *_ in model.errors}),
@@ -290,9 +320,10 @@ def test_an_import_does_what_the_model_says(resource: str, examples: int, databa
             records=st.lists(rows_of(resource), min_size=1, max_size=12),
             on_conflict=st.sampled_from(OnConflict),
             batch=st.sampled_from([1, 2, 3, 100]),
+            role=st.sampled_from(["admin", "admin", "user"]),
         )
-        def example(records: list[Record], on_conflict: OnConflict, batch: int) -> None:
-            runner.run(check(place, records, on_conflict, batch))
+        def example(records: list[Record], on_conflict: OnConflict, batch: int, role: str) -> None:
+            runner.run(check(place, records, on_conflict, batch, role))
 
         try:
             example()

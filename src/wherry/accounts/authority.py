@@ -1,0 +1,78 @@
+"""Whether the owner of a job may still have it run: roles are taken away while jobs wait and work."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from wherry.accounts.service import ADMIN
+from wherry.database.pools import Connection, Pool
+from wherry.database.queries import load
+from wherry.database.rows import fetch_one
+from wherry.errors import ErrorCode, JobFailed
+
+LOST = "The owner's account was deactivated, or has lost the role that this job needs"
+
+
+@dataclass(frozen=True)
+class Authority:
+    """What a job may do for its owner, and for how long.
+
+    Attributes:
+        owner_id: None for a job that wherry runs for nobody: nobody can take its role away.
+        role: the owner's when the job was claimed; None if the account is inactive or gone.
+        transfer_roles: the roles that may move records.
+        needed_role: the one role that the owner must keep, if the job depends on it.
+    """
+
+    owner_id: int | None
+    role: str | None
+    transfer_roles: Collection[str]
+    needed_role: str | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the job has an admin's rights."""
+        return self.role == ADMIN
+
+    def require(self, role: str | None) -> None:
+        """Let a job go on whose owner has this role now.
+
+        Raises:
+            JobFailed: it is not enough.
+        """
+        if self.owner_id is None:
+            return
+        if role not in self.transfer_roles or self.needed_role not in (None, role):
+            raise JobFailed(ErrorCode.FORBIDDEN, LOST)
+
+
+async def read_authority(
+    pool: Pool,
+    owner_id: int | None,
+    transfer_roles: Collection[str],
+    *,
+    requested_by: str | None = None,
+    depends_on_admin: bool = False,
+) -> Authority:
+    """The authority of a job that was just claimed.
+
+    Args:
+        pool: open.
+        owner_id: of the job.
+        transfer_roles: the roles that may move records.
+        requested_by: the role that the owner had when the job was requested; that of a job without an owner for good.
+        depends_on_admin: whether an admin's job does something else than another's.
+    """
+    if owner_id is None:
+        return Authority(None, requested_by, transfer_roles)
+    async with pool.connection() as connection:
+        role = await read_role(connection, owner_id)
+    needed_role = ADMIN if depends_on_admin and ADMIN in (requested_by, role) else None
+    return Authority(owner_id, role, transfer_roles, needed_role)
+
+
+async def read_role(connection: Connection, owner_id: int | None) -> str | None:
+    """The role that an account has now, or None if it is inactive or gone."""
+    row = await fetch_one(connection, load("accounts")["live_role"], {"id": owner_id})
+    return None if row is None else str(row["role"])

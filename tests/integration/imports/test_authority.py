@@ -1,0 +1,126 @@
+"""Imports may do what their owner may do now, and nobody can be shut out or let in by one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.integration.imports.harness import Bench, article, lines, user
+from tests.integration.imports.test_interruptions import until_committed
+from wherry.imports.models import OnConflict, Options
+from wherry.jobs.models import Job
+
+LOST = ["role = 'user'", "active = false"]
+BOTH_ROLES: dict[str, Any] = {"transfer_roles": ("user", "admin")}
+
+
+@pytest.fixture
+async def captained(bench: Bench) -> Bench:
+    """A place with the admin 1, who has a password, and the authors 2 and 3."""
+    for number, role, password in ((1, "admin", "a hash"), (2, "user", "a hash"), (3, "user", None)):
+        await bench.do(
+            "insert into users (id, email, username, name, role, password_hash) values (%s, %s, %s, 'N', %s, %s)",
+            *(number, f"user{number}@example.com", f"user{number}", role, password),
+        )
+    return bench
+
+
+def forbidden(job: Job) -> bool:
+    error = job.error or {}
+    return (job.status, error.get("code"), error.get("number")) == ("failed", "FORBIDDEN", 4003)
+
+
+@pytest.mark.parametrize("options", [Options(), Options(atomic=True), Options(dry_run=True)])
+@pytest.mark.parametrize("change", LOST)
+async def test_a_queued_import_makes_no_admin_after_its_owner_lost_the_role(
+    captained: Bench, change: str, options: Options
+) -> None:
+    job = await captained.submit("users", lines([user(9, role="admin")]), owner_id=1, options=options)
+    await captained.do(f"update users set {change} where id = 1")
+    done = await captained.execute(job)
+
+    assert forbidden(done)
+    assert await captained.faults(done) == [(-1, "FORBIDDEN", None)]
+    assert await captained.rows("select id from users where id = 9") == []
+
+
+@pytest.mark.parametrize("change", LOST)
+async def test_a_running_import_ends_with_the_batch_after_its_owner_lost_the_role(
+    captained: Bench, change: str
+) -> None:
+    records = [article(number, author_id=2 if number < 500 else 3) for number in range(1000)]
+    job = await captained.submit("articles", lines(records), owner_id=1)
+    async with captained.pool.connection() as other, other.transaction():
+        await other.execute("select from users where id = 3 for update")  # here the import waits
+        work = asyncio.create_task(captained.execute(job))
+        await until_committed(captained, job, 500)
+        await captained.do(f"update users set {change} where id = 1")
+    done = await work
+
+    assert forbidden(done)
+    assert done.success_count in (500, 600)  # the batch that had begun may still be written
+    assert await captained.rows("select count(*) from articles") == [{"count": done.success_count}]
+
+
+async def test_all_or_none_is_none_if_the_owner_loses_the_role_before_the_end(captained: Bench) -> None:
+    records = [article(number, author_id=3) for number in range(50)]
+    job = await captained.submit("articles", lines(records), owner_id=1, options=Options(atomic=True))
+    async with captained.pool.connection() as other, other.transaction():
+        await other.execute("select from users where id = 3 for update")
+        work = asyncio.create_task(captained.execute(job))
+        while not await captained.rows("select from pg_stat_activity where wait_event_type = 'Lock'"):
+            assert not work.done()
+        await captained.do("update users set role = 'user' where id = 1")
+
+    assert forbidden(await work)
+    assert await captained.rows("select id from articles") == []
+
+
+async def test_an_admins_import_does_not_go_on_as_a_users_where_that_makes_a_difference(captained: Bench) -> None:
+    open_to_all = captained.with_settings(**BOTH_ROLES)
+    jobs = [
+        await open_to_all.submit(resource, lines([record]), owner_id=1)
+        for resource, record in (("users", user(9)), ("articles", article(1, author_id=2)))
+    ]
+    await captained.do("update users set role = 'user' where id = 1")
+    users, articles = [await open_to_all.execute(job) for job in jobs]
+
+    assert forbidden(users)
+    assert articles.status == "succeeded"
+
+
+async def test_an_import_makes_admins_only_of_new_accounts_and_of_those_without_a_password(captained: Bench) -> None:
+    records = [user(number, role="admin") for number in (1, 2, 3, 4)]
+    job = await captained.submit("users", lines(records), owner_id=1)
+    done = await captained.execute(job)
+
+    (error,) = await captained.errors(done)
+    assert (error["recordIndex"], error["errorCode"], error["field"]) == (1, 4003, "role")
+    assert error["message"] == "Role cannot become admin by an import, as the account has a password"
+    rows = await captained.rows("select id from users where role = 'admin' order by id")
+    assert [row["id"] for row in rows] == [1, 3, 4]
+
+
+@pytest.mark.parametrize("by", ["id", "email"])
+@pytest.mark.parametrize(("field", "value", "must"), [("role", "user", "admin"), ("active", False, "true")])
+async def test_the_last_admin_stays(captained: Bench, by: str, field: str, value: object, must: str) -> None:
+    record = {by: user(1)[by], "name": "N", field: value}
+    job = await captained.submit("users", lines([record]), owner_id=1, options=Options(OnConflict.UPDATE))
+    (error,) = await captained.errors(await captained.execute(job))
+
+    assert (error["errorCode"], error["field"]) == (4003, field)
+    assert error["message"] == f"{field.capitalize()} must stay {must}: this is the last active admin"
+    assert await captained.rows("select id from users where role = 'admin' and active") == [{"id": 1}]
+
+
+async def test_of_imports_that_each_take_the_others_admin_away_one_admin_is_left(captained: Bench) -> None:
+    for _ in range(5):
+        await captained.do("update users set role = 'admin', active = true where id in (1, 2)")
+        jobs = [await captained.submit("users", lines([user(number, role="user")])) for number in (1, 2)]
+        async with asyncio.timeout(30):
+            done = await asyncio.gather(*(captained.execute(job) for job in jobs))
+
+        assert sorted(job.success_count for job in done) == [0, 1]
+        assert len(await captained.rows("select id from users where role = 'admin' and active")) == 1

@@ -6,7 +6,7 @@ In: settings. Out: a Litestar application; `create_app` reads the environment it
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import timedelta
 
 from litestar import Litestar, Router
@@ -68,17 +68,21 @@ def _transfer_router() -> Router:
 @asynccontextmanager
 async def _connected(app: Litestar) -> AsyncIterator[None]:
     services: Services = app.state.services
-    async with services.pool, services.notifications.listening():
-        yield
+    with services.closing:
+        async with services.pool, services.notifications.listening():
+            yield
 
 
 def _services(settings: Settings) -> Services:
     conninfo = settings.require_database_url()
     pool = make_prompt_pool(conninfo, name="wherry api", max_size=settings.database_pool_size, min_size=2)
-    passwords = Passwords()
+    passwords, closing = Passwords(), ExitStack()
+    closing.callback(passwords.close)
     tokens = Tokens(settings.require_jwt_secret(), timedelta(hours=settings.jwt_expiry_hours))
     smtp_url = settings.smtp_url
     mailer = None if smtp_url is None else Mailer.from_url(smtp_url.get_secret_value(), settings.smtp_from)
+    if mailer is not None:
+        closing.callback(mailer.close)
     base_url = settings.public_url or settings.local_url
     import_store, export_store, capsule_store = settings.open_roots(Store)
     return Services(
@@ -100,4 +104,5 @@ def _services(settings: Settings) -> Services:
             capacity=settings.memvid_export_queue_capacity,
         ),
         notifications=Notifications(conninfo),
+        closing=closing,
     )

@@ -1,6 +1,7 @@
 """Sends mail by SMTP.
 
-In: `SMTP_URL`, an address, a text. Out: the message, handed to that server, by a thread.
+In: `SMTP_URL`, an address, a text. Out: the message, handed to that server by one of a few threads that do nothing
+else: a server that does not answer holds up mail alone.
 
     smtp://host[:25]                     plain
     smtp://user:password@host?starttls   encrypted after the greeting, port 587 unless given
@@ -12,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import smtplib
 import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
@@ -19,6 +22,9 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from wherry.errors import Misconfigured, Unavailable
 
 TIMEOUT_SECONDS = 15
+THREADS = 2
+MAX_WAITING = 50
+"""Mails that may wait for a thread; further ones are dropped."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Mailer:
     password: str | None = field(default=None, repr=False)
     encrypted: bool = False
     starttls: bool = False
+    _outbox: _Outbox = field(default_factory=lambda: _Outbox(), init=False, repr=False, compare=False)
 
     @classmethod
     def from_url(cls, url: str, sender: str) -> Mailer:
@@ -69,14 +76,18 @@ class Mailer:
         """Hand a message to the server.
 
         Raises:
-            Unavailable: the server does not answer, or does not take the message.
+            Unavailable: the server does not answer, or does not take the message; or too many wait already.
         """
         try:
             message = self._message(to, subject, text)
-            await asyncio.to_thread(self._deliver, message)
+            await self._outbox.run(lambda: self._deliver(message))
         # ValueError: an address that no message header can hold
         except (OSError, smtplib.SMTPException, ValueError) as error:
             raise Unavailable("the mail could not be sent", code="MAIL_NOT_SENT") from error
+
+    def close(self) -> None:
+        """Drop the mails that wait."""
+        self._outbox.close()
 
     def _message(self, to: str, subject: str, text: str) -> EmailMessage:
         message = EmailMessage()
@@ -100,3 +111,23 @@ class Mailer:
             context = ssl.create_default_context()
             return smtplib.SMTP_SSL(self.host, self.port, timeout=TIMEOUT_SECONDS, context=context)
         return smtplib.SMTP(self.host, self.port, timeout=TIMEOUT_SECONDS)
+
+
+class _Outbox:
+    """A few threads, and the mails that wait for one."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="mail")
+        self._in_hand = 0
+
+    async def run(self, work: Callable[[], None]) -> None:
+        if self._in_hand >= THREADS + MAX_WAITING:
+            raise Unavailable("too many mails are waiting to be sent", code="MAIL_NOT_SENT")
+        self._in_hand += 1
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._in_hand -= 1
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,9 +1,9 @@
 """Hashes and checks passwords with Argon2id (RFC 9106).
 
 In: a password. Out: a hash in its usual text form, which holds its own parameters; or whether a password fits one.
-A hash takes tenths of a second and 64 MiB, so it is made in a thread, and only a few are made at one time. Of these
-places one at the most is for passwords that are being set, so that whoever logs in never stands behind a crowd that
-registers.
+A hash takes tenths of a second and 64 MiB, so it is made in threads that do nothing else, and only a few are made at
+one time. At most one of these places is for passwords that are being set, so that logins never wait for a crowd of
+registrations.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import base64
 import secrets
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -48,6 +49,7 @@ class Passwords:
         self._hasher = hasher or PasswordHasher()
         self._line = _Line(MAX_AT_ONCE, MAX_WAITING)
         self._line_to_set = _Line(MAX_SET_AT_ONCE, MAX_SET_WAITING)
+        self._threads = ThreadPoolExecutor(MAX_AT_ONCE, thread_name_prefix="argon2")
         self._dummy = _unfulfillable(self._hasher)
 
     async def hash(self, password: str) -> str:
@@ -78,7 +80,11 @@ class Passwords:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         async with self._line.place():
-            return await asyncio.to_thread(work)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class _Line:

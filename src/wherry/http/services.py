@@ -6,6 +6,7 @@ In: a connection of any kind. Out: the one `Services` of its application; in a h
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -48,6 +49,8 @@ class Services:
     intake: Intake
     submissions: Submissions
     notifications: Notifications
+    closing: ExitStack = field(default_factory=ExitStack)
+    """What ends with the application: threads that do one kind of work each."""
 
 
 def services_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Services:

@@ -1,0 +1,100 @@
+"""Slow work of one kind holds up no other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from tests.accounts_app import Running, register, running
+from tests.integration.accounts.conftest import accounts_database, database_url  # noqa: F401
+from wherry.accounts import mail
+from wherry.accounts.mail import Mailer
+
+pytestmark = pytest.mark.security
+
+RESETS = 20
+
+
+class SilentServer:
+    """Accepts connections, and never says a word."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.connected = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connected.set()
+        await reader.read()
+        writer.close()
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[SilentServer]:
+    keeper = SilentServer()
+    async with await asyncio.start_server(keeper.serve, "127.0.0.1", 0) as server:
+        keeper.port = server.sockets[0].getsockname()[1]
+        yield keeper
+
+
+@pytest.fixture
+async def app(database_url: str, tmp_path: Path, silent: SilentServer) -> AsyncIterator[Running]:  # noqa: F811
+    mailer = Mailer.from_url(f"smtp://127.0.0.1:{silent.port}", "wherry@example.com")
+    async with running(database_url, tmp_path, mailer=mailer) as started:
+        yield started
+    mailer.close()
+
+
+async def reset(app: Running, number: int) -> int:
+    async with app.client(f"203.0.113.{number}") as client:
+        return (await client.post("/api/users/password/reset", json={"email": f"n{number}@example.com"})).status_code
+
+
+@pytest.fixture
+async def people(app: Running) -> None:
+    async with app.client() as client:
+        for number in range(RESETS):
+            await register(client, f"n{number}")
+
+
+@pytest.mark.usefixtures("people")
+async def test_a_silent_mail_server_does_not_hold_up_logins(
+    app: Running, silent: SilentServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail, "TIMEOUT_SECONDS", 3)
+    resets = [asyncio.create_task(reset(app, number)) for number in range(RESETS)]
+    await silent.connected.wait()
+    while await app.rows("select count(*) from password_links") != [(RESETS,)]:
+        pass
+    began = time.monotonic()
+    async with app.client("198.51.100.9") as client:
+        body = {"user": {"email": "n0@example.com", "password": "n0's password"}}
+        answer = await client.post("/api/users/login", json=body)
+        took = time.monotonic() - began
+    unsent = [task for task in resets if not task.done()]
+    for task in resets:
+        task.cancel()
+
+    assert answer.status_code == 200
+    assert len(unsent) == RESETS
+    assert took < 1
+
+
+@pytest.mark.usefixtures("people")
+async def test_mails_beyond_those_that_may_wait_are_dropped_and_the_log_says_so(
+    app: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(mail, "MAX_WAITING", 5)
+    with structlog.testing.capture_logs() as logged:
+        statuses = await asyncio.gather(*(reset(app, number) for number in range(RESETS)))
+
+    assert statuses == [202] * RESETS
+    warnings = [entry for entry in logged if entry["event"] == "a password link could not be mailed"]
+    assert len(warnings) == RESETS
+    dropped = [entry for entry in warnings if "too many mails are waiting" in str(entry["exc_info"])]
+    assert len(dropped) >= RESETS - 5 - mail.THREADS

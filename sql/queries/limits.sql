@@ -12,6 +12,13 @@ set used = case
     end
 returning used, greatest(1, ceil(extract(epoch from expires_at - clock_timestamp())))::integer as reset_seconds
 
+-- name: look
+select used, greatest(1, ceil(extract(epoch from expires_at - clock_timestamp())))::integer as reset_seconds
+from rate_limits
+where policy = %(policy)s
+  and subject = %(subject)s
+  and expires_at > clock_timestamp()
+
 -- name: give_back
 update rate_limits
 set used = greatest(0, least(used, %(quota)s) - 1)

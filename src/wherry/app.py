@@ -13,6 +13,7 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 
 from wherry.accounts.api_tokens import ApiTokens
+from wherry.accounts.capsule_key import warn_if_short
 from wherry.accounts.links import PasswordLinks
 from wherry.accounts.login import Logins
 from wherry.accounts.mail import Mailer
@@ -68,6 +69,7 @@ def _transfer_router() -> Router:
 @asynccontextmanager
 async def _connected(app: Litestar) -> AsyncIterator[None]:
     services: Services = app.state.services
+    warn_if_short(services.capsule_api_key)
     with services.closing:
         async with services.pool, services.notifications.listening():
             yield

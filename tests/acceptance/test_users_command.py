@@ -88,9 +88,9 @@ def test_an_account_is_created_with_a_link_to_set_its_password(users: Command, a
     expected = {"role": "admin", "operator": True, "active": True, "hasPassword": False, "username": "link"}
     assert expected.items() <= users.listed()["link@example.com"].items()
 
-    assert use_link(anyone, printed, "chosen").status_code == 200
+    assert use_link(anyone, printed, "chosen once").status_code == 200
     assert use_link(anyone, printed, "chosen twice").status_code == 410
-    assert log_in(anyone, "link@example.com", "chosen").status_code == 200
+    assert log_in(anyone, "link@example.com", "chosen once").status_code == 200
     users("set-role", "link@example.com", "user")
 
 
@@ -101,7 +101,7 @@ def test_an_account_is_created_with_a_password_from_standard_input(users: Comman
     assert {"role": "user", "operator": False}.items() <= users.listed()["stdin@example.com"].items()
     assert log_in(anyone, "stdin@example.com", " pâss word ").status_code == 200
 
-    assert "email has already been taken" in users.refused(*asked, given="other\n")
+    assert "email has already been taken" in users.refused(*asked, given="another one\n")
     assert "password can't be blank" in users.refused(
         "create", "--email", "b@example.com", "--username", "b", "--password-stdin"
     )
@@ -121,7 +121,7 @@ def test_the_list_is_readable_and_nothing_of_it_is_cut(users: Command) -> None:
 
 def test_an_admin_who_forgot_the_password_gets_back_in(users: Command, anyone: httpx.Client) -> None:
     old = log_in(anyone, CAPTAIN, PASSWORD).json()["user"]["token"]
-    user = use_link(anyone, users("reset-link", CAPTAIN), "another").json()["user"]
+    user = use_link(anyone, users("reset-link", CAPTAIN), "another one").json()["user"]
 
     assert user["email"] == CAPTAIN
     assert log_in(anyone, CAPTAIN, PASSWORD).status_code == 403
@@ -162,8 +162,8 @@ def test_a_password_is_asked_for_twice_at_a_terminal(users: Command, anyone: htt
             process.stderr.read()
         return process.wait(60)
 
-    assert ask("typed", "typed") == 0
-    assert log_in(anyone, CAPTAIN, "typed").status_code == 200
+    assert ask("typed twice", "typed twice") == 0
+    assert log_in(anyone, CAPTAIN, "typed twice").status_code == 200
     assert ask(PASSWORD, "mistyped") == 1
     assert ask(PASSWORD, PASSWORD) == 0
     assert log_in(anyone, CAPTAIN, PASSWORD).status_code == 200
@@ -180,7 +180,7 @@ def test_a_deactivated_account_is_let_in_nowhere_until_it_is_activated(users: Co
     assert [anyone.get("/api/user", headers=sent).status_code for sent in (headers, script)] == [401, 401]
     for command in ("reset-link", "set-password"):
         arguments = (command, "mate@example.com", *(["--password-stdin"] if command == "set-password" else []))
-        assert "wherry users activate mate@example.com" in users.refused(*arguments, given="new\n")
+        assert "wherry users activate mate@example.com" in users.refused(*arguments, given="a new one\n")
     users("activate", "mate@example.com")
     assert [anyone.get("/api/user", headers=sent).status_code for sent in (headers, script)] == [200, 200]
 
@@ -255,3 +255,12 @@ def test_without_any_database_the_command_says_so_and_makes_none(tmp_path: Path)
     assert len(ended.stderr.splitlines()) == 1
     assert "DATABASE_URL is not set" in ended.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_short_password_is_refused_in_one_line(users: Command) -> None:
+    too_short = "password is too short (minimum is 8 characters)"
+    asked = ("create", "--email", "short@example.com", "--username", "short", "--password-stdin")
+
+    assert too_short in users.refused(*asked, given="1234567\n")
+    assert too_short in users.refused("set-password", CAPTAIN, "--password-stdin", given="1234567\n")
+    assert "short@example.com" not in users.listed()

@@ -62,9 +62,11 @@ class Administration:
         """Create an account; without a password it needs a link to set one (`onboarding_link`).
 
         Raises:
-            Invalid: names every field that is blank, malformed, too long or taken.
+            Invalid: names every field that is blank, malformed, too short, too long or taken.
         """
         new = checked_invitation(asked) if asked.password is None else checked_registration(asked)
+        if new.password is not None:
+            check_password(new.password)
         password_hash = None if new.password is None else await self._passwords.hash(new.password)
         role, operator = standing.role or "user", bool(standing.operator)
         async with brief_transaction(self._pool) as connection:
@@ -96,7 +98,7 @@ class Administration:
         Raises:
             NotFound: no such account.
             Conflict: it is not active.
-            Invalid: the password is blank or too long.
+            Invalid: the password is blank, too short or too long.
         """
         password_hash = await self._passwords.hash(check_password(password))
         async with brief_transaction(self._pool) as connection:

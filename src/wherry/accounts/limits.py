@@ -10,8 +10,9 @@ ask at once; across the border of two windows up to twice as many can. One state
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from wherry.database.pools import Connection
 from wherry.database.queries import load
@@ -58,14 +59,21 @@ async def take(connection: Connection, policy: Policy, subject: str) -> Usage:
     values = {"policy": policy.name, "subject": subject, "quota": policy.quota, "window": policy.window_seconds}
     row = await fetch_one(connection, load("limits")["take"], values)
     assert row is not None, "the statement always returns its row"
-    usage = Usage(policy, max(0, policy.quota - row["used"]), row["reset_seconds"])
+    usage = _usage(policy, row)
     if row["used"] > policy.quota:
-        raise LimitReached(
-            f"at most {policy.quota} in {policy.window_seconds} seconds; try again in {usage.reset_seconds} seconds",
-            code="RATE_LIMITED",
-            headers={"Retry-After": str(usage.reset_seconds), **headers([usage])},
-        )
+        raise _used_up(usage)
     return usage
+
+
+async def require_unused(connection: Connection, policy: Policy, subject: str) -> None:
+    """Check without counting that the quota is not used up.
+
+    Raises:
+        LimitReached: it is.
+    """
+    row = await fetch_one(connection, load("limits")["look"], {"policy": policy.name, "subject": subject})
+    if row is not None and row["used"] >= policy.quota:
+        raise _used_up(_usage(policy, row))
 
 
 async def give_back(connection: Connection, usage: Usage, subject: str) -> None:
@@ -121,3 +129,16 @@ def headers(usages: Iterable[Usage]) -> dict[str, str]:
         "RateLimit-Policy": ", ".join(f'"{u.policy.name}";q={u.limit};w={u.policy.window_seconds}' for u in listed),
         "RateLimit": ", ".join(f'"{u.policy.name}";r={u.remaining};t={u.reset_seconds}' for u in listed),
     }
+
+
+def _usage(policy: Policy, row: Mapping[str, Any]) -> Usage:
+    return Usage(policy, max(0, policy.quota - row["used"]), row["reset_seconds"])
+
+
+def _used_up(usage: Usage) -> LimitReached:
+    policy, seconds = usage.policy, usage.reset_seconds
+    return LimitReached(
+        f"at most {policy.quota} in {policy.window_seconds} seconds; try again in {seconds} seconds",
+        code="RATE_LIMITED",
+        headers={"Retry-After": str(seconds), **headers([usage])},
+    )

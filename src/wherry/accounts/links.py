@@ -127,7 +127,7 @@ class PasswordLinks:
         """Use a link up: set its account's password and end all of its links.
 
         Raises:
-            Invalid: the token or the password is blank, or the password too long.
+            Invalid: the token or the password is blank, or the password too short or too long.
             Gone: the link was used, is past its time, or never was.
             LimitReached: too many attempts.
         """

@@ -4,9 +4,10 @@ In: an e-mail, a password, the address they came from. Out: a `Session`; or a re
 says the same, whether or not there is such an account.
 
 Failures are limited twice, in five minutes: 20 from one address, 10 of one account from all addresses together. A
-place is taken before the password is looked at and given back when it fits, so that a burst gains nothing over a
-queue. Strangers who use up an account's ten keep its owner out only from places it has not logged in from in 30 days:
-from the others the second limit does not apply.
+place is taken before the password is checked and given back if it fits, so that guessing in parallel is no faster than
+guessing one at a time. Strangers who use up an account's ten keep its owner out only from addresses that it has not
+logged in from in 30 days: each of the others has ten of its own. Responses show the limit per address only, as the
+other one would tell whether the account has logged in from there, and whether somebody else is guessing.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ class _Attempt:
     taken: dict[str, Usage]
     """What the attempt has taken, by subject; a fitting password gives it back."""
     login: Login | None
+
+    @property
+    def shown(self) -> Usage:
+        """What the caller is told of: what is left for its address."""
+        return self.taken[self.address.hex()]
 
 
 class Logins:
@@ -82,15 +88,16 @@ class Logins:
                 await repository.rehash(connection, account.id, old_hash=stored, password_hash=rehashed)
         # issued as of the beginning: if the password is changed meanwhile, the token is older than that
         token = self._tokens.issue(account.id, now=began, password_changed_at=account.password_changed_at)
-        return Session(account, token, tuple(map(limits.returned, attempt.taken.values())))
+        return Session(account, token, (limits.returned(attempt.shown),))
 
 
 async def _begin(connection: Connection, email: str, address: bytes) -> _Attempt:
     taken = {address.hex(): await limits.take(connection, BY_ADDRESS, address.hex())}
     login = None if "\0" in email else await repository.find_login(connection, email, address)
-    if login is None or not login.known_address:
-        subject = hashlib.sha256(email.encode()).hexdigest()
-        taken[subject] = await limits.take(connection, BY_ACCOUNT, subject)
+    subject = hashlib.sha256(email.encode()).hexdigest()
+    if login is not None and login.known_address:
+        subject = f"{subject} {address.hex()}"
+    taken[subject] = await limits.take(connection, BY_ACCOUNT, subject)
     return _Attempt(email, address, taken, login)
 
 
@@ -105,7 +112,7 @@ def _wrong_pair(attempt: _Attempt) -> Forbidden:
         "email or password is invalid",
         fields={"email or password": ["is invalid"]},
         code="INVALID_CREDENTIALS",
-        headers=limits.headers(attempt.taken.values()),
+        headers=limits.headers([attempt.shown]),
     )
 
 
@@ -114,7 +121,7 @@ def _not_set(attempt: _Attempt) -> Forbidden:
         "the account has no password yet; ask for a link to set one",
         fields={"password": ["is not set yet"]},
         code="PASSWORD_NOT_SET",
-        headers=limits.headers(attempt.taken.values()),
+        headers=limits.headers([attempt.shown]),
     )
 
 

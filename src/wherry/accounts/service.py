@@ -5,9 +5,11 @@ In: fields as they came. Out: an `Account` or a `Session`; or the refusal that n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from wherry.accounts import limits, repository
 from wherry.accounts.api_tokens import is_api_token, secret_hash
-from wherry.accounts.limits import Policy, Usage
+from wherry.accounts.limits import Policy
 from wherry.accounts.links import SET_BY_ACCOUNT, SET_BY_ADDRESS
 from wherry.accounts.login import network_hash
 from wherry.accounts.models import Account, Changes, Registration, Session, Visitor
@@ -20,6 +22,10 @@ from wherry.errors import Forbidden, Unauthenticated
 ADMIN, USER = "admin", "user"
 REGISTER_BY_ADDRESS = Policy("register-address", 60, 3600)
 """A class or an office behind one address gets its accounts within an hour; a machine that never stops gets no more."""
+
+RENAME_BY_ADDRESS = Policy("rename-address", 60, 3600)
+RENAME_BY_ACCOUNT = Policy("rename-account", 20, 3600)
+"""A new e-mail address or username is refused if it is taken, which tells that somebody has it."""
 
 
 class Accounts:
@@ -95,16 +101,17 @@ class Accounts:
 
         Raises:
             Invalid: names every field that is blank, malformed, too long or taken.
-            LimitReached: too many passwords were set from there, or for the account.
+            LimitReached: too many passwords or names were set from there, or for the account.
             Unauthenticated: the account was deactivated meanwhile.
             Unavailable: too many passwords are being set, or an import that takes long is changing the account.
         """
         changes = checked_changes(asked, caller)
-        usages: tuple[Usage, ...] = ()
         async with self._pool.connection() as connection:
-            if changes.password is not None:
-                by_address = await limits.take(connection, SET_BY_ADDRESS, network_hash(address).hex())
-                usages = (by_address, await limits.take(connection, SET_BY_ACCOUNT, str(caller.id)))
+            usages = [
+                await limits.take(connection, policy, subject)
+                for by_address, by_account in _policies(changes, caller)
+                for policy, subject in ((by_address, network_hash(address).hex()), (by_account, str(caller.id)))
+            ]
             await repository.require_free(
                 connection, email=changes.email, username=changes.username, except_id=caller.id
             )
@@ -117,7 +124,15 @@ class Accounts:
                 await repository.void_links(connection, caller.id)
         if password_hash is not None:
             credential = self._tokens.issue(account.id, password_changed_at=account.password_changed_at)
-        return Session(account, credential, usages)
+        return Session(account, credential, tuple(usages))
+
+
+def _policies(changes: Changes, account: Account) -> Iterator[tuple[Policy, Policy]]:
+    """What changes are limited by: per address and per account. Names that stay as they are tell nothing."""
+    if changes.password is not None:
+        yield SET_BY_ADDRESS, SET_BY_ACCOUNT
+    if changes.email not in (None, account.email) or changes.username not in (None, account.username):
+        yield RENAME_BY_ADDRESS, RENAME_BY_ACCOUNT
 
 
 def _foreign(origin: str) -> Forbidden:

@@ -21,6 +21,7 @@ BLANK = "can't be blank"
 TAKEN = "has already been taken"
 MAX_CHARACTERS = {"username": 100, "email": 254, "bio": 5000, "image": 2000}
 MAX_PASSWORD_BYTES = 1024
+MIN_PASSWORD_CHARACTERS = 8
 REQUIRED = ("username", "email", "password")
 FIELDS = (*REQUIRED, "bio", "image")
 
@@ -63,12 +64,15 @@ def checked_changes(asked: Changes, account: Account) -> Changes:
 
 
 def check_password(password: str | None) -> str:
-    """A password that may be set.
+    """A password that may be set by link or from the command line. Registration, by older clients, takes shorter ones.
 
     Raises:
-        Invalid: it is blank or too long.
+        Invalid: it is blank, too short or too long.
     """
-    refuse({"password": list(_faults("password", password))})
+    faults = list(_faults("password", password))
+    if not faults and len(password or "") < MIN_PASSWORD_CHARACTERS:
+        faults.append(f"is too short (minimum is {MIN_PASSWORD_CHARACTERS} characters)")
+    refuse({"password": faults})
     return password or ""
 
 

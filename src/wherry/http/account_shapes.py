@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import msgspec
+from litestar.openapi.spec import OpenAPIType, Schema
 from msgspec import UNSET, UnsetType
 
+from wherry.accounts.validation import MIN_PASSWORD_CHARACTERS
 from wherry.http.described import TEXT, WORDS, members, nullable
 
 # What is read is looser than these: a required field that is absent or null is reported as blank, like an empty one.
@@ -16,6 +18,7 @@ REGISTRATION = members(
     bio=nullable(TEXT),
     image=nullable(TEXT),
 )
+NEW_PASSWORD = Schema(type=OpenAPIType.STRING, min_length=MIN_PASSWORD_CHARACTERS)
 CHANGES = members([], username=WORDS, email=WORDS, password=nullable(TEXT), bio=nullable(TEXT), image=nullable(TEXT))
 
 

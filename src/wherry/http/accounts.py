@@ -21,6 +21,7 @@ from wherry.accounts.models import Account, Changes, Registration, ResetRequest,
 from wherry.errors import Unavailable
 from wherry.http.account_shapes import (
     CHANGES,
+    NEW_PASSWORD,
     REGISTRATION,
     ChangedFields,
     ChangesBody,
@@ -147,7 +148,7 @@ async def request_reset(
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(
-        body={JSON: members(["token", "password"], token=WORDS, password=WORDS)}, fields={200: LIMITS}
+        body={JSON: members(["token", "password"], token=WORDS, password=NEW_PASSWORD)}, fields={200: LIMITS}
     ),
     responses=responses(410, 413, 415, 422, 429),
 )

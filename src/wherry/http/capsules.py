@@ -77,7 +77,7 @@ SINCE = query("sinceSeq", whole(0), "The `seq` of the last event that is known a
         },
         fields={202: ("Location",), 200: ("Location", "Idempotent-Replayed")},
     ),
-    responses=responses(401, 413, 415, 422, 503) | queued(CapsuleAccepted),
+    responses=responses(401, 413, 415, 422, 429, 503) | queued(CapsuleAccepted),
 )
 async def create(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
     """Takes the graph as JSON, stores it, and queues a job."""
@@ -92,7 +92,7 @@ async def create(request: Request[Any, Any, Any], services: Injected[Services]) 
     return accepted(f"/v1/exports/{job.id}", view.accepted(job), replayed=replayed)
 
 
-@get("/{job_id:str}", summary="A capsule job's state", responses=responses(401, 404) | answered(CapsuleJob))
+@get("/{job_id:str}", summary="A capsule job's state", responses=responses(401, 404, 429) | answered(CapsuleJob))
 async def show(job_id: FromPath[str], services: Injected[Services]) -> dict[str, Any]:
     """The job as it is now."""
     async with services.pool.connection() as connection:
@@ -108,7 +108,7 @@ async def show(job_id: FromPath[str], services: Injected[Services]) -> dict[str,
             query("limit", whole(1, MAX_EVENTS), f"Events at the most; by default {DEFAULT_EVENTS}."),
         ],
     ),
-    responses=responses(401, 404, 422) | answered(CapsuleEvents),
+    responses=responses(401, 404, 422, 429) | answered(CapsuleEvents),
 )
 async def events(
     request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -133,7 +133,7 @@ async def events(
     summary="A capsule job's log, as it grows",
     media_type="text/event-stream",
     operation_class=described(parameters=[SINCE]),
-    responses=EVENT_STREAM_RESPONSES,
+    responses=EVENT_STREAM_RESPONSES | responses(429),
 )
 async def stream(
     request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -151,7 +151,7 @@ async def stream(
     summary="The capsule",
     media_type="application/octet-stream",
     operation_class=described(answers={206: ("application/octet-stream", BYTE_RANGES)}, fields={307: ("Location",)}),
-    responses=responses(401, 404, 409, 410, 412, 416) | FILE_ANSWERS,
+    responses=responses(401, 404, 409, 410, 412, 416, 429) | FILE_ANSWERS,
 )
 async def download(
     request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -171,7 +171,7 @@ async def download(
     "/{job_id:str}",
     summary="Cancel a capsule job",
     status_code=200,
-    responses=responses(401, 404) | answered(CapsuleJob),
+    responses=responses(401, 404, 429) | answered(CapsuleJob),
 )
 async def cancel(job_id: FromPath[str], services: Injected[Services]) -> dict[str, Any]:
     """Cancels what has not ended; anything else stays as it is."""

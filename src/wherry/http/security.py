@@ -6,8 +6,6 @@ In: the `Authorization` field (RFC 6750; the scheme `Token` means the same as `B
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +17,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import SecurityScheme
 
 from wherry.accounts.api_tokens import is_api_token
+from wherry.accounts.capsule_key import require_key
 from wherry.accounts.models import Account, Visitor
 from wherry.accounts.service import ADMIN
 from wherry.errors import Forbidden, Unauthenticated, Unavailable
@@ -91,14 +90,15 @@ async def require_capsule_key(connection: Connection, _: BaseRouteHandler) -> No
     Raises:
         Unavailable: no key is configured; there is no fallback.
         Unauthenticated: there is no key, or another.
+        LimitReached: too many wrong ones were tried from there.
     """
-    expected = services_of(connection).capsule_api_key
+    services = services_of(connection)
+    expected = services.capsule_api_key
     if expected is None:
         raise Unavailable("no API key is configured on this server", code="API_KEY_NOT_CONFIGURED", retry_after=60)
     given = credential(connection, CAPSULE_SCHEMES)
-    # header fields were read as Latin-1, one character a byte; digests have one length, so none tells the key's
-    if not hmac.compare_digest(_digest(given.encode("latin-1")), _digest(expected.encode())):
-        raise Unauthenticated("the API key is not valid")
+    # header fields were read as Latin-1, one character per byte
+    await require_key(services.pool, expected, given.encode("latin-1"), visitor_of(connection).address)
 
 
 def credential(connection: Connection, schemes: tuple[str, ...]) -> str:
@@ -152,10 +152,6 @@ def _origin(url: str) -> str | None:
     except ValueError:
         return None
     return f"{parts.scheme}://{parts.hostname}:{port}" if parts.hostname and port else None
-
-
-def _digest(value: bytes) -> bytes:
-    return hashlib.sha256(value).digest()
 
 
 def _caller(request: Request[Account, str, Any]) -> Account:

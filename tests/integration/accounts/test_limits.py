@@ -185,7 +185,9 @@ async def test_links_are_asked_for_and_used_within_limits(app: Running, client: 
     asked = [(await client.post("/api/users/password/reset", json=body)).status_code for _ in range(7)]
     used = []
     for _ in range(22):
-        used.append((await client.post("/api/users/password", json={"token": "t", "password": "p"})).status_code)
+        used.append(
+            (await client.post("/api/users/password", json={"token": "t", "password": "a new one"})).status_code
+        )
 
     assert asked == [202] * 5 + [429] * 2
     assert used == [410] * 20 + [429] * 2
@@ -236,3 +238,43 @@ async def test_who_is_logged_in_is_not_slowed_by_the_limits_of_those_who_are_not
         await log_in(client, f"n{number}@example.com", "a guess")
 
     assert (await client.get("/api/user", headers=bearer(user["token"]))).status_code == 200
+
+
+async def test_names_are_tried_within_limits_per_account_and_per_address(
+    app: Running, client: httpx.AsyncClient
+) -> None:
+    """Whether one is taken tells whether somebody has it."""
+    people = [await register(client, f"n{number}") for number in range(4)]
+    await app.execute("delete from rate_limits")
+
+    async def attempt(number: int, who: int, **fields: str) -> httpx.Response:
+        async with app.client(f"203.0.113.{number}") as speaking:
+            return await speaking.put("/api/user", json={"user": fields}, headers=bearer(people[who]["token"]))
+
+    answers = [await attempt(number, 0, email="n1@example.com") for number in range(22)]
+    assert [answer.status_code for answer in answers] == [422] * 20 + [429] * 2
+    answers = [await attempt(99, 1 + number // 20, username="n0") for number in range(60)]
+    assert {answer.status_code for answer in answers} == {422}
+    refused = await attempt(99, 0, username="n3")
+    assert (refused.status_code, refused.json()["code"]) == (429, "RATE_LIMITED")
+    assert refused.headers["ratelimit-policy"] == '"rename-address";q=60;w=3600'
+    kept = [await attempt(99, 0, email="n0@example.com", username="n0", bio=f"{n}") for n in range(3)]
+    assert {answer.status_code for answer in kept} == {200}  # settings forms send what has not changed, too
+
+
+async def test_a_login_does_not_tell_whether_the_account_has_logged_in_from_there(
+    app: Running, client: httpx.AsyncClient
+) -> None:
+    await register(client, "alice")
+    await log_in(client, "alice@example.com", "alice's password")
+
+    async def guesses(address: str, email: str) -> list[tuple[int, str | None, str | None]]:
+        async with app.client(address) as guessing:
+            answers = [await log_in(guessing, email, "a guess") for _ in range(12)]
+        await app.execute("delete from rate_limits")
+        names = ("ratelimit-policy", "ratelimit")
+        return [(a.status_code, *((a.headers[name] or "").partition(";t=")[0] for name in names)) for a in answers]
+
+    known = await guesses("198.51.100.7", "alice@example.com")
+    assert known == await guesses("203.0.113.1", "alice@example.com")
+    assert known == await guesses("203.0.113.1", "nobody@example.com")

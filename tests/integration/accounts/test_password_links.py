@@ -361,3 +361,16 @@ async def test_links_past_their_time_are_purged(app: Running, client: httpx.Asyn
         assert await repository.purge(connection) == 0
         await connection.execute("update password_links set expires_at = now() - interval '25 hours'")
         assert await repository.purge(connection) == 1
+
+
+async def test_a_new_password_has_eight_characters_and_a_short_one_uses_no_link_up(
+    client: httpx.AsyncClient, mail: MailServer
+) -> None:
+    await register(client, "alice", password="short")  # as clients of the older service may
+    await ask(client, "alice@example.com")
+    token = await mailed_token(mail)
+    refused = await set_password(client, token, "1234567")
+
+    assert refused.status_code == 422
+    assert refused.json()["errors"] == {"password": ["is too short (minimum is 8 characters)"]}
+    assert (await set_password(client, token, "12345678")).status_code == 200

@@ -10,6 +10,7 @@ import pytest
 from litestar import Litestar, Request, get
 from litestar.datastructures import State
 
+from wherry.database.pools import make_pool
 from wherry.errors import Invalid
 from wherry.http.frame import frame
 from wherry.http.keys import idempotency_key
@@ -63,15 +64,16 @@ def test_an_empty_last_event_is_none(value: bytes | None, seen: int | None) -> N
 
 
 @pytest.mark.parametrize("key", ["plain key", "clé-à", "ключ", "鍵"])
-async def test_a_capsule_key_may_be_of_any_characters(key: str) -> None:
+async def test_a_capsule_key_may_be_of_any_characters(key: str, database_url: str) -> None:
     @get("/v1/guarded", guards=[require_capsule_key])
     async def guarded() -> None:
         return
 
-    services = SimpleNamespace(capsule_api_key=key)
+    pool = make_pool(database_url, name="wherry tests", max_size=1)
+    services = SimpleNamespace(capsule_api_key=key, pool=pool)
     app = Litestar([guarded], state=State({"services": services}), **frame())
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with pool, httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         statuses = [
             (await client.get("/v1/guarded", headers={b"Authorization": b"Bearer " + given.encode()})).status_code
             for given in (key, key[:-1], key.encode().decode("latin-1") + "\u00e9")

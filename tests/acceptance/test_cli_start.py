@@ -117,3 +117,39 @@ def test_the_list_of_commands_says_what_each_does() -> None:
     for command in ("up", "api", "worker", "migrate", "demo"):
         line = next(line for line in shown.splitlines() if line.startswith(f"│ {command} "))
         assert len(line.split()) > 4
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "said"),
+    [
+        ("", 0o600, "is empty: restore it from a backup, or delete it"),
+        ('{"JWT_SECRET": "half', 0o600, "is damaged: restore it from a backup, or delete it"),
+        ("[]", 0o600, "is damaged"),
+        ('{"JWT_SECRET": 5}', 0o600, "is damaged"),
+        ('{"JWT_SECRET": ""}', 0o600, "is damaged"),
+        ("\udcff", 0o600, "is damaged"),
+        ("{}", 0o644, "can be read by other accounts: run `chmod 600 "),
+        ("{}", 0o620, "can be read by other accounts"),
+    ],
+)
+def test_generated_secrets_that_cannot_be_used_are_never_replaced(
+    open_folder: Path, content: str, mode: int, said: str
+) -> None:
+    file = open_folder / ".wherry" / "secrets.json"
+    file.parent.mkdir()
+    file.write_text(content, errors="surrogateescape")
+    file.chmod(mode)
+    before = file.read_bytes()
+    lines = _refused(open_folder, UP, JWT_SECRET="").splitlines()
+
+    assert len(lines) == 1
+    assert lines[0].startswith(f"wherry: {file} {said}")
+    assert file.read_bytes() == before
+
+
+def test_a_data_directory_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    elsewhere = dict.fromkeys(("IMPORT_STORAGE_PATH", "EXPORT_STORAGE_PATH", "MEMVID_EXPORT_ROOT"), str(tmp_path))
+    lines = _refused(tmp_path, UP, WHERRY_DATA_DIR="/proc", **elsewhere).splitlines()
+
+    assert len(lines) == 1
+    assert "WHERRY_DATA_DIR must be a directory that this account may write to" in lines[0]

@@ -11,8 +11,8 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,18 +146,63 @@ def _private_directory(path: Path) -> Path:
 
 
 def _secrets(settings: Settings, file: Path) -> dict[str, str]:
-    """Secrets that are not set: made once, kept in a file that only its owner can read."""
+    """Secrets that are not set: made once, kept in a file that only its owner can read.
+
+    Raises:
+        Misconfigured: the file cannot be used as it is. It is never replaced: every login and client relies on it.
+    """
     is_set = {
         "JWT_SECRET": settings.jwt_secret is not None,
         "MEMVID_EXPORT_API_KEY": settings.capsule_api_key() is not None,
     }
-    with os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o600), "r+") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX)  # another service may be starting in the same directory
-        text = opened.read()
-        kept: dict[str, str] = json.loads(text) if text else {}
+    try:
+        complete = _complete_secrets(file)
+    except OSError as error:
+        raise Misconfigured(
+            f"{file} cannot be read and written ({error.strerror}): WHERRY_DATA_DIR must be a directory that "
+            "this account may write to"
+        ) from error
+    return {name: value for name, value in complete.items() if not is_set[name]}
+
+
+def _complete_secrets(file: Path) -> dict[str, str]:
+    with _locked(file.parent):  # another service may be starting in the same directory
+        kept = _secrets_in(file) if file.exists() else {}
         complete = {name: kept.get(name) or secrets.token_urlsafe(48) for name in GENERATED}
         if complete != kept:
-            opened.seek(0)
-            opened.truncate()
-            json.dump(complete, opened, indent=1)
-    return {name: value for name, value in complete.items() if not is_set[name]}
+            # renamed when it is complete, so that a process that is killed here leaves no damaged file behind
+            unfinished = file.with_suffix(".new")
+            unfinished.unlink(missing_ok=True)
+            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+                json.dump(complete, opened, indent=1)
+                opened.flush()
+                os.fsync(opened.fileno())
+            unfinished.replace(file)
+    return complete
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    opened = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
+
+
+def _secrets_in(file: Path) -> dict[str, str]:
+    if file.stat().st_mode & 0o077:
+        raise Misconfigured(f"{file} can be read by other accounts: run `chmod 600 {file}`")
+    text = file.read_bytes()
+    try:
+        kept = json.loads(text)
+    except (ValueError, RecursionError):
+        kept = None
+    if not isinstance(kept, dict) or not all(isinstance(value, str) and value for value in kept.values()):
+        state = "is damaged" if text.strip() else "is empty"
+        raise Misconfigured(
+            f"{file} {state}: restore it from a backup, or delete it to have new secrets made, which ends all logins "
+            "and changes the capsule key"
+        )
+    return kept

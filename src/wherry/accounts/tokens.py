@@ -9,6 +9,7 @@ never the token's (RFC 8725, section 3.1).
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +20,10 @@ from wherry.resources.rules import MAX_ID
 
 ALGORITHM = "HS256"
 LEEWAY_SECONDS = 5
-"""By how much the clocks of those who sign and those who read may differ (RFC 7519, section 4.1.4)."""
+"""How long a token is accepted after it has expired, as clocks differ (RFC 7519, section 4.1.4)."""
+
+ISSUE_LEEWAY_SECONDS = 60
+"""How far in the future another service that signs tokens may have issued one: its clock may be ahead."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ class Tokens:
                 token,
                 self._secret,
                 [ALGORITHM],
-                {"require": ["sub", "exp"], "verify_sub": False},  # PyJWT's own check lets no number pass
+                # PyJWT lets no number pass as a subject, and has one leeway for both times
+                {"require": ["sub", "exp"], "verify_sub": False, "verify_iat": False},
                 leeway=LEEWAY_SECONDS,
             )
             subject = str(claims["sub"])
@@ -86,6 +91,8 @@ class Tokens:
         # a header nested thousands deep exhausts the JSON parser's stack before anything is verified
         except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError) as error:
             raise Unauthenticated("the token is not valid") from error
+        if issued_at is not None and not issued_at <= time.time() + ISSUE_LEEWAY_SECONDS:  # NaN is neither
+            raise Unauthenticated("the token is not valid yet")
         if not (subject.isascii() and subject.isdecimal() and 0 < int(subject[:11]) <= MAX_ID):
             raise Unauthenticated("the token is not valid")
         return Claims(int(subject), issued_at)

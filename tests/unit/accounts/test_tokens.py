@@ -48,7 +48,7 @@ def test_a_token_needs_no_more_than_a_subject_and_an_end() -> None:
     assert TOKENS.read(_signed(iat=None, sub=7)).user_id == 7
 
 
-@pytest.mark.parametrize(("claim", "seconds"), [("exp", -1), ("iat", 3)])
+@pytest.mark.parametrize(("claim", "seconds"), [("exp", -1), ("iat", 3), ("iat", 57)])
 def test_clocks_may_differ_a_little(claim: str, seconds: int) -> None:
     assert TOKENS.read(_signed(**{claim: datetime.now(UTC) + timedelta(seconds=seconds)})).user_id == 7
 
@@ -82,7 +82,10 @@ def test_a_token_ends() -> None:
         pytest.param(_signed(secret="another secret that is also longer than 32"), id="another secret"),
         pytest.param(_signed(exp=datetime.now(UTC) - timedelta(seconds=10)), id="expired"),
         pytest.param(_signed(iat=datetime.now(UTC) + timedelta(hours=1)), id="not yet issued"),
+        pytest.param(_signed(iat=datetime.now(UTC) + timedelta(seconds=90)), id="issued in the future"),
         pytest.param(_signed(iat=[1]), id="array as iat"),
+        pytest.param(_signed(iat=float("nan")), id="not a number as iat"),
+        pytest.param(_signed(iat=float("inf")), id="infinity as iat"),
         pytest.param(_signed(exp=None), id="no exp"),
         pytest.param(_signed(sub=None), id="no sub"),
         pytest.param(_signed(sub=-7), id="negative number as sub"),

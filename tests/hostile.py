@@ -44,3 +44,17 @@ HOSTILE_TEXTS = (
     "x" * 1_000_000,
     'ü\\"\n😀' * 200_000,
 )
+
+AMBIGUOUS = [
+    "\uff41lice@example.com",  # full-width a
+    "\ufb01sh@example.com",  # the ligature fi
+    "\u017fam@example.com",  # long s
+    "stra\u00dfe@example.com",  # folds to ss
+    "al\u200bice@example.com",  # zero-width space
+    "al\u200dice@example.com",  # zero-width joiner
+    "al\u00adice@example.com",  # soft hyphen
+    "al\u2060ice@example.com",  # word joiner
+    "\u202ealice@example.com",  # right-to-left override
+    "alice@ex\ufeffample.com",  # zero-width no-break space
+]
+"""Addresses that look like others, or that Unicode holds equivalent to others."""

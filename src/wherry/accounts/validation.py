@@ -14,6 +14,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from wherry.accounts.models import Account, Changes, Registration
 from wherry.errors import Invalid
+from wherry.resources.rules import is_unambiguous
 
 Profile = TypeVar("Profile", Registration, Changes)
 
@@ -120,7 +121,7 @@ def _is_email(value: str) -> bool:
         validate_email(value, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
         return False
-    return True
+    return is_unambiguous(normalize_email(value))
 
 
 def refuse(faults: Mapping[str, list[str]]) -> None:

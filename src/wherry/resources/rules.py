@@ -124,7 +124,10 @@ _email = lower_case(EMAIL, "an e-mail address")
 def email(value: object) -> object:
     """An e-mail address of the form x@y.z, in lower case and composed (NFC), as registration keeps it."""
     address = _email(value)
-    return unicodedata.normalize("NFC", address) if isinstance(address, str) else address
+    if not isinstance(address, str):
+        return address
+    address = unicodedata.normalize("NFC", address)
+    return address if is_unambiguous(address) else Fault(ErrorCode.INVALID_FIELD_FORMAT, "must be an e-mail address")
 
 
 def one_of(choices: tuple[str, ...]) -> Rule:
@@ -195,7 +198,20 @@ def is_trimmed(text: str | None) -> bool:
 
 def is_email(address: str) -> bool:
     """Whether `email` would leave an address that matches as it is."""
-    return address.strip() is address and address.lower() == address and unicodedata.is_normalized("NFC", address)
+    if address.strip() is not address or address.lower() != address:
+        return False
+    return address.isascii() or (unicodedata.is_normalized("NFC", address) and is_unambiguous(address))
+
+
+def is_unambiguous(address: str) -> bool:
+    """Whether an address, in lower case and composed, has no invisible characters and no equivalent (NFKC, case folding).
+
+    One that has is refused, not mapped to its equivalent: that may be the address of somebody else.
+    """
+    if address.isascii():
+        return True
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", address).casefold())
+    return folded == address and all(unicodedata.category(character) != "Cf" for character in address)
 
 
 def are_words(values: list[str]) -> bool:

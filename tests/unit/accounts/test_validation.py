@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.hostile import AMBIGUOUS
 from wherry.accounts.models import Account, Changes, Registration
 from wherry.accounts.validation import checked_changes, checked_registration, normalize_email
 from wherry.errors import Invalid
@@ -100,3 +101,15 @@ def test_a_username_and_other_fields_at_fault_are_told_together() -> None:
 @pytest.mark.parametrize("username", ["alice", "Alice Liddell", "alice.liddell+1", "ålice_7", "爱丽丝", "a-b", "#1"])
 def test_usual_usernames_are_taken(username: str) -> None:
     assert checked_registration(Registration(username, "alice@example.com", "pw")).username == username
+
+
+@pytest.mark.parametrize("email", AMBIGUOUS)
+def test_an_address_that_could_be_taken_for_another_is_refused(email: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        checked_registration(Registration(**{**GOOD, "email": email}))
+    assert set(refused.value.fields) == {"email"}
+
+
+@pytest.mark.parametrize("email", ["jos\u00e9@example.com", "\u043f\u0451\u0442\u0440@example.com", "\u5c71@x.org"])
+def test_an_address_may_have_letters_of_any_script(email: str) -> None:
+    assert checked_registration(Registration(**{**GOOD, "email": email})).email == email

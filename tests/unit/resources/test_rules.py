@@ -9,6 +9,7 @@ import time
 import msgspec
 import pytest
 
+from tests.hostile import AMBIGUOUS
 from wherry.imports.decode import Decoder
 from wherry.imports.models import RawRecord
 from wherry.resources import rules
@@ -51,3 +52,12 @@ def test_no_value_keeps_a_worker_busy(resource: str, record: dict[str, object]) 
     decoder.decode(RawRecord(0, len(data), data, len(data)))
 
     assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize("email", AMBIGUOUS)
+def test_no_account_is_imported_under_an_address_that_could_be_taken_for_another(email: str) -> None:
+    decoder = Decoder(RESOURCES["users"], caller_role="user", max_bytes=1000)
+    data = msgspec.json.encode({"email": email, "name": "N"})
+    (error,) = decoder.decode(RawRecord(0, len(data), data, len(data))).errors
+
+    assert (int(error.code), error.field) == (1003, "email")

@@ -30,6 +30,7 @@ from wherry.http.exports import export_routes
 from wherry.http.frame import frame
 from wherry.http.health import healthz, readyz
 from wherry.http.imports import import_routes
+from wherry.http.job_answers import keep_from_caches
 from wherry.http.jobs import job_events, list_jobs
 from wherry.http.security import require_account, require_transfer_role
 from wherry.http.services import Services
@@ -62,6 +63,7 @@ def _transfer_router() -> Router:
         "/api/v1",
         route_handlers=[*import_routes(), *export_routes(), list_jobs, job_events],
         guards=[require_account, require_transfer_role],
+        after_request=keep_from_caches,
         security=[{"token": []}],
     )
 

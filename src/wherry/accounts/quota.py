@@ -6,6 +6,10 @@ the transaction takes the job back.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from wherry.accounts import limits
 from wherry.accounts.limits import Policy
 from wherry.database.pools import Connection, Pool, brief_transaction
@@ -30,8 +34,35 @@ async def admit(
     return limits.headers([usage])
 
 
-async def look_ahead(pool: Pool, kind: Kind, owner_id: int, key: str, settings: Settings) -> None:
+class Uploads:
+    """Counts the bodies that this process is receiving, by owner: each may become a job.
+
+    Other API processes count their own. Nothing is left of the counts when a process dies, however it dies.
+    """
+
+    def __init__(self) -> None:
+        self._receiving: Counter[int] = Counter()
+
+    @contextmanager
+    def one(self, owner_id: int) -> Iterator[int]:
+        """Count one more until the context ends; which one of its owner's it is."""
+        self._receiving[owner_id] += 1
+        try:
+            yield self._receiving[owner_id]
+        finally:
+            self._receiving -= Counter([owner_id])
+
+
+async def look_ahead(pool: Pool, kind: Kind, owner_id: int, key: str, settings: Settings, *, to_come: int = 1) -> None:
     """Refuse a job before its body is read, if it would be refused after it. What is known by its key may pass.
+
+    Args:
+        pool: open.
+        kind: of the job.
+        owner_id: of the job.
+        key: its idempotency key.
+        settings: the limits.
+        to_come: jobs of the owner's that may still come of bodies that are being received, this one included.
 
     Raises:
         LimitReached: it would be one too many, as things are now.
@@ -39,7 +70,7 @@ async def look_ahead(pool: Pool, kind: Kind, owner_id: int, key: str, settings: 
     """
     async with brief_transaction(pool, force_rollback=True) as connection:
         if not await ledger.is_known(connection, kind, owner_id, key):
-            await admit(connection, kind, owner_id, settings, to_come=1)
+            await admit(connection, kind, owner_id, settings, to_come=to_come)
 
 
 def _limits(kind: Kind, settings: Settings) -> tuple[int, int]:

@@ -34,7 +34,7 @@ from wherry.http.described import (
     whole,
 )
 from wherry.http.downloads import Download, download_response
-from wherry.http.job_answers import accepted
+from wherry.http.job_answers import accepted, keep_from_caches
 from wherry.http.keys import idempotency_key
 from wherry.http.parameters import Query
 from wherry.http.problems import responses
@@ -219,6 +219,7 @@ def capsule_router() -> Router:
         "/v1/exports",
         route_handlers=[create, show, events, stream, download, cancel],
         guards=[require_capsule_key],
+        after_request=keep_from_caches,
         tags=["capsules"],
         security=[{"key": []}],
     )

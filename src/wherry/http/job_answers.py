@@ -34,3 +34,9 @@ def cancelled(job: Job, view: View, *, ended: Container[Status]) -> Response[Vie
     if job.status in ended:
         raise Conflict(f"the job has ended as {job.status}", code="JOB_FINISHED")
     return Response(view, status_code=202 if job.status is Status.RUNNING else 200)
+
+
+async def keep_from_caches(response: Response[Any]) -> Response[Any]:
+    """An `after_request` hook: jobs change, and reports contain records. Artifacts have a `Cache-Control` of their own."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response

@@ -15,7 +15,7 @@ from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 
 from wherry.accounts.models import Account
-from wherry.errors import NotFound
+from wherry.errors import NotFound, Unauthenticated
 from wherry.exports.view import export_job
 from wherry.http.answers import JobsPage
 from wherry.http.described import UUID_TEXT, also, answered, described, one_of, query, whole
@@ -72,12 +72,13 @@ async def list_jobs(request: Request[Account, Any, Any], services: Injected[Serv
 async def job_events(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> ServerSentEvent | Response[None]:
-    """`progress` at most four times a second, then one `finished`; 204 where the caller has seen that one already."""
+    """`progress` at most four times a second, then one `finished`; 204 if the caller has seen that one already. The
+    stream ends within seconds if the caller's account is deactivated or its credential ends."""
     job = await find_job(services, request.user.id, job_id)
     last_seen = last_event_id(request)
     if job.finished and last_seen == _version(job):
         return Response(None, status_code=204)
-    return event_stream(_live(services, job.id, last_seen))
+    return event_stream(_live(services, request.auth, job.id, last_seen))
 
 
 async def find_job(services: Services, owner_id: int, job_id: str, kind: Kind | None = None) -> Job:
@@ -104,12 +105,25 @@ def view(job: Job, settings: Settings) -> dict[str, Any]:
     return {"kind": job.kind, **shown}
 
 
-async def _live(services: Services, job_id: UUID, last_seen: int | None) -> AsyncIterator[ServerSentEventMessage]:
+async def _may_read_on(services: Services, credential: str) -> bool:
+    """Whether who opened a stream could open it again."""
+    try:
+        account = await services.accounts.authenticate(credential)
+    except Unauthenticated:
+        return False
+    return account.role in services.settings.transfer_roles
+
+
+async def _live(
+    services: Services, credential: str, job_id: UUID, last_seen: int | None
+) -> AsyncIterator[ServerSentEventMessage]:
     async def look() -> Job | None:
         async with services.pool.connection() as connection:
             return await ledger.get(connection, job_id)
 
     async for job in looks(services.notifications, job_id, look, at_most_every=PROGRESS_SECONDS):
+        if not await _may_read_on(services, credential):
+            return
         if job is IDLE:
             yield keep_alive()
             continue

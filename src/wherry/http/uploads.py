@@ -61,7 +61,13 @@ async def hand_in(request: ImportRequest, services: Services) -> tuple[Job, bool
     """
     key = idempotency_key(request, required=True)
     assert key is not None
-    await look_ahead(services.pool, Kind.IMPORT, request.user.id, key, services.settings)
+    owner_id = request.user.id
+    with services.uploads.one(owner_id) as to_come:
+        await look_ahead(services.pool, Kind.IMPORT, owner_id, key, services.settings, to_come=to_come)
+        return await _take_in(request, services, key)
+
+
+async def _take_in(request: ImportRequest, services: Services, key: str) -> tuple[Job, bool, dict[str, str]]:
     job_id = new_job_id()
     may_be_queued = False
     try:

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from wherry.jobs.notifications import Notifications
 
-IDLE_SECONDS = 15.0
-"""How often a silent stream says that it is alive."""
+IDLE_SECONDS = 5.0
+"""Keep-alive interval, which is also how often a silent stream checks whether its reader may still have it."""
 
 Seen = TypeVar("Seen")
 

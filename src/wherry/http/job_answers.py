@@ -37,6 +37,6 @@ def cancelled(job: Job, view: View, *, ended: Container[Status]) -> Response[Vie
 
 
 async def keep_from_caches(response: Response[Any]) -> Response[Any]:
-    """An `after_request` hook: jobs change, and reports contain records. Artifacts have a `Cache-Control` of their own."""
+    """An `after_request` hook: jobs change, and reports contain records. Artifacts have their own `Cache-Control`."""
     response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -204,7 +204,7 @@ def is_email(address: str) -> bool:
 
 
 def is_unambiguous(address: str) -> bool:
-    """Whether an address, in lower case and composed, has no invisible characters and no equivalent (NFKC, case folding).
+    """Whether an address, in lower case and composed, has no invisible character and no equivalent (NFKC, casefold).
 
     One that has is refused, not mapped to its equivalent: that may be the address of somebody else.
     """

@@ -53,6 +53,11 @@ def test_clocks_may_differ_a_little(claim: str, seconds: int) -> None:
     assert TOKENS.read(_signed(**{claim: datetime.now(UTC) + timedelta(seconds=seconds)})).user_id == 7
 
 
+def test_a_token_is_not_accepted_long_before_it_was_issued() -> None:
+    with pytest.raises(Unauthenticated):
+        TOKENS.read(_signed(iat=datetime.now(UTC) + timedelta(seconds=65)))
+
+
 def test_a_token_outlives_no_change_of_the_password() -> None:
     changed_at = datetime.now(UTC)
     before, after = TOKENS.issue(7, now=changed_at), TOKENS.issue(7, password_changed_at=changed_at)
@@ -82,7 +87,6 @@ def test_a_token_ends() -> None:
         pytest.param(_signed(secret="another secret that is also longer than 32"), id="another secret"),
         pytest.param(_signed(exp=datetime.now(UTC) - timedelta(seconds=10)), id="expired"),
         pytest.param(_signed(iat=datetime.now(UTC) + timedelta(hours=1)), id="not yet issued"),
-        pytest.param(_signed(iat=datetime.now(UTC) + timedelta(seconds=90)), id="issued in the future"),
         pytest.param(_signed(iat=[1]), id="array as iat"),
         pytest.param(_signed(iat=float("nan")), id="not a number as iat"),
         pytest.param(_signed(iat=float("inf")), id="infinity as iat"),

@@ -21,7 +21,7 @@ import httpx
 from wherry.database.embedded import HOST
 
 SECRET = "a secret of at least thirty-two bytes, for tests"
-API_KEY = "a key for tests"
+API_KEY = "a key for tests, long enough"
 PASSWORD = "a long and salty password"
 START_SECONDS = 60
 

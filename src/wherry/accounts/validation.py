@@ -15,12 +15,13 @@ from email_validator import EmailNotValidError, validate_email
 from wherry.accounts.models import Account, Changes, Registration
 from wherry.errors import Invalid
 from wherry.resources.rules import is_unambiguous
+from wherry.texts import MAX_EMAIL_CHARACTERS, has_long_run_of_marks
 
 Profile = TypeVar("Profile", Registration, Changes)
 
 BLANK = "can't be blank"
 TAKEN = "has already been taken"
-MAX_CHARACTERS = {"username": 100, "email": 254, "bio": 5000, "image": 2000}
+MAX_CHARACTERS = {"username": 100, "email": MAX_EMAIL_CHARACTERS, "bio": 5000, "image": 2000}
 MAX_PASSWORD_BYTES = 1024
 MIN_PASSWORD_CHARACTERS = 8
 REQUIRED = ("username", "email", "password")
@@ -28,8 +29,14 @@ FIELDS = (*REQUIRED, "bio", "image")
 
 
 def normalize_email(email: str) -> str:
-    """The form that e-mail addresses are stored and compared in: trimmed, composed (NFC), lower case."""
-    return unicodedata.normalize("NFC", email.strip()).lower()
+    """The form that e-mail addresses are stored and compared in: trimmed, composed (NFC), lower case.
+
+    Text that cannot be an address is only trimmed: no account has it.
+    """
+    email = email.strip()
+    if len(email) > MAX_EMAIL_CHARACTERS or has_long_run_of_marks(email):
+        return email
+    return unicodedata.normalize("NFC", email).lower()
 
 
 def checked_registration(asked: Registration) -> Registration:
@@ -117,6 +124,8 @@ def _addresses_of_others(username: str | None, email: str | None) -> Iterator[st
 
 
 def _is_email(value: str) -> bool:
+    if has_long_run_of_marks(value):
+        return False
     try:
         validate_email(value, check_deliverability=False, test_environment=True)
     except EmailNotValidError:

@@ -25,6 +25,9 @@ NOT_AN_OBJECT = "filters must be a valid JSON object"
 
 _BOUNDS: Mapping[str, Operator] = MappingProxyType({"gt": ">", "gte": ">=", "lt": "<", "lte": "<="})
 _DIGITS = re.compile(r"0*([0-9]{1,10})", re.ASCII)
+MAX_TEXT = 2000
+"""Characters of a text to compare with. No key is longer, nor anything that an index could find."""
+
 _SHOWN = 60  # characters of a client's own text that an error message repeats
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -109,6 +112,8 @@ def _read_id(declared: Filter, value: object) -> int:
 def _read_text(declared: Filter, value: object) -> str:
     if not isinstance(value, str):
         raise _fault(f"filters.{declared.column} must be a string")
+    if len(value) > MAX_TEXT:
+        raise _fault(f"filters.{declared.column} must be at most {MAX_TEXT} characters")
     if not is_storable(value):
         raise _fault(f"filters.{declared.column} must be text without NUL or lone surrogates")
     return value.lower() if declared.lower_case else value

@@ -92,11 +92,9 @@ def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
     Raises:
         Invalid: on every unknown name, with the nearest known one.
     """
-    unknown = {name[:_SHOWN]: _advice(name[:_SHOWN], known) for name in given if name not in known}
+    unknown = list(dict.fromkeys(name[:_SHOWN] for name in given if name not in known))[:MAX_UNKNOWN]
     if unknown:
-        faults = {
-            name: [f"{name} is not a known parameter{advice}"] for name, advice in list(unknown.items())[:MAX_UNKNOWN]
-        }
+        faults = {name: [f"{name} is not a known parameter{_advice(name, known)}"] for name in unknown}
         raise Invalid("; ".join(message for [message] in faults.values()), fields=faults)
 
 

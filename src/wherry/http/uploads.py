@@ -45,6 +45,7 @@ from wherry.storage.addresses import judge
 
 MAX_FORM_OVERHEAD = 1 << 20
 MAX_JSON_BYTES = 1 << 20
+MAX_FILE_NAME = 1024
 ENCODINGS = ("gzip", "zstd")
 FIELDS = ("resource", "format", "onConflict", "dryRun", "atomic")
 NO_SOURCE = "source is missing: send a file in the form field `file`, or JSON with the `url` of a file"
@@ -121,7 +122,7 @@ async def _from_form(request: ImportRequest, services: Services, job_id: UUID) -
     services.intake.check_declared(_declared(request, allow=MAX_FORM_OVERHEAD))
 
     async def keep(segment: MultipartSegment, body: AsyncIterable[bytes]) -> Source:
-        check_upload(_storable("file", segment.filename), segment.content_type)
+        check_upload(_file_name("file", segment.filename), segment.content_type)
         return await services.intake.keep(job_id, body, segment.filename, segment.content_type)
 
     form = await read_form(request.stream(), request.content_type[1].get("boundary"), keep)
@@ -134,7 +135,7 @@ async def _from_form(request: ImportRequest, services: Services, job_id: UUID) -
 
 async def _from_body(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
     fields = once(_query(request, (*FIELDS, "fileName")), (*FIELDS, "fileName"))
-    name, content_type = _storable("fileName", fields.get("fileName")), request.content_type[0]
+    name, content_type = _file_name("fileName", fields.get("fileName")), request.content_type[0]
     # The query is checked before the body is read: a mistake in it costs no upload.
     _asked(fields, Source("", name, content_type=content_type), request.user, "")
     content_coding(request, *ENCODINGS)  # the file's first bytes tell which
@@ -166,6 +167,12 @@ def _query(request: ImportRequest, known: Collection[str]) -> dict[str, list[str
     query = query_of(request)
     refuse_unknown(query, known)
     return query
+
+
+def _file_name(field: str, name: str | None) -> str | None:
+    if len(name or "") > MAX_FILE_NAME:
+        raise Invalid(f"{field} must have a name of at most {MAX_FILE_NAME} characters", field=field)
+    return _storable(field, name)
 
 
 def _storable(field: str, text: Text) -> Text:

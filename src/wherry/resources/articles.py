@@ -30,9 +30,11 @@ class ArticleRecord(msgspec.Struct, frozen=True, gc=False):
     status: Literal["draft", "published"] | None = None
 
 
+_KEBAB_CASE = "in kebab case: a-z, 0-9 and single hyphens"
+
 FIELDS = (
     ImportField("id", rules.identifier),
-    ImportField("slug", rules.lower_case(rules.SLUG, "in kebab case: a-z, 0-9 and single hyphens")),
+    ImportField("slug", rules.lower_case(rules.SLUG, _KEBAB_CASE, rules.MAX_SLUG_CHARACTERS)),
     ImportField("title", rules.present, required=True),
     ImportField("body", rules.present, required=True),
     ImportField("author_id", rules.identifier, required=True),

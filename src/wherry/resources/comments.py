@@ -38,7 +38,7 @@ def is_clean(record: CommentRecord) -> bool:
     body = record.body
     return (
         rules.is_trimmed(body)
-        and (len(body) < 2 * MAX_WORDS or len(body.split()) <= MAX_WORDS)
+        and (len(body) < 2 * MAX_WORDS or len(body.split(None, MAX_WORDS)) <= MAX_WORDS)
         and rules.is_utc(record.created_at)
     )
 

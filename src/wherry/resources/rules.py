@@ -17,19 +17,22 @@ from typing import Annotated
 import msgspec
 
 from wherry.errors import ErrorCode
+from wherry.texts import MAX_EMAIL_CHARACTERS, MAX_MARKS, has_long_run_of_marks
 
 MAX_ID = 2_147_483_647
 """PostgreSQL's integer ends here."""
 
 # There is one way at most in which a text can match each of these: a text of megabytes is judged in one pass. The dot
 # of an address is the first one behind the second character of its domain, not any that a search may try.
+MAX_SLUG_CHARACTERS = 500
 EMAIL = r"^[^\s@]+@[^\s@][^\s@.]*\.[^\s@]+$"
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
-Email = Annotated[str, msgspec.Meta(pattern=EMAIL, description="lower case")]
-Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
+# The decoder looks at the length before it tries the pattern.
+Email = Annotated[str, msgspec.Meta(pattern=EMAIL, max_length=MAX_EMAIL_CHARACTERS, description="lower case")]
+Slug = Annotated[str, msgspec.Meta(pattern=SLUG, max_length=MAX_SLUG_CHARACTERS)]
 
 _DATE = re.compile(
     r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-W[0-9]{2}-[0-9]|[0-9]{4}W[0-9]{3})"
@@ -97,28 +100,36 @@ def at_most_words(limit: int) -> Rule:
 
     def rule(value: object) -> object:
         text = present(value)
-        if isinstance(text, str) and len(text.split()) > limit:
+        if isinstance(text, str) and len(text.split(None, limit)) > limit:
             return Fault(ErrorCode.FIELD_TOO_LONG, f"must be at most {limit} words")
         return text
 
     return rule
 
 
-def lower_case(pattern: str, description: str) -> Rule:
-    """A string that matches once it is trimmed and in lower case."""
+def lower_case(pattern: str, description: str, max_characters: int) -> Rule:
+    """A string that matches once it is trimmed and in lower case. A longer one is not even tried."""
     compiled: Pattern[str] = re.compile(pattern)
 
     def rule(value: object) -> object:
         text = string(value)
         if isinstance(text, Fault):
             return text
+        if len(text) > max_characters:
+            return _too_long(max_characters)
         text = text.lower()
-        return text if compiled.match(text) else Fault(ErrorCode.INVALID_FIELD_FORMAT, f"must be {description}")
+        if not compiled.match(text):
+            return Fault(ErrorCode.INVALID_FIELD_FORMAT, f"must be {description}")
+        return text if len(text) <= max_characters else _too_long(max_characters)  # a letter may have two in lower case
 
     return rule
 
 
-_email = lower_case(EMAIL, "an e-mail address")
+def _too_long(max_characters: int) -> Fault:
+    return Fault(ErrorCode.FIELD_TOO_LONG, f"must be at most {max_characters} characters")
+
+
+_email = lower_case(EMAIL, "an e-mail address", MAX_EMAIL_CHARACTERS)
 
 
 def email(value: object) -> object:
@@ -126,8 +137,13 @@ def email(value: object) -> object:
     address = _email(value)
     if not isinstance(address, str):
         return address
-    address = unicodedata.normalize("NFC", address)
-    return address if is_unambiguous(address) else Fault(ErrorCode.INVALID_FIELD_FORMAT, "must be an e-mail address")
+    if has_long_run_of_marks(address):
+        detail = f"must have at most {MAX_MARKS} combining marks in a row"
+        return Fault(ErrorCode.INVALID_FIELD_FORMAT, detail)
+    composed = unicodedata.normalize("NFC", address)
+    if len(composed) > MAX_EMAIL_CHARACTERS:
+        return _too_long(MAX_EMAIL_CHARACTERS)
+    return composed if is_unambiguous(composed) else Fault(ErrorCode.INVALID_FIELD_FORMAT, "must be an e-mail address")
 
 
 def one_of(choices: tuple[str, ...]) -> Rule:
@@ -198,15 +214,19 @@ def is_trimmed(text: str | None) -> bool:
 
 def is_email(address: str) -> bool:
     """Whether `email` would leave an address that matches as it is."""
-    if address.strip() is not address or address.lower() != address:
+    if address.lower() != address or address.strip() is not address:
         return False
-    return address.isascii() or (unicodedata.is_normalized("NFC", address) and is_unambiguous(address))
+    return address.isascii() or (
+        not has_long_run_of_marks(address)
+        and unicodedata.is_normalized("NFC", address)
+        and is_unambiguous(address)
+    )
 
 
 def is_unambiguous(address: str) -> bool:
     """Whether an address, in lower case and composed, has no invisible character and no equivalent (NFKC, casefold).
 
-    One that has is refused, not mapped to its equivalent: that may be the address of somebody else.
+    One that has is refused, not mapped to its equivalent: that may be the address of somebody else. Bound it before.
     """
     if address.isascii():
         return True

@@ -1,0 +1,27 @@
+"""Bounds on clients' text before it is normalised.
+
+Normalisation sorts the combining marks of a run, which takes Python quadratic time: 30,000 marks in a row stop a
+process for seconds. So text is cut or refused by its length first, and long runs are refused.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+MAX_EMAIL_CHARACTERS = 254
+"""Of an address that mail can be sent to (RFC 5321, section 4.5.3.1.3, without its angle brackets)."""
+
+MAX_MARKS = 30
+"""Combining marks in a row: as many as the Stream-Safe Text Format allows (Unicode Standard Annex #15, section 13)."""
+
+
+def has_long_run_of_marks(text: str) -> bool:
+    """Whether a text has more combining marks in a row than `MAX_MARKS`."""
+    if len(text) <= MAX_MARKS or text.isascii():
+        return False
+    run = 0
+    for character in text:
+        run = run + 1 if unicodedata.combining(character) else 0
+        if run > MAX_MARKS:
+            return True
+    return False

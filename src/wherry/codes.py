@@ -36,6 +36,7 @@ PROBLEM_CODES: Mapping[str, str] = MappingProxyType(
         "PRECONDITION_FAILED": "the file is not the one that If-Match names",
         "QUEUE_UNAVAILABLE": "as many capsule jobs wait as may",
         "RANGE_NOT_SATISFIABLE": "no byte of the file lies within the range",
+        "REQUEST_TIMEOUT": "the body came too slowly",
         "UNAVAILABLE": "try again later",
         "UNSUPPORTED_MEDIA_TYPE": "this address does not read that type or coding",
         "USER_NOT_FOUND": "no account has this id",

@@ -34,6 +34,7 @@ class Quick(BoundedProtocol):
     head_seconds = 6 * TICK
     stall_seconds = 6 * TICK
     check_seconds = TICK
+    body_rate = 2
 
 
 @dataclass
@@ -165,10 +166,126 @@ async def test_a_head_that_comes_byte_by_byte_is_cut_off() -> None:
         assert await asyncio.wait_for(drip, 60 * TICK) == b""
 
 
-async def test_a_slow_body_may_take_as_long_as_it_likes() -> None:
+async def test_a_slow_body_that_keeps_moving_is_taken() -> None:
     async with serving() as (port, _):
         said = await answer(port, POST + b"Content-Length: 8\r\nConnection: close\r\n\r\n", *[b"x"] * 8, pause=3 * TICK)
     assert said.startswith(b"HTTP/1.1 200")
+
+
+class Demanding(Quick):
+    body_rate = 200  # 120 bytes may be missing, as it looks at 0.6 s
+
+
+async def dripped(port: int, pieces: list[bytes]) -> bytes:
+    """What the server says while a client sends a piece per tick, until it ends the connection."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+
+    async def send() -> None:
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(TICK)
+
+    sending = asyncio.create_task(send())
+    try:
+        return await reader.read()
+    finally:
+        sending.cancel()
+        writer.close()
+
+
+SLOW_BODIES = {
+    "byte by byte": [b"x"] * 60,
+    "byte by byte after a burst": [b"x" * 100_000] + [b"x"] * 60,
+    "of chunks": [b"1\r\nx\r\n"] * 60,
+}
+
+
+@pytest.mark.parametrize("pieces", SLOW_BODIES.values(), ids=SLOW_BODIES.keys())
+async def test_a_body_that_hardly_moves_is_refused(pieces: list[bytes]) -> None:
+    head = CHUNKED if pieces[0].startswith(b"1\r") else POST + b"Content-Length: 999999\r\n\r\n"
+    async with serving(Demanding) as (port, application):
+        started = asyncio.get_running_loop().time()
+        said = await dripped(port, [head.replace(b"POST /", b"POST /api/x"), *pieces])
+        assert asyncio.get_running_loop().time() - started < 60 * TICK
+        assert said.startswith(b"HTTP/1.1 408")
+        problem = json.loads(said.partition(b"\r\n\r\n")[2])
+        assert (problem["code"], problem["errors"]) == ("REQUEST_TIMEOUT", {})
+        assert application.ended == ["http.disconnect"]
+
+
+async def test_a_body_over_a_slow_line_is_taken_however_long_it_lasts() -> None:
+    """At eight times the least rate, as 8 KiB/s are of the default."""
+    async with serving(Demanding) as (port, _):
+        head = POST + b"Content-Length: 4000\r\nConnection: close\r\n\r\n"
+        said = await answer(port, head, *[b"x" * 160] * 25, pause=TICK)
+    assert said.startswith(b"HTTP/1.1 200")
+
+
+async def connect(port: int, source: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(HOST, port, local_addr=(source, 0))
+
+
+async def status(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    with suppress(ConnectionError):
+        writer.write(GET + b"\r\n")
+        return (await reader.readline())[9:12]
+    return b""
+
+
+async def test_one_address_cannot_take_every_connection() -> None:
+    class Small(Quick):
+        max_connections = 40
+
+    async with serving(Small) as (port, _):
+        held = [await connect(port, HOST) for _ in range(45)]
+        for _, writer in held:
+            writer.write(POST + b"Content-Length: 9\r\n\r\nx")
+        await asyncio.sleep(TICK)
+        said = await answer(port)
+        assert said.startswith(b"HTTP/1.1 429")
+        assert b"retry-after: " in said
+        assert json.loads(said.partition(b"\r\n\r\n")[2])["code"] == "CONCURRENT_LIMIT"
+        reader, writer = await connect(port, "127.0.0.2")
+        assert await status(reader, writer) == b"200"
+        for _, each in [*held, (reader, writer)]:
+            each.close()
+
+
+async def test_a_trusted_proxy_has_the_connections_of_all_its_clients() -> None:
+    class Small(Quick):
+        max_connections = 8
+
+    async with serving(Small, trusted=("127.0.0.0/30",)) as (port, _):
+        held = [await connect(port, HOST) for _ in range(8)]
+        assert [await status(*each) for each in held] == [b"200"] * 8
+        for _, writer in held:
+            writer.close()
+
+
+MALFORMED = {
+    "no HTTP": b"hello\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "a header without a colon": b"GET /api/user HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
+    "a control character in a header": b"GET /api/user HTTP/1.1\r\nHost: x\r\nA: a\x00b\r\n\r\n",
+    "two lengths": b"POST /api/users HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    "length and chunks": CHUNKED[:-2] + b"Content-Length: 3\r\n\r\n",
+    "a broken chunk": CHUNKED + b"zz\r\n",
+    "an address that is none": b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
+    "an address that is not ASCII": "GET /ü HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+    "CONNECT": b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", MALFORMED.values(), ids=MALFORMED.keys())
+async def test_what_is_not_http_is_answered_with_a_problem(sent: bytes) -> None:
+    async with serving(BoundedProtocol) as (port, _):
+        head, _, body = (await answer(port, sent)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert b"content-type: application/problem+json" in head
+    problem = json.loads(body)
+    assert (problem["status"], problem["code"]) == (400, "BAD_REQUEST")
+    assert ("errors" in problem) == (b" /api" in sent)
 
 
 async def test_a_quiet_answer_is_waited_for() -> None:
@@ -214,6 +331,7 @@ async def test_a_client_that_takes_an_answer_slowly_is_served() -> None:
 async def test_a_connection_too_many_is_told_so_and_those_before_it_are_served() -> None:
     class Small(Quick):
         max_connections = 2
+        max_share = 1
 
     async with serving(Small) as (port, _):
         first = await asyncio.open_connection(HOST, port)

@@ -13,7 +13,6 @@ other one would tell whether the account has logged in from there, and whether s
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from dataclasses import dataclass
 
 from wherry.accounts import limits, repository
@@ -24,6 +23,7 @@ from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import normalize_email, refuse_blank
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.errors import Forbidden
+from wherry.networks import network_of
 from wherry.times import now
 
 BY_ADDRESS = Policy("login-address", 20, 300)
@@ -127,10 +127,4 @@ def _not_set(attempt: _Attempt) -> Forbidden:
 
 def network_hash(address: str) -> bytes:
     """SHA-256 of an address, or of its /64 network for IPv6: one host can have all of that network's addresses."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:  # a socket in the file system has no address
-        return hashlib.sha256(address.encode()).digest()
-    if parsed.version == 6:
-        parsed = ipaddress.ip_network((parsed, 64), strict=False).network_address
-    return hashlib.sha256(str(parsed).encode()).digest()
+    return hashlib.sha256(network_of(address).encode()).digest()

@@ -124,7 +124,7 @@ def _answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
     if fault.status in (429, 503):
         headers.setdefault("Retry-After", str(DATABASE_RETRY_SECONDS))
     return Response(
-        msgspec.json.encode(_problem(fault, request.scope["path"], request_id)),
+        msgspec.json.encode(problem_of(fault, request.scope["path"], request_id)),
         status_code=fault.status,
         headers=headers,
         media_type=MEDIA_TYPE,
@@ -160,7 +160,8 @@ def _wrong_shape(request: Request[Any, Any, Any], error: ValidationException) ->
     return Fault(422, "VALIDATION_FAILED", detail or "the request has the wrong shape", fields)
 
 
-def _problem(fault: Fault, path: str, request_id: str) -> Problem:
+def problem_of(fault: Fault, path: str, request_id: str | None = None) -> Problem:
+    """An error as the client of a path sees it."""
     problem = Problem(
         type="about:blank", title=phrase(fault.status), status=fault.status, detail=fault.detail, code=fault.code
     )

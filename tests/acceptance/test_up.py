@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from wherry.settings import Settings
 
@@ -21,14 +23,14 @@ START_SECONDS = 90
 
 
 @contextmanager
-def _up(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def _up(folder: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
     log = folder / "up.log"
     with log.open("w") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "wherry", "up", "--port", "0"],
             cwd=folder,
-            env=environment,
+            env={**environment, **settings},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
@@ -46,7 +48,7 @@ def _up(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 def _address(process: subprocess.Popen[str], log: Path) -> str:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        found = re.search(r"wherry is up\s+(http://127\.0\.0\.1:\d+)", log.read_text())
+        found = re.search(r"wherry is up\s+(http://(127\.0\.0\.1|\[::1\]):\d+)", log.read_text())
         if found:
             return found.group(1)
         time.sleep(0.1)
@@ -110,3 +112,15 @@ def test_it_serves_stops_cleanly_and_finds_everything_again(open_folder: Path) -
         assert secrets.read_text() == kept
         assert _stop(process, signal.SIGINT) == 0
     assert _running_below(open_folder) == []
+
+
+def test_it_serves_on_an_ipv6_address(open_folder: Path) -> None:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        pytest.skip("no IPv6 loopback")
+    with _up(open_folder, HOST="::1") as (process, url), httpx.Client(trust_env=False, timeout=30) as client:
+        assert url.startswith("http://[::1]:")
+        assert client.get(f"{url}/readyz").status_code == 200
+        assert _stop(process, signal.SIGTERM) == 0

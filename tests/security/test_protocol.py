@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 
 from tests.processes import service
+from wherry.accounts.login import network_hash
 from wherry.cli.api import server_config
 from wherry.http.protocol import MAX_HEAD_BYTES, BoundedProtocol
 
@@ -68,12 +69,18 @@ class Application:
 
 
 @asynccontextmanager
-async def serving(protocol: type[BoundedProtocol] = Quick, trusted: tuple[str, ...] = ()) -> AsyncIterator[Any]:
-    application = Application()
-    config = server_config(application, trusted)  # type: ignore[arg-type]  # the smallest of applications
+async def serving(
+    protocol: type[BoundedProtocol] = Quick,
+    trusted: tuple[str, ...] = (),
+    *,
+    listener: socket.socket | None = None,
+    application: Any = None,
+) -> AsyncIterator[Any]:
+    application = application or Application()
+    config = server_config(application, trusted)
     config.http, config.lifespan = protocol, "off"
     server = uvicorn.Server(config)
-    with socket.create_server((HOST, 0)) as listener:
+    with listener or socket.create_server((HOST, 0)) as listener:
         task = asyncio.create_task(server._serve([listener]))
         while not server.started:  # noqa: ASYNC110  # the server tells nobody
             await asyncio.sleep(0.01)
@@ -249,6 +256,36 @@ async def test_one_address_cannot_take_every_connection() -> None:
         assert await status(reader, writer) == b"200"
         for _, each in [*held, (reader, writer)]:
             each.close()
+
+
+async def test_an_ipv4_client_of_an_ipv6_server_counts_as_what_it_is() -> None:
+    """With its own share of connections, and the address that limits and logs show; as with HOST=::."""
+    seen: list[str] = []
+
+    class Small(Quick):
+        max_connections = 8
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["client"][0])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    with socket.socket(socket.AF_INET6) as listener:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(("::ffff:127.0.0.1", 0))
+        listener.listen()
+        async with serving(Small, listener=listener, application=application) as (port, _):
+            held = [await connect(port, f"127.0.0.{number}") for number in (1, 2, 3, 4)]
+            assert [await status(*each) for each in held] == [b"200"] * 4
+            for _, writer in held:
+                writer.close()
+    assert seen == ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"]
+
+
+def test_limits_count_an_address_alike_however_it_is_written() -> None:
+    assert network_hash("::ffff:192.0.2.1") == network_hash("192.0.2.1") != network_hash("::ffff:192.0.2.2")
+    assert network_hash("2001:db8::1") == network_hash("2001:DB8:0::2") != network_hash("2001:db8:0:1::1")
+    assert network_hash("fe80::1%eth0") == network_hash("fe80::1")
 
 
 async def test_a_trusted_proxy_has_the_connections_of_all_its_clients() -> None:

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from wherry.cli.demo_report import Report, summary
 from wherry.cli.demo_steps import Demo
@@ -55,7 +56,9 @@ async def _run(console: Console, settings: Settings, sizes: tuple[int, int, int]
         async with AsyncExitStack() as stack:
             with console.status("starting PostgreSQL, API and worker"):
                 up = await stack.enter_async_context(running(settings))
-            console.print(f"[bold]wherry[/] is up on {up.url}, PostgreSQL: {up.database}", highlight=False)
+            console.print(
+                f"[bold]wherry[/] is up on {escape(up.url)}, PostgreSQL: {escape(up.database)}", highlight=False
+            )
             return await Demo(console, up, sizes).run()
     except asyncio.CancelledError:
         console.print("stopped")

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.style import Style
 from rich.table import Table
+from rich.text import Text
 
 from wherry.cli.service import Service, running
 from wherry.cli.signals import cancel_on_signal
@@ -52,9 +54,10 @@ async def _serve(settings: Settings, workers: int) -> None:
 
 def _banner(service: Service) -> Table:
     table = Table.grid(padding=(0, 2))
-    table.add_row("[bold green]wherry is up[/]", f"[link={service.url}]{service.url}[/link]")
-    table.add_row("database", service.database)
-    table.add_row("secrets", str(service.secrets_file))
-    table.add_row("try", f"curl {service.url}/readyz")
+    # Text, not markup: the brackets of an IPv6 address, or of a folder's name, are no tags.
+    table.add_row("[bold green]wherry is up[/]", Text(service.url, Style(link=service.url)))
+    table.add_row("database", Text(service.database))
+    table.add_row("secrets", Text(str(service.secrets_file)))
+    table.add_row("try", Text(f"curl {service.url}/readyz"))
     table.add_row("stop", "Ctrl-C")
     return table

@@ -1,7 +1,7 @@
 """Splits one top-level JSON array into its elements, without building any of them.
 
-In: chunks of decompressed text, from a checkpoint on (which stands after an element). Out: `RawRecord`s. An element
-longer than `max_bytes` is counted and skipped, never held.
+In: chunks of decompressed text, from a checkpoint on (which stands after an element). Out: `RawRecord`s. At an element
+longer than `max_bytes` splitting ends: its end is not even searched for.
 
      "["        value           ","
 START ──▶ FIRST ──▶ AFTER ──────────▶ NEXT
@@ -23,15 +23,25 @@ from enum import Enum
 
 import msgspec
 
+from wherry.errors import ErrorCode, JobFailed
 from wherry.imports.models import Place, RawRecord
 
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _STRING_REST = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _LITERAL_REST = re.compile(rb'[^][{}", \t\r\n]*+')
-_PLAIN = re.compile(rb'[^][{}"]*+')
 _SEPARATOR = re.compile(rb"[ \t\r\n]*+,[ \t\r\n]*+")
 _BRACE_AND_COMMA = re.compile(rb"\}[ \t\r\n]*+,")
 _BRACES_TRIED = 8
+
+# Inside a value, whole strings and brackets with little in them are passed in one go, as are runs of brackets: an
+# element of 16 MiB may have millions of each.
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_FLAT = rb"\[[^][{}\"]*+\]|\{[^][{}\"]*+\}"
+_WITHIN = re.compile(
+    rb'(?:[^][{}"]++|%b|%b|\[(?:[^][{}"]++|%b|%b)*+\])*+' % (_STRING, _FLAT, _STRING, _FLAT), re.DOTALL
+)
+_OPENING = re.compile(rb"[\[{]++")
+_CLOSING = re.compile(rb"[\]}]++")
 
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -71,6 +81,7 @@ class ArraySplitter:
 
         Raises:
             BrokenArray: as soon as the text is no array.
+            JobFailed: FIELD_TOO_LONG, as soon as an element is too long.
         """
         at, self._split_once = 0, False
         while at < len(chunk):
@@ -143,13 +154,17 @@ class ArraySplitter:
 
     def _hold(self, piece: bytes) -> None:
         self._size += len(piece)
-        if self._size <= self._max_bytes:
-            self._pieces.append(piece)
-        else:
-            self._pieces.clear()
+        self._require_size(self._size)
+        self._pieces.append(piece)
+
+    def _require_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            message = f"Record {self._index} is longer than {self._max_bytes} bytes (IMPORT_MAX_RECORD_BYTES)"
+            raise JobFailed(ErrorCode.FIELD_TOO_LONG, message, detail={"limit": self._max_bytes})
 
     def _take(self, data: bytes, size: int, offset: int) -> RawRecord:
-        raw = RawRecord(self._index, offset, data if size <= self._max_bytes else None, size)
+        self._require_size(size)
+        raw = RawRecord(self._index, offset, data, size)
         self._index += 1
         self._state, self._value = _State.AFTER, None
         self._pieces.clear()
@@ -209,18 +224,21 @@ class _OpenValue:
         return at + 1
 
     def _pass_token(self, chunk: bytes, at: int) -> int:
-        """Behind the next quote or bracket, or the chunk's end."""
-        at = _end(_PLAIN, chunk, at)
+        """After the next quote or run of brackets, as far as the value goes, or at the chunk's end."""
+        if self._depth:
+            at = _end(_WITHIN, chunk, at)
         if at == len(chunk):
             return at
-        match chunk[at : at + 1]:
-            case b'"':
-                self._in_string = True
-            case b"{" | b"[":
-                self._depth += 1
-            case _:
-                self._depth -= 1
-        return at + 1
+        if chunk[at] == 0x22:
+            self._in_string = True
+            return at + 1
+        end = _end(_OPENING, chunk, at)
+        if end > at:
+            self._depth += end - at
+            return end
+        end = min(_end(_CLOSING, chunk, at), at + self._depth)
+        self._depth -= end - at
+        return end
 
 
 def _end(pattern: re.Pattern[bytes], chunk: bytes, at: int) -> int:

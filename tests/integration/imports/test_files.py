@@ -136,17 +136,24 @@ async def test_a_file_of_blank_lines_is_empty(bench: Bench) -> None:
     assert await bench.faults(job) == [(-1, "EMPTY_FILE", None)]
 
 
-@pytest.mark.parametrize("format", ["ndjson", "json"])
-async def test_a_record_over_the_limit_is_skipped(bench: Bench, format: str) -> None:
+LONG = json.dumps(user(2, name='x"]}' * 700_000)).encode()
+WITH_A_LONG_ONE = [json.dumps(user(1)).encode(), LONG, json.dumps(user(3)).encode()]
+
+
+async def test_a_line_over_the_limit_is_skipped(bench: Bench) -> None:
     bench = bench.with_settings(import_max_record_bytes=2000)
-    long = json.dumps(user(2, name='x"]}' * 700_000)).encode()
-    parts = [json.dumps(user(1)).encode(), long, json.dumps(user(3)).encode()]
-    data = b"\n".join(parts) if format == "ndjson" else b"[" + b",".join(parts) + b"]"
-    job = await bench.run("users", data, format=format)
+    job = await bench.run("users", b"\n".join(WITH_A_LONG_ONE))
     assert (job.success_count, job.error_count) == (2, 1)
     (error,) = await bench.errors(job)
     assert (error["recordIndex"], error["errorName"]) == (1, "FIELD_TOO_LONG")
-    assert error["details"] == {"bytes": len(long), "limit": 2000}
+    assert error["details"] == {"bytes": len(LONG), "limit": 2000}
+
+
+async def test_an_element_over_the_limit_ends_the_run(bench: Bench) -> None:
+    bench = bench.with_settings(import_max_record_bytes=2000)
+    job = await bench.run("users", b"[" + b",".join(WITH_A_LONG_ONE) + b"]", format="json")
+    assert (job.status, job.success_count) == ("failed", 1)
+    assert await bench.faults(job) == [(-1, "FIELD_TOO_LONG", None)]
 
 
 async def test_more_records_than_allowed_fail_behind_the_last_allowed(bench: Bench) -> None:

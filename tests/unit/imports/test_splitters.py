@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wherry.errors import ErrorCode, JobFailed
 from wherry.imports.arrays import ArraySplitter, BrokenArray
 from wherry.imports.lines import LineSplitter
 from wherry.imports.models import Place, RawRecord
@@ -103,14 +104,21 @@ def test_an_array_that_lacks_a_comma_breaks_there_and_not_before(cuts: list[int]
     assert len(found) == broken + 1
 
 
-def test_a_record_over_the_limit_is_counted_but_not_held() -> None:
-    long = b'{"a":"' + b"x" * 5000 + b'"}'
-    for splitter, text in (
-        (LineSplitter(Place(), 100), b"{}\n" + long + b"\n{}"),
-        (ArraySplitter(Place(), 100), b"[{}," + long + b",{}]"),
-    ):
-        found = feed(splitter, text, list(range(0, 5000, 64)))
-        assert [(record.data is None, record.size) for record in found] == [(False, 2), (True, len(long)), (False, 2)]
+LONG = b'{"a":"' + b"x" * 5000 + b'"}'
+
+
+def test_a_line_over_the_limit_is_counted_but_not_held() -> None:
+    found = feed(LineSplitter(Place(), 100), b"{}\n" + LONG + b"\n{}", list(range(0, 5000, 64)))
+    assert [(record.data is None, record.size) for record in found] == [(False, 2), (True, len(LONG)), (False, 2)]
+
+
+@pytest.mark.parametrize("cuts", [[], list(range(0, 5000, 64))])
+def test_at_an_element_over_the_limit_an_array_is_given_up(cuts: list[int]) -> None:
+    found: list[RawRecord] = []
+    with pytest.raises(JobFailed, match="Record 1 is longer than 100 bytes") as failure:
+        found.extend(_feeding(ArraySplitter(Place(), 100), b"[{}," + LONG + b",{}]", cuts))
+    assert failure.value.code == ErrorCode.FIELD_TOO_LONG.name
+    assert [record.data for record in found] == [b"{}"]
 
 
 def test_what_is_left_of_a_text_of_braces_and_commas_is_still_linear() -> None:

@@ -5,7 +5,6 @@ In: settings. Out: a `WorkerApp` whose workers run imports, exports and capsules
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from wherry.capsules.runner import CapsuleRunner
 from wherry.database.pools import Pool, make_pool
 from wherry.errors import Misconfigured
 from wherry.exports.runner import ExportRunner
+from wherry.garbage import collect_garbage_less_often
 from wherry.imports.runner import ImportRunner
 from wherry.jobs.retention import Periods, Retention
 from wherry.jobs.runs import Executor
@@ -83,12 +83,6 @@ def make_worker_app(settings: Settings) -> WorkerApp:
             yield WorkerServices(pool, executor, retention)
 
     return WorkerApp(conninfo, concurrency=settings.job_worker_concurrency, open_services=open_services)
-
-
-def collect_garbage_less_often() -> None:
-    """Batches are tens of thousands of objects without cycles: looking through them cost an import 10 % of its time."""
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
 
 
 def __getattr__(name: str) -> WorkerApp:

@@ -32,6 +32,7 @@ from wherry.database.server_account import temporary_folder
 from wherry.exports.page import open_page
 from wherry.exports.requests import parse_export, parse_page
 from wherry.exports.runner import ExportRunner
+from wherry.garbage import collect_garbage_less_often
 from wherry.jobs import ledger
 from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Job, NewJob
@@ -39,7 +40,6 @@ from wherry.jobs.runs import Executor
 from wherry.jobs.states import Kind, Status
 from wherry.settings import load_settings
 from wherry.storage.store import Store
-from wherry.worker import collect_garbage_less_often
 
 ARTICLE_COLUMNS = "id, slug, title, body, author_id, tags, published_at, status"
 

@@ -37,6 +37,7 @@ from wherry.database import migrations
 from wherry.database.embedded import EmbeddedPostgres
 from wherry.database.pools import Pool, make_pool
 from wherry.database.server_account import temporary_folder
+from wherry.garbage import collect_garbage_less_often
 from wherry.imports.models import Format, OnConflict, Options
 from wherry.imports.requests import Source, job_options
 from wherry.imports.runner import ImportRunner
@@ -47,7 +48,6 @@ from wherry.jobs.runs import Executor
 from wherry.jobs.states import Kind, Status
 from wherry.settings import load_settings
 from wherry.storage.store import Store
-from wherry.worker import collect_garbage_less_often
 
 CASES = ("clean", "bad", "update", "array", "gzip")
 AUTHORS = 1000

@@ -12,6 +12,7 @@ from litestar import Litestar
 
 from wherry.app import create_app
 from wherry.cli.processes import BACKLOG, follow_parent, listen
+from wherry.garbage import collect_garbage_less_often
 from wherry.http.access_log import AccessLog
 from wherry.http.protocol import BoundedProtocol
 from wherry.logs import configure_logs
@@ -41,7 +42,9 @@ def api(
     configure_logs(settings)
     sockets = _sockets(settings, fd)
     settings = settings.model_copy(update={"port": sockets[0].getsockname()[1]})  # links are made from it
-    uvicorn.Server(server_config(create_app(settings), settings.trusted_proxies)).run(sockets=sockets)
+    app = create_app(settings)
+    collect_garbage_less_often()
+    uvicorn.Server(server_config(app, settings.trusted_proxies)).run(sockets=sockets)
 
 
 def server_config(app: Litestar, trusted_proxies: Sequence[str] = ()) -> uvicorn.Config:

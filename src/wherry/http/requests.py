@@ -27,6 +27,16 @@ from wherry.logs import serving
 
 REQUEST_ID_HEADER = "X-Request-Id"
 JSON_CODINGS = ("gzip",)
+
+MAX_BYTES_AT_ONCE = 1 << 14
+"""Larger JSON is decoded in a thread."""
+
+MAX_VALUES = 10_000
+"""Of a JSON body that is held in memory, as records and graphs are not. A value takes up to 70 times its bytes."""
+
+BEFORE_VALUES = (b",", b"[", b"{")
+"""One of these is before every value but a member's; those in strings count, too, as looking closer takes longer."""
+
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 _ID_KEY = "wherry_request_id"
 _BODY_KEY = "wherry_decoded_body"
@@ -40,12 +50,12 @@ class JSONRequest(Request[Any, Any, Any]):
 
         Raises:
             UnsupportedMedia: it is said to be something else, or packed in another way than gzip.
-            TooLarge: it is once unpacked.
+            TooLarge: it is once unpacked, or it has too many values.
             Malformed: it is not JSON.
         """
         require_json(self)
         coding = content_coding(self, *JSON_CODINGS)
-        value = _decoded(await self.body(), coding, self.route_handler.resolve_request_max_body_size())
+        value = await _decode(await self.body(), coding, self.route_handler.resolve_request_max_body_size())
         _state(self.scope)[_BODY_KEY] = value
         return value
 
@@ -63,7 +73,7 @@ async def json_within(request: Request[Any, Any, Any], max_bytes: int) -> Any:
     async for chunk in request.stream():
         body += chunk
         _require_size(body, max_bytes)
-    return _decoded(bytes(body), coding, max_bytes)
+    return await _decode(bytes(body), coding, max_bytes)
 
 
 def require_json(request: Request[Any, Any, Any]) -> None:
@@ -114,8 +124,16 @@ async def unpacked(body: AsyncIterator[bytes], coding: str | None) -> AsyncItera
     _require_complete(inflater)
 
 
+async def _decode(body: bytes, coding: str | None, max_bytes: int | None) -> Any:
+    if coding is None and len(body) <= MAX_BYTES_AT_ONCE:
+        return _decoded(body, coding, max_bytes)
+    return await asyncio.to_thread(_decoded, body, coding, max_bytes)
+
+
 def _decoded(body: bytes, coding: str | None, max_bytes: int | None) -> Any:
     text = (_unpacked(body, max_bytes) if coding == "gzip" else body).removeprefix(codecs.BOM_UTF8)
+    if sum(map(text.count, BEFORE_VALUES)) > MAX_VALUES:
+        raise TooLarge(f"the body may have at most {MAX_VALUES} values", field="body")
     try:
         return msgspec.json.decode(text) if text else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

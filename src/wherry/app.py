@@ -29,6 +29,7 @@ from wherry.http.documentation import documentation
 from wherry.http.exports import export_routes
 from wherry.http.frame import frame
 from wherry.http.health import healthz, readyz
+from wherry.http.hosts import OwnHost
 from wherry.http.imports import import_routes
 from wherry.http.job_answers import keep_from_caches
 from wherry.http.jobs import job_events, list_jobs
@@ -54,7 +55,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
         openapi_config=documentation(),
         **frame(),
     )
-    app.asgi_handler = CrossOrigin(app.asgi_handler, settings.cors_allowed_origins)
+    own_host = OwnHost(app.asgi_handler, settings.public_url)
+    app.asgi_handler = CrossOrigin(own_host, settings.cors_allowed_origins)
     return app
 
 

@@ -27,6 +27,7 @@ PROBLEM_CODES: Mapping[str, str] = MappingProxyType(
         "MALFORMED_JSON": "the body is not JSON",
         "METHOD_NOT_ALLOWED": "this address does not take this method",
         "MIGRATIONS_PENDING": "the database has not been migrated",
+        "MISDIRECTED_REQUEST": "the server is not the host that the request names",
         "NOT_FOUND": "there is nothing at this address",
         "NOT_READY": "there is nothing to download yet",
         "NO_ERRORS": "the import has no error to report",

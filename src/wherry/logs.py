@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 import structlog
 
@@ -57,6 +59,24 @@ def _render(settings: Settings) -> list[structlog.typing.Processor]:
     without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if settings.log_pretty:
         # The default shows the variables of every frame: passwords and keys among them.
-        plain = structlog.dev.plain_traceback
-        return [without_meta, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_traceback)
+        return [without_meta, _escape_values, renderer]
     return [without_meta, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _escape_values(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Clients' text must neither steer a terminal nor look like a line of its own."""
+    return {name: escaped(value.rstrip("\n")) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _write_traceback(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    traceback = io.StringIO()
+    structlog.dev.plain_traceback(traceback, exc_info)
+    out.write("\n".join(map(escaped, traceback.getvalue().split("\n"))))
+
+
+def escaped(text: str) -> str:
+    """A text on one line, with an escape in place of every character that cannot be printed (`\\x1b`)."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

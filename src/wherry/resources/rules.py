@@ -217,9 +217,7 @@ def is_email(address: str) -> bool:
     if address.lower() != address or address.strip() is not address:
         return False
     return address.isascii() or (
-        not has_long_run_of_marks(address)
-        and unicodedata.is_normalized("NFC", address)
-        and is_unambiguous(address)
+        not has_long_run_of_marks(address) and unicodedata.is_normalized("NFC", address) and is_unambiguous(address)
     )
 
 

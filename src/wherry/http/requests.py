@@ -132,9 +132,10 @@ async def _decode(body: bytes, coding: str | None, max_bytes: int | None) -> Any
 
 def _decoded(body: bytes, coding: str | None, max_bytes: int | None) -> Any:
     text = (_unpacked(body, max_bytes) if coding == "gzip" else body).removeprefix(codecs.BOM_UTF8)
-    if sum(map(text.count, BEFORE_VALUES)) > MAX_VALUES:
-        raise TooLarge(f"the body may have at most {MAX_VALUES} values", field="body")
     try:
+        if sum(map(text.count, BEFORE_VALUES)) > MAX_VALUES:
+            msgspec.json.decode(text, type=msgspec.Raw)  # looks at its syntax, and builds nothing
+            raise TooLarge(f"the body may have at most {MAX_VALUES} values", field="body")
         return msgspec.json.decode(text) if text else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _malformed() from error

@@ -69,11 +69,19 @@ class Child:
     Args:
         arguments: of the command, without the program's name.
         environment: all of it.
+        database_serves: set while it can reach its database; without that, it is not started again.
         pass_fds: file descriptors that it inherits.
     """
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], pass_fds: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        database_serves: asyncio.Event,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.arguments = list(arguments)
+        self._database_serves = database_serves
         self._environment = {**environment, FOLLOW: str(os.getpid())}
         self._pass_fds = tuple(pass_fds)
         self._process: asyncio.subprocess.Process | None = None
@@ -93,9 +101,11 @@ class Child:
         loop = asyncio.get_running_loop()
         try:
             while True:
+                await self._database_serves.wait()
                 started = loop.time()
                 status = await (await self._start()).wait()
-                quick_ends = quick_ends + 1 if loop.time() - started < QUICK_SECONDS else 0
+                is_quick = loop.time() - started < QUICK_SECONDS and self._database_serves.is_set()
+                quick_ends = quick_ends + 1 if is_quick else 0
                 log.error("process ended by itself", command=self.arguments[0], status=status)
                 if status == MISCONFIGURED:
                     raise Misconfigured(f"`wherry {self.arguments[0]}` cannot start with these settings; see its log")

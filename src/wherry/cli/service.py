@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from wherry.cli.processes import Child, listen
 from wherry.database.binaries import find_binaries
 from wherry.database.embedded import EmbeddedPostgres
 from wherry.database.migrations import migrate
+from wherry.database.supervision import keep_serving
 from wherry.errors import Misconfigured, Unavailable
 from wherry.settings import Settings
 from wherry.storage.store import Store
@@ -67,14 +68,11 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
         url = settings.model_copy(update={"port": sock.getsockname()[1]}).local_url
         stack.enter_context(noted_url(data_dir, url))
         generated = _secrets(settings, data_dir / "secrets.json")
-        if settings.database_url is None:
-            cluster = cluster_directory(data_dir)
-            server = EmbeddedPostgres(cluster, binaries=find_binaries(settings.pg_bindir))
-            stack.callback(server.stop)
-            await asyncio.to_thread(server.start)
-            database, database_url = f"{server.binaries}, in {cluster}", server.url
-        else:
-            database, database_url = "DATABASE_URL", settings.database_url
+        database_serves = asyncio.Event()
+        database_serves.set()
+        server = None if settings.database_url else await _embedded(settings, data_dir, stack)
+        database = f"{server.binaries}, in {server.data_dir}" if server else "DATABASE_URL"
+        database_url = server.url if server else settings.require_database_url()
         await migrate(database_url)
         environment = {
             **os.environ,
@@ -84,23 +82,34 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
             "WHERRY_DATA_DIR": str(data_dir),
         }
         sock.set_inheritable(True)
-        children = [Child(["api", "--fd", str(sock.fileno())], environment, [sock.fileno()])]
-        children += [Child(["worker"], environment) for _ in range(workers)]
-        async with _kept_alive(children) as failed:
+        children = [Child(["api", "--fd", str(sock.fileno())], environment, database_serves, [sock.fileno()])]
+        children += [Child(["worker"], environment, database_serves) for _ in range(workers)]
+        parts: list[Coroutine[Any, Any, None]] = [child.keep_alive() for child in children]
+        if server is not None:
+            parts.append(keep_serving(server, database_serves))
+        async with _kept_alive(parts) as failed:
             await _ready(url, failed)
             api_key = generated.get("MEMVID_EXPORT_API_KEY") or settings.capsule_api_key()
             yield Service(url, database, database_url, api_key, data_dir / "secrets.json", failed)
 
 
+async def _embedded(settings: Settings, data_dir: Path, stack: ExitStack) -> EmbeddedPostgres:
+    server = EmbeddedPostgres(cluster_directory(data_dir), binaries=find_binaries(settings.pg_bindir))
+    stack.callback(server.stop)
+    await asyncio.to_thread(server.start)
+    return server
+
+
 @asynccontextmanager
-async def _kept_alive(children: list[Child]) -> AsyncIterator[asyncio.Future[None]]:
+async def _kept_alive(parts: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[asyncio.Future[None]]:
+    """Keep every part running; they are stopped one after the other, in this order."""
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def note(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None and not failed.done():
             failed.set_exception(error)
 
-    tasks = [asyncio.create_task(child.keep_alive()) for child in children]
+    tasks = [asyncio.create_task(part) for part in parts]
     for task in tasks:
         task.add_done_callback(note)
     try:

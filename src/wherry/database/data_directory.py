@@ -25,6 +25,7 @@ from wherry.errors import Misconfigured, Unavailable
 
 INIT_TIMEOUT = 120.0  # seconds; 0.7 s were measured, a slow disk takes longer
 STRAY_TIMEOUT = 30.0  # seconds that a dead holder's server gets to end cleanly
+ORPHAN_TIMEOUT = 5.0  # seconds that a dead postmaster's children get to notice; all but a busy one do at once
 
 
 def beside(data_dir: Path, suffix: str) -> Path:
@@ -115,17 +116,12 @@ def end_strays(data_dir: Path) -> None:
     Raises:
         Unavailable: a process of the old server does not end.
     """
-    deadline = time.monotonic() + STRAY_TIMEOUT
     for stop_signal in (signal.SIGINT, signal.SIGQUIT):
-        strays = _processes_in(data_dir)
-        if not strays:
-            break
-        for pid in strays:
-            if pid == _recorded_pid(data_dir):
-                _kill(pid, stop_signal)
-        for pid in strays:
-            _await_end(pid, deadline)
-        deadline = time.monotonic() + STRAY_TIMEOUT
+        strays, postmaster = _processes_in(data_dir), _recorded_pid(data_dir)
+        if postmaster in strays:
+            _kill(postmaster, stop_signal)
+            _await_ends(strays, STRAY_TIMEOUT)
+    _end_orphans(data_dir)
     if strays := _processes_in(data_dir):
         raise Unavailable(
             f"processes {strays} of an earlier server still use {data_dir}: end them first", code="DATA_DIR_IN_USE"
@@ -134,11 +130,24 @@ def end_strays(data_dir: Path) -> None:
     (data_dir / "postmaster.pid").unlink(missing_ok=True)
 
 
-def _recorded_pid(data_dir: Path) -> int | None:
+def _end_orphans(data_dir: Path) -> None:
+    """End the children of a postmaster that was killed: one in the middle of a long query does not notice by itself."""
+    _await_ends(_processes_in(data_dir), ORPHAN_TIMEOUT)
+    for stop_signal in (signal.SIGQUIT, signal.SIGKILL):  # SIGQUIT is what the postmaster sends after a crash
+        orphans = _processes_in(data_dir)
+        if _recorded_pid(data_dir) in orphans:
+            return
+        for pid in orphans:
+            _kill(pid, stop_signal)
+        _await_ends(orphans, ORPHAN_TIMEOUT)
+
+
+def _recorded_pid(data_dir: Path) -> int:
+    """The postmaster's id, or 0 if no file names one."""
     try:
         return int((data_dir / "postmaster.pid").read_text().split("\n", 1)[0])
     except (FileNotFoundError, ValueError):
-        return None
+        return 0
 
 
 def _processes_in(data_dir: Path) -> list[int]:
@@ -159,6 +168,12 @@ def _kill(pid: int, number: int) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
+
+
+def _await_ends(pids: list[int], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for pid in pids:
+        _await_end(pid, deadline)
 
 
 def _await_end(pid: int, deadline: float) -> None:

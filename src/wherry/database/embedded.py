@@ -114,6 +114,16 @@ class EmbeddedPostgres:
         return self._process is not None and self._process.is_running
 
     @property
+    def is_serving(self) -> bool:
+        """Whether its postmaster is there; false as soon as it has crashed."""
+        return self._process is not None and self._process.is_serving
+
+    @property
+    def log_end(self) -> str:
+        """The last lines that the running, or last, server wrote."""
+        return self._process.log_end if self._process else ""
+
+    @property
     def binaries(self) -> Binaries:
         """The programs that it runs."""
         if self._binaries is None:
@@ -155,7 +165,11 @@ class EmbeddedPostgres:
         Raises:
             Unavailable: it was never started, or did not come back.
         """
-        self._running().stop(immediate=immediate)
+        process = self._running()
+        if not process.is_serving:
+            end_strays(self.data_dir)
+        process.stop(immediate=immediate)
+        self._keep_log_small()
         self._process = self._launch(self._port)
 
     def _running(self) -> ServerProcess:

@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -30,6 +31,7 @@ READY = (
     b"database system is ready to accept read-only connections",  # a standby
 )
 LOG_TAIL = 4000  # bytes of the log that go into an error message
+TAIL_LINES = 20
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZDIR")
 
 
@@ -60,6 +62,7 @@ class ServerProcess:
         self._command = command
         self._account = account
         self._log_file = log_file
+        self._last_lines: deque[str] = deque(maxlen=TAIL_LINES)  # on a full disk the file lacks them
         self._started: Future[int] = Future()
         self._ready: Future[None] = Future()
         self._keeper = threading.Thread(target=self._keep, name="postgres-keeper", daemon=True)
@@ -78,7 +81,7 @@ class ServerProcess:
         except TimeoutError:
             server.stop(immediate=True)
             raise Unavailable(
-                f"PostgreSQL was not ready within {timeout:.0f} s; the end of {log_file}:\n{log_tail(log_file)}",
+                f"PostgreSQL was not ready within {timeout:.0f} s; the end of {log_file}:\n{server.log_end}",
                 code="DATABASE_NOT_STARTED",
             ) from None
         except BaseException:
@@ -96,6 +99,20 @@ class ServerProcess:
     def is_running(self) -> bool:
         """Whether any process of this server is still there."""
         return self._keeper.is_alive()
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether the postmaster is there: without it no connection is accepted, though others may still end."""
+        try:
+            # looks without reaping, which is the keeper's
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
+
+    @property
+    def log_end(self) -> str:
+        """The last lines that the server wrote."""
+        return "".join(self._last_lines)[-LOG_TAIL:]
 
     def stop(self, *, immediate: bool = False, timeout: float = 60.0) -> None:
         """End the server: cleanly, closing every connection (SIGINT), or as in a crash (`immediate`, SIGQUIT).
@@ -126,6 +143,7 @@ class ServerProcess:
                 assert process.stdout is not None
                 with process.stdout as lines:
                     for line in lines:
+                        self._last_lines.append(line.decode(errors="replace"))
                         with suppress(OSError):  # on a full disk too the pipe must be drained, or the server hangs
                             log.write(line)
                         if any(text in line for text in READY) and not self._ready.done():
@@ -137,7 +155,7 @@ class ServerProcess:
         else:
             self._fail(
                 Unavailable(
-                    f"PostgreSQL ended with status {status}; the end of {self._log_file}:\n{log_tail(self._log_file)}",
+                    f"PostgreSQL ended with status {status}; the end of {self._log_file}:\n{self.log_end}",
                     code="DATABASE_NOT_STARTED",
                 )
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Any, Protocol
 from uuid import UUID
@@ -34,6 +34,7 @@ POLL_SECONDS = 1.0
 
 STOP_GRACE_SECONDS = 0.1
 RECONNECT_SECONDS = 1.0
+CANCEL_SECONDS = 1.0
 RETENTION_CRON = "*/5 * * * *"
 
 log = structlog.get_logger(__name__)
@@ -146,9 +147,17 @@ async def _companions(*coroutines: Any) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
+        await _end_all(tasks)
+
+
+async def _end_all(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they end: a pool that is waiting for a lost database can take a cancellation for a timeout."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextmanager

@@ -1,0 +1,86 @@
+"""Keeps an embedded server running: after a crash it is started again, on the same port.
+
+A server that was killed, or that panicked because its disk was full, recovers by itself once it is started. The waits
+in between grow, so that somebody who frees the disk within a few minutes finds everything serving again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import NoReturn
+
+import structlog
+
+from wherry.database.embedded import EmbeddedPostgres
+from wherry.errors import Unavailable
+
+WAITS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, *[30.0] * 9)
+"""Seconds before each attempt: about five minutes in all."""
+
+STABLE_SECONDS = 60.0
+"""A server that ends sooner than this after a restart counts as one more failed attempt."""
+
+log = structlog.get_logger(__name__)
+
+
+async def keep_serving(server: EmbeddedPostgres, serving: asyncio.Event, *, waits: Sequence[float] = WAITS) -> NoReturn:
+    """Restart a started server whenever it ends; cancel to stop watching, which leaves the server as it is.
+
+    Args:
+        server: runs already.
+        serving: set while the server accepts connections.
+        waits: seconds before each attempt; after the last one it gives up.
+
+    Raises:
+        Unavailable: every attempt failed; the message has the end of the server's log.
+    """
+    loop = asyncio.get_running_loop()
+    failures, reason = 0, ""
+    while True:
+        serving.set()
+        started = loop.time()
+        await _ended(server)
+        serving.clear()
+        if loop.time() - started >= STABLE_SECONDS:
+            failures = 0
+        reason = f"it ended by itself; the end of {server.log_file}:\n{server.log_end}"
+        log.error("PostgreSQL ended by itself and is started again", log=str(server.log_file))
+        while reason:
+            if failures == len(waits):
+                raise Unavailable(f"PostgreSQL does not stay up: {reason}", code="DATABASE_NOT_STARTED")
+            await asyncio.sleep(waits[failures])
+            failures += 1
+            reason = await _restart(server)
+
+
+async def _ended(server: EmbeddedPostgres) -> None:
+    """Wait for the postmaster's end."""
+    if not server.is_serving:
+        return
+    ended = asyncio.Event()
+    descriptor = os.pidfd_open(server.pid)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+async def _restart(server: EmbeddedPostgres) -> str:
+    """Restart, in a thread that is waited for in any case; why it failed, if it did."""
+    work = asyncio.create_task(asyncio.to_thread(server.restart))
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
+    except (Unavailable, OSError) as error:
+        reason = error.detail if isinstance(error, Unavailable) else str(error)
+        log.warning("PostgreSQL did not start", reason=reason.strip().rpartition("\n")[2])
+        return reason
+    log.info("PostgreSQL serves again")
+    return ""

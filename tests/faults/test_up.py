@@ -1,0 +1,194 @@
+"""`wherry up` when its PostgreSQL is killed or its disk fills up: serving again by itself, nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from tests.faults import load
+from tests.processes import PASSWORD
+from wherry.database.embedded import EmbeddedPostgres
+from wherry.database.supervision import keep_serving
+from wherry.errors import Unavailable
+from wherry.settings import Settings
+
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+
+SECONDS = 60
+
+
+class Up:
+    """`wherry up` in a folder, and a client of it."""
+
+    def __init__(self, folder: Path, data: Path, **settings: str) -> None:
+        kept = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
+        self.log = folder / "up.log"
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "wherry", "up", "--port", "0"],
+                cwd=folder,
+                env={**kept, "WHERRY_DATA_DIR": str(data), **settings},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        self.cluster = data / "postgres"
+
+    def wait_for_address(self) -> str:
+        """Its URL, once it is up."""
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if found := re.search(r"wherry is up\s+(http://127\.0\.0\.1:\d+)", self.log.read_text()):
+                return found[1]
+            time.sleep(0.1)
+        raise AssertionError(f"wherry up did not come up:\n{self.log.read_text()}")
+
+    @property
+    def postmaster(self) -> int:
+        return int((self.cluster / "postmaster.pid").read_text().split("\n", 1)[0])
+
+    @property
+    def database_url(self) -> str:
+        port = (self.cluster / "postmaster.pid").read_text().splitlines()[3]
+        return f"postgresql://postgres@127.0.0.1:{port}/postgres"
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+@contextmanager
+def up(folder: Path, data: Path, **settings: str) -> Iterator[tuple[Up, httpx.Client]]:
+    """The service, and an admin's client."""
+    service = Up(folder, data, **settings)
+    try:
+        with httpx.Client(base_url=service.wait_for_address(), timeout=60, trust_env=False) as client:
+            user = {"username": "captain", "email": "captain@example.com", "password": PASSWORD}
+            answer = client.post("/api/users", json={"user": user}).raise_for_status()
+            client.headers["Authorization"] = f"Bearer {answer.json()['user']['token']}"
+            yield service, client
+    finally:
+        if service.process.poll() is None:
+            service.process.kill()
+            service.process.wait()
+
+
+def _wait_for_log(service: Up, text: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while text not in service.log.read_text():
+        assert time.monotonic() < deadline, f"{text} is not in the log"
+        time.sleep(0.1)
+
+
+def _wait_until_ready(client: httpx.Client) -> None:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        with suppress(httpx.HTTPError):
+            if client.get("/readyz").status_code == 200:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"not serving again within {SECONDS} s")
+
+
+def _wait_for_rows(url: str, beyond: int) -> None:
+    deadline = time.monotonic() + SECONDS
+    while load.progress(url) <= beyond:
+        assert time.monotonic() < deadline, "the import makes no progress"
+        time.sleep(0.05)
+
+
+def _expect_each_record_once(service: Up, client: httpx.Client, job_ids: list[str], records: int) -> None:
+    load.wait_for_end(client, job_ids, SECONDS)
+    for outcome in load.outcomes(client, service.database_url, job_ids):
+        assert (outcome.job["status"], outcome.rows, outcome.errors) == ("succeeded", records, 0), outcome.job
+        assert outcome.is_exact, outcome
+
+
+def test_a_killed_postgresql_is_restarted_and_the_import_loses_no_record(open_folder: Path) -> None:
+    with up(open_folder, open_folder / "data", IMPORT_BATCH_SIZE="500") as (service, client):
+        jobs = load.submit(client, 0, 1, 40_000)
+        url = service.database_url
+        _wait_for_rows(url, 0)
+        killed = service.postmaster
+        os.kill(killed, signal.SIGKILL)
+        _wait_for_log(service, "PostgreSQL serves again")
+        _wait_until_ready(client)
+        assert service.postmaster != killed
+        assert service.database_url == url
+        _expect_each_record_once(service, client, jobs, 40_000)
+        assert service.stop() == 0
+
+
+@contextmanager
+def _small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    disk = folder / "disk"
+    disk.mkdir(mode=0o711)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0711", "tmpfs", str(disk)]
+    mounted = subprocess.run(mount, capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system may be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def _fill(disk: Path) -> Path:
+    filler = disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as out:
+        while True:
+            out.write(bytes(1 << 16))
+    with suppress(OSError), filler.open("ab", buffering=0) as out:
+        while True:
+            out.write(bytes(512))
+    return filler
+
+
+def _write_ahead_until_it_panics(url: str) -> None:
+    """Fill the write-ahead log, until there is no room for its next file."""
+    with suppress(psycopg.OperationalError), psycopg.connect(url, autocommit=True) as connection:
+        while True:
+            connection.execute("select pg_logical_emit_message(true, 'test', repeat('x', 1000000))")
+
+
+def test_a_disk_that_was_full_and_is_free_again_is_served_from_again(open_folder: Path) -> None:
+    elsewhere = {"IMPORT_STORAGE_PATH": str(open_folder / "imports")}
+    with _small_disk(open_folder, 400) as disk:
+        with up(open_folder, disk / "data", IMPORT_BATCH_SIZE="500", **elsewhere) as (service, client):
+            jobs = load.submit(client, 0, 1, 40_000)
+            url = service.database_url
+            _wait_for_rows(url, 0)
+            filler = _fill(disk)
+            _write_ahead_until_it_panics(url)
+            _wait_for_log(service, "PostgreSQL did not start")
+            assert client.get("/readyz").status_code == 503
+            filler.unlink()
+            _wait_until_ready(client)
+            _expect_each_record_once(service, client, jobs, 40_000)
+            assert service.stop() == 0
+
+
+async def test_a_postgresql_that_cannot_start_again_is_given_up_with_its_reason(
+    own_postgres: EmbeddedPostgres,
+) -> None:
+    (own_postgres.data_dir / "global" / "pg_control").rename(own_postgres.data_dir / "pg_control.lost")
+    serving = asyncio.Event()
+    kept = asyncio.create_task(keep_serving(own_postgres, serving, waits=(0, 0.1, 0.1)))
+    await serving.wait()
+    os.kill(own_postgres.pid, signal.SIGKILL)
+    with pytest.raises(Unavailable, match="could not find the database system"):
+        await asyncio.wait_for(kept, SECONDS)
+    assert not serving.is_set()

@@ -273,3 +273,27 @@ def test_a_server_that_is_not_ready_is_not_taken_for_one_that_runs(tmp_path: Pat
             (tmp_path / "postmaster.pid").write_text(content)
         with pytest.raises(Unavailable, match="starting or stopping"):
             url_of_running(tmp_path, timeout=0)
+
+
+def test_a_busy_child_of_a_killed_server_does_not_keep_it_from_starting_again(own_postgres: EmbeddedPostgres) -> None:
+    """A session in the middle of a computation does not look whether its postmaster is there."""
+    with psycopg.connect(own_postgres.url, autocommit=True) as connection:
+        pid = connection.info.backend_pid
+        busy = threading.Thread(target=_run_until_cut, args=(connection,))
+        busy.start()
+        with psycopg.connect(own_postgres.url, autocommit=True) as other:
+            while other.execute("select state = 'active' from pg_stat_activity where pid = %s", [pid]).fetchone() != (
+                True,
+            ):
+                pass
+        os.kill(own_postgres.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, own_postgres.pid, os.WEXITED | os.WNOWAIT)
+        own_postgres.restart()
+        busy.join()
+    assert has_ended(pid, 0)
+    write(own_postgres.url, 1)
+
+
+def _run_until_cut(connection: psycopg.Connection) -> None:
+    with pytest.raises(psycopg.OperationalError):
+        connection.execute("do $$ begin loop end loop; end $$")

@@ -6,10 +6,12 @@ worker that holds it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from procrastinate.connector import BaseAsyncConnector
 from procrastinate.jobs import Job as QueueJob
 from procrastinate.jobs import Status as QueueStatus
 from procrastinate.manager import JobManager
@@ -51,12 +53,56 @@ async def defer(connection: Connection, task: str, *, queue: str, **arguments: s
     return await deferrer.defer_async(**arguments)
 
 
-class FencedJobManager(JobManager):
-    """procrastinate's, but for one thing: a run that was given to another worker since ends nothing any more.
+class Slots:
+    """Shares out one worker's slots: at most half of them for capsules, which may take minutes each.
 
+    A worker with one slot, or for capsules alone, reserves none.
+
+    Args:
+        total: jobs that the worker runs at a time.
+        others: every queue but that of capsules.
+    """
+
+    def __init__(self, total: int, others: Iterable[str]) -> None:
+        self._others = frozenset(others)
+        self._capsules_at_once = max(1, total // 2)
+        self._capsules: set[tuple[int | None, int]] = set()
+
+    def open_queues(self, queues: Iterable[str] | None) -> Iterable[str] | None:
+        """The queues to fetch from, of those that the worker serves."""
+        if len(self._capsules) < self._capsules_at_once:
+            return queues
+        others = self._others if queues is None else self._others.intersection(queues)
+        return sorted(others) or queues
+
+    def take(self, job: QueueJob) -> None:
+        """Note that a job was fetched."""
+        if job.queue == Kind.CAPSULE:
+            self._capsules.add((job.id, job.attempts))
+
+    def free(self, job: QueueJob) -> None:
+        """Note that a job's run has ended."""
+        self._capsules.discard((job.id, job.attempts))
+
+
+class FencedJobManager(JobManager):
+    """procrastinate's, but for two things.
+
+    It fetches only what there is a slot for. And a run that was given to another worker since ends nothing any more:
     procrastinate ends whatever row has the id. A worker that was taken for dead, and wakes up, would so take the row
     from under the run that replaced its own.
     """
+
+    def __init__(self, connector: BaseAsyncConnector) -> None:
+        super().__init__(connector)
+        self.slots = Slots(1, ())
+
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> QueueJob | None:
+        """Take a waiting row of a queue that has a slot left."""
+        job = await super().fetch_job(self.slots.open_queues(queues), worker_id)
+        if job is not None:
+            self.slots.take(job)
+        return job
 
     async def finish_job(self, job: QueueJob, status: QueueStatus, delete_job: bool) -> None:
         """End a row that this run still holds."""

@@ -25,8 +25,9 @@ from procrastinate.worker import Worker
 from wherry.database.pools import connection_options
 from wherry.errors import JobReleased
 from wherry.jobs import rescue
-from wherry.jobs.queue import RUN_JOB, FencedJobManager
+from wherry.jobs.queue import RUN_JOB, FencedJobManager, Slots
 from wherry.jobs.rescue import STALLED_SECONDS
+from wherry.jobs.states import Kind
 
 HEARTBEAT_SECONDS = 5.0
 POLL_SECONDS = 1.0
@@ -86,7 +87,7 @@ class WorkerApp(procrastinate.App):
                 "delete_jobs": "successful",
             },
         )
-        self.job_manager = FencedJobManager(connector)
+        self.job_manager: FencedJobManager = FencedJobManager(connector)
         self._open_services = open_services
         self._services: Services | None = None
         self._in_hand: Counter[int] = Counter()  # a row that was given back may come to the same process again
@@ -104,6 +105,7 @@ class WorkerApp(procrastinate.App):
             await self._services.execute(UUID(job_id))
         finally:
             self._in_hand -= Counter([context.job.id])
+            self.job_manager.slots.free(context.job)
 
     async def _retain(self, timestamp: int) -> None:
         assert self._services is not None
@@ -118,11 +120,15 @@ class WorkerApp(procrastinate.App):
             with _on_stop_signal(stopping):
                 while not stopping.is_set():
                     worker = self._worker(**kwargs)
+                    self.job_manager.slots = Slots(worker.concurrency, self._queues_but_capsules())
                     await self._run_until_stopped(worker, stopping)
                     if not worker.wait:
                         break
                     with suppress(TimeoutError):
                         await asyncio.wait_for(stopping.wait(), RECONNECT_SECONDS)
+
+    def _queues_but_capsules(self) -> set[str]:
+        return {*Kind, *(task.queue for task in self.tasks.values())} - {Kind.CAPSULE}
 
     async def _run_until_stopped(self, worker: Worker, stopping: asyncio.Event) -> None:
         async with _companions(

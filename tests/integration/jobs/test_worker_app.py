@@ -15,6 +15,7 @@ from tests.factories import submitted
 from wherry.database.pools import connect
 from wherry.errors import JobReleased
 from wherry.jobs import rescue
+from wherry.jobs.states import Kind
 from wherry.jobs.worker_app import Services, WorkerApp
 
 
@@ -152,6 +153,33 @@ async def test_a_run_that_was_replaced_leaves_the_queue_row_to_the_next(
         cursor = await connection.execute("select status, attempts from procrastinate_jobs where queue_name = 'import'")
         left = await cursor.fetchall()
         assert left == [("doing", 1)]
+
+
+class Gated(Recorder):
+    """Runs that end when they are let go."""
+
+    def __init__(self, kinds: dict[UUID, Kind]) -> None:
+        super().__init__()
+        self.kinds = kinds
+        self.gate = asyncio.Event()
+        self.begun: asyncio.Queue[Kind] = asyncio.Queue()
+
+    async def execute(self, job_id: UUID) -> None:
+        self.begun.put_nowait(self.kinds[job_id])
+        if self.kinds[job_id] is Kind.CAPSULE:
+            await self.gate.wait()
+
+
+async def test_capsules_leave_half_of_the_slots_to_others(database_url: str) -> None:
+    """The worker runs two jobs at a time: one capsule, and whatever else is queued."""
+    async with await connect(database_url, name="test") as connection:
+        jobs = [await submitted(connection, kind=kind) for kind in (Kind.CAPSULE,) * 3 + (Kind.IMPORT, Kind.EXPORT)]
+        gated = Gated({job.id: job.kind for job in jobs})
+        async with _working(database_url, gated):
+            begun = [await asyncio.wait_for(gated.begun.get(), 10) for _ in range(3)]
+            assert sorted(begun) == [Kind.CAPSULE, Kind.EXPORT, Kind.IMPORT]
+            gated.gate.set()
+            assert [await asyncio.wait_for(gated.begun.get(), 10) for _ in range(2)] == [Kind.CAPSULE] * 2
 
 
 async def _none() -> AsyncIterator[Services]:

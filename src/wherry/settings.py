@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     import_max_file_size: Bytes = 1 << 30
     import_max_records: Count = 1_000_000
     import_max_record_bytes: Bytes = 16 << 20
+    import_max_error_bytes: Bytes = 256 << 20
     import_allowed_hosts: Hosts = ()
     import_storage_path: str | None = None
     import_error_report_download_base_url: BaseUrl = ""

@@ -74,6 +74,7 @@ class ImportStatusAnswer(ImportAnswer, kw_only=True):
 
     error_report_url: str | UnsetType = UNSET
     error_report_status: Literal["ready"] | UnsetType = UNSET
+    error_report_truncated: Literal[True] | UnsetType = UNSET
 
 
 class RecordError(Struct, rename="camel"):

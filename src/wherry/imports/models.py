@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -52,6 +52,11 @@ class Place(msgspec.Struct, frozen=True):
 
     index: int = 0
     offset: int = 0
+
+    @classmethod
+    def of(cls, checkpoint: Mapping[str, Any] | None) -> Self:
+        """Where a job with this checkpoint resumes."""
+        return cls(checkpoint["index"], checkpoint["offset"]) if checkpoint else cls()
 
 
 class RawRecord(msgspec.Struct, frozen=True, gc=False):

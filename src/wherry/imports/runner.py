@@ -62,8 +62,8 @@ class ImportRunner:
         resource, options = find_resource(run.job.resource), options_of(run.job)
         make_writer = WholeWriter if options.one_transaction else BatchWriter
         authority = await self._authority(run, resource)
-        max_records = self._settings.import_max_records
-        async with make_writer(self._pool, run, resource, options, authority, max_records) as writer:
+        limits = self._settings.import_max_records, self._settings.import_max_error_bytes
+        async with make_writer(self._pool, run, resource, options, authority, *limits) as writer:
             try:
                 total = writer.place.index
                 if not writer.is_complete:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from wherry.imports.report_budget import ReportState
 from wherry.imports.requests import options_of
 from wherry.jobs.models import Job
 from wherry.settings import Settings
@@ -55,4 +56,6 @@ def import_status(job: Job, settings: Settings) -> dict[str, Any]:
         path = f"/api/v1/imports/{job.id}/errors/download"
         answer["errorReportUrl"] = settings.import_error_report_download_base_url + path
         answer["errorReportStatus"] = "ready"
+        if ReportState.of(job.checkpoint).truncated:
+            answer["errorReportTruncated"] = True
     return answer

@@ -12,7 +12,6 @@ transactions is not refused: the job is given back, and goes on from its checkpo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -28,6 +27,7 @@ from wherry.imports.ids import IdReservation
 from wherry.imports.merge import RACES, REFUSALS, Merger, Tally, is_id_clash, refusal, session_name, write_errors
 from wherry.imports.models import FILE_INDEX, Batch, Options, Place, RecordError
 from wherry.imports.plan import Rules
+from wherry.imports.report_budget import ReportState
 from wherry.imports.source import Progress
 from wherry.jobs import ledger
 from wherry.jobs.ledger import Position
@@ -49,6 +49,7 @@ class Writer(ABC):
         options: of the import.
         authority: on which it is run.
         max_records: that a file may have.
+        max_error_bytes: of the error report.
     """
 
     retries_races = True
@@ -58,7 +59,14 @@ class Writer(ABC):
     """Where errors and counters are committed."""
 
     def __init__(
-        self, pool: Pool, run: Run, resource: Resource, options: Options, authority: Authority, max_records: int
+        self,
+        pool: Pool,
+        run: Run,
+        resource: Resource,
+        options: Options,
+        authority: Authority,
+        max_records: int,
+        max_error_bytes: int,
     ) -> None:
         self._pool = pool
         self._run = run
@@ -66,6 +74,8 @@ class Writer(ABC):
         self._options = options
         self._max_records = max_records
         self._authority = authority
+        self._max_error_bytes = max_error_bytes
+        self._report = ReportState.of(run.job.checkpoint)
         self._merger = Merger(resource, run.job.id, Rules(options.on_conflict, authority))
         self._ids = IdReservation(resource, run.lease)
         self._highest_id = 0
@@ -162,16 +172,19 @@ class Writer(ABC):
 
     async def _advance(
         self, connection: Connection, batch: Batch, tally: Tally, successes: int, percent: float
-    ) -> None:
-        await write_errors(connection, self._run.job.id, tally.errors)
+    ) -> ReportState:
+        """Write a batch's errors and count it; the report's state, which holds once this is committed."""
+        errors, report = self._report.admit(tally.errors, self._max_error_bytes)
+        await write_errors(connection, self._run.job.id, errors)
         step = Advance(
             successes=successes,
             errors=tally.failures,
             summary=tally.summary,
-            checkpoint=_checkpoint(_end(batch)),
+            checkpoint=report.checkpoint_at(_end(batch)),
             progress=percent,
         )
         self._position = await ledger.advance(connection, self._run.lease, step)
+        return report
 
 
 class BatchWriter(Writer):
@@ -186,7 +199,7 @@ class BatchWriter(Writer):
     @property
     def place(self) -> Place:
         """Past the last batch that was committed."""
-        return _place(self._run.job.checkpoint)
+        return Place.of(self._run.job.checkpoint)
 
     async def finish(self) -> Position:
         """The counters."""
@@ -196,7 +209,8 @@ class BatchWriter(Writer):
         await self._cover_ids(batch, progress)
         async with self._reporting.transaction():
             tally = await self._merger.write(self._reporting, batch, again=again)
-            await self._advance(self._reporting, batch, tally, tally.successes, progress.percent)
+            report = await self._advance(self._reporting, batch, tally, tally.successes, progress.percent)
+        self._report = report
         self._highest_id = max(self._highest_id, tally.highest_id)
         self._run.check(self._position)
 
@@ -224,6 +238,7 @@ class WholeWriter(Writer):
             await ledger.restart(self._reporting, self._run.lease)
             await self._reporting.execute(load("imports")["delete_errors"], {"job_id": self._run.job.id})
         self._position = Position(False, 0, 0)
+        self._report = ReportState()
         await self._held.enter_async_context(self._main.transaction(force_rollback=self._options.dry_run))
         await self._main.execute(load("imports")["allow_idle"], {"name": session_name(self._run.job.id)})
         return self
@@ -236,7 +251,7 @@ class WholeWriter(Writer):
     @property
     def place(self) -> Place:
         """The beginning, as nothing of an earlier run was kept; or the end, as all of it was."""
-        return _place(self._run.job.checkpoint) if self.is_complete else Place()
+        return Place.of(self._run.job.checkpoint) if self.is_complete else Place()
 
     async def finish(self) -> Position:
         """Count what all-or-nothing is about to commit, in the transaction that commits it.
@@ -253,7 +268,7 @@ class WholeWriter(Writer):
         connection = self._reporting if self._options.dry_run else self._main
         await self._main.execute(load("imports")["limit_idle"])
         async with connection.transaction():
-            checkpoint = {**_checkpoint(self._last), "committed": not self._options.dry_run}
+            checkpoint = {**self._report.checkpoint_at(self._last), "committed": not self._options.dry_run}
             step = Advance(successes=self._successes, checkpoint=checkpoint)
             self._position = await ledger.advance(connection, self._run.lease, step)
             if self._position.cancel_requested:
@@ -282,17 +297,10 @@ class WholeWriter(Writer):
         # What all-or-nothing has not committed does not count yet.
         successes = 0 if self._options.atomic else tally.successes
         async with self._reporting.transaction():
-            await self._advance(self._reporting, batch, tally, successes, progress.percent)
+            report = await self._advance(self._reporting, batch, tally, successes, progress.percent)
+        self._report = report
         self._run.check(self._position)
 
 
 def _end(batch: Batch) -> Place:
     return Place(batch[-1].index + 1, batch[-1].offset)
-
-
-def _checkpoint(place: Place) -> dict[str, int]:
-    return {"index": place.index, "offset": place.offset}
-
-
-def _place(checkpoint: Mapping[str, int] | None) -> Place:
-    return Place(checkpoint["index"], checkpoint["offset"]) if checkpoint else Place()

@@ -1,0 +1,74 @@
+"""An import's error report stays within its budget, while every count stays exact."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.integration.imports.harness import Bench, lines
+from wherry.imports.models import Options
+from wherry.imports.report_budget import ROW_BYTES
+from wherry.imports.view import import_status
+from wherry.imports.writers import BatchWriter
+
+RECORDS = 1000
+FAULTS = 2  # of `{}`: no name, and neither id nor e-mail
+BUDGET = 50_000
+
+
+async def report_rows(bench: Bench) -> tuple[int, int]:
+    """Rows of the report, and the bytes of their texts."""
+    query = (
+        "select count(*) as rows, coalesce(sum(octet_length(message || name || field)), 0) as texts from import_errors"
+    )
+    (row,) = await bench.rows(query)
+    return row["rows"], row["texts"]
+
+
+@pytest.fixture
+def frugal(bench: Bench) -> Bench:
+    """Small batches, and a small report."""
+    return bench.with_settings(import_max_error_bytes=BUDGET, import_batch_size=20)
+
+
+@pytest.mark.parametrize("options", [Options(), Options(atomic=True), Options(dry_run=True)], ids=str)
+async def test_past_the_budget_errors_are_only_counted(frugal: Bench, options: Options) -> None:
+    job = await frugal.run("users", b"{}\n" * RECORDS, options=options)
+    rows, texts = await report_rows(frugal)
+    assert BUDGET - 1000 < rows * ROW_BYTES + texts <= BUDGET
+    assert job.error_count == RECORDS
+    assert sum(job.error_summary.values()) == RECORDS * FAULTS
+    assert import_status(job, frugal.settings)["errorReportTruncated"] is True
+
+
+async def test_a_report_within_the_budget_is_whole(frugal: Bench) -> None:
+    job = await frugal.run("users", b"{}\n" * 30)
+    assert (await report_rows(frugal))[0] == 30 * FAULTS
+    assert "errorReportTruncated" not in import_status(job, frugal.settings)
+
+
+@pytest.mark.parametrize("committed", [1, 30], ids=["before the budget is used up", "after"])
+@pytest.mark.parametrize("options", [Options(), Options(atomic=True)], ids=str)
+async def test_a_run_that_takes_over_goes_on_with_the_same_budget(
+    frugal: Bench, monkeypatch: pytest.MonkeyPatch, committed: int, options: Options
+) -> None:
+    job = await frugal.submit("users", lines([{}] * RECORDS), options=options)
+    commits = 0
+    advance = BatchWriter._advance
+
+    async def stop_after(self: BatchWriter, *given: object) -> object:
+        nonlocal commits
+        if commits == committed:
+            raise asyncio.CancelledError
+        commits += 1
+        return await advance(self, *given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr("wherry.imports.writers.Writer._advance", stop_after)
+        await frugal.execute(job)
+    ended = await frugal.execute(job)
+    rows, texts = await report_rows(frugal)
+    assert BUDGET - 1000 < rows * ROW_BYTES + texts <= BUDGET
+    assert ended.error_count == RECORDS
+    assert sum(ended.error_summary.values()) == RECORDS * FAULTS

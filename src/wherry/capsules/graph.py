@@ -11,6 +11,7 @@ as *safe texts* (see `safe_text`).
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from mmap import mmap
 from typing import Annotated, Any
 
@@ -96,16 +97,17 @@ def read_graph(data: bytes | bytearray | memoryview | mmap) -> Graph:
         Malformed: not JSON (400), or no node or no relationship (400, `INVALID_EXPORT_REQUEST`).
         Invalid: JSON of another shape (422); the message names the place, as in ``$.nodes[3].id``.
     """
-    view = memoryview(data)
-    try:
-        graph = _decode(view)
-    finally:
-        view.release()
+    with memoryview(data) as whole, whole[_mark_bytes(whole) :] as text:
+        graph = _decode(text)
     if not graph.nodes:
         raise Malformed("the graph has no node", field="nodes", code="INVALID_EXPORT_REQUEST")
     if not graph.relationships:
         raise Malformed("the graph has no relationship", field="relationships", code="INVALID_EXPORT_REQUEST")
     return graph
+
+
+def _mark_bytes(data: memoryview) -> int:
+    return len(BOM_UTF8) if bytes(data[: len(BOM_UTF8)]) == BOM_UTF8 else 0
 
 
 def _decode(data: memoryview) -> Graph:

@@ -16,6 +16,9 @@ from isal.igzip_lib import IsalError
 PIECE_BYTES = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_SKIPPABLE_MAGIC = tuple(bytes([0x50 + number]) + b"\x2a\x4d\x18" for number in range(16))
+"""What frames begin with that hold no data (RFC 8878, section 3.1.2); a file may begin with one, as pzstd's do."""
+
 DAMAGED = (zlib.error, cast(type[Exception], IsalError), zstandard.ZstdError)
 """What a stream that is not what it began as raises."""
 
@@ -41,10 +44,10 @@ class Inflater(Protocol):
 
 
 def inflater_for(head: bytes) -> Callable[[], Inflater] | None:
-    """What reads a stream that begins so; None for plain text. No JSON text begins with either magic number."""
+    """What reads a stream that begins so; None for plain text. No JSON text begins with any of the magic numbers."""
     if head.startswith(GZIP_MAGIC):
         return GzipInflater
-    if head.startswith(ZSTD_MAGIC):
+    if head.startswith((ZSTD_MAGIC, *_SKIPPABLE_MAGIC)):
         return ZstdInflater
     return None
 

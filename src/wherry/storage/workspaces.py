@@ -1,6 +1,6 @@
 """Temporary folders that outlive their process by a few minutes at the most.
 
-In: nothing. Out: a folder under TMPDIR for one piece of work, which is removed behind it. Its lock (flock(2), on the
+In: nothing. Out: a folder under TMPDIR (by default /tmp) for one piece of work, which is removed behind it. Its lock (flock(2), on the
 folder itself) ends with the process that holds it, however that ends: whoever begins a piece of work on the same
 host, and retention, remove the folders whose lock nobody holds.
 """
@@ -45,12 +45,17 @@ def workspace() -> Iterator[Path]:
 
 def remove_abandoned() -> int:
     """Remove this account's folders that no living process holds; how many. Blocks."""
-    return sum(_remove(folder) for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))
+    return sum(_remove(folder) for folder in _parent().glob(f"{PREFIX}*"))
+
+
+def _parent() -> Path:
+    """TMPDIR and nothing else: if that is full, `tempfile` silently writes to another disk."""
+    return Path(os.environ.get("TMPDIR") or "/tmp")
 
 
 def _locked_folder() -> tuple[Path, int]:
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_parent()))
         with suppress(FileNotFoundError):  # somebody took it for abandoned in the moment before it was locked
             lock = _opened(folder)
             fcntl.flock(lock, fcntl.LOCK_EX)

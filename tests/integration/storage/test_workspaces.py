@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from wherry.storage.workspaces import PREFIX, workspace
 async def test_retention_removes_the_folders_that_nobody_holds(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     periods = Periods(import_keep=timedelta(hours=1), job_keep=timedelta(days=1))
     async with make_pool(database_url, name="test", max_size=2) as pool:
         with workspace() as held:

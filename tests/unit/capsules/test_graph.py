@@ -135,3 +135,16 @@ def test_any_text_survives_the_reading(text: str, hostile: str) -> None:
         data = json.dumps({**body(), "projectName": meant}).encode()
         meaning = json.loads(data)["projectName"]
         assert restore(read_graph(data).project_name) == meaning
+
+
+@pytest.mark.parametrize("changes", [{}, {"nodes": [{"id": 1}]}], ids=["sound", "faulty"])
+def test_a_byte_order_mark_is_skipped(tmp_path: Path, changes: dict[str, Any]) -> None:
+    file = tmp_path / "request.json"
+    file.write_bytes(b"\xef\xbb\xbf" + encoded(**changes))
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        for data in (file.read_bytes(), mapped):
+            if changes:
+                with pytest.raises(Invalid, match=r"at \$\.nodes\[0\]"):
+                    read_graph(data)
+            else:
+                assert read_graph(data) == read_graph(encoded())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import struct
 import time
 
 import pytest
+import zstandard
 
-from wherry.imports.inflate import PIECE_BYTES, GzipInflater
+from wherry.imports.inflate import PIECE_BYTES, GzipInflater, inflater_for
 
 TEXT = b"".join(b'{"n": %d}\n' % number for number in range(200_000))
 
@@ -44,3 +46,13 @@ def test_the_cost_of_many_empty_members_does_not_depend_on_how_much_comes_at_onc
         return time.perf_counter() - begun
 
     assert min(seconds(1 << 20) for _ in range(3)) < 4 * min(seconds(1 << 14) for _ in range(3))
+
+
+@pytest.mark.parametrize("number", range(16))
+def test_zstd_may_begin_with_a_frame_to_be_skipped(number: int) -> None:
+    data = struct.pack("<II", 0x184D2A50 + number, 5) + b"other" + zstandard.compress(TEXT)
+    make_inflater = inflater_for(data[:4])
+    assert make_inflater is not None
+    inflater = make_inflater()
+    assert b"".join(inflater.feed(data)) == TEXT
+    assert inflater.complete

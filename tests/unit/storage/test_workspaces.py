@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,6 @@ with workspace() as folder:
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", None)
     return tmp_path
 
 
@@ -106,7 +105,7 @@ def test_what_the_disk_refuses_is_unavailable_with_its_cause_and_without_a_path(
 
 
 def test_a_temporary_folder_that_is_gone_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
+    monkeypatch.setenv("TMPDIR", "/nowhere/at/all")
     with pytest.raises(Unavailable, match="no such file or directory"), workspace():
         pass
 
@@ -116,3 +115,23 @@ def test_any_other_error_passes_as_it_is() -> None:
         raise LookupError
     with pytest.raises(TimeoutError), workspace():
         raise TimeoutError  # a system error by its class only
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_temporary_folder_is_unavailable_and_nothing_goes_elsewhere(temporary: Path) -> None:
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(temporary)], check=False)
+    if mount.returncode != 0:
+        pytest.skip("no file system may be mounted here")
+    try:
+        with suppress(OSError):
+            (temporary / "filler").write_bytes(bytes(1 << 20))
+        with pytest.raises(Unavailable, match="no space left on device") as refused:
+            _write_in_workspace()
+        assert refused.value.code == "STORAGE_ERROR"
+    finally:
+        subprocess.run(["umount", str(temporary)], check=True)
+
+
+def _write_in_workspace() -> None:
+    with workspace() as folder:
+        (folder / "file").write_bytes(b"x" * 10_000)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from wherry.capsules.check import check_file
+from tests.factories import SMALL_GRAPH
+from wherry.capsules import child
+from wherry.capsules.check import IN_PROCESS_BYTES, check_file
+from wherry.capsules.frames import frames
+from wherry.capsules.graph import read_graph
+from wherry.capsules.submission import CHECKS_AT_ONCE, Submissions
 from wherry.capsules.transform import transform
-from wherry.errors import JobFailed, TooLarge
+from wherry.database.pools import make_pool
+from wherry.errors import Invalid, JobFailed, TooLarge
+from wherry.storage.store import Store
 
 pytestmark = pytest.mark.security
 
 HEAD = b'{"sessionId":"s","projectName":"p","source":{"type":"folder","baseName":"b"},"nodes":[{"id":"a","label":"F",'
 TAIL = b'}],"relationships":[{"id":"r","sourceId":"a","targetId":"a","type":"C"}]}'
+SECONDS = 8
 
 
 async def test_a_body_that_takes_thirty_times_its_size_is_refused_before_it_does(tmp_path: Path) -> None:
@@ -24,3 +36,53 @@ async def test_a_body_that_takes_thirty_times_its_size_is_refused_before_it_does
         await check_file(file, len(body))
     with pytest.raises(JobFailed, match="far more memory"):
         await transform(file, tmp_path / "frames")
+
+
+def test_nodes_behind_lines_of_a_megabyte_are_found_without_reading_these_again() -> None:
+    """20,000 nodes would take six minutes if each of them read the 50 MB before its lines."""
+    symbol = {"name": "f", "filePath": "a.js", "startLine": 58, "endLine": 58}
+    graph = {
+        **SMALL_GRAPH,
+        "nodes": [{"id": str(n), "label": "Function", "properties": symbol} for n in range(20_000)],
+        "fileContents": {"a.js": ("x" * 870_000 + "\n") * 60},
+    }
+    read = read_graph(msgspec.json.encode(graph))
+    began = time.monotonic()
+    assert sum(1 for _ in frames(read)) == 20_002
+    assert time.monotonic() - began < SECONDS
+
+
+@pytest.mark.parametrize("levels", [3, 900])
+def test_a_fault_is_named_in_the_same_time_however_deep_it_lies(levels: int) -> None:
+    deep = b'{"a":' * levels + b"[" + b"1," * (1 << 21) + b"1e999999999]" + b"}" * levels
+    began = time.monotonic()
+    with pytest.raises(Invalid, match=r'out of range at \$\.nodes\[0\]\.properties\["a"\]'):
+        read_graph(HEAD + b'"properties":' + deep + TAIL)
+    assert time.monotonic() - began < SECONDS
+
+
+@pytest.mark.parametrize("task", ["check", "transform"])
+async def test_a_graph_that_takes_too_long_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    monkeypatch.setattr(child, "BASE_SECONDS", 1.0)
+    request = tmp_path / "request"
+    os.mkfifo(request)  # reading it waits for ever
+    if task == "check":
+        with pytest.raises(TooLarge, match="longer to check than a graph of its size"):
+            await check_file(request, IN_PROCESS_BYTES + 1)
+    else:
+        with pytest.raises(JobFailed, match="could not be turned into frames within 1 s"):
+            await transform(request, tmp_path / "frames")
+
+
+async def test_small_graphs_do_not_wait_for_large_ones(database_url: str, tmp_path: Path) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield msgspec.json.encode(SMALL_GRAPH)
+
+    async with make_pool(database_url, name="test", max_size=2) as pool:
+        submissions = Submissions(pool, Store(str(tmp_path)), max_body_bytes=1 << 20, capacity=10)
+        for _ in range(CHECKS_AT_ONCE):
+            await submissions._large_checks.acquire()
+        job, replayed = await submissions.hand_in(body(), declared_bytes=None, idempotency_key=None)
+        assert (job.kind, replayed) == ("capsule", False)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from wherry.capsules.child import TOO_MUCH_MEMORY, limit_memory, output_of, own_arguments
+from wherry.capsules.child import TOO_MUCH_MEMORY, limit_memory, output_of, own_arguments, time_limit
 from wherry.capsules.graph import Graph, read_graph
 from wherry.errors import Invalid, Malformed, Refused, TooLarge, Unavailable
 
@@ -54,12 +54,17 @@ async def check_file(path: Path, size: int) -> Summary:
     Raises:
         Malformed: it is no JSON, or has no node or no relationship.
         Invalid: it has the wrong shape; the message names the place.
-        TooLarge: it takes far more memory than a graph of its size.
+        TooLarge: it takes far more memory, or time, than a graph of its size.
         Unavailable: the process that reads it was ended.
     """
     if size <= IN_PROCESS_BYTES:
         return await asyncio.to_thread(_summarise_file, path)
-    output = await output_of("wherry.capsules.check", str(path))
+    seconds = time_limit(size)
+    try:
+        output = await output_of("wherry.capsules.check", str(path), seconds=seconds)
+    except TimeoutError:
+        detail = f"the body takes longer to check than a graph of its size: more than {seconds:.0f} s"
+        raise TooLarge(detail, field="body", code="PAYLOAD_TOO_LARGE") from None
     if output is None:
         raise Unavailable("the request could not be checked", code="QUEUE_UNAVAILABLE")
     return _opened(msgspec.json.decode(output, type=_Report))

@@ -32,6 +32,7 @@ class Snippets:
         self._contents = contents
         self._symbols = _symbols_by_file(nodes, contents)
         self._max_chars = max(max_chars, MIN_SNIPPET_CHARS)
+        self._most_excerpted = min(max(MAX_CHARS, 4 * self._max_chars), 4 * MAX_CHARS)
         self._sources: dict[str, WholeFile | ExcerptedFile] = {}
 
     def of(self, node: Node) -> str:
@@ -46,7 +47,7 @@ class Snippets:
     def _source_of(self, path: str) -> WholeFile | ExcerptedFile | None:
         content = self._contents.get(path)
         if content and path not in self._sources:
-            numbered = excerpted_lines(content, self._symbols.get(path, ()), max(MAX_CHARS, 4 * self._max_chars))
+            numbered = excerpted_lines(content, self._symbols.get(path, ()), self._most_excerpted)
             self._sources[path] = WholeFile(content) if numbered is None else ExcerptedFile(numbered)
         return self._sources.get(path)
 

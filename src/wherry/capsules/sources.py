@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from itertools import islice
+from bisect import bisect_right
+from itertools import chain, islice
 from typing import NamedTuple
 
 from wherry.capsules.excerpts import Lines
@@ -13,6 +14,8 @@ from wherry.capsules.symbols import Symbol
 FILE_LINES = 80
 # So that the places of all lines of all files need not be kept: 500 MiB of code have 15 to 20 million.
 _MARK_EVERY = 64
+# So that no line's place takes long to find, however long the lines before it are.
+_MARK_CHARS = 1 << 14
 _NEWLINE = re.compile("\n")
 
 
@@ -31,9 +34,7 @@ class WholeFile:
     def __init__(self, content: str) -> None:
         self._content = content
         self._lines = content.count("\n") + 1
-        self._marks = array("Q", [0])
-        later = islice(_NEWLINE.finditer(content), _MARK_EVERY - 1, None, _MARK_EVERY)
-        self._marks.extend(newline.end() for newline in later)
+        self._marked_lines, self._marks = _marks(content)
 
     def of(self, symbol: Symbol) -> Passage | None:
         """The symbol's lines; None if the file ends before them."""
@@ -50,10 +51,33 @@ class WholeFile:
         """The place of a line's first character; of a line after the last, where one more would begin."""
         if line >= self._lines:
             return len(self._content) + 1
-        place = self._marks[line // _MARK_EVERY]
-        for _ in range(line % _MARK_EVERY):
+        mark = bisect_right(self._marked_lines, line) - 1
+        place = self._marks[mark]
+        for _ in range(line - self._marked_lines[mark]):
             place = self._content.index("\n", place) + 1
         return place
+
+
+def _marks(content: str) -> tuple[array[int], array[int]]:
+    """Some lines, and the places of their first characters: near every line there is one before it."""
+    lines, places = array("Q", [0]), array("Q", [0])
+    ends = (newline.end() for newline in islice(_NEWLINE.finditer(content), _MARK_EVERY - 1, None, _MARK_EVERY))
+    for number, end in enumerate(chain(ends, [len(content) + 1])):
+        if end - places[-1] > _MARK_CHARS:
+            _mark_long(content, number * _MARK_EVERY, end, lines, places)
+        if end <= len(content):
+            lines.append((number + 1) * _MARK_EVERY)
+            places.append(end)
+    return lines, places
+
+
+def _mark_long(content: str, line: int, end: int, lines: array[int], places: array[int]) -> None:
+    """Mark lines within a stretch, so that no two marks with lines in between are far apart."""
+    for newline in _NEWLINE.finditer(content, places[-1], end - 1):
+        line += 1
+        if newline.end() - places[-1] > _MARK_CHARS:
+            lines.append(line)
+            places.append(newline.end())
 
 
 class ExcerptedFile:

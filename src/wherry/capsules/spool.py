@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,20 +24,30 @@ _BUFFER = 1 << 20
 _TELL_SECONDS = 0.5
 
 
+class SpoolFull(Exception):
+    """The frames take more bytes than the spool may have."""
+
+
 class Spool:
     """Writes frames to a new file.
 
     Args:
         path: where; it must not exist yet.
+        max_bytes: of the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_bytes: int = sys.maxsize) -> None:
+        self._room = max_bytes
         self._file = path.open("xb", buffering=_BUFFER)
         self._encode = msgspec.msgpack.Encoder().encode
         self.frames = 0
 
     def add(self, frames: Iterable[Frame]) -> None:
-        """Append frames, in order. Integers beyond 64 bits become their digits, in the frame itself too."""
+        """Append frames, in order. Integers beyond 64 bits become their digits, in the frame itself too.
+
+        Raises:
+            SpoolFull: there is no room for one of them.
+        """
         write, encode = self._file.write, self._encode
         for frame in frames:
             try:
@@ -44,6 +55,9 @@ class Spool:
             except OverflowError:  # MessagePack's integers end at 64 bits, JSON's do not
                 _spell_out(frame.metadata)
                 data = encode(frame)
+            self._room -= _LENGTH.size + len(data)
+            if self._room < 0:
+                raise SpoolFull
             write(_LENGTH.pack(len(data)))
             write(data)
             self.frames += 1

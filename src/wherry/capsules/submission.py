@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from wherry.capsules.check import Summary, check_file
+from wherry.capsules.check import IN_PROCESS_BYTES, Summary, check_file
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.database.queries import load
 from wherry.errors import Refused, TooLarge, Unavailable
@@ -29,7 +29,10 @@ RETRY_SECONDS = 30
 
 
 CHECKS_AT_ONCE = 2
-"""Each may take a process of its own, with several times the memory that its body has."""
+"""Of large bodies. Each takes a process of its own, with several times the memory that its body has."""
+
+SMALL_CHECKS_AT_ONCE = 4
+"""Of bodies that are checked in a thread: these wait for each other alone."""
 
 
 class Submissions:
@@ -47,7 +50,8 @@ class Submissions:
         self._store = store
         self._max_body_bytes = max_body_bytes
         self._capacity = capacity
-        self._checks = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self._large_checks = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self._small_checks = asyncio.Semaphore(SMALL_CHECKS_AT_ONCE)
 
     async def hand_in(
         self, body: AsyncIterable[bytes], *, declared_bytes: int | None, idempotency_key: str | None
@@ -67,7 +71,7 @@ class Submissions:
         with workspace() as folder:
             file = folder / "request.json"
             digest, size = await self._spool(body, file)
-            async with self._checks:
+            async with self._small_checks if size <= IN_PROCESS_BYTES else self._large_checks:
                 summary = await check_file(file, size)
             return await self._queue(file, digest, summary, idempotency_key)
 

@@ -6,6 +6,7 @@ small and responsive meanwhile, and the memory that a graph takes is given back 
 
 from __future__ import annotations
 
+import asyncio
 import mmap
 import os
 import sys
@@ -13,11 +14,14 @@ from pathlib import Path
 
 import msgspec
 
-from wherry.capsules.child import TOO_MUCH_MEMORY, limit_memory, output_of, own_arguments
+from wherry.capsules.child import TOO_MUCH_MEMORY, limit_memory, output_of, own_arguments, time_limit
 from wherry.capsules.frames import counts, frames
 from wherry.capsules.graph import read_graph
-from wherry.capsules.spool import Spool
+from wherry.capsules.spool import Spool, SpoolFull
 from wherry.errors import JobFailed, Refused
+
+MAX_SPOOL_BYTES = 4 << 30
+"""Of frames: far more than a capsule holds, and little enough that nodes with long snippets do not fill a disk."""
 
 
 class Transformed(msgspec.Struct):
@@ -43,10 +47,15 @@ async def transform(request: Path, spool: Path) -> Transformed:
         spool: where the frames go; must not exist yet.
 
     Raises:
-        JobFailed: the request cannot be read, or the process came to an end of its own.
+        JobFailed: the request cannot be read, or takes too long, or the process came to an end of its own.
         OSError: what the process met on the disk.
     """
-    output = await output_of("wherry.capsules.transform", str(request), str(spool))
+    seconds = time_limit((await asyncio.to_thread(request.stat)).st_size)
+    try:
+        output = await output_of("wherry.capsules.transform", str(request), str(spool), seconds=seconds)
+    except TimeoutError:
+        message = f"The graph could not be turned into frames within {seconds:.0f} s, which is enough for its size"
+        raise JobFailed("EXPORT_FAILED", message) from None
     if output is None:
         raise JobFailed("EXPORT_FAILED", "The graph could not be turned into frames: its process ended early")
     result = msgspec.json.decode(output, type=Transformed)
@@ -64,6 +73,8 @@ def main(request: Path, spool: Path) -> None:
         result = _transform(request, spool)
     except OSError as error:
         result = Transformed(errno=error.errno)
+    except SpoolFull:
+        result = Transformed(refused=f"its frames take more than {MAX_SPOOL_BYTES} bytes: lower maxSnippetChars")
     except MemoryError:
         result = Transformed(refused=f"it {TOO_MUCH_MEMORY}")
     sys.stdout.buffer.write(msgspec.json.encode(result))
@@ -76,7 +87,7 @@ def _transform(request: Path, spool: Path) -> Transformed:
         except Refused as refusal:
             return Transformed(refused=refusal.detail)
     nodes, relationships = counts(graph)
-    with Spool(spool) as out:
+    with Spool(spool, MAX_SPOOL_BYTES) as out:
         out.add(frames(graph))
         return Transformed(nodes, relationships, out.frames)
 

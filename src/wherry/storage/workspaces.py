@@ -1,8 +1,8 @@
 """Temporary folders that outlive their process by a few minutes at the most.
 
-In: nothing. Out: a folder under TMPDIR (by default /tmp) for one piece of work, which is removed behind it. Its lock (flock(2), on the
-folder itself) ends with the process that holds it, however that ends: whoever begins a piece of work on the same
-host, and retention, remove the folders whose lock nobody holds.
+In: nothing. Out: a folder under TMPDIR (by default /tmp) for one piece of work, which is removed behind it. Its lock
+(flock(2), on the folder itself) ends with the process that holds it, however that ends: whoever begins a piece of work
+on the same host, and retention, remove the folders whose lock nobody holds.
 """
 
 from __future__ import annotations

@@ -293,7 +293,9 @@ async def test_a_stopped_worker_does_not_keep_its_turn(authored: Bench) -> None:
     async with authored.pool.connection() as turn, turn.transaction():
         await turn.execute(load("imports")["lock_whole"], {"table": "articles"})
         options = options_of(job)
-        async with WholeWriter(authored.pool, stopped, ARTICLES, options, NOBODYS, 1000, 1 << 20):  # and there it stands
+        async with WholeWriter(
+            authored.pool, stopped, ARTICLES, options, NOBODYS, 1000, 1 << 20
+        ):  # and there it stands
             named = "select 1 from pg_stat_activity where application_name = %s and pid <> pg_backend_pid()"
             assert len(await authored.rows(named, session_name(job.id))) == 1
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.capsules.makers import frame
 from wherry.capsules.frame import Frame
-from wherry.capsules.spool import Spool, read_last, read_spool
+from wherry.capsules.spool import Spool, SpoolFull, read_last, read_spool
 
 
 def test_frames_come_back_in_order(tmp_path: Path) -> None:
@@ -52,3 +52,11 @@ def test_integers_beyond_64_bits_come_back_as_their_digits(tmp_path: Path) -> No
         spool.add([Frame(uri="u", title="t", text="x", metadata=metadata)])
     (back,) = read_spool(tmp_path / "spool")
     assert back.metadata == {"line": str(large), "list": [{"in": str(-large)}, 1], "fits": 2**64 - 1}
+
+
+def test_a_spool_takes_no_more_bytes_than_it_may(tmp_path: Path) -> None:
+    with Spool(tmp_path / "spool", max_bytes=1000) as spool:
+        with pytest.raises(SpoolFull):
+            spool.add([Frame(uri=f"mv2://{n}", title="t", text="x" * 100) for n in range(100)])
+        assert 5 < spool.frames < 10
+    assert (tmp_path / "spool").stat().st_size <= 1000

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from wherry.capsules.check import IN_PROCESS_BYTES, Summary, check_file
+from wherry.capsules.check import Summary, check_file
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.database.queries import load
 from wherry.errors import Refused, TooLarge, Unavailable
@@ -32,7 +32,9 @@ CHECKS_AT_ONCE = 2
 """Of large bodies. Each takes a process of its own, with several times the memory that its body has."""
 
 SMALL_CHECKS_AT_ONCE = 4
-"""Of bodies that are checked in a thread: these wait for each other alone."""
+"""Of small bodies: these wait for each other alone."""
+
+SMALL_BYTES = 2 << 20
 
 
 class Submissions:
@@ -71,7 +73,7 @@ class Submissions:
         with workspace() as folder:
             file = folder / "request.json"
             digest, size = await self._spool(body, file)
-            async with self._small_checks if size <= IN_PROCESS_BYTES else self._large_checks:
+            async with self._small_checks if size <= SMALL_BYTES else self._large_checks:
                 summary = await check_file(file, size)
             return await self._queue(file, digest, summary, idempotency_key)
 

@@ -18,6 +18,9 @@ from wherry.resources.rules import Fault, OversizedNumber
 
 ADMIN = "admin"
 _ESCAPED_NUL = b"\\u0000"
+MAX_BUILT_BYTES = 1 << 20
+"""A longer array or object is not built, unless it is of strings."""
+
 _LOOKED_AT = 4 * SHOWN_CHARACTERS  # bytes: as many as 1,000 characters can take
 
 
@@ -156,11 +159,29 @@ def _error(index: int, name: str | None, field: str, fault: Fault, fields: dict[
 
 
 def read_value(raw: bytes | msgspec.Raw) -> object:
-    """A JSON value as Python has it; a number that Python's types cannot hold as `OversizedNumber`."""
+    """A JSON value as Python has it; a number that Python's types cannot hold as `OversizedNumber`.
+
+    No field takes an object, or an array of anything but strings: of a large one only that is told, as the millions of
+    values that it may have would take twenty times its size.
+    """
+    if len(text := memoryview(raw)) > MAX_BUILT_BYTES:
+        match bytes(text[:_LOOKED_AT]).lstrip()[:1]:
+            case b"{":
+                return {}
+            case b"[":
+                return _strings(text)
     try:
         return msgspec.json.decode(raw)
     except msgspec.ValidationError:
         return json.loads(bytes(raw), parse_int=OversizedNumber, parse_float=OversizedNumber)
+
+
+def _strings(text: memoryview) -> list[Any]:
+    """An array of strings; in place of any other, one that is as wrong."""
+    try:
+        return list(msgspec.json.decode(text, type=list[str]))
+    except msgspec.ValidationError:
+        return [[]]
 
 
 def _is_json_but_for_surrogates(text: str) -> bool:

@@ -26,11 +26,17 @@ class SilentServer:
     def __init__(self) -> None:
         self.port = 0
         self.connected = asyncio.Event()
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         self.connected.set()
         await reader.read()
-        writer.close()
+
+    async def hang_up(self) -> None:
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
 
 @pytest.fixture
@@ -39,6 +45,7 @@ async def silent() -> AsyncIterator[SilentServer]:
     async with await asyncio.start_server(keeper.serve, "127.0.0.1", 0) as server:
         keeper.port = server.sockets[0].getsockname()[1]
         yield keeper
+        await keeper.hang_up()
 
 
 @pytest.fixture

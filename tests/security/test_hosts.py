@@ -87,7 +87,7 @@ async def test_a_body_without_a_type_from_another_origin_is_not_taken_as_json(
                     assert answer.headers["access-control-allow-origin"] == "*"
 
 
-@pytest.mark.parametrize("origin", [{}, {"Origin": "http://localhost:3000"}, {"Origin": "https://wherry.example"}])
+@pytest.mark.parametrize("origin", [{}, {"Origin": "https://wherry.example"}])
 async def test_a_body_without_a_type_is_taken_from_everybody_else(
     database_url: str, tmp_path: Path, origin: dict[str, str]
 ) -> None:

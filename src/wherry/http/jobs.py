@@ -27,13 +27,16 @@ from wherry.imports.view import import_job
 from wherry.jobs import ledger
 from wherry.jobs.models import Job
 from wherry.jobs.states import Kind, Status
-from wherry.jobs.watching import IDLE, looks
+from wherry.jobs.watching import IDLE, KEEP_ALIVE_SECONDS, looks
 from wherry.settings import Settings
 
 MAX_JOBS = 200
 DEFAULT_JOBS = 50
 PROGRESS_SECONDS = 0.25
 """At most four progress events a second."""
+
+AUTHORITY_SECONDS = 5.0
+"""How often a silent stream checks whether its reader may still have it."""
 
 
 @get(
@@ -121,11 +124,16 @@ async def _live(
         async with services.pool.connection() as connection:
             return await ledger.get(connection, job_id)
 
-    async for job in looks(services.notifications, job_id, look, at_most_every=PROGRESS_SECONDS):
+    watched = looks(services.notifications, job_id, look, at_most_every=PROGRESS_SECONDS, idle_every=AUTHORITY_SECONDS)
+    silent = 0.0
+    async for job in watched:
         if not await _may_read_on(services, credential):
             return
+        silent = silent + AUTHORITY_SECONDS if job is IDLE else 0.0
         if job is IDLE:
-            yield keep_alive()
+            if silent >= KEEP_ALIVE_SECONDS:
+                silent = 0.0
+                yield keep_alive()
             continue
         if job is None:  # retention took it
             return

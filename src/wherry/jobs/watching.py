@@ -14,8 +14,8 @@ from uuid import UUID
 
 from wherry.jobs.notifications import Notifications
 
-IDLE_SECONDS = 5.0
-"""Keep-alive interval, which is also how often a silent stream checks whether its reader may still have it."""
+KEEP_ALIVE_SECONDS = 15.0
+"""Keep-alive interval of a silent stream."""
 
 Seen = TypeVar("Seen")
 
@@ -35,14 +35,18 @@ async def looks(
     look: Callable[[], Awaitable[Seen]],
     *,
     at_most_every: float = 0.0,
+    idle_every: float = KEEP_ALIVE_SECONDS,
 ) -> AsyncIterator[Seen | Idle]:
-    """Look now, and after every change, but not more often than every `at_most_every` seconds; without end."""
+    """Look now, and after every change, but not more often than every `at_most_every` seconds; without end.
+
+    `IDLE` every `idle_every` seconds while nothing changes.
+    """
     with notifications.subscribe(job_id) as changed:
         while True:
             changed.clear()
             yield await look()
             await asyncio.sleep(at_most_every)
-            while not await _within(changed.wait(), IDLE_SECONDS):
+            while not await _within(changed.wait(), idle_every):
                 yield IDLE
 
 

@@ -65,5 +65,6 @@ async def test_a_file_that_explodes_is_refused_at_once(bench: Bench, bomb: objec
     taken = time.perf_counter() - begun
     print(f"{len(data) / 1e6:.1f} MB refused after {taken:.2f} s")
     assert await bench.faults(job) == [(-1, "FILE_TOO_LARGE", None)]
-    assert peak() - before < 64 * MEGABYTE
+    # A few times the 16 MiB that a record may have: how often they are copied depends on the state of the heap.
+    assert peak() - before < 96 * MEGABYTE
     assert taken < 6  # about a second on an idle machine, but machines are not always idle

@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         openapi_config=documentation(),
         **frame(),
     )
-    own_host = OwnHost(app.asgi_handler, settings.public_url)
+    own_host = OwnHost(app.asgi_handler, settings.public_url, settings.listens_on)
     app.asgi_handler = CrossOrigin(own_host, settings.cors_allowed_origins)
     return app
 

@@ -133,6 +133,12 @@ class Settings(BaseSettings):
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
+    def listens_on(self) -> tuple[str, ...]:
+        """The hosts that the API listens on."""
+        second = self.memvid_export_bind_addr
+        return (self.host,) if second is None else (self.host, second.rpartition(":")[0].strip("[]"))
+
+    @property
     def import_root(self) -> str:
         """Where import sources are kept: a directory or a URL."""
         return self.import_storage_path or str(self.wherry_data_dir / "imports")

@@ -120,3 +120,18 @@ async def test_a_request_without_a_host_is_served() -> None:
 
     await app({**scope, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2)}, None, send)  # type: ignore[arg-type]
     assert started.get_nowait() == 200
+
+
+async def test_a_server_that_others_reach_takes_every_name_unless_it_has_a_public_url(
+    database_url: str, tmp_path: Path
+) -> None:
+    settings = {"jwt_secret": SECRET, "database_url": database_url, "wherry_data_dir": tmp_path}
+    reached = [{"host": "0.0.0.0"}, {"memvid_export_bind_addr": "[::]:8080"}]
+    closed = [{}, {"host": "localhost"}, {"host": "0.0.0.0", "public_url": "https://wherry.example"}]
+    for statuses, choices in ((200, reached), (421, closed)):
+        for choice in choices:
+            app = create_app(load_settings(**settings, **choice))
+            async with app.lifespan():
+                transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+                async with httpx.AsyncClient(transport=transport, base_url="http://wherry.corp.example:3000") as client:
+                    assert (await client.get("/healthz")).status_code == statuses, choice

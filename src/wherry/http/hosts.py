@@ -2,7 +2,8 @@
 
 DNS rebinding: a page of `attacker.example` whose name suddenly resolves to this machine is of the same origin as the
 API to a browser, but its requests still name that host. So a request must name a host that nobody on the internet can
-have: an address, a name that public DNS does not have, or the one that PUBLIC_URL says.
+have: an address, a name that public DNS does not have, or the one that PUBLIC_URL says. Only a server that others can
+reach anyway, and that has no PUBLIC_URL, takes every name: people may have given it one.
 
 A body without a type is one that a page may send to any host without a preflight request (Fetch Standard, "CORS-
 safelisted request-header"). So only a page of this server may leave the type out.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -37,10 +39,12 @@ class OwnHost:
     Args:
         app: the application.
         public_url: where people reach it, or None.
+        listens_on: the hosts that it listens on.
     """
 
-    def __init__(self, app: ASGIApp, public_url: str | None) -> None:
+    def __init__(self, app: ASGIApp, public_url: str | None, listens_on: Sequence[str]) -> None:
         self._app = app
+        self._takes_every_name = public_url is None and not all(map(_is_loopback, listens_on))
         self._public = _DEFAULT_PORT.sub("", urlsplit(public_url or "").netloc.rpartition("@")[2].lower())
         self._names = {_name(self._public), socket.gethostname().lower()} - {None}
 
@@ -57,7 +61,7 @@ class OwnHost:
         if len(hosts) > 1:
             return Fault(400, "BAD_REQUEST", "the request must have one Host field")
         host = hosts[0].strip().lower() if hosts else ""
-        if hosts and not self._is_own_name(_name(host)):
+        if hosts and not self._takes_every_name and not self._is_own_name(_name(host)):
             return Fault(
                 421, "MISDIRECTED_REQUEST", f"this server is not {host[:_SHOWN]!r}: set PUBLIC_URL to its URL there"
             )
@@ -85,6 +89,11 @@ class OwnHost:
     def _is_untyped(headers: Headers) -> bool:
         has_body = "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
         return has_body and not headers.get("Content-Type", "").strip()
+
+
+def _is_loopback(host: str) -> bool:
+    address = parse_address(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
 
 
 def _name(host: str) -> str | None:

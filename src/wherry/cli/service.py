@@ -66,8 +66,8 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
     with ExitStack() as stack:
         sock = stack.enter_context(listen(settings.host, settings.port))
         url = settings.model_copy(update={"port": sock.getsockname()[1]}).local_url
-        stack.enter_context(noted_url(data_dir, url))
         generated = _secrets(settings, data_dir / "secrets.json")
+        stack.enter_context(noted_url(data_dir, url))
         database_serves = asyncio.Event()
         database_serves.set()
         server = None if settings.database_url else await _embedded(settings, data_dir, stack)

@@ -6,7 +6,6 @@ In: the `Authorization` field (RFC 6750; the scheme `Token` means the same as `B
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +21,7 @@ from wherry.accounts.models import Account, Visitor
 from wherry.accounts.service import ADMIN
 from wherry.errors import Forbidden, Unauthenticated, Unavailable
 from wherry.http.services import services_of
+from wherry.networks import parse_address
 from wherry.settings import Settings
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -137,11 +137,7 @@ def _is_own(connection: Connection, origin: str) -> bool:
 
 
 def _is_nobody_elses(host: str, settings: Settings) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return host in ("localhost", settings.host.lower())
-    return True
+    return parse_address(host) is not None or host in ("localhost", settings.host.lower())
 
 
 def _origin(url: str) -> str | None:

@@ -22,7 +22,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from wherry.http.problems import MEDIA_TYPE, Fault, problem_of
-from wherry.http.requests import REQUEST_ID_HEADER, request_id_of
+from wherry.http.requests import REQUEST_ID_HEADER, has_body, request_id_of
 from wherry.networks import parse_address
 
 PRIVATE_SUFFIXES = (".localhost", ".local", ".internal")
@@ -87,8 +87,7 @@ class OwnHost:
 
     @staticmethod
     def _is_untyped(headers: Headers) -> bool:
-        has_body = "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
-        return has_body and not headers.get("Content-Type", "").strip()
+        return has_body(headers) and not headers.get("Content-Type", "").strip()
 
 
 def _is_loopback(host: str) -> bool:

@@ -200,6 +200,11 @@ def request_id_of(scope: Scope) -> str:
     return str(state[_ID_KEY])
 
 
+def has_body(headers: Headers) -> bool:
+    """Whether a request has a body, by its header fields (RFC 9112, section 6.3)."""
+    return "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
+
+
 def is_under(path: str, base: str) -> bool:
     """Whether a path is `base` or below it."""
     return path == base or path.startswith(f"{base}/")

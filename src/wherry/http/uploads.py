@@ -25,7 +25,7 @@ from wherry.errors import Invalid, Refused, Unavailable, UnsupportedMedia
 from wherry.http.keys import idempotency_key
 from wherry.http.multipart import FILE, read_form
 from wherry.http.parameters import once, query_of, refuse_unknown
-from wherry.http.requests import content_coding, json_within
+from wherry.http.requests import content_coding, has_body, json_within
 from wherry.http.services import Services
 from wherry.imports.intake import Asked
 from wherry.imports.requests import (
@@ -98,7 +98,7 @@ async def _receive(request: ImportRequest, services: Services, job_id: UUID) -> 
         return await _from_url(request, services, job_id)
     if media_type in CONTENT_TYPES:
         return await _from_body(request, services, job_id)
-    if not media_type and not _has_body(request):
+    if not media_type and not has_body(request.headers):
         raise Invalid(NO_SOURCE, field="source")
     raise UnsupportedMedia(
         f"{UNSUPPORTED_CONTENT_TYPE}: it must be multipart/form-data, application/json, or the type of a records file"
@@ -179,10 +179,6 @@ def _storable(field: str, text: Text) -> Text:
     if "\0" in (text or ""):
         raise Invalid(f"{field} must not hold the character U+0000, which PostgreSQL cannot store", field=field)
     return text
-
-
-def _has_body(request: ImportRequest) -> bool:
-    return "Transfer-Encoding" in request.headers or request.headers.get("Content-Length", "0") != "0"
 
 
 def _declared(request: ImportRequest, allow: int = 0) -> int | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from tests.factories import SMALL_GRAPH
+from tests.processes import finished, import_file, service
 from wherry.capsules import child
 from wherry.capsules.check import IN_PROCESS_BYTES, check_file
 from wherry.capsules.frames import frames
@@ -19,6 +22,7 @@ from wherry.capsules.submission import CHECKS_AT_ONCE, Submissions
 from wherry.capsules.transform import transform
 from wherry.database.pools import make_pool
 from wherry.errors import Invalid, JobFailed, TooLarge
+from wherry.priority import NICENESS
 from wherry.storage.store import Store
 
 pytestmark = pytest.mark.security
@@ -86,3 +90,42 @@ async def test_small_graphs_do_not_wait_for_large_ones(database_url: str, tmp_pa
             await submissions._large_checks.acquire()
         job, replayed = await submissions.hand_in(body(), declared_bytes=None, idempotency_key=None)
         assert (job.kind, replayed) == ("capsule", False)
+
+
+async def test_the_process_that_reads_a_large_body_lets_the_api_go_first(tmp_path: Path) -> None:
+    request = tmp_path / "request"
+    os.mkfifo(request)
+    checking = asyncio.create_task(check_file(request, IN_PROCESS_BYTES + 1))
+    with await asyncio.to_thread(request.open, "wb") as pipe:  # waits until the process reads
+        (process,) = _given(request)
+        assert os.getpriority(os.PRIO_PROCESS, process) >= NICENESS > os.getpriority(os.PRIO_PROCESS, os.getpid())
+        assert os.getsid(process) == process
+        pipe.write(msgspec.json.encode(SMALL_GRAPH))
+    assert (await checking).nodes == len(SMALL_GRAPH["nodes"])
+
+
+def _given(argument: Path) -> list[int]:
+    """The processes that have an argument."""
+    found = []
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it may end meanwhile
+            if os.fsencode(argument) in cmdline.read_bytes().split(b"\0"):
+                found.append(int(cmdline.parent.name))
+    return found
+
+
+def test_an_import_does_not_wait_for_large_capsules(database_url: str, tmp_path: Path) -> None:
+    place = {"filePath": "a.js", "startLine": 0, "endLine": 0}
+    nodes = [{"id": str(n), "label": "Function", "properties": {"name": f"f{n}", **place}} for n in range(60_000)]
+    graph = msgspec.json.encode({**SMALL_GRAPH, "nodes": nodes, "fileContents": {"a.js": "f(x);" * 9_900_000}})
+    assert len(graph) > 55_000_000
+    with service(database_url, tmp_path) as running, running.admin() as admin, running.capsule_client() as client:
+        headers = {"Content-Type": "application/json"}
+        jobs = [client.post("/v1/exports", content=graph, headers=headers).raise_for_status().json() for _ in range(4)]
+        paths = [f"/v1/exports/{job['jobId']}" for job in jobs]
+        for path in paths[:2]:  # as many as one worker runs at a time
+            with client.stream("GET", f"{path}/events/stream") as events:
+                next(line for line in events.iter_lines() if line == "event: job_started")
+        job = import_file(admin, "users", b'{"email": "one@example.com", "name": "One"}\n', key="one")
+        assert finished(admin, job["id"])["status"] == "succeeded"
+        assert {client.delete(path).raise_for_status().json()["status"] for path in paths} == {"canceled"}

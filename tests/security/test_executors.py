@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import structlog
+from argon2 import PasswordHasher
 
 from tests.accounts_app import Running, register, running
 from tests.integration.accounts.conftest import accounts_database, database_url  # noqa: F401
+from tests.processes import finished, import_file, service
+from wherry import priority
 from wherry.accounts import mail
 from wherry.accounts.mail import Mailer
+from wherry.accounts.passwords import NICENESS, Passwords
 
 pytestmark = pytest.mark.security
 
@@ -105,3 +111,21 @@ async def test_mails_beyond_those_that_may_wait_are_dropped_and_the_log_says_so(
     assert len(warnings) == RESETS
     dropped = [entry for entry in warnings if "too many mails are waiting" in str(entry["exc_info"])]
     assert len(dropped) >= RESETS - 5 - mail.THREADS
+
+
+async def test_threads_that_check_passwords_let_others_go_first() -> None:
+    class Telling(PasswordHasher):
+        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+            return str(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    passwords = Passwords(Telling())
+    assert int(await passwords.hash("password")) == NICENESS > os.getpriority(os.PRIO_PROCESS, 0)
+    passwords.close()
+
+
+def test_a_worker_lets_the_api_go_first(database_url: str, tmp_path: Path) -> None:  # noqa: F811
+    with service(database_url, tmp_path, workers=0) as running, running.admin() as admin:
+        worker = running.worker()
+        job = import_file(admin, "users", b'{"email": "one@example.com", "name": "One"}\n', key="one")
+        assert finished(admin, job["id"])["status"] == "succeeded"
+        assert os.getpriority(os.PRIO_PROCESS, worker.pid) == priority.NICENESS

@@ -21,8 +21,12 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from wherry.errors import Unavailable
+from wherry.priority import lower_thread
 
 T = TypeVar("T")
+
+NICENESS = 5
+"""Of the threads: a third of the processor time that others get, so that a crowd at the door slows nobody down."""
 
 MAX_AT_ONCE = 2
 MAX_WAITING = 100
@@ -49,7 +53,9 @@ class Passwords:
         self._hasher = hasher or PasswordHasher()
         self._line = _Line(MAX_AT_ONCE, MAX_WAITING)
         self._line_to_set = _Line(MAX_SET_AT_ONCE, MAX_SET_WAITING)
-        self._threads = ThreadPoolExecutor(MAX_AT_ONCE, thread_name_prefix="argon2")
+        self._threads = ThreadPoolExecutor(
+            MAX_AT_ONCE, thread_name_prefix="argon2", initializer=lower_thread, initargs=(NICENESS,)
+        )
         self._dummy = _unfulfillable(self._hasher)
 
     async def hash(self, password: str) -> str:

@@ -5,20 +5,15 @@ In: the module's name and its arguments. Out: what it prints on standard output.
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import os
-import resource
-import signal
+import subprocess
 import sys
+from collections.abc import Sequence
 
-from wherry.parents import end_with
+from wherry.waiting import beside_the_loop
 
-BASE_BYTES = 1 << 30
-MEMORY_FACTOR = 6
 BASE_SECONDS = 60.0
 BYTES_PER_SECOND = 1 << 20
-TOO_MUCH_MEMORY = "takes far more memory than a graph of its size"
 
 
 def time_limit(body_bytes: int) -> float:
@@ -29,41 +24,39 @@ def time_limit(body_bytes: int) -> float:
 async def output_of(module: str, *arguments: str, seconds: float) -> bytes | None:
     """Run `python -m module` to its end; None where that is not a good one.
 
+    It is started from a thread, where Python does so without copying this process's page tables: uvloop copies them,
+    and serves nobody until the new program begins.
+
     Raises:
         TimeoutError: it took longer than `seconds`, and was killed.
     """
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, str(os.getpid()), *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(seconds):
-            output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await asyncio.shield(process.wait())
-    return output if process.returncode == 0 else None
+    run = _Run([sys.executable, "-m", module, str(os.getpid()), *arguments], seconds)
+    return await beside_the_loop(run.output, stop=run.end)
 
 
-def own_arguments() -> list[str]:
-    """In the process: what `output_of` was given; from here on the process ends with its parent.
+class _Run:
+    """One process, from its start to its end, for the thread that waits for it."""
 
-    It collects no garbage: JSON has no cycles, and looking for them takes most of the time that tens of millions of
-    small lists take.
-    """
-    gc.disable()
-    parent, *arguments = sys.argv[1:]
-    end_with(int(parent), signal.SIGKILL)
-    return arguments
+    def __init__(self, command: Sequence[str], seconds: float) -> None:
+        self._command = command
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
 
+    def output(self) -> bytes | None:
+        with subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # as processor time may be shared out among sessions: see `priority`
+        ) as self._process:
+            try:
+                output, _ = self._process.communicate(timeout=self._seconds)
+            except subprocess.TimeoutExpired:
+                raise TimeoutError from None
+            finally:
+                self._process.kill()  # nothing happens where it has ended
+        return output if self._process.returncode == 0 else None
 
-def limit_memory(body_bytes: int) -> None:
-    """In the process: raise MemoryError where a body takes far more than bodies do.
-
-    Graphs take two or three times their size; a body of nothing but `[],[],[]` takes thirty times as much.
-    """
-    limit = BASE_BYTES + MEMORY_FACTOR * body_bytes
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.kill()

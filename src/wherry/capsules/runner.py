@@ -16,7 +16,8 @@ import structlog
 
 from wherry.capsules.names import capsule_name
 from wherry.capsules.spool import read_spool
-from wherry.capsules.transform import Transformed, transform
+from wherry.capsules.transform import transform
+from wherry.capsules.transform_process import Transformed
 from wherry.capsules.writer import CapsuleFile, WriterEvent, write_capsule
 from wherry.database.pools import Pool
 from wherry.errors import JobFailed
@@ -28,8 +29,8 @@ from wherry.jobs.states import Status
 from wherry.settings import Settings
 from wherry.storage.store import Store
 from wherry.storage.workspaces import workspace
-from wherry.tasks import with_ticks
 from wherry.times import now
+from wherry.waiting import with_ticks
 
 LOOK_SECONDS = 0.8
 """How often a run looks whether it is still wanted; its processes are gone within a second of a cancel."""

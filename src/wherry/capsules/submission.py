@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterable
 from pathlib import Path
 
 import msgspec
 
-from wherry.capsules.check import Summary, check_file
+from wherry.capsules.check import check_file
+from wherry.capsules.check_process import Summary
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.database.queries import load
 from wherry.errors import Refused, TooLarge, Unavailable
@@ -27,12 +29,14 @@ from wherry.storage.workspaces import workspace
 RESOURCE = "graph"
 RETRY_SECONDS = 30
 
+CHUNKS_AT_ONCE = 8
+"""Of a body, that are hashed and written in one go, in a thread."""
 
-CHECKS_AT_ONCE = 2
-"""Of large bodies. Each takes a process of its own, with several times the memory that its body has."""
+SMALL_CHECKS_AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
+"""Of small bodies, which wait for each other alone: half of the processors are left for everything else."""
 
-SMALL_CHECKS_AT_ONCE = 4
-"""Of small bodies: these wait for each other alone."""
+CHECKS_AT_ONCE = min(2, SMALL_CHECKS_AT_ONCE)
+"""Of large bodies. Each takes several times the memory that its body has."""
 
 SMALL_BYTES = 2 << 20
 
@@ -79,13 +83,23 @@ class Submissions:
 
     async def _spool(self, body: AsyncIterable[bytes], file: Path) -> tuple[str, int]:
         digest, size = hashlib.sha256(), 0
+        waiting: list[bytes] = []
         with file.open("wb") as out:
+
+            def keep(chunks: list[bytes]) -> None:
+                for chunk in chunks:
+                    digest.update(chunk)
+                    out.write(chunk)
+
             async for chunk in body:
                 size += len(chunk)
                 if size > self._max_body_bytes:
                     raise self._too_large()
-                digest.update(chunk)
-                await asyncio.to_thread(out.write, chunk)
+                waiting.append(chunk)
+                if len(waiting) == CHUNKS_AT_ONCE:
+                    await asyncio.to_thread(keep, waiting)
+                    waiting = []
+            await asyncio.to_thread(keep, waiting)
         return digest.hexdigest(), size
 
     async def _queue(self, file: Path, digest: str, summary: Summary, key: str | None) -> tuple[Job, bool]:

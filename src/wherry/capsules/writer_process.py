@@ -25,6 +25,7 @@ from wherry.capsules.messages import Failed, Finished, Message, Progress, Stage,
 from wherry.capsules.spool import read_spool
 from wherry.capsules.ways import NoRoom, write
 from wherry.parents import end_with
+from wherry.priority import give_way
 
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -37,6 +38,7 @@ def main(arguments: list[str]) -> int:
     """Write the capsule that the arguments describe; 0 if it is there and verified."""
     way, spool, capsule, frames, parent = arguments
     end_with(int(parent), signal.SIGKILL)
+    give_way()
     say = _speaker()
     answer = _write(Way(way), Path(spool), Path(capsule), int(frames), say)
     say(answer)

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from wherry.cli.processes import follow_parent
 from wherry.database.migrations import require_ready
 from wherry.logs import configure_logs
+from wherry.priority import give_way
 from wherry.settings import load_settings
 from wherry.worker import make_worker_app
 
@@ -26,6 +27,7 @@ def worker(*, concurrency: Annotated[int | None, Parameter(name=["--concurrency"
         Jobs that this process runs at a time; JOB_WORKER_CONCURRENCY where it is not given.
     """
     follow_parent()
+    give_way()
     overrides = {} if concurrency is None else {"job_worker_concurrency": concurrency}
     settings = load_settings(**overrides)
     configure_logs(settings)

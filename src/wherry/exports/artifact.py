@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
+from wherry.exports.ahead import ahead
 from wherry.exports.compression import find_compression
 from wherry.exports.formats.model import Layout, Watch
 from wherry.exports.formats.registry import find_format
-from wherry.exports.offload import ahead
 from wherry.exports.requests import ExportRequest
 from wherry.exports.snapshot import Snapshot
 from wherry.storage.workspaces import workspace

@@ -18,7 +18,6 @@ from wherry.database.pools import Pool
 from wherry.errors import ErrorCode, JobFailed
 from wherry.exports import artifact
 from wherry.exports.artifact import Artifact
-from wherry.exports.offload import beside_the_loop
 from wherry.exports.requests import ExportRequest
 from wherry.exports.snapshot import Snapshot, require_chunked_rows
 from wherry.jobs import ledger
@@ -27,6 +26,7 @@ from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
 from wherry.settings import Settings
 from wherry.storage.store import Store, Stored
+from wherry.waiting import beside_the_loop
 
 REPORT_SECONDS = 0.5
 """How often a run writes its progress, and looks whether it is to stop."""

@@ -33,7 +33,7 @@ from wherry.resources.registry import find_resource
 from wherry.settings import Settings
 from wherry.storage.remote import Fetch, fetch
 from wherry.storage.store import Store
-from wherry.tasks import with_ticks
+from wherry.waiting import with_ticks
 
 POLL_SECONDS = 1.0
 """How long a step may take before it is asked whether the owner still wants it."""

@@ -25,6 +25,8 @@ from wherry.errors import Misconfigured, Unavailable
 from wherry.storage.directory import keep, make_private, remove_empty, remove_incomplete, write_complete
 
 CHUNK_BYTES = 1 << 20
+LONG_TO_HASH = 1 << 17
+"""Bytes whose hash takes long enough, a quarter of a millisecond, to leave it to a thread."""
 PATIENCE = timedelta(seconds=10)
 """How long somebody who waits for an answer is kept waiting for a bucket that does not give one."""
 
@@ -242,7 +244,10 @@ class _Meter:
     async def follow(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         with self._remembering():
             async for chunk in chunks:
-                yield self._counted(chunk)
+                if len(chunk) < LONG_TO_HASH:
+                    yield self._counted(chunk)
+                else:
+                    yield await asyncio.to_thread(self._counted, chunk)
 
     def follow_blocking(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         with self._remembering():

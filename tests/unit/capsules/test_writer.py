@@ -23,7 +23,7 @@ from wherry.capsules.frames import frames
 from wherry.capsules.graph import read_graph
 from wherry.capsules.messages import Stage, Way
 from wherry.capsules.spool import Spool
-from wherry.capsules.transform import Transformed
+from wherry.capsules.transform_process import Transformed
 from wherry.capsules.ways import NoRoom, stage_what_fits
 from wherry.capsules.writer import WriterEvent, write_capsule
 from wherry.errors import JobFailed

@@ -17,7 +17,7 @@ from wherry.capsules.writer import WriterEvent, write_capsule
 from wherry.errors import ErrorCode, JobFailed
 from wherry.exports.formats.model import Format, Layout
 from wherry.exports.snapshot import Batch, Stopped
-from wherry.tasks import with_ticks
+from wherry.waiting import with_ticks
 
 TITLES = ("title", "name", "slug", "email", "id")
 """What a reader is shown of a record: the first of these that it has."""

@@ -2,11 +2,49 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-from wherry.exports.offload import AHEAD, ahead, beside_the_loop
+from wherry.waiting import beside_the_loop, with_ticks
+
+
+async def test_the_result_comes_with_calls_in_between() -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        ticks += 1
+
+    assert await with_ticks(asyncio.sleep(0.1, "done"), tick, seconds=0.01) == "done"
+    assert ticks > 2
+
+
+async def test_an_error_of_the_work_is_raised() -> None:
+    async def work() -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await with_ticks(work(), work, seconds=1)
+
+
+async def test_an_error_of_a_call_ends_the_work() -> None:
+    ended = False
+
+    async def work() -> None:
+        nonlocal ended
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            ended = True
+
+    async def tick() -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await with_ticks(work(), tick, seconds=0.01)
+    assert ended
 
 
 class Work:
@@ -85,62 +123,3 @@ async def test_work_that_misses_a_reminder_is_reminded_again() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert work.ended.is_set()
-
-
-class Source:
-    """Numbers from a blocking generator that a test can watch and hold up."""
-
-    def __init__(self, count: int, hold_at: int | None = None) -> None:
-        self.count = count
-        self.hold_at = hold_at
-        self.made = 0
-        self.threads: set[int] = set()
-        self.held = threading.Event()
-        self.released = threading.Event()
-        self.closed = False
-
-    def items(self) -> Generator[int, None, None]:
-        try:
-            for number in range(1, self.count + 1):
-                self.threads.add(threading.get_ident())
-                if number == self.hold_at:
-                    self.held.set()
-                    self.released.wait(30)
-                self.made = number
-                yield number
-        finally:
-            self.threads.add(threading.get_ident())
-            self.closed = True
-
-
-def test_every_item_comes_in_order_from_one_thread_of_its_own() -> None:
-    source = Source(100)
-    assert list(ahead(source.items())) == list(range(1, 101))
-    assert source.closed
-    assert len(source.threads) == 1
-    assert threading.get_ident() not in source.threads
-
-
-def test_the_next_items_are_made_while_the_consumer_is_busy_but_only_a_few() -> None:
-    source = Source(100, hold_at=AHEAD + 1)
-    items = ahead(source.items())
-    assert next(items) == 1
-    assert next(items) == 2  # which asks for one more than what may wait
-    assert source.held.wait(10)
-    assert source.made == AHEAD
-    source.released.set()
-    items.close()
-    assert source.made <= AHEAD + 2
-    assert source.closed
-
-
-def test_what_the_source_raises_comes_out_behind_the_items_before_it() -> None:
-    def failing() -> Generator[int, None, None]:
-        yield 1
-        yield 2
-        raise LookupError("broken")
-
-    items = ahead(failing())
-    assert [next(items), next(items)] == [1, 2]
-    with pytest.raises(LookupError, match="broken"):
-        next(items)

@@ -1,0 +1,88 @@
+"""The process in which a large request for a capsule is checked (see `check`).
+
+In: a file that holds the request's body. Out: one JSON object on standard output, `{"summary": …}` or
+`{"refused": …}`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from wherry.capsules.child_process import TOO_MUCH_MEMORY, limit_memory, own_arguments
+from wherry.capsules.graph import Graph, read_graph
+from wherry.errors import Refused, TooLarge
+
+
+class Summary(msgspec.Struct, rename="camel"):
+    """What the job row keeps of a request."""
+
+    session_id: str
+    project_name: str
+    base_name: str
+    nodes: int
+    relationships: int
+    semantic_enabled: bool
+
+
+class Refusal(msgspec.Struct):
+    """A `Refused`, as JSON."""
+
+    status: int
+    detail: str
+    code: str
+    fields: dict[str, list[str]]
+
+
+class Report(msgspec.Struct):
+    """What the process prints."""
+
+    summary: Summary | None = None
+    refused: Refusal | None = None
+
+
+def summarise(path: Path) -> Summary:
+    """Read the request in `path`.
+
+    Raises:
+        Malformed, Invalid: it is none.
+    """
+    return _summary(read_graph(path.read_bytes()))
+
+
+def _summary(graph: Graph) -> Summary:
+    return Summary(
+        session_id=_storable(graph.session_id),
+        project_name=_storable(graph.project_name),
+        base_name=_storable(graph.source.base_name),
+        nodes=len(graph.nodes or ()),
+        relationships=len(graph.relationships or ()),
+        semantic_enabled=bool(graph.options is not None and graph.options.semantic_enabled),
+    )
+
+
+def _refused(refusal: Refused) -> Report:
+    return Report(refused=Refusal(refusal.status, refusal.detail, refusal.code, {**refusal.fields}))
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL cannot store U+0000; the capsule itself is made from the request, and keeps it."""
+    return text.replace("\0", "\ufffd")
+
+
+def main(path: Path) -> None:
+    """Print the report on one file."""
+    limit_memory(path.stat().st_size)
+    try:
+        report = Report(summary=summarise(path))
+    except Refused as refusal:
+        report = _refused(refusal)
+    except MemoryError:
+        report = _refused(TooLarge(f"the body {TOO_MUCH_MEMORY}", field="body", code="PAYLOAD_TOO_LARGE"))
+    sys.stdout.buffer.write(msgspec.json.encode(report))
+
+
+if __name__ == "__main__":
+    main(*map(Path, own_arguments()))

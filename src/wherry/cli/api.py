@@ -15,6 +15,7 @@ from wherry.cli.processes import BACKLOG, follow_parent, listen
 from wherry.garbage import collect_garbage_less_often
 from wherry.http.access_log import AccessLog
 from wherry.http.protocol import BoundedProtocol
+from wherry.http.refusals import PacedRefusals
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
 
@@ -50,7 +51,7 @@ def api(
 def server_config(app: Litestar, trusted_proxies: Sequence[str] = ()) -> uvicorn.Config:
     """How the application is served. Whom a request comes from is believed of these addresses and networks alone."""
     return uvicorn.Config(
-        AccessLog(app),
+        AccessLog(PacedRefusals(app)),
         http=BoundedProtocol,
         ws="none",
         proxy_headers=bool(trusted_proxies),

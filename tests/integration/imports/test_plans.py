@@ -1,0 +1,35 @@
+"""How PostgreSQL plans the statements of a batch."""
+
+from __future__ import annotations
+
+from tests.integration.imports.harness import Bench, article, lines
+from wherry.accounts.authority import Authority
+from wherry.imports.decode import Decoder
+from wherry.imports.lines import LineSplitter
+from wherry.imports.merge import Merger
+from wherry.imports.models import OnConflict, Place
+from wherry.imports.plan import Rules
+from wherry.resources.articles import ARTICLES
+
+PREPARED_AFTER = 5  # executions, by psycopg
+GENERIC_AFTER = 5  # executions of the prepared statement, by PostgreSQL
+
+
+async def test_a_lookup_is_planned_for_the_table_as_it_is_now(authored: Bench) -> None:
+    """A generic plan that was made while a table was small reads all of it for every batch, once it is large."""
+    records = [article(n) for n in range(1, 11)]
+    job = await authored.submit("articles", lines(records))
+    decoder = Decoder(ARTICLES, caller_role="admin", max_bytes=1000)
+    batch = [decoder.decode(raw) for raw in LineSplitter(Place(), 1000).feed(lines(records))]
+    async with authored.pool.connection() as connection:
+        for _ in range(PREPARED_AFTER + GENERIC_AFTER + 5):
+            async with connection.transaction():
+                merger = Merger(ARTICLES, job.id, Rules(OnConflict.UPDATE, Authority(None, "admin", ())))
+                await merger.write(connection, batch, again=False)
+        cursor = await connection.execute(
+            "select sum(custom_plans) as custom, sum(generic_plans) as generic from pg_prepared_statements "
+            "where statement like '%from articles%for no key update%'"
+        )
+        ((custom, generic),) = await cursor.fetchall()
+    assert custom > GENERIC_AFTER
+    assert generic == 0

@@ -1,35 +1,39 @@
-"""Waits for a piece of work, and looks up in between.
+"""Waits for work while doing something else at intervals. The work never outlives the wait.
 
-    with_ticks()        a coroutine
-    beside_the_loop()   blocking work, in a thread of its own; the event loop stays free
-
-In: the work, and what to call every so many seconds. Out: its result; nothing goes on behind it, whatever happens here.
+with_ticks()        for a coroutine or task
+beside_the_loop()   for blocking work, in its own thread, so that the event loop stays free
+end_task()          cancels a task and waits for its end
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 STOP_SECONDS = 0.2
-"""How often a thread that is to end is reminded: a reminder between two statements is lost."""
+"""How often `stop` is called until the thread ends: a cancel that arrives between two statements has no effect."""
 
 T = TypeVar("T")
 
 
-async def with_ticks(work: Coroutine[Any, Any, T], tick: Callable[[], Awaitable[object]], *, seconds: float) -> T:
-    """Await `work`, and `tick` every so many seconds. When `tick` raises, or this task is cancelled, so is the work."""
-    task = asyncio.create_task(work)
+async def with_ticks(work: Awaitable[T], tick: Callable[[], Awaitable[object]], *, seconds: float) -> T:
+    """Await `work`, and `tick` every so many seconds. If `tick` raises, or this task is cancelled, so is the work."""
+    task = asyncio.ensure_future(work)
     try:
         while not (await asyncio.wait({task}, timeout=seconds))[0]:
             await tick()
         return task.result()
     finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task})
+        await end_task(task)
+
+
+async def end_task(task: asyncio.Future[Any]) -> None:
+    """Cancel a task, unless it is done, and wait until it is."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
 
 
 async def beside_the_loop(
@@ -39,12 +43,12 @@ async def beside_the_loop(
     tick: Callable[[], Awaitable[object]] | None = None,
     seconds: float | None = None,
 ) -> T:
-    """Run `work` in a thread of its own to its end.
+    """Run blocking work in its own thread, as it may take as long as a job, and return its result.
 
     Args:
-        work: blocks. Its thread is its own, as it may take as long as a job does.
-        stop: makes `work` end soon, with an error that is dropped; called from another thread, again and again.
-        tick: awaited every so many seconds; when it raises, or this task is cancelled, the work is stopped first.
+        work: blocks.
+        stop: makes `work` end soon, with an error that is dropped; called repeatedly, from another thread.
+        tick: awaited every so many seconds; if it raises, or this task is cancelled, the work is stopped first.
         seconds: between two ticks.
     """
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="beside-the-loop")
@@ -58,5 +62,5 @@ async def beside_the_loop(
         while not working.done():
             await asyncio.to_thread(stop)
             await asyncio.wait({working}, timeout=STOP_SECONDS)
-        working.exception()  # known by now, or dropped
+        working.exception()  # marked as retrieved: it was raised above, or is dropped
         thread.shutdown(wait=False)

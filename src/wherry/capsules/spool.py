@@ -5,11 +5,11 @@ In: frames. Out: a file of them, each as its length (u32, little-endian) and its
 
 from __future__ import annotations
 
-import asyncio
 import struct
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -18,6 +18,7 @@ from typing import Any, Self
 import msgspec
 
 from wherry.capsules.frame import Frame
+from wherry.waiting import beside_the_loop
 
 _LENGTH = struct.Struct("<I")
 _BUFFER = 1 << 20
@@ -110,17 +111,14 @@ async def spool_frames(frames: Iterable[Frame], path: Path, tell: Callable[[int]
         tell: awaited twice a second with the number so far.
     """
     stop = Event()
-    with Spool(path) as spool:
-        task = asyncio.create_task(asyncio.to_thread(spool.add, _until(frames, stop)))
-        try:
-            while not (await asyncio.wait({task}, timeout=_TELL_SECONDS))[0]:
-                await tell(spool.frames)
-            await task
-        finally:
-            # A thread cannot be cancelled: it is told, and stops at the next frame.
-            stop.set()
-            await asyncio.wait({task})
+
+    async def tick() -> None:
         await tell(spool.frames)
+
+    with Spool(path) as spool:
+        work = partial(spool.add, _until(frames, stop))
+        await beside_the_loop(work, stop=stop.set, tick=tick, seconds=_TELL_SECONDS)
+        await tick()
         return spool.frames
 
 

@@ -108,6 +108,13 @@ where id = %(id)s
   and status = 'running'
 returning cancel_requested_at is not null as cancel_requested, success_count, error_count, progress
 
+-- name: look
+select cancel_requested_at is not null as cancel_requested, success_count, error_count, progress
+from jobs
+where id = %(id)s
+  and epoch = %(epoch)s
+  and status = 'running'
+
 -- name: finish
 update jobs
 set status = %(status)s,

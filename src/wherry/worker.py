@@ -19,8 +19,8 @@ from wherry.errors import Misconfigured
 from wherry.exports.runner import ExportRunner
 from wherry.garbage import collect_garbage_less_often
 from wherry.imports.runner import ImportRunner
+from wherry.jobs.executor import Executor
 from wherry.jobs.retention import Periods, Retention
-from wherry.jobs.runs import Executor
 from wherry.jobs.states import Kind
 from wherry.jobs.worker_app import Services, WorkerApp
 from wherry.logs import configure_logs
@@ -68,7 +68,7 @@ def make_worker_app(settings: Settings) -> WorkerApp:
                 {
                     Kind.IMPORT: ImportRunner(pool, imports, settings),
                     Kind.EXPORT: ExportRunner(pool, settings.export_database_url or conninfo, exports, settings),
-                    Kind.CAPSULE: CapsuleRunner(pool, capsules, settings),
+                    Kind.CAPSULE: CapsuleRunner(capsules, settings),
                 },
             )
             retention = Retention(

@@ -34,9 +34,9 @@ from wherry.exports.requests import parse_export, parse_page
 from wherry.exports.runner import ExportRunner
 from wherry.garbage import collect_garbage_less_often
 from wherry.jobs import ledger
+from wherry.jobs.executor import Executor
 from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Job, NewJob
-from wherry.jobs.runs import Executor
 from wherry.jobs.states import Kind, Status
 from wherry.settings import load_settings
 from wherry.storage.store import Store

@@ -42,9 +42,9 @@ from wherry.imports.models import Format, OnConflict, Options
 from wherry.imports.requests import Source, job_options
 from wherry.imports.runner import ImportRunner
 from wherry.jobs import ledger
+from wherry.jobs.executor import Executor
 from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Job, NewJob
-from wherry.jobs.runs import Executor
 from wherry.jobs.states import Kind, Status
 from wherry.settings import load_settings
 from wherry.storage.store import Store

@@ -19,10 +19,7 @@ from wherry.capsules.spool import read_spool
 from wherry.capsules.transform import transform
 from wherry.capsules.transform_process import Transformed
 from wherry.capsules.writer import CapsuleFile, WriterEvent, write_capsule
-from wherry.database.pools import Pool
 from wherry.errors import JobFailed
-from wherry.jobs import ledger
-from wherry.jobs.events import append_event
 from wherry.jobs.models import Advance, Outcome
 from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
@@ -48,19 +45,17 @@ class CapsuleRunner:
     """The runner of the kind `capsule`.
 
     Args:
-        pool: for progress and events.
         store: holds the requests, keeps the capsules.
         settings: how long capsules are kept.
     """
 
-    def __init__(self, pool: Pool, store: Store, settings: Settings) -> None:
-        self._pool = pool
+    def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._keep_for = timedelta(seconds=settings.memvid_export_retention_seconds)
 
     async def run(self, run: Run) -> Outcome:
         """Make the capsule; see `Runner`."""
-        report = _Report(self._pool, run)
+        report = _Report(run)
         if run.job.options["semanticEnabled"]:
             await report.say("Semantic search is not configured here: semanticEnabled is ignored", {"ignored": True})
         with workspace() as folder:
@@ -141,8 +136,7 @@ class CapsuleRunner:
 class _Report:
     """Tells the ledger how far a run is; every word of it is fenced, and so ends a run that is not wanted any more."""
 
-    def __init__(self, pool: Pool, run: Run) -> None:
-        self._pool = pool
+    def __init__(self, run: Run) -> None:
         self._run = run
         self._said: Advance | None = None
         self._said_at = 0.0
@@ -167,17 +161,13 @@ class _Report:
         step = Advance(stage=stage, progress=progress, stage_progress=stage_progress, message=message)
         new = self._said is None or stage != self._said.stage or bool(meta and meta.get("failed"))
         due = new or moment - self._said_at >= EVENT_SECONDS
-        async with self._pool.connection() as connection, connection.transaction():
-            position = await ledger.advance(connection, self._run.lease, step)
-            if due:
-                event = "stage_heartbeat" if step == self._said and not new else "stage_progress"
-                await append_event(connection, self._run.job.id, event, meta)
-        if due:
-            self._said, self._said_at = step, moment
-        self._run.check(position)
+        if not due:
+            await self._run.advance(step)
+            return
+        event = "stage_heartbeat" if step == self._said and not new else "stage_progress"
+        await self._run.advance(step, event=event, meta=meta)
+        self._said, self._said_at = step, moment
 
     async def say(self, message: str, meta: Mapping[str, object]) -> None:
         """Log something that is not progress."""
-        async with self._pool.connection() as connection, connection.transaction():
-            await ledger.advance(connection, self._run.lease, Advance(message=message))
-            await append_event(connection, self._run.job.id, "stage_progress", meta)
+        await self._run.advance(Advance(message=message), event="stage_progress", meta=meta)

@@ -68,7 +68,7 @@ class ExportRunner:
         await self._remove_older(run)
         snapshot = Snapshot(self._read_conninfo, request.selection, max_rows=self._settings.export_max_records)
         output = Artifact(request, snapshot)
-        progress = _Progress(self._pool, run, snapshot, output)
+        progress = _Progress(run, snapshot, output)
         await progress.begin()
         try:
             stored = await self._produce(output, key, progress)
@@ -127,8 +127,7 @@ class ExportRunner:
 class _Progress:
     """Tells the ledger how far a run is, on a connection that is not the snapshot's."""
 
-    def __init__(self, pool: Pool, run: Run, snapshot: Snapshot, output: Artifact) -> None:
-        self._pool = pool
+    def __init__(self, run: Run, snapshot: Snapshot, output: Artifact) -> None:
         self._run = run
         self._snapshot = snapshot
         self._output = output
@@ -136,7 +135,7 @@ class _Progress:
 
     async def begin(self) -> None:
         """Start from nothing: what an earlier run had counted is gone with its file."""
-        async with self._pool.connection() as connection:
+        async with self._run.pool.connection() as connection:
             await ledger.restart(connection, self._run.lease)
         await self._tell(0, Advance(message="Reading records"))
 
@@ -157,10 +156,8 @@ class _Progress:
         await self._tell(rows, Advance(successes=rows - self._told, total_records=total, progress=ALMOST_DONE))
 
     async def _tell(self, rows: int, step: Advance) -> None:
-        async with self._pool.connection() as connection, connection.transaction():
-            position = await ledger.advance(connection, self._run.lease, step)
+        await self._run.advance(step)
         self._told = rows
-        self._run.check(position)
 
 
 def _translated(error: psycopg.Error) -> Exception:

@@ -7,14 +7,12 @@ lease, and the outcome that the counters say. While the server writes one batch,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import partial
-from typing import Any, TypeVar
 
 from wherry.accounts.authority import Authority, read_authority
 from wherry.database.pools import Pool
-from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost, Unavailable
+from wherry.errors import ErrorCode, JobFailed, Unavailable
 from wherry.imports.batches import Batches
 from wherry.imports.decode import Decoder
 from wherry.imports.detection import detect_format
@@ -33,12 +31,10 @@ from wherry.resources.registry import find_resource
 from wherry.settings import Settings
 from wherry.storage.remote import Fetch, fetch
 from wherry.storage.store import Store
-from wherry.waiting import with_ticks
+from wherry.waiting import end_task, with_ticks
 
-POLL_SECONDS = 1.0
-"""How long a step may take before it is asked whether the owner still wants it."""
-
-T = TypeVar("T")
+LOOK_SECONDS = 1.0
+"""How often a run looks whether to go on, while a step takes long."""
 
 
 class ImportRunner:
@@ -100,12 +96,13 @@ class ImportRunner:
         async with aclosing(self._batches(resource, format_, source, writer, authority)) as batches:
             reading = self._start_reading(batches)
             try:
-                while (batch := await self._watched(run, _result(reading), is_reading=True)) is not None:
+                while (batch := await with_ticks(reading, run.look, seconds=LOOK_SECONDS)) is not None:
                     reading = self._start_reading(batches)
-                    await self._watched(run, writer.write(batch, source.progress))
+                    writing = writer.write(batch, source.progress)
+                    await with_ticks(writing, run.look_within_step, seconds=LOOK_SECONDS)
                     total = batch[-1].index + 1
             finally:
-                await _end(reading)
+                await end_task(reading)
         if total == 0:
             raise JobFailed(ErrorCode.EMPTY_FILE, "The file contains no records")
         return total
@@ -143,7 +140,7 @@ class ImportRunner:
             return
         settings = self._settings
         chunks = self._fetch(url, allowed_hosts=settings.import_allowed_hosts, max_bytes=settings.import_max_file_size)
-        stored = await self._watched(run, self._store.put(key, chunks), is_reading=True)
+        stored = await with_ticks(self._store.put(key, chunks), run.look, seconds=LOOK_SECONDS)
         if source.get("sha256") not in (None, stored.sha256):
             raise JobFailed(ErrorCode.FILE_READ_ERROR, "The source was lost, and its URL has other content by now")
         found = {**source, "fileSize": stored.size, "sha256": stored.sha256}
@@ -155,44 +152,14 @@ class ImportRunner:
         if not detects_format(run.job):
             return Format(run.job.format)
         async with aclosing(self._source(run).open()) as text:
-            found = await self._watched(run, detect_format(text), is_reading=True)
+            found = await with_ticks(detect_format(text), run.look, seconds=LOOK_SECONDS)
         async with self._pool.connection() as connection, connection.transaction():
             await ledger.record_format(connection, run.lease, found)
         return found
 
-    async def _watched(self, run: Run, work: Coroutine[Any, Any, T], *, is_reading: bool = False) -> T:
-        """Await a step; end it, and undo what it had not committed, where `_look` raises."""
-        return await with_ticks(work, partial(self._look, run, is_reading), seconds=POLL_SECONDS)
-
-    async def _look(self, run: Run, is_reading: bool) -> None:
-        """See whether the job is still wanted; between batches, whether the worker stops.
-
-        Raises:
-            JobCancelled, JobReleased, LeaseLost: it is not, or it does.
-        """
-        if is_reading and run.stopping.is_set():
-            raise JobReleased(f"job {run.job.id} is given back, as the worker is stopping")
-        async with self._pool.connection() as connection:
-            job = await ledger.get(connection, run.job.id)
-        if job is None or job.epoch != run.lease.epoch:
-            raise LeaseLost(f"job {run.job.id} is no longer held under epoch {run.lease.epoch}")
-        if job.cancel_requested_at is not None:
-            raise JobCancelled(f"job {run.job.id} was cancelled by its owner")
-
 
 async def _next_or_none(batches: AsyncGenerator[Batch]) -> Batch | None:
     return await anext(batches, None)
-
-
-async def _result(task: asyncio.Task[T]) -> T:
-    return await task
-
-
-async def _end(task: asyncio.Task[Any]) -> None:
-    """Cancel a task that is not done, and wait until it is."""
-    if not task.done():
-        task.cancel()
-        await asyncio.wait([task])
 
 
 def _outcome(position: Position, total: int) -> Outcome:

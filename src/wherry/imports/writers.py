@@ -136,7 +136,7 @@ class Writer(ABC):
             errors = [] if await found.fetchone() else [error]
             await write_errors(self._reporting, job_id, errors)
             summary = {error.summary_key: 1 for error in errors}
-            await ledger.advance(self._reporting, self._run.lease, Advance(summary=summary))
+            await self._run.advance_within(self._reporting, Advance(summary=summary))
 
     @abstractmethod
     async def finish(self) -> Position:
@@ -183,7 +183,7 @@ class Writer(ABC):
             checkpoint=report.checkpoint_at(_end(batch)),
             progress=percent,
         )
-        self._position = await ledger.advance(connection, self._run.lease, step)
+        self._position = await self._run.advance_within(connection, step)
         return report
 
 
@@ -270,9 +270,8 @@ class WholeWriter(Writer):
         async with connection.transaction():
             checkpoint = {**self._report.checkpoint_at(self._last), "committed": not self._options.dry_run}
             step = Advance(successes=self._successes, checkpoint=checkpoint)
-            self._position = await ledger.advance(connection, self._run.lease, step)
-            if self._position.cancel_requested:
-                raise JobCancelled(f"job {self._run.job.id} was cancelled by its owner")
+            self._position = await self._run.advance_within(connection, step)
+            self._run.require_wanted(self._position)
         self._highest_id = 0 if self._options.dry_run else self._brought
         return self._position
 
@@ -280,7 +279,7 @@ class WholeWriter(Writer):
         errors = self._position.error_count
         total = errors + self._successes
         async with self._reporting.transaction():
-            await ledger.advance(self._reporting, self._run.lease, Advance(total_records=total, progress=100))
+            await self._run.advance_within(self._reporting, Advance(total_records=total, progress=100))
         message = f"{errors} of {total} records have errors; nothing was written, because `atomic` was set"
         raise JobFailed(ErrorCode.BATCH_FAILED, message, detail={"errors": errors})
 

@@ -127,7 +127,16 @@ async def advance(connection: Connection, lease: Lease, step: Advance) -> Positi
     }
     row = await _fenced(connection, "advance", lease, values)
     await notify(connection, lease.job_id)
-    return Position(row["cancel_requested"], row["success_count"], row["error_count"], row["progress"])
+    return Position(**row)
+
+
+async def look(connection: Connection, lease: Lease) -> Position:
+    """Read a job's position without moving it.
+
+    Raises:
+        LeaseLost: another worker has claimed the job since, or it has ended.
+    """
+    return Position(**await _fenced(connection, "look", lease, {}))
 
 
 async def finish(connection: Connection, lease: Lease, outcome: Outcome) -> Job:

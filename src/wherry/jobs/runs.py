@@ -1,59 +1,107 @@
-"""One run of one job: claim it, let its kind's runner work, end it or give it back.
+"""What a runner works with: the job, its lease, and one way to move it.
 
-In: a job's id, from the queue. Out: the job ended in the ledger; or `JobReleased`, after which the queue hands it
-over again. Whatever happens, the ledger and not the queue says what became of a job.
+A runner works in steps. Each step advances the lease, or looks at it, and thereby learns whether to go on.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
-from uuid import UUID
-
-import psycopg
-import structlog
-from psycopg_pool import PoolTimeout
 
 from wherry.database.pools import Connection, Pool
-from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost, Unavailable
+from wherry.errors import JobCancelled, JobReleased
 from wherry.jobs import ledger
-from wherry.jobs.models import Job, Lease, Outcome
-from wherry.jobs.run_log import RunLog, lines_of, log_progress
-from wherry.jobs.states import Kind, Status
-
-MAX_DEATHS = 3
-"""A job whose workers die this often in a row at one checkpoint is what kills them."""
-
-STOP_SECONDS = 8.0
-"""What a runner has to finish the batch in hand when the worker stops."""
-
-CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
-RECONNECT_SECONDS = 30.0
-
-log = structlog.get_logger(__name__)
+from wherry.jobs.events import append_event
+from wherry.jobs.ledger import Position
+from wherry.jobs.models import Advance, Job, Lease, Outcome
+from wherry.jobs.run_log import log_progress
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a runner is given: the job as it was claimed, the lease to write under, and whether to stop."""
+    """One run of a job.
+
+    Attributes:
+        job: as it was claimed.
+        lease: the right to write.
+        pool: a connection of it is used for a moment, to advance or look.
+        stopping: set when the worker stops.
+    """
 
     job: Job
     lease: Lease
+    pool: Pool
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def check(self, position: ledger.Position) -> None:
-        """Call after every advance.
+    async def advance(
+        self, step: Advance, *, event: str | None = None, meta: Mapping[str, object] | None = None
+    ) -> None:
+        """Count a step in a transaction of its own, then see whether to go on.
+
+        Args:
+            step: what was done.
+            event: type of the event to log in the same transaction, or None for no event.
+            meta: of that event.
 
         Raises:
-            JobCancelled: the owner wants the job to end.
+            LeaseLost: another worker has claimed the job since.
+            JobCancelled, JobReleased: see `check`.
+        """
+        async with self.pool.connection() as connection, connection.transaction():
+            position = await self.advance_within(connection, step)
+            if event is not None:
+                await append_event(connection, self.job.id, event, meta)
+        self.check(position)
+
+    async def advance_within(self, connection: Connection, step: Advance) -> Position:
+        """Count a step in the transaction that writes its records; call `check` after the commit.
+
+        Raises:
+            LeaseLost: another worker has claimed the job since.
+        """
+        return await ledger.advance(connection, self.lease, step)
+
+    def check(self, position: Position) -> None:
+        """Go on only if the job is wanted and the worker stays.
+
+        Raises:
+            JobCancelled: the owner has cancelled the job.
             JobReleased: the worker is stopping.
         """
         log_progress(position)
+        self.require_wanted(position)
+        self._require_worker()
+
+    async def look(self) -> None:
+        """Between steps: go on only if the lease is ours, the job is wanted and the worker stays.
+
+        Raises:
+            LeaseLost, JobCancelled, JobReleased: it is not, or the worker is stopping.
+        """
+        self._require_worker()
+        await self.look_within_step()
+
+    async def look_within_step(self) -> None:
+        """During a step, which a stopping worker completes: go on only if the lease is ours and the job is wanted.
+
+        Raises:
+            LeaseLost, JobCancelled: it is not.
+        """
+        async with self.pool.connection() as connection:
+            self.require_wanted(await ledger.look(connection, self.lease))
+
+    def require_wanted(self, position: Position) -> None:
+        """Go on only if the owner has not cancelled the job.
+
+        Raises:
+            JobCancelled: the owner has.
+        """
         if position.cancel_requested:
             raise JobCancelled(f"job {self.job.id} was cancelled by its owner")
+
+    def _require_worker(self) -> None:
         if self.stopping.is_set():
             raise JobReleased(f"job {self.job.id} is given back, as the worker is stopping")
 
@@ -62,195 +110,10 @@ class Runner(Protocol):
     """Does one kind of job, in steps that each advance the lease."""
 
     async def run(self, run: Run) -> Outcome:
-        """Work until the job is done, from its checkpoint on.
+        """Work until the job is done, starting at its checkpoint.
 
         Raises:
-            JobFailed, JobCancelled, JobReleased, LeaseLost: as `Run.check` and the ledger say.
+            JobFailed: the job cannot succeed.
+            JobCancelled, JobReleased, LeaseLost: as `Run.advance` and `Run.look` raise them.
         """
         ...
-
-
-class Executor:
-    """Runs jobs with the runner of their kind.
-
-    Args:
-        pool: for claiming and ending; runners have pools of their own.
-        runners: one a kind.
-    """
-
-    def __init__(self, pool: Pool, runners: Mapping[Kind, Runner]) -> None:
-        self._pool = pool
-        self._runners = runners
-        # Jobs that died together are not run together a third time: so the one that kills its workers fails alone.
-        # It is waited for before the claim, as only a claimed job's death is counted.
-        self._quarantine = asyncio.Lock()
-
-    async def execute(self, job_id: UUID) -> None:
-        """Run a job to its end.
-
-        Raises:
-            JobReleased: the job is back in the ledger's queue and wants another run.
-        """
-        async with self._quarantine if await self._is_suspect(job_id) else nullcontext():
-            claim = await self._claim(job_id)
-            if claim is None:
-                return
-            run, job = Run(claim.job, claim.lease), claim.job
-            with lines_of(job) as lines:
-                lines.started()
-                end = _too_many_deaths(job) if job.deaths >= MAX_DEATHS else await self._until_stopped(run)
-                await self._settle(run, end, lines)
-
-    async def _is_suspect(self, job_id: UUID) -> bool:
-        try:
-            async with self._pool.connection() as connection:
-                job = await ledger.get(connection, job_id)
-        except CONNECTION_ERRORS as error:
-            raise JobReleased(f"job {job_id} could not be read: the database did not answer") from error
-        return job is not None and job.is_suspect
-
-    async def _claim(self, job_id: UUID) -> ledger.Claim | None:
-        try:
-            async with self._pool.connection() as connection, connection.transaction():
-                return await ledger.claim(connection, job_id)
-        except CONNECTION_ERRORS as error:
-            raise JobReleased(f"job {job_id} could not be claimed: the database did not answer") from error
-
-    async def _until_stopped(self, run: Run) -> _End:
-        """Await the runner; when this task is cancelled, let it reach its next checkpoint first."""
-        work = asyncio.create_task(self._attempt(run), name=f"run {run.job.id}")
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            run.stopping.set()
-            await asyncio.wait([work], timeout=STOP_SECONDS)
-            if not work.done():
-                work.cancel()
-                await asyncio.wait([work])
-            if work.cancelled():
-                return _End(JobReleased(f"job {run.job.id} was interrupted, as the worker is stopping"))
-            return work.result()
-
-    async def _attempt(self, run: Run) -> _End:
-        try:
-            return _End(await self._runners[run.job.kind].run(run))
-        except LeaseLost:
-            return _End(None)
-        except JobReleased as released:
-            return _End(released)
-        except JobCancelled:
-            return _End(Outcome(status=Status.CANCELLED, message="Cancelled"))
-        except JobFailed as failure:
-            return _End(_failed(failure))
-        except Unavailable as error:
-            return _End(_failed(JobFailed.by(error)), "storage gave no answer", error)
-        except CONNECTION_ERRORS as error:
-            return _End(JobReleased(f"job {run.job.id} lost its database connection: {error}"))
-        except Exception as error:
-            return _End(_crashed(), "job crashed", error)
-
-    async def _settle(self, run: Run, end: _End, lines: RunLog) -> None:
-        """Write the end or the release, and log what the ledger then says of the job."""
-        try:
-            await self._write(run, end, lines)
-        except psycopg.Error:
-            log.exception("the database refuses the job's end")
-            await self._write(run, _End(_crashed()), lines)
-        if isinstance(end.result, JobReleased):
-            raise end.result
-
-    async def _write(self, run: Run, end: _End, lines: RunLog) -> None:
-        """Write the end or the release, as soon as the database answers again."""
-        deadline = asyncio.get_running_loop().time() + RECONNECT_SECONDS
-        while True:
-            try:
-                await self._write_once(run, end, lines)
-                break
-            except CONNECTION_ERRORS as error:
-                if asyncio.get_running_loop().time() > deadline:
-                    if end.result is None:
-                        lines.lost(None)
-                        return
-                    reason = "the end of its run could not be written: the database does not answer"
-                    lines.released(None, reason)
-                    raise JobReleased(f"job {run.job.id} is given back: {reason}") from error
-        await self._discard_unless_kept(run, end.result)
-
-    async def _write_once(self, run: Run, end: _End, lines: RunLog) -> None:
-        try:
-            async with self._pool.connection() as connection, connection.transaction():
-                job = await _written(connection, run.lease, end.result)
-        except LeaseLost:
-            # The job was cancelled, or another worker has it, or an earlier try was committed and its answer lost.
-            async with self._pool.connection() as connection:
-                found = await ledger.get(connection, run.job.id)
-            lines.lost(found)
-        else:
-            end.log_cause()
-            lines.settled(job, end.reason)
-
-    async def _discard_unless_kept(self, run: Run, result: Outcome | JobReleased | None) -> None:
-        if not isinstance(result, Outcome) or result.discard is None:
-            return
-        async with self._pool.connection() as connection:
-            job = await ledger.get(connection, run.job.id)
-        if job is None or job.artifact != result.artifact:
-            await result.discard()
-
-
-@dataclass(frozen=True)
-class _End:
-    """How a run came to its end.
-
-    Attributes:
-        result: what is to be written; None if the lease was lost.
-        what: one phrase on `cause`.
-        cause: an error that the log shows with its traceback, unless the lease was lost meanwhile.
-    """
-
-    result: Outcome | JobReleased | None
-    what: str = ""
-    cause: Exception | None = None
-
-    @property
-    def reason(self) -> str | None:
-        """Why the job is given back, if it is."""
-        return str(self.result) if isinstance(self.result, JobReleased) else None
-
-    def log_cause(self) -> None:
-        if self.cause is not None:
-            log.error(self.what, exc_info=self.cause)
-
-
-async def _written(connection: Connection, lease: Lease, result: Outcome | JobReleased | None) -> Job:
-    """Write the end or the release; the job as it is then.
-
-    Raises:
-        LeaseLost: the run had lost its lease, or has by now.
-    """
-    if result is None:
-        raise LeaseLost(f"job {lease.job_id} is no longer held under epoch {lease.epoch}")
-    if isinstance(result, JobReleased):
-        return await ledger.release(connection, lease)
-    return await ledger.finish(connection, lease, result)
-
-
-def _failed(failure: JobFailed) -> Outcome:
-    error: dict[str, object] = {"code": failure.code, "message": failure.message}
-    if failure.number is not None:
-        error["number"] = failure.number
-    if failure.detail:
-        error["detail"] = failure.detail
-    return Outcome(status=Status.FAILED, error=error, message=failure.message)
-
-
-def _crashed() -> Outcome:
-    return _failed(
-        JobFailed(ErrorCode.INTERNAL_ERROR, "An internal error ended the job; the server's log has the details")
-    )
-
-
-def _too_many_deaths(job: Job) -> _End:
-    place = "its beginning" if job.checkpoint is None else f"checkpoint {job.checkpoint}"
-    message = f"The job's worker died {job.deaths} times in a row at {place}; it is not tried again"
-    return _End(_failed(JobFailed(ErrorCode.INTERNAL_ERROR, message, detail={"checkpoint": job.checkpoint})))

@@ -21,7 +21,7 @@ from wherry.capsules.submission import Submissions
 from wherry.database.pools import Pool, make_pool
 from wherry.jobs import ledger
 from wherry.jobs.events import Event, events_since
-from wherry.jobs.runs import Executor
+from wherry.jobs.executor import Executor
 from wherry.jobs.states import Kind, Status
 from wherry.settings import load_settings
 from wherry.storage.store import Store
@@ -74,7 +74,7 @@ async def test_while_a_capsule_is_stored_slowly_progress_is_told_and_a_cancel_is
         job, _ = await Submissions(pool, store, max_body_bytes=1 << 20, capacity=1).hand_in(
             _body(), declared_bytes=None, idempotency_key=None
         )
-        runner = CapsuleRunner(pool, store, load_settings(database_url=database_url))
+        runner = CapsuleRunner(store, load_settings(database_url=database_url))
         running = asyncio.create_task(Executor(pool, {Kind.CAPSULE: runner}).execute(job.id))
         await _until(pool, job.id, "frame_prep")
         os.kill(server, signal.SIGSTOP)

@@ -134,7 +134,7 @@ async def started(exports: Exports, job: Job) -> Run:
     async with exports.pool.connection() as connection, connection.transaction():
         claim = await ledger.claim(connection, job.id)
     assert claim is not None
-    return Run(claim.job, claim.lease)
+    return Run(claim.job, claim.lease, exports.pool)
 
 
 async def sessions(exports: Exports) -> int:

@@ -63,7 +63,7 @@ async def claimed(bench: Bench, job: Job) -> Run:
     async with bench.pool.connection() as connection, connection.transaction():
         claim = await ledger.claim(connection, job.id)
     assert claim is not None
-    return Run(claim.job, claim.lease)
+    return Run(claim.job, claim.lease, bench.pool)
 
 
 @asynccontextmanager

@@ -1,343 +1,86 @@
-"""One run of one job: how it ends, whatever the runner does."""
+"""A run moves its lease in one way, and learns from it whether to go on."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
-from datetime import timedelta
 from uuid import UUID
 
-import psycopg
 import pytest
-from structlog.contextvars import merge_contextvars
-from structlog.testing import capture_logs
 
 from tests.factories import submitted
-from wherry.database.pools import Pool, make_pool
-from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost
+from wherry.database.pools import Connection, Pool, make_pool
+from wherry.errors import JobCancelled, JobReleased, LeaseLost
 from wherry.jobs import ledger
-from wherry.jobs.models import Advance, Job, Outcome
-from wherry.jobs.runs import MAX_DEATHS, Executor, Run
-from wherry.jobs.states import Kind, Status
-
-Work = Callable[[Run], Awaitable[Outcome]]
-
-
-class Doing:
-    """A runner that does what a test says."""
-
-    def __init__(self, work: Work) -> None:
-        self.run = work
+from wherry.jobs.events import events_since
+from wherry.jobs.models import Advance, Job
+from wherry.jobs.runs import Run
 
 
 @pytest.fixture
 async def pool(database_url: str) -> AsyncIterator[Pool]:
-    async with make_pool(database_url, name="test", max_size=4) as opened:
+    async with make_pool(database_url, name="test", max_size=2) as opened:
         yield opened
 
 
-async def _submit(pool: Pool) -> UUID:
+async def _claimed(pool: Pool) -> Run:
     async with pool.connection() as connection:
-        return (await submitted(connection)).id
+        claim = await ledger.claim(connection, (await submitted(connection)).id)
+    assert claim is not None
+    return Run(claim.job, claim.lease, pool)
 
 
-async def _job(pool: Pool, job_id: UUID) -> Job:
-    async with pool.connection() as connection:
-        job = await ledger.get(connection, job_id)
+async def _job(run: Run) -> Job:
+    async with run.pool.connection() as connection:
+        job = await ledger.get(connection, run.job.id)
     assert job is not None
     return job
 
 
-def _executor(pool: Pool, work: Work) -> Executor:
-    return Executor(pool, {Kind.IMPORT: Doing(work)})
+async def test_an_advance_counts_and_logs_an_event_in_one_transaction(pool: Pool) -> None:
+    run = await _claimed(pool)
+    await run.advance(Advance(successes=2, message="Halfway"), event="stage_progress", meta={"frames": 2})
+    assert (await _job(run)).success_count == 2
+    async with pool.connection() as connection:
+        event = (await events_since(connection, run.job.id, 1, 10))[-1]
+    assert (event.type, event.message, event.meta) == ("stage_progress", "Halfway", {"frames": 2})
 
 
-async def test_a_run_that_returns_ends_the_job(pool: Pool) -> None:
-    async def work(run: Run) -> Outcome:
-        return Outcome(status=Status.SUCCEEDED, total_records=3)
+async def test_an_advance_of_a_cancelled_job_is_counted_and_ends_the_run(pool: Pool) -> None:
+    run = await _claimed(pool)
+    async with pool.connection() as connection:
+        await ledger.cancel(connection, run.job.id)
+    with pytest.raises(JobCancelled):
+        await run.advance(Advance(successes=2))
+    assert (await _job(run)).success_count == 2
 
-    job_id = await _submit(pool)
-    await _executor(pool, work).execute(job_id)
-    job = await _job(pool, job_id)
-    assert (job.status, job.total_records, job.progress) == (Status.SUCCEEDED, 3, 100)
+
+async def test_a_look_moves_nothing(pool: Pool) -> None:
+    run = await _claimed(pool)
+    before = await _job(run)
+    await run.look()
+    assert await _job(run) == before
 
 
 @pytest.mark.parametrize(
-    ("raised", "status", "code"),
-    [
-        (JobFailed(ErrorCode.EMPTY_FILE, "The file holds no record"), Status.FAILED, "EMPTY_FILE"),
-        (RuntimeError("a bug, with a secret in it"), Status.FAILED, "INTERNAL_ERROR"),
-        (JobCancelled("asked for"), Status.CANCELLED, None),
-    ],
+    ("change", "raised"),
+    [(ledger.claim, LeaseLost), (ledger.cancel, JobCancelled), (ledger.cancel_now, LeaseLost)],
+    ids=["claimed", "cancelled", "cancelled now"],
 )
-async def test_what_a_run_raises_says_how_the_job_ends(
-    pool: Pool, raised: Exception, status: Status, code: str | None
+async def test_a_look_ends_a_run_whose_job_is_not_its_own_or_not_wanted(
+    pool: Pool, change: Callable[[Connection, UUID], Awaitable[object]], raised: type[Exception]
 ) -> None:
-    async def work(run: Run) -> Outcome:
-        raise raised
-
-    job_id = await _submit(pool)
-    await _executor(pool, work).execute(job_id)
-    job = await _job(pool, job_id)
-    assert job.status is status
-    assert (job.error or {}).get("code") == code
-    assert "secret" not in str(job.error)
+    run = await _claimed(pool)
+    async with pool.connection() as connection:
+        await change(connection, run.job.id)
+    with pytest.raises(raised):
+        await run.look()
+    with pytest.raises(raised):
+        await run.look_within_step()
 
 
-async def test_an_end_that_the_database_refuses_fails_the_job_at_once(pool: Pool) -> None:
-    async def work(run: Run) -> Outcome:
-        return Outcome(status=Status.SUCCEEDED, artifact={"key": "k"}, keep_for=timedelta(days=900_000_000))
-
-    job_id = await _submit(pool)
-    await _executor(pool, work).execute(job_id)
-    job = await _job(pool, job_id)
-    assert (job.status, (job.error or {})["code"], job.epoch) == (Status.FAILED, "INTERNAL_ERROR", 1)
-
-
-async def test_a_lost_connection_gives_the_job_back(pool: Pool) -> None:
-    async def work(run: Run) -> Outcome:
-        raise psycopg.OperationalError("server closed the connection unexpectedly")
-
-    job_id = await _submit(pool)
+async def test_a_stopping_worker_ends_a_run_between_steps_only(pool: Pool) -> None:
+    run = await _claimed(pool)
+    run.stopping.set()
+    await run.look_within_step()
     with pytest.raises(JobReleased):
-        await _executor(pool, work).execute(job_id)
-    assert (await _job(pool, job_id)).status is Status.QUEUED
-
-
-async def test_a_run_that_lost_its_lease_writes_nothing(pool: Pool) -> None:
-    async def work(run: Run) -> Outcome:
-        async with pool.connection() as connection:
-            await ledger.claim(connection, run.job.id)
-        return Outcome(status=Status.SUCCEEDED)
-
-    job_id = await _submit(pool)
-    await _executor(pool, work).execute(job_id)
-    assert (await _job(pool, job_id)).status is Status.RUNNING
-
-
-@pytest.mark.parametrize("kept", [True, False], ids=["kept", "cancelled"])
-async def test_an_artifact_that_nobody_wants_any_more_is_discarded(pool: Pool, kept: bool) -> None:
-    discarded = asyncio.Event()
-    artifact = {"key": "k"}
-
-    async def discard() -> None:
-        discarded.set()
-
-    async def work(run: Run) -> Outcome:
-        outcome = Outcome(status=Status.SUCCEEDED, artifact=artifact, discard=discard)
-        async with pool.connection() as connection, connection.transaction():
-            if kept:
-                await ledger.finish(connection, run.lease, outcome)  # and its answer is lost
-            else:
-                await ledger.cancel_now(connection, run.job.id)
-        return outcome
-
-    job_id = await _submit(pool)
-    await _executor(pool, work).execute(job_id)
-    assert discarded.is_set() is not kept
-
-
-async def test_a_job_whose_owner_was_told_that_it_stops_does_not_succeed(pool: Pool) -> None:
-    discarded = asyncio.Event()
-
-    async def discard() -> None:
-        discarded.set()
-
-    async def work(run: Run) -> Outcome:
-        async with pool.connection() as connection, connection.transaction():
-            await ledger.cancel(connection, run.job.id)
-        return Outcome(status=Status.SUCCEEDED, total_records=3, artifact={"key": "k"}, discard=discard)
-
-    job_id = await _submit(pool)
-    await _executor(pool, work).execute(job_id)
-    job = await _job(pool, job_id)
-    assert (job.status, job.artifact, job.total_records) == (Status.CANCELLED, None, 3)
-    assert discarded.is_set()
-
-
-async def test_a_stopping_worker_lets_the_batch_in_hand_end_and_gives_the_job_back(pool: Pool) -> None:
-    begun, go_on = asyncio.Event(), asyncio.Event()
-
-    async def work(run: Run) -> Outcome:
-        begun.set()
-        await go_on.wait()
-        async with pool.connection() as connection, connection.transaction():
-            position = await ledger.advance(connection, run.lease, Advance(successes=5, checkpoint={"index": 5}))
-        run.check(position)
-        raise AssertionError("the run should have been stopped")
-
-    job_id = await _submit(pool)
-    task = asyncio.create_task(_executor(pool, work).execute(job_id))
-    await begun.wait()
-    task.cancel()
-    asyncio.get_running_loop().call_later(0.05, go_on.set)
-    with pytest.raises(JobReleased):
-        await task
-    job = await _job(pool, job_id)
-    assert (job.status, job.success_count, job.checkpoint) == (Status.QUEUED, 5, {"index": 5})
-
-
-async def test_a_job_that_kills_its_workers_fails_and_says_where(pool: Pool) -> None:
-    async def work(run: Run) -> Outcome:
-        raise AssertionError("the job must not be run again")
-
-    job_id = await _submit(pool)
-    async with pool.connection() as connection:
-        claim = await ledger.claim(connection, job_id)
-        assert claim is not None
-        await ledger.advance(connection, claim.lease, Advance(checkpoint={"index": 7, "offset": 90}))
-        for _ in range(MAX_DEATHS - 1):
-            await ledger.claim(connection, job_id)
-    await _executor(pool, work).execute(job_id)
-    job = await _job(pool, job_id)
-    assert job.status is Status.FAILED
-    assert job.error is not None
-    assert job.error["code"] == "INTERNAL_ERROR"
-    assert "'index': 7" in job.error["message"]
-
-
-async def test_jobs_that_died_together_twice_are_not_run_together_again(pool: Pool) -> None:
-    running, most = 0, 0
-
-    async def work(run: Run) -> Outcome:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        async with pool.connection() as connection, connection.transaction():
-            await ledger.advance(connection, run.lease, Advance(successes=1, checkpoint={"index": 1}))
-        running -= 1
-        return Outcome(status=Status.SUCCEEDED)
-
-    job_ids = [await _submit(pool) for _ in range(3)]
-    async with pool.connection() as connection:
-        for job_id in job_ids:
-            await ledger.claim(connection, job_id)
-            await ledger.claim(connection, job_id)
-    executor = _executor(pool, work)
-    await asyncio.gather(*(executor.execute(job_id) for job_id in job_ids))
-    assert most == 1
-    assert [(await _job(pool, job_id)).status for job_id in job_ids] == [Status.SUCCEEDED] * 3
-
-
-async def test_a_suspect_that_waits_its_turn_does_not_die_with_the_one_that_runs(pool: Pool) -> None:
-    begun = asyncio.Event()
-
-    async def work(run: Run) -> Outcome:
-        begun.set()
-        await run.stopping.wait()
-        raise JobReleased("stopped")
-
-    first, second = await _submit(pool), await _submit(pool)
-    async with pool.connection() as connection:
-        for job_id in (first, second):
-            await ledger.claim(connection, job_id)
-            await ledger.claim(connection, job_id)
-    executor = _executor(pool, work)
-    tasks = [asyncio.create_task(executor.execute(job_id)) for job_id in (first, second)]
-    await begun.wait()
-    deaths = sorted([(await _job(pool, job_id)).deaths for job_id in (first, second)])
-    assert deaths == [1, 2], "only the one that runs was claimed"
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def test_a_job_that_has_ended_is_not_run(pool: Pool) -> None:
-    async def work(run: Run) -> Outcome:
-        raise AssertionError("an ended job must not be run")
-
-    job_id = await _submit(pool)
-    async with pool.connection() as connection:
-        await ledger.cancel(connection, job_id)
-    await _executor(pool, work).execute(job_id)
-    assert (await _job(pool, job_id)).status is Status.CANCELLED
-
-
-async def _logged(pool: Pool, work: Work, job_id: UUID) -> list[dict[str, object]]:
-    """Run a job; what was logged meanwhile."""
-    with capture_logs([merge_contextvars]) as lines, suppress(JobReleased):
-        await _executor(pool, work).execute(job_id)
-    return [dict(line) for line in lines]
-
-
-@pytest.mark.parametrize(
-    "raised",
-    [JobFailed("EXPORT_FAILED", "The stored request is gone"), LeaseLost("no longer held"), FileNotFoundError("gone")],
-)
-async def test_a_run_that_stops_because_its_job_was_cancelled_is_logged_as_cancelled(
-    pool: Pool, raised: Exception
-) -> None:
-    async def work(run: Run) -> Outcome:
-        async with pool.connection() as connection:
-            await ledger.cancel_now(connection, run.job.id)
-        raise raised
-
-    started, ended = await _logged(pool, work, await _submit(pool))
-    assert started["event"] == "job.started"
-    assert (ended["event"], ended["status"], ended["log_level"]) == ("job.completed", "cancelled", "info")
-
-
-async def test_a_run_that_another_has_replaced_says_so_and_by_which(pool: Pool) -> None:
-    async def work(run: Run) -> Outcome:
-        async with pool.connection() as connection:
-            await ledger.claim(connection, run.job.id)
-        return Outcome(status=Status.SUCCEEDED)
-
-    job_id = await _submit(pool)
-    _, ended = await _logged(pool, work, job_id)
-    assert (ended["event"], ended["jobId"], ended["epoch"], ended["byEpoch"]) == ("job.superseded", str(job_id), 1, 2)
-
-
-async def test_each_run_of_a_job_that_is_given_back_has_lines_of_its_own(pool: Pool) -> None:
-    async def give_back(run: Run) -> Outcome:
-        async with pool.connection() as connection, connection.transaction():
-            await ledger.advance(connection, run.lease, Advance(successes=5, checkpoint={"index": 5}))
-        raise JobReleased("the worker is stopping")
-
-    async def go_on(run: Run) -> Outcome:
-        async with pool.connection() as connection, connection.transaction():
-            await ledger.advance(connection, run.lease, Advance(successes=3, checkpoint={"index": 8}))
-        return Outcome(status=Status.SUCCEEDED)
-
-    job_id = await _submit(pool)
-    lines = await _logged(pool, give_back, job_id) + await _logged(pool, go_on, job_id)
-    assert [(line["event"], line["epoch"]) for line in lines] == [
-        ("job.started", 1),
-        ("job.released", 1),
-        ("job.started", 2),
-        ("job.completed", 2),
-    ]
-    assert [line["processedRecords"] for line in lines] == [0, 5, 5, 8]
-    assert "the worker is stopping" in str(lines[1]["reason"])
-
-
-async def test_a_failed_run_logs_what_its_owner_is_told(pool: Pool) -> None:
-    async def work(run: Run) -> Outcome:
-        raise JobFailed(ErrorCode.EMPTY_FILE, "The file holds no record")
-
-    ended = (await _logged(pool, work, await _submit(pool)))[-1]
-    told = ("failed", "EMPTY_FILE", "The file holds no record")
-    assert (ended["status"], ended["code"], ended["reason"]) == told
-
-
-async def test_a_crash_is_logged_with_its_traceback(pool: Pool) -> None:
-    async def work(run: Run) -> Outcome:
-        raise RuntimeError("a bug")
-
-    _, crash, ended = await _logged(pool, work, await _submit(pool))
-    assert (crash["event"], crash["log_level"], str(crash["exc_info"])) == ("job crashed", "error", "a bug")
-    assert ended["status"] == "failed"
-
-
-async def test_progress_is_logged_at_debug_level(pool: Pool) -> None:
-    async def work(run: Run) -> Outcome:
-        async with pool.connection() as connection, connection.transaction():
-            position = await ledger.advance(connection, run.lease, Advance(successes=4, errors=1, progress=50))
-        run.check(position)
-        return Outcome(status=Status.PARTIAL)
-
-    job_id = await _submit(pool)
-    _, progress, _ = await _logged(pool, work, job_id)
-    assert (progress["event"], progress["log_level"], progress["jobId"]) == ("job.progress", "debug", str(job_id))
-    assert (progress["progress"], progress["processedRecords"], progress["errorCount"]) == (50, 5, 1)
+        await run.look()

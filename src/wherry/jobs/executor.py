@@ -1,0 +1,220 @@
+"""Takes a job from claim to end: claim it, let its kind's runner work, then end it or give it back.
+
+The ledger, not the queue, records what became of a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from uuid import UUID
+
+import psycopg
+import structlog
+from psycopg_pool import PoolTimeout
+
+from wherry.database.pools import Connection, Pool
+from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost, Unavailable
+from wherry.jobs import ledger
+from wherry.jobs.models import Job, Lease, Outcome
+from wherry.jobs.run_log import RunLog, lines_of
+from wherry.jobs.runs import Run, Runner
+from wherry.jobs.states import Kind, Status
+from wherry.waiting import end_task
+
+MAX_DEATHS = 3
+"""A job whose workers die this often in a row at one checkpoint is assumed to be the cause."""
+
+STOP_SECONDS = 8.0
+"""How long a runner may take to finish its batch when the worker stops."""
+
+CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+RECONNECT_SECONDS = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+class Executor:
+    """Runs jobs with the runner of their kind.
+
+    Args:
+        pool: for claiming and ending jobs, and for the runs to advance theirs.
+        runners: one per kind.
+    """
+
+    def __init__(self, pool: Pool, runners: Mapping[Kind, Runner]) -> None:
+        self._pool = pool
+        self._runners = runners
+        # Jobs that died together are not run together a third time, so that the one that kills its workers fails alone.
+        # Acquired before the claim, as only the death of a claimed job is counted.
+        self._quarantine = asyncio.Lock()
+
+    async def execute(self, job_id: UUID) -> None:
+        """Run a job to its end.
+
+        Raises:
+            JobReleased: the job is queued again and needs another run.
+        """
+        async with self._quarantine if await self._is_suspect(job_id) else nullcontext():
+            claim = await self._claim(job_id)
+            if claim is None:
+                return
+            run, job = Run(claim.job, claim.lease, self._pool), claim.job
+            with lines_of(job) as lines:
+                lines.started()
+                end = _too_many_deaths(job) if job.deaths >= MAX_DEATHS else await self._until_stopped(run)
+                await self._settle(run, end, lines)
+
+    async def _is_suspect(self, job_id: UUID) -> bool:
+        try:
+            async with self._pool.connection() as connection:
+                job = await ledger.get(connection, job_id)
+        except CONNECTION_ERRORS as error:
+            raise JobReleased(f"job {job_id} could not be read: the database did not answer") from error
+        return job is not None and job.is_suspect
+
+    async def _claim(self, job_id: UUID) -> ledger.Claim | None:
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                return await ledger.claim(connection, job_id)
+        except CONNECTION_ERRORS as error:
+            raise JobReleased(f"job {job_id} could not be claimed: the database did not answer") from error
+
+    async def _until_stopped(self, run: Run) -> _End:
+        """Await the runner; if this task is cancelled, let the runner reach its next checkpoint first."""
+        work = asyncio.create_task(self._attempt(run), name=f"run {run.job.id}")
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            run.stopping.set()
+            await asyncio.wait([work], timeout=STOP_SECONDS)
+            await end_task(work)
+            if work.cancelled():
+                return _End(JobReleased(f"job {run.job.id} was interrupted, as the worker is stopping"))
+            return work.result()
+
+    async def _attempt(self, run: Run) -> _End:
+        try:
+            return _End(await self._runners[run.job.kind].run(run))
+        except LeaseLost:
+            return _End(None)
+        except JobReleased as released:
+            return _End(released)
+        except JobCancelled:
+            return _End(Outcome(status=Status.CANCELLED, message="Cancelled"))
+        except JobFailed as failure:
+            return _End(_failed(failure))
+        except Unavailable as error:
+            return _End(_failed(JobFailed.by(error)), "storage gave no answer", error)
+        except CONNECTION_ERRORS as error:
+            return _End(JobReleased(f"job {run.job.id} lost its database connection: {error}"))
+        except Exception as error:
+            return _End(_crashed(), "job crashed", error)
+
+    async def _settle(self, run: Run, end: _End, lines: RunLog) -> None:
+        """Write the end or the release, and log the job as the ledger then has it."""
+        try:
+            await self._write(run, end, lines)
+        except psycopg.Error:
+            log.exception("the database refuses the job's end")
+            await self._write(run, _End(_crashed()), lines)
+        if isinstance(end.result, JobReleased):
+            raise end.result
+
+    async def _write(self, run: Run, end: _End, lines: RunLog) -> None:
+        """Write the end or the release; retry while the database cannot be reached."""
+        deadline = asyncio.get_running_loop().time() + RECONNECT_SECONDS
+        while True:
+            try:
+                await self._write_once(run, end, lines)
+                break
+            except CONNECTION_ERRORS as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    if end.result is None:
+                        lines.lost(None)
+                        return
+                    reason = "the end of its run could not be written: the database does not answer"
+                    lines.released(None, reason)
+                    raise JobReleased(f"job {run.job.id} is given back: {reason}") from error
+        await self._discard_unless_kept(run, end.result)
+
+    async def _write_once(self, run: Run, end: _End, lines: RunLog) -> None:
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                job = await _written(connection, run.lease, end.result)
+        except LeaseLost:
+            # The job was cancelled, or another worker has it, or an earlier attempt was committed and its answer lost.
+            async with self._pool.connection() as connection:
+                found = await ledger.get(connection, run.job.id)
+            lines.lost(found)
+        else:
+            end.log_cause()
+            lines.settled(job, end.reason)
+
+    async def _discard_unless_kept(self, run: Run, result: Outcome | JobReleased | None) -> None:
+        if not isinstance(result, Outcome) or result.discard is None:
+            return
+        async with self._pool.connection() as connection:
+            job = await ledger.get(connection, run.job.id)
+        if job is None or job.artifact != result.artifact:
+            await result.discard()
+
+
+@dataclass(frozen=True)
+class _End:
+    """How a run ended.
+
+    Attributes:
+        result: what to write, or None if the lease was lost.
+        what: the log message for `cause`.
+        cause: an error to log with its traceback, unless the lease was lost meanwhile.
+    """
+
+    result: Outcome | JobReleased | None
+    what: str = ""
+    cause: Exception | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why the job is given back, or None if it is not."""
+        return str(self.result) if isinstance(self.result, JobReleased) else None
+
+    def log_cause(self) -> None:
+        if self.cause is not None:
+            log.error(self.what, exc_info=self.cause)
+
+
+async def _written(connection: Connection, lease: Lease, result: Outcome | JobReleased | None) -> Job:
+    """Write the end or the release, and return the job as it is then.
+
+    Raises:
+        LeaseLost: the run has lost its lease.
+    """
+    if result is None:
+        raise LeaseLost(f"job {lease.job_id} is no longer held under epoch {lease.epoch}")
+    if isinstance(result, JobReleased):
+        return await ledger.release(connection, lease)
+    return await ledger.finish(connection, lease, result)
+
+
+def _failed(failure: JobFailed) -> Outcome:
+    error: dict[str, object] = {"code": failure.code, "message": failure.message}
+    if failure.number is not None:
+        error["number"] = failure.number
+    if failure.detail:
+        error["detail"] = failure.detail
+    return Outcome(status=Status.FAILED, error=error, message=failure.message)
+
+
+def _crashed() -> Outcome:
+    return _failed(
+        JobFailed(ErrorCode.INTERNAL_ERROR, "An internal error ended the job; the server's log has the details")
+    )
+
+
+def _too_many_deaths(job: Job) -> _End:
+    place = "its beginning" if job.checkpoint is None else f"checkpoint {job.checkpoint}"
+    message = f"The job's worker died {job.deaths} times in a row at {place}; it is not tried again"
+    return _End(_failed(JobFailed(ErrorCode.INTERNAL_ERROR, message, detail={"checkpoint": job.checkpoint})))

@@ -68,7 +68,7 @@ set status = 'running',
       else 1
     end,
     death_checkpoint = case when status = 'running' then checkpoint end,
-    stage = case kind when 'capsule' then 'transform' else 'running' end,
+    stage = 'running',
     stage_progress = 0,
     message = case when epoch = 0 then 'Started' else 'Taken up again' end,
     started_at = coalesce(started_at, now()),
@@ -123,12 +123,7 @@ set status = %(status)s,
     error = coalesce(%(error)s::jsonb, error),
     total_records = coalesce(%(total_records)s, total_records),
     progress = case when %(status)s in ('succeeded', 'partial') or %(is_read)s then 100 else progress end,
-    stage = case
-      when kind <> 'capsule' then 'finished'
-      when %(status)s = 'succeeded' then 'download_ready'
-      when %(status)s = 'failed' then 'failed'
-      else 'canceled'
-    end,
+    stage = %(status)s,
     stage_progress = case when %(status)s in ('succeeded', 'partial') then 100 else stage_progress end,
     message = coalesce(%(message)s, message),
     updated_at = now(),
@@ -151,7 +146,7 @@ returning *
 -- name: cancel_now
 update jobs
 set status = 'cancelled',
-    stage = case kind when 'capsule' then 'canceled' else 'finished' end,
+    stage = 'cancelled',
     message = %(message)s,
     cancel_requested_at = coalesce(cancel_requested_at, now()),
     updated_at = now(),
@@ -254,13 +249,12 @@ returning id
 -- name: retire_artifact
 update jobs
 set artifact = artifact || jsonb_build_object('removedAt', now()),
-    stage = case when kind = 'capsule' then 'expired' else stage end,
-    message = case when kind = 'capsule' then 'Capsule expired' else message end,
+    stage = 'expired',
     updated_at = now()
 where id = %(id)s
   and artifact is not null
   and not artifact ? 'removedAt'
-returning kind
+returning id
 
 -- name: retire_source
 update jobs

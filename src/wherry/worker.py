@@ -82,7 +82,9 @@ def make_worker_app(settings: Settings) -> WorkerApp:
             )
             yield WorkerServices(pool, executor, retention)
 
-    return WorkerApp(conninfo, concurrency=settings.job_worker_concurrency, open_services=open_services)
+    return WorkerApp(
+        conninfo, concurrency=settings.job_worker_concurrency, open_services=open_services, slow={Kind.CAPSULE}
+    )
 
 
 def __getattr__(name: str) -> WorkerApp:

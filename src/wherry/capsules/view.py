@@ -23,6 +23,11 @@ _STATUS = {
     Status.CANCELLED: "canceled",
 }
 
+_STAGES = {"running": "transform", "succeeded": "download_ready", "cancelled": "canceled"}
+"""This API's names for stages of the ledger; the capsule runner's own stages keep their names."""
+
+EXPIRED = {"currentStage": "expired", "message": "Capsule expired"}
+
 _EMOJI = {
     "job_started": "🚀",
     "stage_heartbeat": "💓",
@@ -51,7 +56,7 @@ def accepted(job: Job) -> dict[str, Any]:
         "jobId": str(job.id),
         "status": status(job),
         "progress": round(job.progress),
-        "currentStage": job.stage,
+        "currentStage": _stage(job.stage),
         "stageProgress": round(job.stage_progress),
         "message": job.message,
         "createdAt": rfc3339(job.created_at),
@@ -61,11 +66,9 @@ def accepted(job: Job) -> dict[str, Any]:
 def capsule_job(job: Job) -> dict[str, Any]:
     """The job's whole state."""
     expired = is_expired(job)
-    # It is past its time from the moment on, though retention writes so a little later.
-    past = {"currentStage": "expired", "message": "Capsule expired"} if expired else {}
     return (
         accepted(job)
-        | past
+        | (EXPIRED if expired else {})  # also before retention has recorded it
         | {
             "elapsedMs": _elapsed_ms(job),
             "lastEventSeq": job.last_event_seq,
@@ -78,18 +81,23 @@ def capsule_job(job: Job) -> dict[str, Any]:
 
 def event(entry: Event) -> dict[str, Any]:
     """One line of the job's log."""
+    stage = _stage(entry.stage)
     return {
         "seq": entry.seq,
         "ts": rfc3339(entry.ts),
         "jobId": str(entry.job_id),
         "type": entry.type,
-        "stage": entry.stage,
+        "stage": stage,
         "progress": round(entry.progress),
         "stageProgress": round(entry.stage_progress),
-        "emoji": _EMOJI.get(entry.type) or _STAGE_EMOJI.get(entry.stage, _OTHER_EMOJI),
-        "message": entry.message,
+        "emoji": _EMOJI.get(entry.type) or _STAGE_EMOJI.get(stage, _OTHER_EMOJI),
+        "message": EXPIRED["message"] if entry.type == "job_expired" else entry.message,
         "meta": entry.meta,
     }
+
+
+def _stage(stage: str) -> str:
+    return _STAGES.get(stage, stage)
 
 
 def _error(error: Mapping[str, Any]) -> dict[str, Any]:

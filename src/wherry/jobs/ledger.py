@@ -263,9 +263,8 @@ async def count_queued(connection: Connection, kind: Kind) -> int:
 
 
 async def retire_artifact(connection: Connection, job_id: UUID) -> None:
-    """Note that an artifact past its time is gone; nothing where that was noted before."""
-    row = await _one(connection, "retire_artifact", {"id": job_id})
-    if row is not None and row["kind"] == Kind.CAPSULE:
+    """Record that an expired artifact was removed, unless that is recorded already."""
+    if await _one(connection, "retire_artifact", {"id": job_id}):
         await append_event(connection, job_id, "job_expired")
 
 

@@ -54,35 +54,37 @@ async def defer(connection: Connection, task: str, *, queue: str, **arguments: s
 
 
 class Slots:
-    """Shares out one worker's slots: at most half of them for capsules, which may take minutes each.
+    """Shares out one worker's slots: at most half of them for slow jobs, which may take minutes each.
 
-    A worker with one slot, or for capsules alone, reserves none.
+    A worker that has one slot, or serves slow queues only, reserves none.
 
     Args:
         total: jobs that the worker runs at a time.
-        others: every queue but that of capsules.
+        queues: every queue.
+        slow: those of slow jobs.
     """
 
-    def __init__(self, total: int, others: Iterable[str]) -> None:
-        self._others = frozenset(others)
-        self._capsules_at_once = max(1, total // 2)
-        self._capsules: set[tuple[int | None, int]] = set()
+    def __init__(self, total: int, queues: Iterable[str], slow: Iterable[str]) -> None:
+        self._slow = frozenset(slow)
+        self._others = frozenset(queues) - self._slow
+        self._slow_at_once = max(1, total // 2)
+        self._slow_jobs: set[tuple[int | None, int]] = set()
 
     def open_queues(self, queues: Iterable[str] | None) -> Iterable[str] | None:
         """The queues to fetch from, of those that the worker serves."""
-        if len(self._capsules) < self._capsules_at_once:
+        if len(self._slow_jobs) < self._slow_at_once:
             return queues
         others = self._others if queues is None else self._others.intersection(queues)
         return sorted(others) or queues
 
     def take(self, job: QueueJob) -> None:
         """Note that a job was fetched."""
-        if job.queue == Kind.CAPSULE:
-            self._capsules.add((job.id, job.attempts))
+        if job.queue in self._slow:
+            self._slow_jobs.add((job.id, job.attempts))
 
     def free(self, job: QueueJob) -> None:
         """Note that a job's run has ended."""
-        self._capsules.discard((job.id, job.attempts))
+        self._slow_jobs.discard((job.id, job.attempts))
 
 
 class FencedJobManager(JobManager):
@@ -95,7 +97,7 @@ class FencedJobManager(JobManager):
 
     def __init__(self, connector: BaseAsyncConnector) -> None:
         super().__init__(connector)
-        self.slots = Slots(1, ())
+        self.slots = Slots(1, (), ())
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> QueueJob | None:
         """Take a waiting row of a queue that has a slot left."""

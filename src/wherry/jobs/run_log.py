@@ -94,7 +94,7 @@ def _figures(job: Job) -> dict[str, Any]:
 
 
 def _processed(job: Job) -> int:
-    """Records; a capsule counts its frames only when it is complete."""
+    """Records so far; a job that does not count as it goes has its total once its artifact is complete."""
     return job.processed_records or (0 if job.artifact is None else job.total_records or 0)
 
 

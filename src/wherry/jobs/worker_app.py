@@ -70,9 +70,12 @@ class WorkerApp(procrastinate.App):
         conninfo: the database's URL.
         concurrency: jobs that one process runs at a time, unless the command line says otherwise.
         open_services: opens pools, storage and runners when a worker starts, and closes them when it ends.
+        slow: kinds whose jobs may take minutes each; they get at most half of the slots.
     """
 
-    def __init__(self, conninfo: str, *, concurrency: int, open_services: OpenServices) -> None:
+    def __init__(
+        self, conninfo: str, *, concurrency: int, open_services: OpenServices, slow: Collection[Kind] = ()
+    ) -> None:
         connector = procrastinate.PsycopgConnector(
             conninfo=conninfo, min_size=1, max_size=concurrency + 4, kwargs=connection_options(conninfo, "wherry queue")
         )
@@ -89,6 +92,7 @@ class WorkerApp(procrastinate.App):
         )
         self.job_manager: FencedJobManager = FencedJobManager(connector)
         self._open_services = open_services
+        self._slow = slow
         self._services: Services | None = None
         self._in_hand: Counter[int] = Counter()  # a row that was given back may come to the same process again
         self.task(name=RUN_JOB, pass_context=True, retry=GiveBack())(self._run_job)
@@ -120,15 +124,15 @@ class WorkerApp(procrastinate.App):
             with _on_stop_signal(stopping):
                 while not stopping.is_set():
                     worker = self._worker(**kwargs)
-                    self.job_manager.slots = Slots(worker.concurrency, self._queues_but_capsules())
+                    self.job_manager.slots = Slots(worker.concurrency, self._queues(), self._slow)
                     await self._run_until_stopped(worker, stopping)
                     if not worker.wait:
                         break
                     with suppress(TimeoutError):
                         await asyncio.wait_for(stopping.wait(), RECONNECT_SECONDS)
 
-    def _queues_but_capsules(self) -> set[str]:
-        return {*Kind, *(task.queue for task in self.tasks.values())} - {Kind.CAPSULE}
+    def _queues(self) -> set[str]:
+        return {*Kind, *(task.queue for task in self.tasks.values())}
 
     async def _run_until_stopped(self, worker: Worker, stopping: asyncio.Event) -> None:
         async with _companions(

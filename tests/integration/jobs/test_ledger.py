@@ -154,7 +154,7 @@ async def test_cancelling_at_once_takes_the_lease_away(connection: Connection) -
     assert claim is not None
     cancelled = await ledger.cancel_now(connection, job.id)
     assert cancelled is not None
-    assert (cancelled.status, cancelled.stage) == (Status.CANCELLED, "canceled")
+    assert (cancelled.status, cancelled.stage) == (Status.CANCELLED, "cancelled")
     with pytest.raises(LeaseLost):
         await ledger.advance(connection, claim.lease, Advance())
 
@@ -168,9 +168,9 @@ async def test_every_run_is_logged_from_its_start_to_its_end(connection: Connect
     await ledger.finish(connection, claim.lease, Outcome(status=Status.SUCCEEDED, keep_for=timedelta(hours=1)))
     events = await events_since(connection, job.id, 0, 10)
     assert [(e.seq, e.type, e.stage, e.progress) for e in events] == [
-        (1, "job_started", "transform", 0),
+        (1, "job_started", "running", 0),
         (2, "stage_progress", "write_capsule", 40),
-        (3, "job_completed", "download_ready", 100),
+        (3, "job_completed", "succeeded", 100),
     ]
     assert [e.seq for e in await events_since(connection, job.id, 1, 1)] == [2]
 

@@ -43,7 +43,7 @@ async def _working(url: str, recorder: Recorder) -> AsyncIterator[WorkerApp]:
     async def open_services() -> AsyncIterator[Services]:
         yield recorder
 
-    app = WorkerApp(url, concurrency=2, open_services=open_services)
+    app = WorkerApp(url, concurrency=2, open_services=open_services, slow={Kind.CAPSULE})
     async with app.open_async():
         task = asyncio.create_task(app.run_worker_async())
         try:

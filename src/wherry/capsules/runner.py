@@ -1,7 +1,6 @@
-"""Runs capsule jobs.
+"""Runs capsule jobs: turns the stored request into a verified capsule in storage.
 
-In: a job that was claimed, whose request lies in storage. Out: its capsule, verified and in storage, and the outcome
-that names it; or nothing at all. A job that was taken up again starts afresh.
+A run that fails leaves no file. A job that is claimed again starts over.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ from wherry.times import now
 from wherry.waiting import with_ticks
 
 LOOK_SECONDS = 0.8
-"""How often a run looks whether it is still wanted; its processes are gone within a second of a cancel."""
+"""How often a run checks for a cancel: its processes must be gone within a second."""
 
 EVENT_SECONDS = 1.0
-"""Between two events of one stage; a heartbeat if nothing has changed."""
+"""Interval between two events of one stage; the event is a heartbeat if nothing has changed."""
 
 TRANSFORM_SHARE = 10.0
 STORE_SHARE = 95.0
@@ -45,7 +44,7 @@ class CapsuleRunner:
     """The runner of the kind `capsule`.
 
     Args:
-        store: holds the requests, keeps the capsules.
+        store: of requests and capsules.
         settings: how long capsules are kept.
     """
 
@@ -81,7 +80,7 @@ class CapsuleRunner:
         return transformed
 
     async def _request(self, run: Run, folder: Path) -> Path:
-        """The request as a local file: itself, or a copy of it."""
+        """The request as a local file, copied from a remote store if need be."""
         assert run.job.source is not None
         key = run.job.source["key"]
         try:
@@ -134,7 +133,7 @@ class CapsuleRunner:
 
 
 class _Report:
-    """Tells the ledger how far a run is; every word of it is fenced, and so ends a run that is not wanted any more."""
+    """Reports progress to the ledger, which ends a run that is not wanted any more."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -142,7 +141,7 @@ class _Report:
         self._said_at = 0.0
 
     async def writer_event(self, event: WriterEvent) -> None:
-        """What the writer says, within the share of the whole that is its own."""
+        """Report the writer's progress, as its share of the whole."""
         progress = TRANSFORM_SHARE + (STORE_SHARE - TRANSFORM_SHARE) * event.progress
         meta: dict[str, object] = {} if event.way is None else {"way": event.way}
         if event.failed:
@@ -152,10 +151,10 @@ class _Report:
     async def advance(
         self, stage: str, progress: float, stage_progress: float, message: str, meta: Mapping[str, object] | None = None
     ) -> None:
-        """Note where the run is; log it if the stage is new, something failed, or the last event is a second old.
+        """Report progress; log an event if the stage is new, something failed, or the last event is a second old.
 
         Raises:
-            LeaseLost, JobCancelled, JobReleased: the run is to end.
+            LeaseLost, JobCancelled, JobReleased: the run must end.
         """
         moment = asyncio.get_running_loop().time()
         step = Advance(stage=stage, progress=progress, stage_progress=stage_progress, message=message)

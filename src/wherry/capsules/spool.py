@@ -1,6 +1,6 @@
-"""Hands frames from one process to another through a file, in flat memory.
+"""Passes frames from one process to another through a file, in flat memory.
 
-In: frames. Out: a file of them, each as its length (u32, little-endian) and its MessagePack; read back one at a time.
+Each frame is its length (u32, little-endian), then its MessagePack.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _TELL_SECONDS = 0.5
 
 
 class SpoolFull(Exception):
-    """The frames take more bytes than the spool may have."""
+    """The frames exceed the spool's size limit."""
 
 
 class Spool:
     """Writes frames to a new file.
 
     Args:
-        path: where; it must not exist yet.
-        max_bytes: of the file.
+        path: the file; it must not exist yet.
+        max_bytes: size limit of the file.
     """
 
     def __init__(self, path: Path, max_bytes: int = sys.maxsize) -> None:
@@ -44,10 +44,10 @@ class Spool:
         self.frames = 0
 
     def add(self, frames: Iterable[Frame]) -> None:
-        """Append frames, in order. Integers beyond 64 bits become their digits, in the frame itself too.
+        """Append frames, in order. Integers beyond 64 bits become strings of digits, in the given frame too.
 
         Raises:
-            SpoolFull: there is no room for one of them.
+            SpoolFull: a frame does not fit.
         """
         write, encode = self._file.write, self._encode
         for frame in frames:
@@ -77,7 +77,7 @@ class Spool:
 
 
 def _spell_out(metadata: dict[str, Any]) -> None:
-    """Put the digits in the place of every integer beyond 64 bits. Without recursion: JSON may be nested deeply."""
+    """Replace every integer beyond 64 bits by its digits. Without recursion, as JSON may be nested deeply."""
     containers: list[Any] = [metadata]
     while containers:
         container = containers.pop()
@@ -98,17 +98,17 @@ def read_spool(path: Path) -> Iterator[Frame]:
 
 
 def read_last(path: Path) -> Frame:
-    """The last frame of a spool file that has one."""
+    """The last frame of a spool file that is not empty."""
     return deque(read_spool(path), maxlen=1)[0]
 
 
 async def spool_frames(frames: Iterable[Frame], path: Path, tell: Callable[[int], Awaitable[None]]) -> int:
-    """Write all frames to a new file without holding up the event loop; how many there were.
+    """Write all frames to a new file without blocking the event loop; return how many there were.
 
     Args:
         frames: consumed in a thread.
-        path: must not exist yet.
-        tell: awaited twice a second with the number so far.
+        path: the file; it must not exist yet.
+        tell: awaited twice a second with the number of frames so far.
     """
     stop = Event()
 

@@ -1,7 +1,4 @@
-"""A capsule job as the `/v1` routes show it: other names for the same states.
-
-In: a row of the ledger. Out: the objects of the capsule API, in camelCase.
-"""
+"""Capsule jobs as the `/v1` routes show them. This API has its own names for statuses and stages."""
 
 from __future__ import annotations
 
@@ -41,17 +38,17 @@ _OTHER_EMOJI = "⏳"
 
 
 def status(job: Job) -> str:
-    """The job's state in this API's words; a completed job whose capsule is past its time is `expired`."""
+    """This API's name for the job's status; `expired` if the job's capsule has expired."""
     return "expired" if is_expired(job) else _STATUS[job.status]
 
 
 def is_expired(job: Job) -> bool:
-    """Whether there was a capsule, and its time is over."""
+    """Whether there was a capsule that has expired."""
     return job.status is Status.SUCCEEDED and job.artifact_is_past
 
 
 def accepted(job: Job) -> dict[str, Any]:
-    """What the request for a capsule is answered with."""
+    """The response to a request for a capsule."""
     return {
         "jobId": str(job.id),
         "status": status(job),
@@ -80,7 +77,7 @@ def capsule_job(job: Job) -> dict[str, Any]:
 
 
 def event(entry: Event) -> dict[str, Any]:
-    """One line of the job's log."""
+    """One event of the job's log."""
     stage = _stage(entry.stage)
     return {
         "seq": entry.seq,
@@ -101,7 +98,7 @@ def _stage(stage: str) -> str:
 
 
 def _error(error: Mapping[str, Any]) -> dict[str, Any]:
-    """This API knows two codes: whatever else ended a job is a failed export."""
+    """This API has two codes: every error but one is EXPORT_FAILED."""
     code = error["code"] if error["code"] == TOO_LARGE else "EXPORT_FAILED"
     return {"code": code, "message": error["message"]}
 

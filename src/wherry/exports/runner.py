@@ -1,7 +1,6 @@
-"""Runs export jobs.
+"""Runs export jobs: writes the selected records to an artifact in storage.
 
-In: a job that was claimed. Out: its artifact, complete in storage, and the outcome that names it; or nothing at all: a
-run that fails, is cancelled or loses its lease leaves no file. A job that was taken up again starts afresh.
+A run that fails, is cancelled or loses its lease leaves no file. A job that is claimed again starts over.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from wherry.storage.store import Store, Stored
 from wherry.waiting import beside_the_loop
 
 REPORT_SECONDS = 0.5
-"""How often a run writes its progress, and looks whether it is to stop."""
+"""How often a run writes its progress and checks whether to stop."""
 
 ALMOST_DONE = 99.0
-"""The progress of a run whose records are all read: the rest is the ledger's."""
+"""Progress after the last record was read; the ledger sets 100 when the job ends."""
 
 MAX_RECORDS_REACHED = "max_records_reached"
 
@@ -43,9 +42,9 @@ class ExportRunner:
     """The runner of the kind `export`.
 
     Args:
-        pool: for progress, on the primary.
-        read_conninfo: where records are read: the primary, or a hot standby.
-        store: keeps the artifacts.
+        pool: for the owner's authority, on the primary.
+        read_conninfo: database to read records from: the primary, or a hot standby.
+        store: of artifacts.
         settings: sizes and limits.
 
     Raises:
@@ -74,7 +73,7 @@ class ExportRunner:
             stored = await self._produce(output, key, progress)
             await progress.end()
         except JobFailed:
-            await progress.end()  # what was read, in the place of the estimate
+            await progress.end()  # replaces the estimate by what was read
             await self._store.discard(key)
             raise
         except BaseException:
@@ -83,7 +82,7 @@ class ExportRunner:
         return self._outcome(run, request, stored, snapshot)
 
     async def _produce(self, output: Artifact, key: str, progress: _Progress) -> Stored:
-        """Store the artifact, and write progress while that goes on."""
+        """Store the artifact, and write progress meanwhile."""
 
         def store() -> Stored:
             with closing(output.chunks()) as chunks:
@@ -95,7 +94,7 @@ class ExportRunner:
             raise _translated(error) from error
 
     async def _remove_older(self, run: Run) -> None:
-        """Remove what runs that were taken for dead left behind; never what a newer one writes."""
+        """Remove what earlier runs of this job left behind, but nothing that a later one writes."""
         if run.lease.epoch == 1:
             return
         async for found in self._store.list(f"{run.job.id}/"):
@@ -125,7 +124,7 @@ class ExportRunner:
 
 
 class _Progress:
-    """Tells the ledger how far a run is, on a connection that is not the snapshot's."""
+    """Reports progress to the ledger, on another connection than the snapshot's."""
 
     def __init__(self, run: Run, snapshot: Snapshot, output: Artifact) -> None:
         self._run = run
@@ -134,16 +133,16 @@ class _Progress:
         self._told = 0
 
     async def begin(self) -> None:
-        """Start from nothing: what an earlier run had counted is gone with its file."""
+        """Reset the counters: an earlier run's file is gone."""
         async with self._run.pool.connection() as connection:
             await ledger.restart(connection, self._run.lease)
         await self._tell(0, Advance(message="Reading records"))
 
     async def advance(self) -> None:
-        """Count the records up to now, and stop where the owner or the worker wants it.
+        """Count the records so far.
 
         Raises:
-            JobCancelled, JobReleased, LeaseLost: as the ledger says.
+            JobCancelled, JobReleased, LeaseLost: see `Run.advance`.
         """
         rows, estimate = self._snapshot.rows, self._snapshot.estimate
         total = None if estimate is None else max(rows, estimate)
@@ -151,7 +150,7 @@ class _Progress:
         await self._tell(rows, Advance(successes=rows - self._told, total_records=total, progress=done))
 
     async def end(self) -> None:
-        """Count the last records: from here on, the figures are exact."""
+        """Count the last records; the figures are exact from here on."""
         rows, total = self._snapshot.rows, self._snapshot.found
         await self._tell(rows, Advance(successes=rows - self._told, total_records=total, progress=ALMOST_DONE))
 
@@ -161,7 +160,7 @@ class _Progress:
 
 
 def _translated(error: psycopg.Error) -> Exception:
-    """What a database error means for the job: a lost connection passes, anything else ends it."""
+    """The error to raise: the same for a lost connection, which is retried, and `JobFailed` for any other."""
     code = error.sqlstate
     passing = code is None or code[:2] in ("08", "40", "53") or code in ("57P01", "57P02", "57P03")
     if passing and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):

@@ -1,7 +1,4 @@
-"""Tells supervisors whether the process lives, and whether it can serve.
-
-In: nothing. Out: 200; or, from `/readyz`, 503 with the first thing that fails.
-"""
+"""Liveness and readiness, for supervisors and load balancers."""
 
 from __future__ import annotations
 
@@ -69,10 +66,10 @@ async def readyz(services: Injected[Services]) -> Health:
 
 
 async def _in_time(check: Coroutine[None, None, T], what: str, deadline: float) -> T:
-    """Wait for a check, but no longer than until the deadline.
+    """Wait for a check, but not past the deadline.
 
-    A check that is late is cancelled and left to end by itself: psycopg takes ten seconds more to find that a server
-    which does not answer does not confirm the cancelling either, and closes the connection then.
+    A late check is cancelled but not waited for: if the server does not answer, psycopg takes ten more seconds to give
+    up on cancelling the query and close the connection.
     """
     task = asyncio.create_task(check, name="readiness check")
     task.add_done_callback(lambda late: late.cancelled() or late.exception())  # so that none is "never retrieved"

@@ -1,7 +1,6 @@
-"""Runs import jobs.
+"""Runs import jobs: writes records to their table and errors to the report, batch by batch.
 
-In: a job that was claimed. Out: its records in their table and its errors in the report, batch by batch under the
-lease, and the outcome that the counters say. While the server writes one batch, the next is read and decoded.
+While the server writes one batch, the next one is read and decoded.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from wherry.storage.store import Store
 from wherry.waiting import end_task, with_ticks
 
 LOOK_SECONDS = 1.0
-"""How often a run looks whether to go on, while a step takes long."""
+"""How often a run checks whether to go on during a long step."""
 
 
 class ImportRunner:
@@ -42,9 +41,9 @@ class ImportRunner:
 
     Args:
         pool: each job holds at most two of its connections, and one more for a moment.
-        store: keeps the sources.
+        store: of sources.
         settings: sizes and limits.
-        fetch: brings in what a URL names.
+        fetch: downloads a URL.
     """
 
     def __init__(self, pool: Pool, store: Store, settings: Settings, *, fetch: Fetch = fetch) -> None:
@@ -86,10 +85,10 @@ class ImportRunner:
         )
 
     async def _import(self, run: Run, resource: Resource, format_: Format, writer: Writer, authority: Authority) -> int:
-        """Write every batch; how many records the file has.
+        """Write every batch; return how many records the file has.
 
         Raises:
-            JobFailed: the file as a whole is at fault.
+            JobFailed: the file as a whole is invalid.
         """
         source = self._source(run)
         total = writer.place.index
@@ -133,7 +132,7 @@ class ImportRunner:
         return asyncio.create_task(_next_or_none(batches), name="read batch")
 
     async def _obtain(self, run: Run) -> None:
-        """Bring a URL's content into storage, unless an earlier run did."""
+        """Download a URL into storage, unless an earlier run did."""
         source = run.job.source or {}
         url, key = source.get("url"), str(source["key"])
         if url is None or await self._store.size(key) is not None:
@@ -148,7 +147,7 @@ class ImportRunner:
             await ledger.record_source(connection, run.lease, found)
 
     async def _format(self, run: Run) -> Format:
-        """The job's format; that of a URL's content is found out here and noted on the job."""
+        """The job's format; if it is not known yet, detect it from the content and record it on the job."""
         if not detects_format(run.job):
             return Format(run.job.format)
         async with aclosing(self._source(run).open()) as text:

@@ -1,7 +1,6 @@
-"""A job's log, and the notice of every change.
+"""A job's event log, and notifications of every change.
 
-In: what has just happened to a job, in the transaction that makes it happen. Out: numbered lines, and a notification
-that reaches every listening process at commit.
+Both are written in the transaction of the change itself, so listeners are notified when it commits.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from wherry.database.rows import fetch_all, fetch_one
 
 @dataclass(frozen=True)
 class Event:
-    """One line of a job's log."""
+    """One event of a job's log."""
 
     job_id: UUID
     seq: int
@@ -37,7 +36,7 @@ class Event:
 async def append_event(
     connection: Connection, job_id: UUID, event_type: str, meta: Mapping[str, object] | None = None
 ) -> Event:
-    """Log the job's present stage, progress and message under the next number; fence it by an `advance` before it."""
+    """Log the job's current stage, progress and message under the next number. Advance first: that is the fence."""
     values = {"id": job_id, "type": event_type, "meta": as_json(meta)}
     row = await fetch_one(connection, load("jobs")["append_event"], values)
     assert row is not None, "an event belongs to a job that exists"
@@ -52,10 +51,10 @@ async def events_since(connection: Connection, job_id: UUID, since: int, limit: 
 
 
 async def notify(connection: Connection, job_id: UUID) -> None:
-    """Tell every listening process, at commit, that the job has changed."""
+    """Notify every listening process, at commit, that the job has changed."""
     await connection.execute(load("jobs")["notify"], {"id": job_id})
 
 
 def as_json(value: object) -> str | None:
-    """A value for a jsonb column; None for null."""
+    """A value encoded for a jsonb column, or None for null."""
     return None if value is None else msgspec.json.encode(value).decode()

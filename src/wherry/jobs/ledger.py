@@ -1,9 +1,8 @@
 """The only code that writes `jobs`.
 
-In: what a caller asks for, what a runner has done, what retention has removed. Out: rows. A runner's writes name the
-lease they were made under: `where id = … and epoch = … and status = 'running'`. No row: the lease is lost, and the
-transaction with it. Cancelling and retention write without one.
-Every function works on the caller's connection, inside the caller's transaction, and never commits.
+A runner's writes are fenced by its lease: `where id = … and epoch = … and status = 'running'`. If no row matches, the
+lease is lost, and the transaction must roll back. Cancelling and retention need no lease.
+Every function runs in the caller's transaction and never commits.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _FINAL_EVENTS = {
 
 @dataclass(frozen=True)
 class Claim:
-    """A job that is now ours; `job.deaths` of its workers died in a row at the checkpoint it stands on."""
+    """A claimed job and its lease. `job.deaths` counts the workers that died in a row at its current checkpoint."""
 
     job: Job
     lease: Lease
@@ -42,7 +41,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a job stands after an advance: whether its owner wants it cancelled, its counters, its progress."""
+    """A job's counters and progress, and whether its owner has requested that it be cancelled."""
 
     cancel_requested: bool
     success_count: int
@@ -51,13 +50,13 @@ class Position:
 
 
 async def create(connection: Connection, new: NewJob) -> tuple[Job, bool]:
-    """Insert a job; or find the one that the same request made before: `(job, replayed)`.
+    """Insert a job, or find the one that an earlier, identical request created; return `(job, replayed)`.
 
     A concurrent request with the same key waits here until the first has committed, then finds its job. A job that
     failed because its URL could not be fetched releases its key.
 
     Raises:
-        Invalid: the key was used for a request that asked for something else.
+        Invalid: the key was already used for a different request.
     """
     row = await _one(connection, "insert", _new_values(new))
     if row is None and await _one(connection, "release_key", {**_new_values(new), "released_by": RELEASES_KEY}):
@@ -76,7 +75,7 @@ async def create(connection: Connection, new: NewJob) -> tuple[Job, bool]:
 
 
 async def get(connection: Connection, job_id: UUID) -> Job | None:
-    """The job as it is now."""
+    """The job, or None if there is no such job."""
     row = await _one(connection, "by_id", {"id": job_id})
     return None if row is None else _job(row)
 
@@ -90,16 +89,16 @@ async def page(
     before: UUID | None = None,
     limit: int,
 ) -> list[Job]:
-    """The owner's jobs, newest first, that are older than `before`."""
+    """The owner's jobs that are older than `before`, newest first."""
     values = {"owner_id": owner_id, "kind": kind, "status": status, "before": before, "limit": limit}
     return [_job(row) for row in await fetch_all(connection, load("jobs")["page"], values)]
 
 
 async def claim(connection: Connection, job_id: UUID) -> Claim | None:
-    """Take the job, from the queue or from a worker that is gone; None where it has ended or never was.
+    """Claim a job that is queued, or whose worker is gone; None if it has ended or does not exist.
 
-    The queue hands a job over a second time only after its worker was found dead, so a running job may be taken:
-    the epoch rises, and whatever the old worker still tries to write finds no row.
+    The queue hands a job out again only after its worker was found dead, so a running job may be claimed: its epoch
+    rises, which fences off whatever the old worker still tries to write.
     """
     row = await _one(connection, "claim", {"id": job_id, "sources": sources(Status.RUNNING)})
     if row is None:
@@ -109,7 +108,7 @@ async def claim(connection: Connection, job_id: UUID) -> Claim | None:
 
 
 async def advance(connection: Connection, lease: Lease, step: Advance) -> Position:
-    """Count one batch and move the checkpoint past it, in the transaction that writes the batch.
+    """Count one batch and move the checkpoint past it, in the transaction that writes the batch. See `Run.advance`.
 
     Raises:
         LeaseLost: another worker has claimed the job since.
@@ -140,7 +139,7 @@ async def look(connection: Connection, lease: Lease) -> Position:
 
 
 async def finish(connection: Connection, lease: Lease, outcome: Outcome) -> Job:
-    """End the job; as cancelled where its owner was told that it will be, although its run came to a good end.
+    """End the job. If its owner has requested a cancel, a job that would have succeeded ends as cancelled.
 
     Raises:
         LeaseLost: another worker has claimed the job since.
@@ -168,7 +167,7 @@ def _end(lease: Lease, outcome: Outcome) -> dict[str, object]:
 
 
 async def release(connection: Connection, lease: Lease) -> Job:
-    """Give the job back unfinished: it goes on from its checkpoint under somebody else's lease.
+    """Give the job back unfinished, to be continued from its checkpoint under a new lease.
 
     Raises:
         LeaseLost: another worker has claimed the job since.
@@ -179,7 +178,7 @@ async def release(connection: Connection, lease: Lease) -> Job:
 
 
 async def restart(connection: Connection, lease: Lease) -> None:
-    """Forget what an earlier attempt counted, of a run that can only start from its beginning.
+    """Reset the counters and the checkpoint of a job whose run starts over.
 
     Raises:
         LeaseLost: another worker has claimed the job since.
@@ -189,7 +188,7 @@ async def restart(connection: Connection, lease: Lease) -> None:
 
 
 async def hold(connection: Connection, lease: Lease) -> None:
-    """Keep everybody from claiming the job until the transaction ends.
+    """Lock the job, so that nobody can claim it until the transaction ends.
 
     Raises:
         LeaseLost: another worker has claimed the job since.
@@ -198,7 +197,7 @@ async def hold(connection: Connection, lease: Lease) -> None:
 
 
 async def record_source(connection: Connection, lease: Lease, source: Mapping[str, object]) -> None:
-    """Keep what a run has found out about its source: a fetched file's size and digest.
+    """Record what a run found out about its source: the size and digest of a fetched file.
 
     Raises:
         LeaseLost: another worker has claimed the job since.
@@ -207,7 +206,7 @@ async def record_source(connection: Connection, lease: Lease, source: Mapping[st
 
 
 async def record_format(connection: Connection, lease: Lease, format: str) -> None:
-    """Note the format that a run has found its source in.
+    """Record the format that a run detected in its source.
 
     Raises:
         LeaseLost: another worker has claimed the job since.
@@ -216,7 +215,7 @@ async def record_format(connection: Connection, lease: Lease, format: str) -> No
 
 
 async def cancel(connection: Connection, job_id: UUID) -> Job | None:
-    """Cancel a queued job at once, ask a running one to stop; the job as it is then, None where it never was."""
+    """Cancel a queued job at once, or request a running one to stop; the job, or None if there is no such job."""
     await _one(connection, "lock", {"id": job_id})
     cancelled = await _cancel_from(connection, job_id, Status.QUEUED)
     if cancelled is None and await _one(connection, "request_cancel", {"id": job_id}):
@@ -225,7 +224,7 @@ async def cancel(connection: Connection, job_id: UUID) -> Job | None:
 
 
 async def cancel_now(connection: Connection, job_id: UUID) -> Job | None:
-    """Cancel an unfinished job at once: a worker that has it finds its lease lost. The job, None where it never was."""
+    """Cancel an unfinished job at once; its worker loses the lease. The job, or None if there is no such job."""
     return await _cancel_from(connection, job_id, *UNFINISHED) or await get(connection, job_id)
 
 
@@ -239,7 +238,7 @@ async def _cancel_from(connection: Connection, job_id: UUID, *states: Status) ->
 
 
 async def expire_artifact(connection: Connection, job_id: UUID) -> Job | None:
-    """End an artifact's time now; None where there is none, or its time is over already."""
+    """Let an artifact expire now; None if there is none, or it has expired already."""
     row = await _one(connection, "expire_artifact", {"id": job_id})
     return None if row is None else _job(row)
 
@@ -257,7 +256,7 @@ async def count_unfinished(connection: Connection, kind: Kind, owner_id: int | N
 
 
 async def count_queued(connection: Connection, kind: Kind) -> int:
-    """How many jobs of this kind wait for a worker."""
+    """How many jobs of this kind are queued."""
     row = await _one(connection, "count_queued", {"kind": kind})
     return int(row["count"]) if row else 0
 
@@ -269,12 +268,12 @@ async def retire_artifact(connection: Connection, job_id: UUID) -> None:
 
 
 async def retire_source(connection: Connection, job_id: UUID) -> None:
-    """Note that a source is gone."""
+    """Record that a source was removed."""
     await connection.execute(load("jobs")["retire_source"], {"id": job_id})
 
 
 async def delete_ended(connection: Connection, keep: timedelta, limit: int) -> int:
-    """Delete jobs that ended longer ago than `keep` and have no artifact any more, `limit` at most; how many."""
+    """Delete at most `limit` jobs that ended longer ago than `keep` and have no artifact left; return how many."""
     cursor = await connection.execute(load("jobs")["delete_ended"], {"keep": keep, "limit": limit})
     return cursor.rowcount
 

@@ -1,4 +1,4 @@
-"""What the ledger takes and gives: a job as it is asked for, as it is stored, as it is held, and how it ended."""
+"""The ledger's types: a requested job, a stored job, a lease, one step of a run, and its outcome."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class NewJob:
-    """A job as a caller asks for it.
+    """A job to create.
 
-    `fingerprint` is a digest of everything that the request asks for: the same key with another one is refused.
-    `request_id` is for the log; by default that of the HTTP request being served.
+    `fingerprint` is a digest of the whole request: a second request with the same key but another fingerprint is
+    refused. `request_id` is for the log; by default that of the current HTTP request.
     """
 
     id: UUID
@@ -39,7 +39,7 @@ class NewJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A row of `jobs`, as it is."""
+    """A row of `jobs`."""
 
     id: UUID
     kind: Kind
@@ -76,12 +76,12 @@ class Job:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether it was running when its worker died, and had been so before: it may be what kills its workers."""
+        """Whether it is to be claimed from a dead worker, not for the first time: the job may be the cause."""
         return self.status is Status.RUNNING and self.deaths > 0
 
     @property
     def artifact_is_past(self) -> bool:
-        """Whether there was an artifact, and its time is over."""
+        """Whether there was an artifact that has expired."""
         if self.artifact is None:
             return False
         return "removedAt" in self.artifact or (self.expires_at is not None and self.expires_at <= now())
@@ -93,7 +93,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on a job until somebody claims it anew: every write names it."""
+    """The right to work on a job until it is claimed again; every write of a run is fenced by it."""
 
     job_id: UUID
     epoch: int
@@ -101,7 +101,7 @@ class Lease:
 
 @dataclass(frozen=True, kw_only=True)
 class Advance:
-    """What one batch adds to a job. Counts are of this batch; None leaves a column as it is."""
+    """What one step adds to a job. The counts are this step's; None leaves a column unchanged."""
 
     successes: int = 0
     errors: int = 0
@@ -119,9 +119,9 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        is_read: whether the run came to the end of its input, although it failed.
-        keep_for: an artifact's time to live, from the end of the job.
-        discard: removes the artifact, if it turns out that the end is not wanted any more.
+        is_read: whether a failed run has read all of its input.
+        keep_for: how long the artifact is kept after the job's end.
+        discard: removes the artifact; called if the outcome could not be written.
     """
 
     status: Status

@@ -1,7 +1,7 @@
-"""Tells the coroutines of one process that a job has changed.
+"""Wakes the coroutines of one process when a job changes.
 
-In: PostgreSQL's NOTIFY on one channel, over one connection that is made anew when it breaks. Out: an `asyncio.Event`
-a subscriber. A wake-up is a hint to look again, never the news itself, so that a lost one costs no more than a wait.
+PostgreSQL's NOTIFY arrives on one connection per process, which is reopened if it breaks; each subscriber has an
+`asyncio.Event`. A wake-up is only a hint to look again, so a lost one delays a reader but loses nothing.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ log = structlog.get_logger(__name__)
 
 
 class Notifications:
-    """One LISTEN a process, fanned out.
+    """One LISTEN connection per process, fanned out to subscribers.
 
     Args:
-        conninfo: the database's URL; a direct one, as LISTEN receives nothing through a transaction pooler.
+        conninfo: URL of the database itself: LISTEN does not work through a transaction pooler.
     """
 
     def __init__(self, conninfo: str) -> None:
@@ -37,7 +37,7 @@ class Notifications:
 
     @contextmanager
     def subscribe(self, job_id: UUID) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the job has changed; its owner clears it."""
+        """An event that is set whenever the job changes; the subscriber clears it."""
         event = asyncio.Event()
         key = str(job_id)
         self._subscribers[key].add(event)
@@ -69,7 +69,7 @@ class Notifications:
     async def _listen(self) -> None:
         async with await connect(self._conninfo, name="wherry notifications") as connection:
             await connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
-            # Whatever happened while nobody listened is met by having everybody look once.
+            # Everybody looks once, as notifications may have been missed while there was no connection.
             for events in list(self._subscribers.values()):
                 _wake(events)
             async for notification in connection.notifies():

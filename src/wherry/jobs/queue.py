@@ -1,7 +1,6 @@
-"""The queue: procrastinate's tables, one row a job, in the transaction that writes the job.
+"""The queue: procrastinate's tables, with one row per unfinished job.
 
-In: a job that the ledger has just created. Out: a queue row that some worker will fetch, and that nobody ends but the
-worker that holds it.
+A queue row is written in the transaction that creates the job. Only the worker that holds it may end it.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ RUN_JOB = "wherry.run_job"
 
 
 async def submit(connection: Connection, new: NewJob) -> tuple[Job, bool]:
-    """Write a job's row and its queue row, both or neither; `(job, replayed)`. Call it inside a transaction.
+    """Create a job and its queue row; return `(job, replayed)`. Call it inside a transaction.
 
     Raises:
-        Invalid: the idempotency key was used for something else.
+        Invalid: the idempotency key was already used for a different request.
     """
     job, replayed = await ledger.create(connection, new)
     if not replayed:
@@ -46,8 +45,8 @@ async def enqueue(connection: Connection, job_id: UUID, kind: Kind) -> None:
 
 
 async def defer(connection: Connection, task: str, *, queue: str, **arguments: str) -> int:
-    """Put a task into the queue on the caller's own connection; the queue row's id."""
-    # The connector only shapes the query here; it is never opened, as the caller's connection carries it.
+    """Queue a task on the caller's own connection; return the queue row's id."""
+    # This connector is never opened: the query runs on the caller's connection.
     manager = JobManager(PsycopgConnector())
     deferrer = configure_task(name=task, job_manager=manager, queue=queue, connection=connection)
     return await deferrer.defer_async(**arguments)
@@ -71,28 +70,27 @@ class Slots:
         self._slow_jobs: set[tuple[int | None, int]] = set()
 
     def open_queues(self, queues: Iterable[str] | None) -> Iterable[str] | None:
-        """The queues to fetch from, of those that the worker serves."""
+        """Those of the worker's queues that it may fetch from now."""
         if len(self._slow_jobs) < self._slow_at_once:
             return queues
         others = self._others if queues is None else self._others.intersection(queues)
         return sorted(others) or queues
 
     def take(self, job: QueueJob) -> None:
-        """Note that a job was fetched."""
+        """Record that a job was fetched."""
         if job.queue in self._slow:
             self._slow_jobs.add((job.id, job.attempts))
 
     def free(self, job: QueueJob) -> None:
-        """Note that a job's run has ended."""
+        """Record that a job's run has ended."""
         self._slow_jobs.discard((job.id, job.attempts))
 
 
 class FencedJobManager(JobManager):
-    """procrastinate's, but for two things.
+    """procrastinate's job manager, with two differences.
 
-    It fetches only what there is a slot for. And a run that was given to another worker since ends nothing any more:
-    procrastinate ends whatever row has the id. A worker that was taken for dead, and wakes up, would so take the row
-    from under the run that replaced its own.
+    It fetches only jobs for which a slot is free. And it ends a queue row only if this run still holds it:
+    procrastinate itself would let a worker that was declared dead, and resumes, end the row of the newer run.
     """
 
     def __init__(self, connector: BaseAsyncConnector) -> None:
@@ -100,14 +98,14 @@ class FencedJobManager(JobManager):
         self.slots = Slots(1, (), ())
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> QueueJob | None:
-        """Take a waiting row of a queue that has a slot left."""
+        """Fetch a row from a queue that has a free slot."""
         job = await super().fetch_job(self.slots.open_queues(queues), worker_id)
         if job is not None:
             self.slots.take(job)
         return job
 
     async def finish_job(self, job: QueueJob, status: QueueStatus, delete_job: bool) -> None:
-        """End a row that this run still holds."""
+        """End a row, if this run still holds it."""
         await self._on_held(job, "finish_held", status=status.value, delete_job=delete_job)
 
     async def retry_job(
@@ -118,7 +116,7 @@ class FencedJobManager(JobManager):
         queue: str | None = None,
         lock: str | None = None,
     ) -> None:
-        """Put a row that this run still holds back to wait."""
+        """Queue a row again, if this run still holds it."""
         at = retry_at or datetime.now(UTC)
         await self._on_held(job, "retry_held", retry_at=at, priority=priority, queue=queue, lock=lock)
 

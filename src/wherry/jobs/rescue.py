@@ -1,7 +1,7 @@
-"""Gives the jobs of dead workers back to the queue, and jobs that fell out of the queue a new place in it.
+"""Queues the jobs of dead workers again, and jobs that have lost their queue row.
 
-In: procrastinate's heartbeats, and the ledger. Out: queue rows that wait. Every worker process asks; an advisory lock
-lets one act at a time. A rescued job whose worker wakes up after all is no harm: the ledger's epoch has moved on.
+Every worker process tries; an advisory lock lets one at a time act. It does no harm if the worker of a rescued job
+resumes after all: the new run's epoch fences it off.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 async def keep_rescuing(manager: JobManager, worker: Worker, in_hand: Container[int], stalled_seconds: float) -> None:
-    """Rescue, every few seconds, until cancelled."""
+    """Rescue every few seconds until cancelled."""
     suspects: frozenset[int] = frozenset()
     while True:
         await asyncio.sleep(RESCUE_SECONDS)
@@ -42,12 +42,12 @@ async def keep_rescuing(manager: JobManager, worker: Worker, in_hand: Container[
             await rescue_stalled(manager, stalled_seconds)
             suspects = await rescue_forgotten(manager, worker.worker_id, in_hand, suspects)
         except (ConnectorException, PoolTimeout) as error:
-            # The worker itself ends when the database stays away; a moment's absence is met at the next round.
+            # After a short outage the next round succeeds; if the outage lasts, the worker itself ends.
             log.warning("rescue skipped", error=str(error.__cause__ or error))
 
 
 async def rescue_stalled(manager: JobManager, stalled_seconds: float) -> int:
-    """Give back what workers hold whose heartbeat has stopped, and what nobody holds; how many jobs."""
+    """Queue again what workers without a heartbeat hold, and what nobody holds; return how many jobs."""
     connector = _connector(manager)
     async with connector.pool.connection() as connection, connection.transaction():
         row = await (await connection.execute(load("rescue")["try_lock"], {"key": LOCK_KEY})).fetchone()
@@ -65,10 +65,10 @@ async def rescue_stalled(manager: JobManager, stalled_seconds: float) -> int:
 async def rescue_forgotten(
     manager: JobManager, worker_id: int | None, in_hand: Container[int], suspects: frozenset[int]
 ) -> frozenset[int]:
-    """Give back what the queue says is ours but nobody here runs; the ids to look at again next time.
+    """Queue again the rows that this worker holds but does not run; return the ids to check again next time.
 
-    A connection that is cut between a COMMIT and its answer leaves such rows: fetched, but never begun; or ended, but
-    never acknowledged. One look may catch a job on its way in or out, so it takes two.
+    A connection that breaks between COMMIT and its response leaves such rows: fetched but never started, or ended but
+    never acknowledged. A row must be found twice, as the first time its job may just be starting or ending.
     """
     if worker_id is None:
         return frozenset()

@@ -1,8 +1,8 @@
-"""Removes what is past its time, in small batches.
+"""Removes expired things in small batches.
 
-In: the ledger and the stores. Out: artifacts, sources, import errors, job rows and stored files that no job names are
-gone, and so are this host's temporary folders whose process is gone; a job whose artifact went keeps its row, and its
-download answers 410. A download in progress is not disturbed: it holds the object open.
+These are artifacts, sources, import errors, jobs, stored files that belong to no job, and temporary folders on this
+host whose process is gone. A job outlives its artifact: the download then answers 410. A download in progress
+continues, as it keeps the object open.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from wherry.storage.workspaces import remove_abandoned
 
 BATCH = 500
 ORPHAN_AGE = timedelta(hours=1)
-"""A file younger than this may belong to a request whose job row is not committed yet."""
+"""A younger file may belong to a request whose job is not committed yet."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Periods:
-    """How long things are kept after a job ends."""
+    """Retention periods, from the end of a job."""
 
     import_keep: timedelta
     job_keep: timedelta
@@ -41,13 +41,13 @@ class Periods:
 
 
 class Retention:
-    """One sweep at a time over everything that ages.
+    """Sweeps over everything that expires.
 
     Args:
         pool: the database.
         sources: the store of each kind's sources.
         artifacts: the store of each kind's artifacts.
-        periods: how long is kept what.
+        periods: how long things are kept.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Retention:
         self._periods = periods
 
     async def sweep(self) -> dict[str, int]:
-        """Remove everything that is due; how many of each."""
+        """Remove everything that has expired; return how many of each."""
         removed = {
             "artifacts": await self._until_done(self._remove_artifacts),
             "sources": await self._until_done(self._remove_sources),
@@ -81,7 +81,7 @@ class Retention:
     async def _remove_artifacts(self) -> int:
         rows = await self._rows("expired_artifacts", limit=BATCH)
         for row in rows:
-            # The file goes first: a row that still names a missing file is retried, a file that no row names is lost.
+            # The file first: a row that still names a removed file is retried, but a file that no row names would stay.
             await self._artifacts[Kind(row["kind"])].delete(row["key"])
             async with self._pool.connection() as connection, connection.transaction():
                 await ledger.retire_artifact(connection, row["id"])
@@ -129,7 +129,7 @@ class Retention:
 
 
 def _owner(key: str) -> UUID | None:
-    """The job in whose folder a file lies. A file that lies elsewhere is not ours, and stays."""
+    """The job whose folder contains a file, or None if it is in no job's folder: that file is not ours, and stays."""
     try:
         return UUID(key.split("/", 1)[0])
     except ValueError:

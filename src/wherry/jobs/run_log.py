@@ -1,7 +1,7 @@
 """The log lines of one run: `job.started`, `job.progress`, then `job.completed`, `job.released` or `job.superseded`.
 
-Every line names the job, its kind, the run's epoch and the request that created the job; so does whatever else is
-logged inside `lines_of`.
+Every line has the job's id and kind, the run's epoch and the id of the request that created the job; so has anything
+else that is logged inside `lines_of`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class RunLog:
         log.info("job.started", **_figures(self._claimed))
 
     def settled(self, job: Job, reason: str | None = None) -> None:
-        """The run is over; `job` is its row as it is now: ended, or (for a reason) back in the queue."""
+        """The run has ended; `job` is now finished, or queued again for this reason."""
         if not job.finished:
             self.released(job, reason)
             return
@@ -39,11 +39,11 @@ class RunLog:
         log.info("job.completed", **_figures(job), **self._duration(), rowsPerSecond=rate, **_failure(job.error))
 
     def released(self, job: Job | None, reason: str | None) -> None:
-        """The job goes back to the queue for another run; `job` is its row as it is now, if that is known."""
+        """The job is queued again; `job` is its current row, or None if that could not be read."""
         log.info("job.released", **_figures(job or self._claimed), **self._duration(), reason=reason)
 
     def lost(self, job: Job | None) -> None:
-        """The run could not write its end; `job` is its row as it is now, if that is known."""
+        """The run could not write its end; `job` is its current row, or None if that could not be read."""
         if job is not None and job.epoch == self._claimed.epoch:  # cancelled, or settled before
             self.settled(job)
             return
@@ -57,14 +57,14 @@ class RunLog:
         return max(time.monotonic() - self._started, 0.001)
 
     def _processed_by_run(self, job: Job) -> int:
-        # A run that does not go on from a checkpoint starts from the beginning, and counts anew.
+        # A run without a checkpoint starts from the beginning, and its counters from zero.
         before = 0 if self._claimed.checkpoint is None else self._claimed.processed_records
         return _processed(job) - before
 
 
 @contextmanager
 def lines_of(job: Job) -> Iterator[RunLog]:
-    """Identify every line that is logged inside as this run's."""
+    """Add the run's identity to every line that is logged inside."""
     identity = {"jobId": str(job.id), "kind": job.kind, "epoch": job.epoch, "requestId": job.request_id}
     with structlog.contextvars.bound_contextvars(**identity):
         yield RunLog(job)
@@ -99,7 +99,7 @@ def _processed(job: Job) -> int:
 
 
 def _file_size(job: Job) -> int | None:
-    """Bytes of the artifact, else of an import's file, as far as known."""
+    """Size of the artifact, or else of an import's file, in bytes; None if it is not known."""
     size = (job.artifact or {}).get("size") or (job.source or {}).get("fileSize")
     return None if size is None else int(size)
 

@@ -1,4 +1,4 @@
-"""What states a job can be in, and which moves between them are legal.
+"""The states of a job, and the legal moves between them.
 
 queued ──claim──▶ running ──finish──▶ succeeded | partial | failed | cancelled
    ▲                 │  ▲
@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 
 class Status(StrEnum):
-    """A job's state, as `jobs.status` holds it."""
+    """A job's state, as in `jobs.status`."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -25,7 +25,7 @@ class Status(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a job does, as `jobs.kind` holds it; also the name of its queue."""
+    """What a job does, as in `jobs.kind`; also the name of its queue."""
 
     IMPORT = "import"
     EXPORT = "export"
@@ -44,12 +44,12 @@ MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
         Status.CANCELLED: frozenset(),
     }
 )
-"""From a state, the states that may follow."""
+"""The states that may follow each state."""
 
 FINISHED = frozenset(status for status, following in MOVES.items() if not following)
 UNFINISHED = frozenset(Status) - FINISHED
 
 
 def sources(target: Status) -> list[str]:
-    """The states from which `target` may be reached, for a statement's `status = any(…)`."""
+    """The states that `target` may follow, for `status = any(…)` in a statement."""
     return sorted(status for status, following in MOVES.items() if target in following)

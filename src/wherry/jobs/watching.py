@@ -1,8 +1,4 @@
-"""Follows one job as it changes, for server-sent events.
-
-In: a way to look at the job. Out: what was seen, each time that something may have changed; `IDLE` where nothing did
-for a while, so that the connection can be kept open with a comment.
-"""
+"""Follows one job as it changes, for server-sent events."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ Seen = TypeVar("Seen")
 
 
 class Idle(Enum):
-    """Nothing has changed for a while."""
+    """Nothing has changed for a while: time for a keep-alive."""
 
     IDLE = "idle"
 
@@ -37,9 +33,9 @@ async def looks(
     at_most_every: float = 0.0,
     idle_every: float = KEEP_ALIVE_SECONDS,
 ) -> AsyncIterator[Seen | Idle]:
-    """Look now, and after every change, but not more often than every `at_most_every` seconds; without end.
+    """Look now and after every change, at most every `at_most_every` seconds, and never end.
 
-    `IDLE` every `idle_every` seconds while nothing changes.
+    Yields what was seen, or `IDLE` every `idle_every` seconds while nothing changes.
     """
     with notifications.subscribe(job_id) as changed:
         while True:

@@ -1,7 +1,7 @@
-"""procrastinate's application, with what it leaves to us: rescue, reconnecting, and giving jobs back on a stop.
+"""The procrastinate application, with what procrastinate lacks: rescue, reconnecting, and giving jobs back on a stop.
 
-In: a database URL and a way to open a process's executor. Out: an `App` that `procrastinate --app=… worker` runs as it
-runs any other: `run_worker_async` keeps a worker going until a signal stops it, however often the database goes away.
+`procrastinate --app=… worker` runs it like any other. `run_worker_async` survives outages of the database: it starts a
+new worker after each, until a signal stops it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from wherry.jobs.states import Kind
 
 HEARTBEAT_SECONDS = 5.0
 POLL_SECONDS = 1.0
-"""LISTEN does not survive a restart of the server, so that polling has to be quick enough on its own."""
+"""Short enough to do without LISTEN, which does not survive a restart of the server."""
 
 STOP_GRACE_SECONDS = 0.1
 RECONNECT_SECONDS = 1.0
@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 
 class Services(Protocol):
-    """What a worker process opens once: jobs are run by it, and old things are removed by it."""
+    """What a worker process opens once, to run jobs and to remove what has expired."""
 
     async def execute(self, job_id: UUID) -> None: ...
 
@@ -53,9 +53,9 @@ OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
 
 class GiveBack(BaseRetryStrategy):
-    """Every run that ends by an exception comes again: at once where it was given back, else a little later.
+    """Retries every run that raises: at once if the job was given back, after a pause otherwise.
 
-    The ledger counts the runs that die at one checkpoint, and ends a job that does so too often.
+    There is no limit here: the executor fails a job whose workers die too often at one checkpoint.
     """
 
     def get_retry_decision(self, *, exception: BaseException, job: QueueJob) -> RetryDecision:
@@ -68,7 +68,7 @@ class WorkerApp(procrastinate.App):
 
     Args:
         conninfo: the database's URL.
-        concurrency: jobs that one process runs at a time, unless the command line says otherwise.
+        concurrency: how many jobs a process runs at a time, unless the command line overrides it.
         open_services: opens pools, storage and runners when a worker starts, and closes them when it ends.
         slow: kinds whose jobs may take minutes each; they get at most half of the slots.
     """
@@ -94,7 +94,7 @@ class WorkerApp(procrastinate.App):
         self._open_services = open_services
         self._slow = slow
         self._services: Services | None = None
-        self._in_hand: Counter[int] = Counter()  # a row that was given back may come to the same process again
+        self._in_hand: Counter[int] = Counter()  # the same process may fetch a row again that it gave back
         self.task(name=RUN_JOB, pass_context=True, retry=GiveBack())(self._run_job)
         retention = self.task(
             name="wherry.retention", queue="maintenance", queueing_lock="wherry.retention", pass_context=False
@@ -117,7 +117,7 @@ class WorkerApp(procrastinate.App):
         await self._services.retain()
 
     async def run_worker_async(self, **kwargs: Any) -> None:
-        """Run workers, one after the other, until SIGINT or SIGTERM; the next one starts when the database is back."""
+        """Run one worker after the other until SIGINT or SIGTERM; the next starts when the database is back."""
         kwargs["install_signal_handlers"] = False
         stopping = asyncio.Event()
         async with self._open_services() as self._services:
@@ -161,7 +161,7 @@ async def _companions(*coroutines: Any) -> AsyncIterator[None]:
 
 
 async def _end_all(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until they end: a pool that is waiting for a lost database can take a cancellation for a timeout."""
+    """Cancel tasks until they end: a pool that waits for a lost database may mistake a cancellation for a timeout."""
     pending = set(tasks)
     while pending:
         for task in pending:

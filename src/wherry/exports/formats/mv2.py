@@ -1,7 +1,7 @@
-"""mv2: a Memvid capsule of the records, one searchable frame each, at `mv2://{resource}/{id}`.
+"""mv2: a Memvid capsule of the records, one searchable frame per record, at `mv2://{resource}/{id}`.
 
-A capsule is a file that its writer builds whole, in processes of its own, so nothing leaves before it is complete and
-verified. How many records fit is the format's limit: more end the job, and it says how many would.
+The capsule is built and verified as a whole file, in separate processes, before its first byte is sent. Its size is
+limited by the format: if the records do not fit, the job fails and reports how many would.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wherry.exports.snapshot import Batch, Stopped
 from wherry.waiting import with_ticks
 
 TITLES = ("title", "name", "slug", "email", "id")
-"""What a reader is shown of a record: the first of these that it has."""
+"""The title of a record's frame: the first of these fields that is exported."""
 
 ADVICE = "Select fewer records or fields, or take another format."
 LOOK_SECONDS = 0.2
@@ -28,18 +28,18 @@ READ_BYTES = 1 << 20
 
 
 def encode(batches: Iterable[Batch], layout: Layout) -> Iterator[bytes]:
-    """The capsule, in chunks, once it is complete.
+    """Build the capsule, then yield it in chunks.
 
     Raises:
-        JobFailed: there is no record, the records do not fit, or no capsule could be written.
-        Stopped: the export is to end.
+        JobFailed: there are no records, they do not fit, or the capsule could not be written.
+        Stopped: the export was stopped.
     """
     records = (dict(zip(layout.fields, row, strict=True)) for batch in batches for row in batch)
     first = next(records, None)
     if first is None:
         raise JobFailed(ErrorCode.EMPTY_FILE, "No record was selected: there is nothing to make a capsule of")
     capsule = layout.workspace / "records.mv2"
-    # A loop of this thread's own: the worker's is busy with its heartbeat, and this generator must block.
+    # In an event loop of this thread, as this generator must block.
     asyncio.run(_write(chain([first], records), capsule, layout))
     with capsule.open("rb") as file:
         while chunk := file.read(READ_BYTES):

@@ -57,6 +57,13 @@ async def test_guessing_in_parallel_is_no_faster(app: Running) -> None:
     assert (statuses.count(401), statuses.count(429)) == (20, 40)
 
 
+async def test_an_address_is_its_whole_network_in_version_6(app: Running) -> None:
+    guesses = [await try_key(app, "a guess", f"2001:db8:1:2::{number:x}") for number in range(21)]
+
+    assert guesses == [401] * 20 + [429]
+    assert await try_key(app, KEY, "2001:db8:1:3::1") == 200
+
+
 @pytest.mark.parametrize(("key", "warnings"), [("k" * 15, 1), ("k" * 16, 0), (None, 0)])
 def test_a_key_that_can_be_guessed_is_warned_of(key: str | None, warnings: int) -> None:
     with structlog.testing.capture_logs() as logged:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.accounts_app import BASE_URL, Running, bearer, register, running
+from tests.integration.accounts.test_login import log_in
 from tests.problems import problem_of
 
 FIRST = {"username": "alice", "email": "alice@example.com", "password": "pw"}
@@ -160,6 +161,21 @@ async def test_a_taken_email_and_a_taken_username_are_reported_together_whatever
     assert answer.status_code == 422
     taken = ["has already been taken"]
     assert answer.json()["errors"] == {"email": taken, "username": taken}
+
+
+async def test_an_address_is_one_account_however_its_letters_are_composed(
+    app: Running, client: httpx.AsyncClient
+) -> None:
+    forms = ["jose\u0301@example.com", "jos\u00e9@example.com"]
+    created, refused = [
+        await client.post("/api/users", json={"user": {"username": f"u{number}", "email": email, "password": "pw"}})
+        for number, email in enumerate(forms)
+    ]
+
+    assert (created.status_code, refused.status_code) == (201, 422)
+    assert refused.json()["errors"] == {"email": ["has already been taken"]}
+    assert await app.rows("select email from users") == [("jos\u00e9@example.com",)]
+    assert [(await log_in(client, email, "pw")).status_code for email in forms] == [200, 200]
 
 
 async def test_of_equal_registrations_at_once_one_wins_and_the_others_are_told_what_is_taken(

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from tests.hostile import AMBIGUOUS
+from wherry.accounts.validation import normalize_email
 from wherry.imports.decode import Decoder
 from wherry.imports.models import RawRecord
 from wherry.resources import rules
@@ -61,3 +62,13 @@ def test_no_account_is_imported_under_an_address_that_could_be_taken_for_another
     (error,) = decoder.decode(RawRecord(0, len(data), data, len(data))).errors
 
     assert (int(error.code), error.field) == (1003, "email")
+
+
+def test_an_address_is_imported_in_the_form_that_registration_gives_it() -> None:
+    decoder = Decoder(RESOURCES["users"], caller_role="user", max_bytes=1000)
+    data = msgspec.json.encode({"email": "jose\u0301@example.com", "name": "N"})
+    entry = decoder.decode(RawRecord(0, len(data), data, len(data)))
+
+    assert not entry.errors
+    assert entry.record is not None
+    assert entry.record.email == normalize_email("jose\u0301@example.com") == "jos\u00e9@example.com"

@@ -6,8 +6,9 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,10 +19,11 @@ from wherry.capsules import child
 from wherry.capsules.check import IN_PROCESS_BYTES, check_file
 from wherry.capsules.frames import frames
 from wherry.capsules.graph import read_graph
-from wherry.capsules.submission import CHECKS_AT_ONCE, Submissions
+from wherry.capsules.submission import CHECKS_AT_ONCE, SMALL_BYTES, SMALL_CHECKS_AT_ONCE, Submissions
 from wherry.capsules.transform import transform
 from wherry.database.pools import make_pool
 from wherry.errors import Invalid, JobFailed, TooLarge
+from wherry.jobs.models import Job
 from wherry.priority import NICENESS
 from wherry.storage.store import Store
 
@@ -81,15 +83,35 @@ async def test_a_graph_that_takes_too_long_is_given_up(
 
 
 async def test_small_graphs_do_not_wait_for_large_ones(database_url: str, tmp_path: Path) -> None:
-    async def body() -> AsyncIterator[bytes]:
-        yield msgspec.json.encode(SMALL_GRAPH)
-
-    async with make_pool(database_url, name="test", max_size=2) as pool:
-        submissions = Submissions(pool, Store(str(tmp_path)), max_body_bytes=1 << 20, capacity=10)
+    async with submissions_to(database_url, tmp_path) as submissions:
         for _ in range(CHECKS_AT_ONCE):
             await submissions._large_checks.acquire()
-        job, replayed = await submissions.hand_in(body(), declared_bytes=None, idempotency_key=None)
-        assert (job.kind, replayed) == ("capsule", False)
+        async with asyncio.timeout(20):
+            job, replayed = await hand_in(submissions, SMALL_GRAPH)
+    assert (job.kind, replayed) == ("capsule", False)
+
+
+async def test_large_graphs_take_no_place_of_small_ones(database_url: str, tmp_path: Path) -> None:
+    large = {**SMALL_GRAPH, "padding": "x" * SMALL_BYTES}
+    async with submissions_to(database_url, tmp_path) as submissions:
+        for _ in range(SMALL_CHECKS_AT_ONCE):
+            await submissions._small_checks.acquire()
+        async with asyncio.timeout(20):
+            job, replayed = await hand_in(submissions, large)
+    assert (job.kind, replayed) == ("capsule", False)
+
+
+@asynccontextmanager
+async def submissions_to(database_url: str, folder: Path) -> AsyncIterator[Submissions]:
+    async with make_pool(database_url, name="test", max_size=2) as pool:
+        yield Submissions(pool, Store(str(folder)), max_body_bytes=2 * SMALL_BYTES, capacity=10)
+
+
+async def hand_in(submissions: Submissions, graph: dict[str, Any]) -> tuple[Job, bool]:
+    async def body() -> AsyncIterator[bytes]:
+        yield msgspec.json.encode(graph)
+
+    return await submissions.hand_in(body(), declared_bytes=None, idempotency_key=None)
 
 
 async def test_the_process_that_reads_a_large_body_lets_the_api_go_first(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def test_an_event_stream_ends_when_its_reader_may_no_longer_read_it(
 ) -> None:
     with place.admin() as admin:
         job = import_file(admin, "users", RECORD, key="k")
-        with admin.stream("GET", f"/api/v1/jobs/{job['id']}/events", timeout=20) as events:
+        # keep-alives are 15 s apart: a stream that goes on is silent for longer than the timeout
+        with admin.stream("GET", f"/api/v1/jobs/{job['id']}/events", timeout=10) as events:
             lines = events.iter_lines()
             assert next(line for line in lines if line.startswith("event: ")) == "event: progress"
             with psycopg.connect(database_url, autocommit=True) as connection:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.imports.harness import Bench, article, lines, user
 from tests.integration.imports.test_interruptions import until_committed
+from tests.integration.imports.test_urls import CONTENT, URL, Remote, runner
 from wherry.imports.models import OnConflict, Options
 from wherry.jobs.models import Job
 
@@ -44,6 +45,17 @@ async def test_a_queued_import_makes_no_admin_after_its_owner_lost_the_role(
     assert forbidden(done)
     assert await captained.faults(done) == [(-1, "FORBIDDEN", None)]
     assert await captained.rows("select id from users where id = 9") == []
+
+
+@pytest.mark.parametrize("change", LOST)
+async def test_no_url_is_fetched_for_an_owner_who_lost_the_role(captained: Bench, change: str) -> None:
+    remote = Remote(CONTENT)
+    job = await captained.submit("users", None, url=URL, owner_id=1)
+    await captained.do(f"update users set {change} where id = 1")
+    done = await captained.execute(job, runner(captained, remote))
+
+    assert forbidden(done)
+    assert remote.asked == []
 
 
 @pytest.mark.parametrize("change", LOST)

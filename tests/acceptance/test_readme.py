@@ -1,4 +1,4 @@
-"""The README's own commands, copied and run."""
+"""The pages at the top of the tree: README's commands are run, and the files that the pages name exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from tests.processes import API_KEY, Service
 from wherry.settings import Settings
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
 def test_the_commands_of_the_readme_do_what_it_says(running: Service, tmp_path: Path) -> None:
@@ -38,3 +39,12 @@ def test_the_commands_of_the_readme_do_what_it_says(running: Service, tmp_path: 
 @pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
 def test_every_setting_is_documented(name: str) -> None:
     assert f"`{name}`" in README
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_file_that_a_page_names_exists(page: str) -> None:
+    text = (ROOT / page).read_text()
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    paths = re.findall(r"`((?:src|sql|tests|\.ci)/[\w./-]+)`", text)
+    assert links + paths
+    assert [name for name in links + paths if not (ROOT / name).exists()] == []

@@ -54,7 +54,7 @@ async def test_it_names_what_it_applied_which_is_as_many_as_were_announced(
         assert _applied(done.stdout) == announced == [*(step.name for step in own_steps()), "procrastinate"]
         assert await pending(connection) == []
     again = _migrate(empty_database_url, tmp_path)
-    assert (again.returncode, again.stdout) == (0, "nothing to do: the schema is current\n")
+    assert (again.returncode, again.stdout) == (0, "nothing to do: the schema is up to date\n")
 
 
 def test_a_database_with_some_of_the_queues_steps_lacks_the_others_one_by_one() -> None:
@@ -85,7 +85,7 @@ def test_a_role_that_owns_nothing_there_can_see_that_nothing_is_to_do(
     with psycopg.connect(empty_database_url, autocommit=True) as owner:
         owner.execute("grant select on wherry_migrations to public")
     seen = _migrate(stranger, tmp_path)
-    assert (seen.returncode, seen.stdout) == (0, "nothing to do: the schema is current\n")
+    assert (seen.returncode, seen.stdout) == (0, "nothing to do: the schema is up to date\n")
 
 
 def test_a_table_of_somebody_elses_in_the_way_is_named_in_one_line(empty_database_url: str, tmp_path: Path) -> None:

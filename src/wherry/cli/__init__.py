@@ -1,6 +1,6 @@
 """The command line: `wherry up`, `api`, `worker`, `migrate`, `demo`, `users`.
 
-In: arguments and the environment. Out: an exit status; 2 where the arguments or a setting cannot be read.
+The exit status is 0, 1 on failure, 2 for bad arguments or settings, or 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ app = App(
     version=version("wherry"),
     help=(
         "Bulk import, export and code-graph capsules over HTTP, as durable jobs on PostgreSQL.\n\n"
-        "New here? `wherry demo` shows the whole job in about a minute. `wherry up` serves it on this machine: with "
-        "DATABASE_URL on your server, without it on an embedded one. In production run `wherry migrate`, then any "
-        "number of `wherry api` and `wherry worker` processes. Settings come from the environment and a .env file."
+        "New here? `wherry demo` shows all of it in about half a minute. `wherry up` runs the whole service on this "
+        "machine, on your PostgreSQL if DATABASE_URL is set, else on an embedded one. In production, run "
+        "`wherry migrate`, then any number of `wherry api` and `wherry worker` processes. Settings are read from the "
+        "environment and a .env file."
     ),
     help_format="markdown",
 )
-# By their paths, so that a command loads only what it needs; its own help then says more than its line in the list.
+# Registered by import path, so that a command loads only what it needs. `wherry up --help` shows the command's own
+# docstring, which says more than its line in this list.
 for command, purpose in {
-    "demo": "Show the whole job on real input, in a temporary directory.",
-    "up": "Serve everything on this machine with one command.",
-    "migrate": "Bring the database to this version's schema.",
+    "demo": "Import, export and build a capsule in a temporary directory, and check the results.",
+    "up": "Run the database, the API and the workers on this machine.",
+    "migrate": "Apply missing migrations to the database.",
     "api": "Serve the HTTP API.",
-    "worker": "Run jobs from the queue.",
+    "worker": "Run imports, exports and capsules from the queue.",
     "users": "Manage accounts, directly in the database.",
 }.items():
     listed = None if sys.argv[1:2] == [command] else purpose

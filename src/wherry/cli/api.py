@@ -1,4 +1,4 @@
-"""`wherry api`: serves HTTP until it is told to stop."""
+"""`wherry api`: serves the HTTP API until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ def api(
     Parameters
     ----------
     host
-        Address to listen on; HOST where it is not given, by default 127.0.0.1.
+        Address to listen on. [default: HOST, else 127.0.0.1]
     port
-        Port to listen on; PORT where it is not given, by default 3000.
+        Port to listen on. [default: PORT, else 3000]
     """
     follow_parent()
     given = {"host": host, "port": port}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     configure_logs(settings)
     sockets = _sockets(settings, fd)
-    settings = settings.model_copy(update={"port": sockets[0].getsockname()[1]})  # links are made from it
+    settings = settings.model_copy(update={"port": sockets[0].getsockname()[1]})  # links contain it
     app = create_app(settings)
     collect_garbage_less_often()
     uvicorn.Server(server_config(app, settings.trusted_proxies)).run(sockets=sockets)
 
 
 def server_config(app: Litestar, trusted_proxies: Sequence[str] = ()) -> uvicorn.Config:
-    """How the application is served. Whom a request comes from is believed of these addresses and networks alone."""
+    """uvicorn's configuration; only these proxies' `X-Forwarded-For` is trusted."""
     return uvicorn.Config(
         AccessLog(PacedRefusals(app)),
         http=BoundedProtocol,
@@ -65,7 +65,7 @@ def server_config(app: Litestar, trusted_proxies: Sequence[str] = ()) -> uvicorn
 
 
 def _sockets(settings: Settings, fd: int | None) -> list[socket.socket]:
-    """An inherited socket, or one on HOST and PORT; and one on MEMVID_EXPORT_BIND_ADDR where that is set."""
+    """The inherited socket, or one on HOST and PORT; and one on MEMVID_EXPORT_BIND_ADDR if it is set."""
     sockets = [listen(settings.host, settings.port) if fd is None else socket.socket(fileno=fd)]
     if settings.memvid_export_bind_addr is not None:
         host, _, port = settings.memvid_export_bind_addr.rpartition(":")

@@ -1,7 +1,4 @@
-"""A client of wherry's own API, for the command line: what it does, anybody's program can.
-
-In: the service's URL and a token. Out: jobs that were created, followed to their end, and downloaded.
-"""
+"""A client of wherry's public API, for the command line: it creates, follows and downloads jobs."""
 
 from __future__ import annotations
 
@@ -25,12 +22,12 @@ class RequestFailed(WherryError):
 
 
 class Client:
-    """Use it as an async context.
+    """Use it as an async context manager.
 
     Args:
-        url: of the service.
-        token: of an account that may move records.
-        api_key: of the capsule routes.
+        url: the service's.
+        token: authorizes requests under `/api`.
+        api_key: authorizes requests under `/v1`.
     """
 
     def __init__(self, url: str, *, token: str | None = None, api_key: str | None = None) -> None:
@@ -48,12 +45,12 @@ class Client:
         await self._http.__aexit__(kind, error, trace)
 
     async def register(self, username: str, email: str, password: str) -> None:
-        """Create an account and go on as it."""
+        """Create an account and use its token from now on."""
         user = {"username": username, "email": email, "password": password}
         self.token = (await self._json("POST", "/api/users", json={"user": user}))["user"]["token"]
 
     async def start_import(self, resource: str, lines: AsyncIterable[bytes], **options: str) -> Json:
-        """Send ndjson as the request's body; the job."""
+        """Send ndjson as the request's body; return the job."""
         answer = await self._json(
             "POST",
             "/api/v1/imports",
@@ -64,15 +61,15 @@ class Client:
         return dict(answer["importJob"])
 
     async def start_export(self, resource: str, **options: str) -> Json:
-        """Ask for an export; the job."""
+        """Request an export; return the job."""
         return dict((await self._json("POST", "/api/v1/exports", json={"resource": resource, **options}))["exportJob"])
 
     async def start_capsule(self, graph: bytes) -> str:
-        """Hand in a graph; the job's id."""
+        """Submit a graph; return the job's id."""
         return str((await self._json("POST", "/v1/exports", content=graph))["jobId"])
 
     async def follow(self, job_id: str, on_progress: Progress) -> Json:
-        """Wait for an import or export to end, by its event stream; the finished job."""
+        """Follow the events of an import or export; return the finished job."""
         async for event, data in self._events(f"/api/v1/jobs/{job_id}/events"):
             on_progress(data)
             if event == "finished":
@@ -80,17 +77,17 @@ class Client:
         raise RequestFailed(f"the events of job {job_id} ended before the job did")
 
     async def follow_capsule(self, job_id: str, on_progress: Progress) -> Json:
-        """Wait for a capsule to end, by its event stream; the job's last state."""
+        """Follow the events of a capsule; return the finished job."""
         async for _, data in self._events(f"/v1/exports/{job_id}/events/stream"):
             on_progress(data)
         return await self._json("GET", f"/v1/exports/{job_id}")
 
     async def get(self, path: str) -> Json:
-        """Any of the service's JSON documents."""
+        """Fetch a JSON document."""
         return await self._json("GET", path)
 
     async def download(self, path: str) -> AsyncIterator[bytes]:
-        """The bytes behind a URL of the service."""
+        """Stream the bytes of a download."""
         async with self._http.stream("GET", path, headers=self._credentials(path)) as response:
             await _check(response)
             async for chunk in response.aiter_bytes():

@@ -1,4 +1,4 @@
-"""The database that a command works on: DATABASE_URL's, else the embedded one of `wherry up`."""
+"""The database that a command uses: DATABASE_URL, else the embedded one of `wherry up`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SHARED_STATE = Path("/var/lib/wherry")
 
 
 def cluster_directory(data_dir: Path) -> Path:
-    """Where the embedded server keeps its files: in the data directory, if the server's account can get there.
+    """The embedded server's directory: inside the data directory, if the server's account can enter that.
 
-    PostgreSQL refuses to run as root, and the account that root gives it cannot enter a home directory of root's.
+    PostgreSQL refuses to run as root, and the account that it runs as instead cannot enter root's home directory.
     """
     inside = data_dir / "postgres"
     if closed_folder(inside, account_for(inside)) is None:
@@ -33,7 +33,7 @@ def cluster_directory(data_dir: Path) -> Path:
 
 @contextmanager
 def noted_url(data_dir: Path, url: str) -> Iterator[None]:
-    """Let other commands in this data directory know where the running service is reached."""
+    """Record the URL of the running service for other commands in this data directory."""
     note = data_dir / URL_FILE
     note.write_text(url, "utf-8")
     try:
@@ -43,7 +43,7 @@ def noted_url(data_dir: Path, url: str) -> Iterator[None]:
 
 
 def service_url(settings: Settings) -> str:
-    """What links begin with: PUBLIC_URL, else the URL of the `wherry up` in this data directory, else HOST and PORT."""
+    """The start of links: PUBLIC_URL, else the URL of the `wherry up` in this data directory, else HOST and PORT."""
     note = settings.wherry_data_dir / URL_FILE
     if settings.public_url is not None or not note.exists():
         return settings.public_url or settings.local_url
@@ -52,7 +52,7 @@ def service_url(settings: Settings) -> str:
 
 @contextmanager
 def reached_database(settings: Settings) -> Iterator[str]:
-    """The URL of a database at this version's schema. An embedded server that is not running runs for as long.
+    """The URL of a migrated database. An embedded server that is not running is started, and stopped at the end.
 
     Raises:
         Misconfigured: DATABASE_URL is not set, and `wherry up` has not been run with this data directory.

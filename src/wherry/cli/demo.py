@@ -1,6 +1,6 @@
-"""`wherry demo`: the whole job in about a minute, on a PostgreSQL of its own, through HTTP alone.
+"""`wherry demo`: imports, exports and builds a capsule over HTTP, on a temporary embedded PostgreSQL.
 
-In: nothing. Out: exit status 0 only if every count is as it must be; everything it made is gone at the end.
+The exit status is 0 only if every check passed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ PARENT = Path("/var/tmp")
 
 
 def demo(*, users: int = 5_000, articles: int = 50_000, comments: int = 100_000) -> None:
-    """See it work: import, errors, export, round trip and a code capsule, on an embedded PostgreSQL.
+    """See wherry work: an import with errors, an export, a round trip and a code capsule, on an embedded PostgreSQL.
 
-    Needs no setting and leaves nothing behind. One record in a hundred is broken on purpose.
+    Needs no settings and leaves nothing behind. One record in a hundred is broken on purpose.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ async def _run(console: Console, settings: Settings, sizes: tuple[int, int, int]
 
 
 def _bare_settings(folder: Path) -> Settings:
-    """Settings that nothing around here has a say in: no variable, no `.env` file, a folder of its own."""
+    """The default settings, with data in `folder`; environment variables and `.env` files are ignored."""
     for name in Settings.model_fields:
         for variable in (name, name.upper(), f"{name}_file".upper()):
             os.environ.pop(variable, None)

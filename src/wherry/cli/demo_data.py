@@ -1,7 +1,4 @@
-"""Records for the demonstration: made up on the spot, one in a hundred broken on purpose.
-
-In: how many of each. Out: ndjson lines, and the errors that importing them must report, by name.
-"""
+"""Generates the records of `wherry demo`, one in a hundred of them broken on purpose."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ Breakage = tuple[str, Callable[[Record], Record | bytes]]
 
 @dataclass
 class Batch:
-    """One resource's lines, and what is wrong with them."""
+    """One resource's ndjson lines, and how many errors of each name they contain."""
 
     resource: str
     total: int
@@ -49,7 +46,7 @@ def users(count: int) -> Batch:
 
 
 def articles(count: int, user_count: int) -> Batch:
-    """Articles of about 400 bytes by those accounts that import well."""
+    """Articles of about 400 bytes, whose authors are valid accounts."""
 
     def record(index: int) -> Record:
         return {
@@ -67,7 +64,7 @@ def articles(count: int, user_count: int) -> Batch:
 
 
 def comments(count: int, article_count: int, user_count: int) -> Batch:
-    """Comments by those accounts on those articles that import well."""
+    """Comments by valid accounts on valid articles."""
 
     def record(index: int) -> Record:
         return {

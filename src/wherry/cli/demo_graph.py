@@ -1,7 +1,6 @@
-"""A code graph of wherry's own source, in the shape in which GitNexus hands one over.
+"""A code graph of wherry's own source, as GitNexus sends one to `POST /v1/exports`.
 
-In: the installed package. Out: the request of `POST /v1/exports`: files, classes, functions and methods as nodes;
-what a file defines, a class has, a function calls, as relationships. Lines count from 0.
+Nodes are files, classes, functions and methods; relationships are DEFINES, HAS_METHOD and CALLS. Lines count from 0.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class _Builder:
                 self._add_definitions(item, node_id, path, "HAS_METHOD")
 
     def calls(self) -> Iterator[Node]:
-        """Calls whose target is defined here, by its name alone: a guess, and so with little confidence."""
+        """Calls of functions of this package, matched by name only, and therefore with a confidence of 0.5."""
         for source, name in dict.fromkeys(self._called):
             target = self._by_name.get(name)
             if target is not None:

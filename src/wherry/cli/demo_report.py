@@ -1,4 +1,4 @@
-"""What the demonstration found, and how it is shown."""
+"""The results of `wherry demo`, and the tables that show them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 NEXT = (
-    ("wherry up", "serve this machine: database, API and workers with one command"),
-    ("README.md", "the same with curl, step by step"),
-    ("/openapi.json", "every route, on any running service"),
-    ("wherry --help", "every command"),
+    ("wherry up", "run the database, the API and the workers on this machine"),
+    ("README.md", "do the same with curl, step by step"),
+    ("/openapi.json", "read about every route, on any running service"),
+    ("wherry --help", "list every command"),
 )
 
 
 @dataclass(frozen=True)
 class Moved:
-    """What one job moved, in how many seconds, and how many records it refused."""
+    """How much one job moved, how long it took, and how many records it refused."""
 
     what: str
     count: int
@@ -39,7 +39,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that had to come out right."""
+    """One expectation, and whether it was met."""
 
     claim: str
     holds: bool
@@ -47,7 +47,7 @@ class Check:
 
 @dataclass
 class Report:
-    """All of it."""
+    """Everything that the demo measured and checked."""
 
     moved: list[Moved] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Report:
         return bool(self.checks) and all(check.holds for check in self.checks)
 
     def expect(self, claim: str, actual: object, expected: object) -> None:
-        """Note whether something is what it must be."""
+        """Record a check; a failed one shows both values."""
         holds = actual == expected
         self.checks.append(Check(claim if holds else f"{claim}: {actual}, not {expected}", holds))
 
@@ -96,7 +96,7 @@ def _checks(report: Report) -> Text:
 def _next() -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_row("[bold]Where to go next[/]")
-    through_uv = "uv run " if "UV" in os.environ else ""  # which alone knows where the command is
+    through_uv = "uv run " if "UV" in os.environ else ""  # the command is not on PATH then
     for command, purpose in NEXT:
         shown = f"{through_uv}{command}" if command.startswith("wherry") else command
         table.add_row(f"[cyan]{shown}[/]", purpose)

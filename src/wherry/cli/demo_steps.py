@@ -1,7 +1,4 @@
-"""The steps of the demonstration, each through HTTP alone.
-
-In: a service that is up. Out: a `Report` of what moved and of what had to be true.
-"""
+"""The steps of `wherry demo`, each over HTTP: import, round trip, capsule."""
 
 from __future__ import annotations
 
@@ -35,12 +32,12 @@ SYMBOL = own_graph.__name__
 
 
 class Demo:
-    """One demonstration.
+    """One run of the demo.
 
     Args:
-        console: for people.
-        service: that is up.
-        sizes: how many users, articles, comments.
+        console: shows the progress.
+        service: must be running.
+        sizes: how many users, articles and comments to import.
     """
 
     def __init__(self, console: Console, service: Service, sizes: tuple[int, int, int]) -> None:
@@ -57,7 +54,7 @@ class Demo:
         )
 
     async def run(self) -> Report:
-        """Do all of it."""
+        """Run every step; return what was measured and checked."""
         users, articles, comments = self._sizes
         async with Client(self._service.url, api_key=self._service.api_key) as client:
             await client.register("captain", "captain@example.com", "a long and salty password")
@@ -78,7 +75,7 @@ class Demo:
         self._report.expect(f"{batch.resource}: {sound:,} imported", done["successCount"], sound)
         self._report.expect(f"{batch.resource}: {batch.broken:,} refused", done["errorCount"], batch.broken)
         seen = await self._error_report(client, done["id"])
-        self._report.expect(f"{batch.resource}: every refusal is in the report, by its name", seen, batch.errors)
+        self._report.expect(f"{batch.resource}: the error report lists every refused record", seen, batch.errors)
         self._report.errors += seen
 
     async def _error_report(self, client: Client, job_id: str) -> Counter[str]:
@@ -90,24 +87,24 @@ class Demo:
         return Counter(error["errorName"] for error in errors)
 
     async def _round_trip(self, client: Client, folder: Path) -> None:
-        """Export the articles, import what was exported, export again: the same bytes, and no error."""
+        """Export the articles, import that file, export again: no errors, and the same bytes."""
         first = await self._export(client, folder / "articles.ndjson", "export articles")
         rows = first["processedRecords"]
-        self._report.expect("the export holds every article", rows, self._sizes[1] - self._sizes[1] // 100)
+        self._report.expect("the export contains every article", rows, self._sizes[1] - self._sizes[1] // 100)
         job = await client.start_import("articles", read_file(folder / "articles.ndjson"))
         again = await self._follow(client, job["id"], "import that export again")
         self._report.moved.append(_moved("import that export again", again, errors=again["errorCount"]))
         counts = (again["successCount"], again["errorCount"])
-        self._report.expect("importing the export again refuses nothing", counts, (rows, 0))
+        self._report.expect("importing the export again refuses no record", counts, (rows, 0))
         second = await self._export(client, folder / "again.ndjson", "export articles once more")
-        self._report.expect("and changes nothing: the same bytes", second["sha256"], first["sha256"])
+        self._report.expect("the second export has the same bytes", second["sha256"], first["sha256"])
 
     async def _export(self, client: Client, file: Path, what: str) -> Json:
         job = await client.start_export("articles", format="ndjson")
         done = await self._follow(client, job["id"], what)
         size, digest = await _save(client.download(f"/api/v1/exports/{job['id']}/download"), file)
         self._report.moved.append(_moved(what, done))
-        self._report.expect(f"{what}: {size:,} bytes arrive whole", (size, digest), (done["fileSize"], done["sha256"]))
+        self._report.expect(f"{what}: {size:,} bytes arrive intact", (size, digest), (done["fileSize"], done["sha256"]))
         return done
 
     async def _capsule(self, client: Client, folder: Path) -> None:
@@ -127,7 +124,7 @@ class Demo:
             return
         file = folder / "own.mv2"
         _, digest = await _save(client.download(done["artifact"]["downloadUrl"]), file)
-        self._report.expect("the capsule arrives whole", digest, done["artifact"]["sha256"])
+        self._report.expect("the capsule arrives intact", digest, done["artifact"]["sha256"])
         hits = await asyncio.to_thread(found_in, file, SYMBOL)
         self._report.expect(f"a search in the capsule finds {SYMBOL}", any(SYMBOL in hit for hit in hits), True)
 
@@ -157,14 +154,14 @@ def _moment(text: str) -> datetime:
 
 
 async def _chunks(lines: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Lines in larger pieces; the loop turns between them."""
+    """Join lines into larger chunks, and yield to the event loop between them."""
     while piece := b"".join(islice(lines, CHUNK_LINES)):
         yield piece
         await asyncio.sleep(0)
 
 
 async def _save(chunks: AsyncIterator[bytes], path: Path) -> tuple[int, str]:
-    """Write a download to a file: its bytes, and their SHA-256."""
+    """Write a download to a file; return its size and SHA-256."""
     digest, size = hashlib.sha256(), 0
     with path.open("wb") as out:
         async for chunk in chunks:

@@ -1,4 +1,4 @@
-"""`wherry migrate`: brings the database's schema to what this version needs."""
+"""`wherry migrate`: applies missing migrations."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from wherry.settings import load_settings
 
 
 def migrate() -> None:
-    """Bring the database named by DATABASE_URL to this version's schema.
+    """Apply missing migrations to the database of DATABASE_URL.
 
-    Safe to run at any time, any number of times, by several processes at once.
+    Safe to run again, and by several processes at once.
     """
     settings = load_settings()
     console = Console()
 
-    def tell(name: str) -> None:
+    def report(name: str) -> None:
         console.print(f"[green]applied[/] {name}", highlight=False)
 
-    if not asyncio.run(migrations.migrate(settings.require_database_url(), tell)):
-        console.print("nothing to do: the schema is current")
+    if not asyncio.run(migrations.migrate(settings.require_database_url(), report)):
+        console.print("nothing to do: the schema is up to date")

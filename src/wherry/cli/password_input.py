@@ -1,4 +1,4 @@
-"""Passwords as people give them to a command: at a prompt or on standard input, never as an argument."""
+"""Reads passwords from a prompt or from standard input, never from an argument, which other users could see."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from wherry.errors import Invalid, Misconfigured
 
 
 def read_password(*, from_stdin: bool) -> str:
-    """The password, asked for twice, or the first line of standard input.
+    """Prompt for the password twice, or read the first line of standard input.
 
     Raises:
-        Misconfigured: there is no terminal to ask at.
-        Invalid: the two differ, or the line is not UTF-8.
+        Misconfigured: there is no terminal to prompt at.
+        Invalid: the passwords differ, or the line is not UTF-8.
     """
     if from_stdin:
         return _first_line()
     if not sys.stdin.isatty():
-        raise Misconfigured("there is no terminal to ask for the password at: pass it with --password-stdin")
+        raise Misconfigured("there is no terminal to ask for the password on: use --password-stdin")
     password = getpass("New password: ")
-    if getpass("The same again: ") != password:
-        raise Invalid("the two passwords differ; nothing was changed")
+    if getpass("Repeat the password: ") != password:
+        raise Invalid("the passwords differ; nothing was changed")
     return password
 
 

@@ -1,7 +1,4 @@
-"""Processes that belong together: sockets they share, parents they follow, children that are kept alive.
-
-In: command lines. Out: running children, restarted when they end by themselves, ended when their supervisor ends.
-"""
+"""Child processes of `wherry up`: restarted when they exit, and ended when their supervisor dies."""
 
 from __future__ import annotations
 
@@ -33,17 +30,17 @@ def listen(host: str, port: int, *, setting: str = "HOST", option: str = "--port
 
     Args:
         host: a name or address of this machine.
-        port: any free one where it is 0.
-        setting: says the host, for people.
-        option: says the port, for people.
+        port: 0 takes any free one.
+        setting: the name of the host's setting, for error messages.
+        option: the name of the port's option, for error messages.
 
     Raises:
-        Unavailable: the address is taken or not ours.
-        Misconfigured: the host is no address.
+        Unavailable: the address is in use, or not this machine's.
+        Misconfigured: the host is not an address.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: no host name can be written so
+    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: not a valid host name
         raise Misconfigured(f"{setting} must be an address of this machine, not {host}: {error}") from error
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -57,20 +54,20 @@ def listen(host: str, port: int, *, setting: str = "HOST", option: str = "--port
 
 
 def follow_parent() -> None:
-    """In a child of a supervisor: end (SIGTERM) when the supervisor is killed. Linux; elsewhere nothing happens."""
+    """In a supervised child: receive SIGTERM when the supervisor dies. Does nothing except on Linux."""
     parent = os.environ.pop(FOLLOW, None)
     if parent is not None:
         end_with(int(parent), signal.SIGTERM)
 
 
 class Child:
-    """A `wherry` command in a process of its own, started again whenever it ends by itself.
+    """A `wherry` command in a child process, restarted whenever it exits.
 
     Args:
         arguments: of the command, without the program's name.
-        environment: all of it.
-        database_serves: set while it can reach its database; without that, it is not started again.
-        pass_fds: file descriptors that it inherits.
+        environment: the child's whole environment.
+        database_serves: set while the database can be reached; a restart waits for it.
+        pass_fds: file descriptors that the child inherits.
     """
 
     def __init__(
@@ -91,11 +88,11 @@ class Child:
         return None if self._process is None else self._process.pid
 
     async def keep_alive(self) -> None:
-        """Start it, and again each time that it ends; cancel to stop it.
+        """Start the child, and restart it whenever it exits; cancel to stop it.
 
         Raises:
-            Misconfigured: it cannot run with these settings, however often it is started.
-            Unavailable: it ended at once, several times in a row.
+            Misconfigured: it cannot run with these settings.
+            Unavailable: it exited at once, several times in a row.
         """
         quick_ends = 0
         loop = asyncio.get_running_loop()
@@ -106,17 +103,19 @@ class Child:
                 status = await (await self._start()).wait()
                 is_quick = loop.time() - started < QUICK_SECONDS and self._database_serves.is_set()
                 quick_ends = quick_ends + 1 if is_quick else 0
-                log.error("process ended by itself", command=self.arguments[0], status=status)
+                log.error("process exited", command=self.arguments[0], status=status)
                 if status == MISCONFIGURED:
-                    raise Misconfigured(f"`wherry {self.arguments[0]}` cannot start with these settings; see its log")
+                    raise Misconfigured(
+                        f"`wherry {self.arguments[0]}` cannot start with these settings; see the log above"
+                    )
                 if quick_ends >= MAX_QUICK_ENDS:
-                    raise Unavailable(f"`wherry {self.arguments[0]}` does not stay up; its log says why")
+                    raise Unavailable(f"`wherry {self.arguments[0]}` keeps exiting; see the log above")
                 await asyncio.sleep(RESTART_SECONDS)
         finally:
             await self._stop()
 
     async def _start(self) -> asyncio.subprocess.Process:
-        # A session of its own: Ctrl-C in a terminal reaches the supervisor alone, which then ends things in order.
+        # A new session, so that Ctrl-C in a terminal reaches only the supervisor, which then stops everything in order.
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -136,6 +135,6 @@ class Child:
         try:
             await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
         except TimeoutError:
-            log.error("process does not stop; killed", command=self.arguments[0])
+            log.error("process did not stop in time and was killed", command=self.arguments[0])
             self._process.kill()
             await self._process.wait()

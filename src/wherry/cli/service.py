@@ -1,8 +1,4 @@
-"""The whole service on one machine: database, API and workers, as `up` and `demo` run it.
-
-In: settings and a data directory. Out: a running service and its address; everything is stopped again, in order:
-API, workers, database.
-"""
+"""The whole service on one machine, as `up` and `demo` run it. It is stopped in the order API, workers, database."""
 
 from __future__ import annotations
 
@@ -36,14 +32,15 @@ GENERATED = ("JWT_SECRET", "MEMVID_EXPORT_API_KEY")
 
 @dataclass(frozen=True)
 class Service:
-    """A service that is up.
+    """A running service.
 
     Attributes:
-        url: of the API.
-        database: which PostgreSQL it runs on, for people.
-        database_url: of that PostgreSQL.
-        api_key: of the capsule routes, if it was generated here or set.
-        failed: done when a part of the service does not stay up; holds the reason.
+        url: the API's.
+        database: which PostgreSQL it uses, for people.
+        database_url: that PostgreSQL's.
+        api_key: the key of the capsule routes; None if there is none.
+        secrets_file: where generated secrets are kept.
+        failed: fails with the reason if a part of the service does not stay up.
     """
 
     url: str
@@ -56,10 +53,10 @@ class Service:
 
 @asynccontextmanager
 async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Service]:
-    """Start everything, wait until it answers, stop everything.
+    """Start everything and wait until it is ready; stop everything at the end.
 
     Raises:
-        Misconfigured, Unavailable: something does not start; the message says what and why.
+        Misconfigured, Unavailable: something did not start; the message says what and why.
     """
     data_dir = _private_directory(settings.wherry_data_dir)
     _require_usable(settings)
@@ -78,7 +75,7 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
             **os.environ,
             **generated,
             "DATABASE_URL": database_url,
-            "DATABASE_URL_FILE": "",  # it is read, and what it says is in DATABASE_URL
+            "DATABASE_URL_FILE": "",  # its content is in DATABASE_URL by now
             "WHERRY_DATA_DIR": str(data_dir),
         }
         sock.set_inheritable(True)
@@ -102,7 +99,7 @@ async def _embedded(settings: Settings, data_dir: Path, stack: ExitStack) -> Emb
 
 @asynccontextmanager
 async def _kept_alive(parts: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[asyncio.Future[None]]:
-    """Keep every part running; they are stopped one after the other, in this order."""
+    """Run every part; at the end, stop them one after the other, in this order."""
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def note(task: asyncio.Task[None]) -> None:
@@ -122,7 +119,7 @@ async def _kept_alive(parts: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterat
 
 
 async def _ready(url: str, failed: asyncio.Future[None]) -> None:
-    # The socket listens already, so this request simply waits in its backlog until the API takes it.
+    # The socket is already listening, so this request waits in its backlog until the API accepts it.
     async with httpx.AsyncClient(trust_env=False, timeout=READY_SECONDS) as client:
         request = asyncio.ensure_future(client.get(f"{url}/readyz"))
         waited: list[asyncio.Future[Any]] = [request, failed]
@@ -139,7 +136,7 @@ async def _ready(url: str, failed: asyncio.Future[None]) -> None:
 
 
 def _require_usable(settings: Settings) -> None:
-    """Refuse at once what the processes would refuse, each of them, at every restart."""
+    """Refuse settings here that each process would otherwise refuse at every restart."""
     settings.open_roots(Store)
     if settings.smtp_url is not None:
         Mailer.from_url(settings.smtp_url.get_secret_value(), settings.smtp_from)
@@ -147,7 +144,7 @@ def _require_usable(settings: Settings) -> None:
 
 def _private_directory(path: Path) -> Path:
     try:
-        # Where root starts it, another account's embedded server has to get to its own folder in there.
+        # If root starts it, the embedded server runs as another account, which must be able to enter its own folder.
         path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise Misconfigured(f"WHERRY_DATA_DIR must be a directory that can be made: {error}") from error
@@ -155,10 +152,10 @@ def _private_directory(path: Path) -> Path:
 
 
 def _secrets(settings: Settings, file: Path) -> dict[str, str]:
-    """Secrets that are not set: made once, kept in a file that only its owner can read.
+    """Secrets for the settings that are missing, generated once and kept in a file that only its owner can read.
 
     Raises:
-        Misconfigured: the file cannot be used as it is. It is never replaced: every login and client relies on it.
+        Misconfigured: the file cannot be used. It is never replaced, as every login and client depends on it.
     """
     is_set = {
         "JWT_SECRET": settings.jwt_secret is not None,
@@ -179,7 +176,7 @@ def _complete_secrets(file: Path) -> dict[str, str]:
         kept = _secrets_in(file) if file.exists() else {}
         complete = {name: kept.get(name) or secrets.token_urlsafe(48) for name in GENERATED}
         if complete != kept:
-            # renamed when it is complete, so that a process that is killed here leaves no damaged file behind
+            # renamed once it is complete, so that a process that is killed here leaves no damaged file
             unfinished = file.with_suffix(".new")
             unfinished.unlink(missing_ok=True)
             with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
@@ -211,7 +208,7 @@ def _secrets_in(file: Path) -> dict[str, str]:
     if not isinstance(kept, dict) or not all(isinstance(value, str) and value for value in kept.values()):
         state = "is damaged" if text.strip() else "is empty"
         raise Misconfigured(
-            f"{file} {state}: restore it from a backup, or delete it to have new secrets made, which ends all logins "
+            f"{file} {state}: restore it from a backup, or delete it to generate new secrets, which ends all logins "
             "and changes the capsule key"
         )
     return kept

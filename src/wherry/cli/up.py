@@ -1,4 +1,4 @@
-"""`wherry up`: the whole service on this machine, with one command."""
+"""`wherry up`: runs the whole service on this machine."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from wherry.settings import Settings, load_settings
 def up(*, port: int | None = None, data_dir: Path | None = None, workers: int = 1) -> None:
     """Run the database, the API and the workers on this machine, until Ctrl-C or SIGTERM.
 
-    Needs no setting. Without DATABASE_URL it brings its own PostgreSQL, which lives in the data directory beside
-    everything else; secrets that are not set are made once and kept there, readable by you alone.
+    Needs no settings. Without DATABASE_URL it runs an embedded PostgreSQL, whose data is in the data directory with
+    everything else. Missing secrets are generated once and kept there, readable only by you.
 
     Parameters
     ----------
     port
-        Port of the API; PORT where it is not given, by default 3000.
+        Port of the API. [default: PORT, else 3000]
     data_dir
-        Where everything is kept; WHERRY_DATA_DIR where it is not given, by default ./.wherry.
+        Directory for all data. [default: WHERRY_DATA_DIR, else ./.wherry]
     workers
-        Worker processes; each runs JOB_WORKER_CONCURRENCY jobs at a time.
+        Number of worker processes; each runs JOB_WORKER_CONCURRENCY jobs at a time.
     """
     given = {"port": port, "wherry_data_dir": data_dir}
     if sys.stderr.isatty():
-        os.environ.setdefault("LOG_PRETTY", "true")  # somebody watches; the processes below inherit it
+        os.environ.setdefault("LOG_PRETTY", "true")  # for the person at the terminal; the child processes inherit it
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     configure_logs(settings)
     asyncio.run(_serve(settings, workers))
@@ -47,14 +47,14 @@ async def _serve(settings: Settings, workers: int) -> None:
     try:
         async with running(settings, workers=workers) as service:
             console.print(_banner(service))
-            await service.failed  # pending for as long as every part stays up
+            await service.failed  # pending while every part is running
     except asyncio.CancelledError:
         console.print("stopped")
 
 
 def _banner(service: Service) -> Table:
     table = Table.grid(padding=(0, 2))
-    # Text, not markup: the brackets of an IPv6 address, or of a folder's name, are no tags.
+    # Text, not markup: the brackets in an IPv6 address or a folder's name are not tags.
     table.add_row("[bold green]wherry is up[/]", Text(service.url, Style(link=service.url)))
     table.add_row("database", Text(service.database))
     table.add_row("secrets", Text(str(service.secrets_file)))

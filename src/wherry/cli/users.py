@@ -1,4 +1,4 @@
-"""`wherry users`: accounts, straight in the database; the way back in for an admin who forgot the password."""
+"""`wherry users`: manages accounts directly in the database, for example if an admin forgot the password."""
 
 from __future__ import annotations
 
@@ -21,26 +21,32 @@ from wherry.times import rfc3339
 
 T = TypeVar("T")
 Role = Literal["admin", "user"]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Who = Annotated[str, Parameter(name="ACCOUNT", help="E-mail address or id of the account.")]
 PasswordFromStdin = Annotated[
     bool,
-    Parameter(name="--password-stdin", negative="", help="Read the password from the first line of standard input."),
+    Parameter(
+        name="--password-stdin",
+        negative="",
+        show_default=False,
+        help="Read the password from the first line of standard input.",
+    ),
 ]
 
 users = App(
     name="users",
     help=(
         "Manage accounts, directly in the database.\n\n"
-        "Works on the database of DATABASE_URL; if that is not set, on the embedded one of `wherry up` in "
-        "WHERRY_DATA_DIR (by default ./.wherry), whether or not `wherry up` is running."
+        "Uses the database of DATABASE_URL or, if that is not set, the embedded one of `wherry up` in WHERRY_DATA_DIR "
+        "(by default ./.wherry), whether or not `wherry up` is running."
     ),
     help_format="markdown",
 )
 
 
 @users.command(name="list")
-def list_accounts(*, json: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """List every account.
+def list_accounts(*, json: Flag = False) -> None:
+    """List all accounts.
 
     Parameters
     ----------
@@ -57,24 +63,24 @@ def create(
     email: str,
     username: str,
     role: Role = "user",
-    operator: Annotated[bool, Parameter(negative="")] = False,
-    ask_password: Annotated[bool, Parameter(negative="")] = False,
+    operator: Flag = False,
+    ask_password: Flag = False,
     password_stdin: PasswordFromStdin = False,
 ) -> None:
-    """Create an account. Without a password, print a one-time link to set one.
+    """Create an account. Without a password, print a one-time link for setting one.
 
     Parameters
     ----------
     email
-        E-mail address, which is also the name to log in with.
+        E-mail address, used to log in.
     username
-        Name that others see.
+        Public name.
     role
-        What the account may do.
+        Role of the account.
     operator
-        Make it an operator.
+        Make the account an operator.
     ask_password
-        Ask for the password at the terminal.
+        Prompt for the password.
     """
     password = read_password(from_stdin=password_stdin) if ask_password or password_stdin else None
 
@@ -90,59 +96,59 @@ def create(
 
 @users.command
 def set_role(account: Who, role: Role, /) -> None:
-    """Make an account an admin or a user.
+    """Change the role of an account.
 
     Parameters
     ----------
     role
-        What it may do.
+        New role of the account.
     """
     changed = _run(lambda accounts: accounts.set_standing(account, Standing(role=role)))
-    _say(f"{changed.email} is {'an admin' if changed.role == 'admin' else 'a user'} now")
+    _say(f"{changed.email} now has the role {changed.role}")
 
 
 @users.command
 def set_password(account: Who, /, *, password_stdin: PasswordFromStdin = False) -> None:
-    """Set an account's password: asked for at the terminal, or read from standard input.
+    """Set an account's password, from a prompt or from standard input.
 
-    Ends its logins; its API tokens stay valid.
+    Ends the account's logins; its API tokens stay valid.
     """
     password = read_password(from_stdin=password_stdin)
     changed = _run(lambda accounts: accounts.set_password(account, password))
-    _say(f"{changed.email} has a new password")
+    _say(f"{changed.email} now has a new password")
 
 
 @users.command
 def reset_link(account: Who, /) -> None:
-    """Print a one-time link to set a password with, valid for an hour."""
+    """Print a one-time link for setting a new password, valid for an hour."""
     _print_link(_run(lambda accounts: accounts.reset_link(account)))
 
 
 @users.command
 def deactivate(account: Who, /) -> None:
-    """Refuse an account's logins, JWTs and API tokens until it is activated again."""
+    """Block an account: its logins, JWTs and API tokens are refused until it is activated again."""
     changed = _run(lambda accounts: accounts.set_standing(account, Standing(active=False)))
-    _say(f"{changed.email} is deactivated")
+    _say(f"{changed.email} is now deactivated")
 
 
 @users.command
 def activate(account: Who, /) -> None:
-    """Accept a deactivated account's logins and tokens again."""
+    """Unblock a deactivated account."""
     changed = _run(lambda accounts: accounts.set_standing(account, Standing(active=True)))
-    _say(f"{changed.email} is active")
+    _say(f"{changed.email} is now active")
 
 
 @users.command
-def operator(account: Who, /, *, revoke: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Make an account an operator. Only this command and the first registration in an empty system can.
+def operator(account: Who, /, *, revoke: Flag = False) -> None:
+    """Make an account an operator. Otherwise only the first account of an empty system becomes one.
 
     Parameters
     ----------
     revoke
-        Make it one no longer.
+        Remove the operator flag instead.
     """
     changed = _run(lambda accounts: accounts.set_standing(account, Standing(operator=not revoke)))
-    _say(f"{changed.email} is {'an operator' if changed.operator else 'no operator'} now")
+    _say(f"{changed.email} is {'now' if changed.operator else 'no longer'} an operator")
 
 
 def _run(work: Callable[[Administration], Awaitable[T]]) -> T:
@@ -157,10 +163,10 @@ async def _work_on(url: str, settings: Settings, work: Callable[[Administration]
 
 
 def _print_link(link: Link) -> None:
-    _say(f"valid once, until {rfc3339(link.expires_at)}:")
+    _say(f"This link can be used once, until {rfc3339(link.expires_at)}:")
     _say(link.url)
 
 
 def _say(text: str) -> None:
-    # one line, whatever the terminal's width: a link that is wrapped cannot be copied
+    # on one line, however narrow the terminal: a wrapped link cannot be copied
     Console().print(printable(text), highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The list of accounts, for people and for programs."""
+"""Prints the list of accounts as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = ("id", "e-mail", "username", "role", "operator", "active", "password",
 
 
 def print_table(found: Iterable[ListedAccount]) -> None:
-    """One account per line; a line is as long as it has to be, so that nothing is cut."""
+    """One account per line; lines may be longer than the terminal is wide, so that nothing is cut off."""
     table = Table(*COLUMNS, box=None, pad_edge=False)
     for listed in found:
         account = listed.account
@@ -47,7 +47,7 @@ def print_json(found: Iterable[ListedAccount]) -> None:
 
 
 def printable(text: str) -> str:
-    """Text that people chose for themselves, without what would steer a terminal."""
+    """Text chosen by users, with control characters replaced, as they could control the terminal."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 

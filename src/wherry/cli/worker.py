@@ -1,4 +1,4 @@
-"""`wherry worker`: runs jobs until it is told to stop."""
+"""`wherry worker`: runs jobs until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ def worker(*, concurrency: Annotated[int | None, Parameter(name=["--concurrency"
     """Run imports, exports and capsules from the queue, until SIGTERM or Ctrl-C.
 
     The same as `procrastinate --app=wherry.worker.app worker`. Start as many as you like, on any number of hosts. A
-    stopped worker finishes the batch in hand and gives its jobs back; a killed one's jobs are taken over within 45 s.
+    worker that is stopped finishes its current batches and gives its jobs back; if one is killed, others take over its
+    jobs within 45 s.
 
     Parameters
     ----------
     concurrency
-        Jobs that this process runs at a time; JOB_WORKER_CONCURRENCY where it is not given.
+        Jobs to run at the same time. [default: JOB_WORKER_CONCURRENCY]
     """
     follow_parent()
     give_way()

@@ -78,7 +78,7 @@ def _moved(report: Report) -> Table:
 
 
 def _errors(report: Report) -> Table:
-    table = Table("error", "records", title="Refused, by kind", title_justify="left")
+    table = Table("error", "records", title="Refused records by error", title_justify="left")
     table.columns[1].justify = "right"
     for name, count in report.errors.most_common():
         table.add_row(name, f"{count:,}")

@@ -92,26 +92,28 @@ class Demo:
         rows = first["processedRecords"]
         self._report.expect("the export contains every article", rows, self._sizes[1] - self._sizes[1] // 100)
         job = await client.start_import("articles", read_file(folder / "articles.ndjson"))
-        again = await self._follow(client, job["id"], "import that export again")
-        self._report.moved.append(_moved("import that export again", again, errors=again["errorCount"]))
+        again = await self._follow(client, job["id"], "re-import the export")
+        self._report.moved.append(_moved("re-import the export", again, errors=again["errorCount"]))
         counts = (again["successCount"], again["errorCount"])
-        self._report.expect("importing the export again refuses no record", counts, (rows, 0))
-        second = await self._export(client, folder / "again.ndjson", "export articles once more")
-        self._report.expect("the second export has the same bytes", second["sha256"], first["sha256"])
+        self._report.expect("re-importing the export refuses no records", counts, (rows, 0))
+        second = await self._export(client, folder / "again.ndjson", "export articles again")
+        self._report.expect("the second export is identical, byte for byte", second["sha256"], first["sha256"])
 
     async def _export(self, client: Client, file: Path, what: str) -> Json:
         job = await client.start_export("articles", format="ndjson")
         done = await self._follow(client, job["id"], what)
         size, digest = await _save(client.download(f"/api/v1/exports/{job['id']}/download"), file)
         self._report.moved.append(_moved(what, done))
-        self._report.expect(f"{what}: {size:,} bytes arrive intact", (size, digest), (done["fileSize"], done["sha256"]))
+        self._report.expect(
+            f"{what}: {size:,} bytes arrived intact", (size, digest), (done["fileSize"], done["sha256"])
+        )
         return done
 
     async def _capsule(self, client: Client, folder: Path) -> None:
         """Turn a graph of wherry's own source into an mv2 capsule, download it, search it."""
         graph = await asyncio.to_thread(own_graph)
         frames = len(graph["nodes"]) + len(graph["relationships"]) + 1
-        what = "capsule (mv2) of own source"
+        what = "capsule of wherry's source"
         started = time.monotonic()
         job_id = await client.start_capsule(msgspec.json.encode(graph))
         bar = self._progress.add_task(what, total=100, note="")
@@ -124,9 +126,9 @@ class Demo:
             return
         file = folder / "own.mv2"
         _, digest = await _save(client.download(done["artifact"]["downloadUrl"]), file)
-        self._report.expect("the capsule arrives intact", digest, done["artifact"]["sha256"])
+        self._report.expect("the capsule arrived intact", digest, done["artifact"]["sha256"])
         hits = await asyncio.to_thread(found_in, file, SYMBOL)
-        self._report.expect(f"a search in the capsule finds {SYMBOL}", any(SYMBOL in hit for hit in hits), True)
+        self._report.expect(f"searching the capsule finds {SYMBOL}", any(SYMBOL in hit for hit in hits), True)
 
     async def _follow(self, client: Client, job_id: str, what: str) -> Json:
         bar = self._progress.add_task(what, total=100, note="")

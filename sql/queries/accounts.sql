@@ -67,7 +67,7 @@ where id = %(id)s
   and password_hash = %(old_hash)s
 
 -- name: lock
--- Whoever makes, uses or ends a link of an account holds the account's row: one after the other, and none is missed.
+-- Transactions that create, use or revoke an account's links lock its row, so that they run one after the other.
 select
 from users
 where id = %(id)s

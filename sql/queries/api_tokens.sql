@@ -17,7 +17,7 @@ where user_id = %(user_id)s
 order by id
 
 -- name: authenticate
--- The owner of a token, if both may be used. Notes the use, at most once per minute, in the same statement.
+-- The owner of a token, if the token is valid and the account is active. Also records the use, at most once per minute.
 with held as (
   select api_tokens.id as token_id, users.*
   from api_tokens

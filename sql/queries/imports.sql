@@ -23,7 +23,7 @@ select now() as now,
        set_config('application_name', %(name)s, true)
 
 -- name: end_predecessors
--- A worker that was stopped in the middle of a batch holds its rows until its session ends.
+-- A worker that was suspended in the middle of a batch keeps its row locks until its session ends.
 select pg_terminate_backend(pid)
 from pg_stat_activity
 where application_name = %(name)s
@@ -31,26 +31,26 @@ where application_name = %(name)s
   and pid <> pg_backend_pid()
 
 -- name: allow_idle
--- All rows in one transaction: it waits while its source is fetched and read, and for its turn. The name is there from
--- the beginning, so that a worker that takes the job over finds it.
+-- For imports in one transaction, which is idle while the source is fetched and read, and while it waits for its turn.
+-- The application name is set at the start, so that a worker that takes over the job can find this session.
 select set_config('idle_in_transaction_session_timeout', '0', true), set_config('application_name', %(name)s, true)
 
 -- name: limit_idle
--- From here on it holds the job's row, which others wait for.
+-- From here on the transaction locks the job's row, which others wait for.
 reset idle_in_transaction_session_timeout
 
 -- name: lock_ids
--- Sequences do not roll back, and setval does not look: this keeps two imports from moving one at the same time.
+-- setval overwrites whatever the sequence's value is by then, so only one import at a time may move it.
 select pg_advisory_xact_lock(hashtext(pg_get_serial_sequence(%(table)s, 'id')))
 
 -- name: reserve_ids
--- The last id that the table's sequence gave, and where it stands afterwards: ahead of the highest id.
+-- Moves the sequence past the highest id, if it is not there yet; returns its value before and after.
 select last as before, case when last < %(highest)s then setval(sequence, %(target)s) else last end as after
 from cast(pg_get_serial_sequence(%(table)s, 'id') as regclass) as sequence,
   coalesce(pg_sequence_last_value(sequence), 0) as last
 
 -- name: give_ids_back
--- Only by the run that reserved them, if nobody was given an id since and no other import relies on the reservation.
+-- Only for the run that reserved the ids, and only if no id was handed out since and no other import relies on them.
 select setval(sequence, greatest(%(used)s, 1), %(used)s > 0)
 from cast(pg_get_serial_sequence(%(table)s, 'id') as regclass) as sequence
 where pg_sequence_last_value(sequence) = %(reserved)s
@@ -71,7 +71,7 @@ where pg_sequence_last_value(sequence) = %(reserved)s
   )
 
 -- name: lock_whole
--- Two imports that each keep all their rows locked until their end would wait for each other for ever.
+-- Two imports that each lock all of their rows until the end could deadlock.
 select pg_advisory_xact_lock(hashtext('wherry whole import'), hashtext(%(table)s))
 
 -- name: errors_page

@@ -18,7 +18,7 @@ where kind = %(kind)s
   and idempotency_key = %(idempotency_key)s
 
 -- name: release_key
--- A URL that could not be fetched may be there at the next request, which is a new job then.
+-- A URL that could not be fetched may work later, so the same request then creates a new job.
 update jobs
 set idempotency_key = null
 where kind = %(kind)s

@@ -9,7 +9,7 @@ create table if not exists wherry_migrations (
 select to_regclass('wherry_migrations')
 
 -- name: rights
--- What decides whether tables can be made where this session would make them.
+-- Whether this role may create tables in the schema in which this session would create them.
 select current_user as role,
        current_database() as database,
        schema,

@@ -1,5 +1,5 @@
 -- name: finish_held
--- The row was fetched with so many attempts; with more, another run holds it.
+-- `attempts` is what it was when this run fetched the row; if it has risen since, another run has the row.
 with held as materialized (
   select id
   from procrastinate_jobs
@@ -24,7 +24,7 @@ select procrastinate_retry_job_v2(id, %(retry_at)s, %(priority)s, %(queue)s, %(l
 from held
 
 -- name: unqueued
--- Jobs that wait or run although no queue row stands for them.
+-- Unfinished jobs without a queue row.
 select id, kind
 from jobs
 where status in ('queued', 'running')

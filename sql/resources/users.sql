@@ -11,7 +11,7 @@ order by id
 for no key update
 
 -- name: keepers
--- The active admins, of whom one must remain. Two transactions that each take one away wait here for one another.
+-- The active admins, of whom at least one must remain. Locked, so that two transactions cannot each remove one.
 select id
 from users
 where role = 'admin'

@@ -1,4 +1,4 @@
-"""Capsules, as GitNexus clients make them."""
+"""Capsules, as GitNexus clients request them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _graph(**changes: Any) -> dict[str, Any]:
 
 
 def _ended(client: httpx.Client, job_id: str, seconds: float = 60) -> dict[str, Any]:
-    """What the known client does: ask every 1.5 s, and give up when nothing moves for 15 s."""
+    """Poll as the known client does: every 1.5 s, giving up after 15 s without progress."""
     deadline, seen, moved = time.monotonic() + seconds, -1, time.monotonic()
     while time.monotonic() < deadline:
         job = client.get(f"/v1/exports/{job_id}").raise_for_status().json()
@@ -48,7 +48,7 @@ def _ended(client: httpx.Client, job_id: str, seconds: float = 60) -> dict[str, 
     raise AssertionError(f"the capsule was not done within {seconds} s")
 
 
-def test_an_old_clients_whole_sequence(running: Service, tmp_path: Path) -> None:
+def test_the_requests_of_an_older_client_work_in_sequence(running: Service, tmp_path: Path) -> None:
     with running.capsule_client() as client:
         accepted = client.post("/v1/exports", json=_graph())
         assert accepted.status_code == 202
@@ -96,21 +96,21 @@ def _streamed(client: httpx.Client, job_id: str) -> list[dict[str, Any]]:
         (b'{"x":' + b"[" * 100_000, 400, "BAD_REQUEST"),
     ],
 )
-def test_what_is_no_graph_is_refused(running: Service, body: bytes, status: int, code: str) -> None:
+def test_a_body_that_is_not_a_graph_is_refused(running: Service, body: bytes, status: int, code: str) -> None:
     with running.capsule_client() as client:
         answer = client.post("/v1/exports", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
     assert answer.json()["error"]["message"]
 
 
-def test_a_wrong_shape_is_named_with_its_place(running: Service) -> None:
+def test_the_error_names_the_place_of_a_wrong_type(running: Service) -> None:
     with running.capsule_client() as client:
         answer = client.post("/v1/exports", json=_graph(nodes=[{"id": "a", "label": "File"}, {"id": 7, "label": "x"}]))
     assert answer.status_code == 422
     assert "$.nodes[1].id" in answer.json()["detail"]
 
 
-def test_the_key_is_needed(running: Service) -> None:
+def test_capsule_routes_need_the_key(running: Service) -> None:
     with running.client() as client:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic x"}):
             answer = client.get("/v1/exports/x", headers=headers)
@@ -125,7 +125,7 @@ def test_an_unknown_job_is_not_found(running: Service) -> None:
                 assert (answer.status_code, answer.json()["error"]["code"]) == (404, "JOB_NOT_FOUND")
 
 
-def test_the_same_request_again_is_the_same_job(running: Service) -> None:
+def test_a_repeated_request_returns_the_same_job(running: Service) -> None:
     with running.capsule_client() as client:
         headers = {"Idempotency-Key": "capsule-1"}
         first = client.post("/v1/exports", json=_graph(), headers=headers)
@@ -138,7 +138,7 @@ def test_the_same_request_again_is_the_same_job(running: Service) -> None:
 
 @pytest.fixture(scope="module")
 def idle(postgres_server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service without a worker, so that jobs stay where they are."""
+    """A service without a worker, so that jobs stay queued."""
     url = postgres_server.create()
     folder = tmp_path_factory.mktemp("idle")
     temporary = folder / "tmp"
@@ -151,7 +151,7 @@ def idle(postgres_server: TestServer, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def queue(idle: Service) -> Iterator[httpx.Client]:
-    """A client; what it leaves in the queue is cancelled."""
+    """A client whose queued jobs are cancelled at the end."""
     with idle.capsule_client() as client:
         yield client
         for folder in (idle.data_dir / "capsules").iterdir():
@@ -178,7 +178,7 @@ def test_a_full_queue_a_large_body_and_a_cancel(idle: Service, queue: httpx.Clie
     assert len(_files(idle)) == CAPACITY - 1, "only the waiting jobs' requests may be left"
 
 
-def test_a_packed_graph_is_limited_by_what_it_unpacks_to(idle: Service, queue: httpx.Client) -> None:
+def test_the_size_limit_applies_to_the_decompressed_graph(idle: Service, queue: httpx.Client) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     content = json.dumps(_graph(fileContents={"a": "x" * (MAX_BODY - 1000)})).encode()
     assert len(gzip.compress(content)) < MAX_BODY / 100
@@ -194,7 +194,7 @@ def test_a_packed_graph_is_limited_by_what_it_unpacks_to(idle: Service, queue: h
     assert _files(idle) == before, "nothing is left of what was refused"
 
 
-def test_the_same_graph_packed_in_another_way_is_the_same_request(queue: httpx.Client) -> None:
+def test_a_repeated_request_may_be_compressed_differently(queue: httpx.Client) -> None:
     content = json.dumps(_graph()).encode()
     headers = {"Content-Type": "application/json", "Idempotency-Key": "packed"}
     packed = {**headers, "Content-Encoding": "x-gzip"}
@@ -220,13 +220,13 @@ def test_a_replay_is_answered_while_the_queue_is_full(queue: httpx.Client) -> No
     assert (new.status_code, new.json()["code"]) == (503, "QUEUE_UNAVAILABLE")
 
 
-async def test_never_more_jobs_wait_than_may_however_many_come_at_once(idle: Service, queue: httpx.Client) -> None:
+async def test_concurrent_requests_never_exceed_the_queue_capacity(idle: Service, queue: httpx.Client) -> None:
     async with httpx.AsyncClient(base_url=idle.url, headers=queue.headers, timeout=60, trust_env=False) as client:
         answers = await asyncio.gather(*(client.post("/v1/exports", json=_graph()) for _ in range(60)))
     assert sorted(answer.status_code for answer in answers) == [202] * CAPACITY + [503] * (60 - CAPACITY)
 
 
-def test_a_disk_that_takes_no_more_is_told_by_the_api_and_by_the_job(database_url: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_by_the_api_and_by_the_job(database_url: str, tmp_path: Path) -> None:
     limit, lines = 1_000_000, "x = 1\n" * 500
     nodes = [{"id": f"n{n}", "label": "File", "properties": {"filePath": "a.py"}} for n in range(3000)]
     up = Service(database_url, tmp_path)
@@ -235,7 +235,7 @@ def test_a_disk_that_takes_no_more_is_told_by_the_api_and_by_the_job(database_ur
         with up.capsule_client() as client:
             _ended(client, client.post("/v1/exports", json=_graph()).json()["jobId"])
             for process in processes:
-                # The system then refuses to write on, as where a disk is full.
+                # Writing then fails, as it does on a full disk.
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
             refused = client.post("/v1/exports", json=_graph(fileContents={"a.py": "x" * limit}))
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "STORAGE_ERROR"), refused.text

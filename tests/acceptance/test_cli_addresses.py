@@ -1,4 +1,4 @@
-"""Links that people are sent lead to where the API really listens."""
+"""Links for setting a password contain the address that the API really listens on."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from wherry.database.embedded import HOST
 
 
 def onboarding_link(admin: httpx.Client) -> str:
-    """The link for somebody who was imported."""
+    """The link for an imported account."""
     job = import_file(admin, "users", b'{"id":77,"email":"new@example.com","name":"New"}\n', key="one")
     assert finished(admin, job["id"])["status"] == "succeeded"
     return str(admin.post("/api/v1/users/77/onboarding-link").raise_for_status().json()["url"])
 
 
-def test_a_link_leads_to_an_inherited_socket(running: Service, admin: httpx.Client) -> None:
+def test_a_link_contains_the_port_of_an_inherited_socket(running: Service, admin: httpx.Client) -> None:
     assert onboarding_link(admin).startswith(f"{running.url}/")
 
 
-def test_a_link_leads_to_the_port_of_the_command_line(database_url: str, tmp_path: Path) -> None:
+def test_a_link_contains_the_port_from_the_command_line(database_url: str, tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as listener:
         port = listener.getsockname()[1]
     service = Service(database_url, tmp_path, HOST=HOST, PORT="1")

@@ -1,4 +1,4 @@
-"""A database that is there and does not answer."""
+"""A database that accepts connections but does not respond."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ async def test_a_frozen_database_is_not_ready_in_time_and_nothing_stays_behind(
         assert left
         assert not (await asyncio.wait(left, timeout=30))[1]
         async with AsyncExitStack() as held:
-            for _ in range(app.pool.max_size):  # every connection that there may be is to be had
+            for _ in range(app.pool.max_size):  # every connection of the pool can be had again
                 await held.enter_async_context(app.pool.connection(timeout=30))
         assert (await client.get("/readyz")).status_code == 200

@@ -1,4 +1,4 @@
-"""A setting that cannot be used: every command names it, in one line, and nothing starts."""
+"""If a setting is unusable, every command names it in one line and does not start."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUCKET = "EXPORT_STORAGE_PATH must be a directory that can be made, or the URL o
 
 
 def _refused(folder: Path, command: tuple[str, ...], **settings: str) -> str:
-    """What a command says on standard error before it ends with status 2."""
+    """What a command writes to standard error before it exits with status 2."""
     environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
     ended = subprocess.run(
         command,
@@ -49,7 +49,7 @@ def _refused(folder: Path, command: tuple[str, ...], **settings: str) -> str:
         ("SMTP_URL", "nonsense", "SMTP_URL must be a URL such as smtp://"),
     ],
 )
-def test_what_the_api_cannot_use_keeps_it_from_starting(
+def test_an_unusable_setting_keeps_the_api_from_starting(
     tmp_path: Path, command: tuple[str, ...], name: str, value: str, said: str
 ) -> None:
     lines = _refused(tmp_path, command, **{name: value}).splitlines()
@@ -58,29 +58,27 @@ def test_what_the_api_cannot_use_keeps_it_from_starting(
 
 
 @pytest.mark.parametrize("command", [WORKER, PROCRASTINATE], ids=["wherry", "procrastinate"])
-def test_a_storage_that_cannot_be_used_keeps_a_worker_from_starting(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_an_unusable_storage_path_keeps_a_worker_from_starting(tmp_path: Path, command: tuple[str, ...]) -> None:
     lines = _refused(tmp_path, command, EXPORT_STORAGE_PATH="memory://").splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"wherry: {BUCKET}")
 
 
 @pytest.mark.parametrize("name", ["HOST", "MEMVID_EXPORT_BIND_ADDR"])
-def test_an_address_that_is_none_is_named_by_its_own_setting(tmp_path: Path, name: str) -> None:
+def test_the_error_for_an_invalid_address_names_its_setting(tmp_path: Path, name: str) -> None:
     value = "[nowhere]" if name == "HOST" else "nohost.invalid:80"
     said = _refused(tmp_path, API, **{name: value})
     assert said.startswith(f"wherry: {name} must be an address of this machine, not ")
 
 
-def test_a_supervisor_does_not_start_again_what_its_settings_keep_from_starting(
-    tmp_path: Path, database_url: str
-) -> None:
+def test_the_supervisor_does_not_restart_a_process_that_refuses_its_settings(tmp_path: Path, database_url: str) -> None:
     said = _refused(tmp_path, UP, DATABASE_URL=database_url, MEMVID_EXPORT_BIND_ADDR="nohost.invalid:80")
     assert said.count("MEMVID_EXPORT_BIND_ADDR must be an address of this machine") == 1
     assert "`wherry api` cannot start with these settings" in said
 
 
 @pytest.mark.parametrize("command", ["migrate", "worker"])
-def test_a_database_that_cannot_be_reached_is_told_in_one_line(tmp_path: Path, command: str) -> None:
+def test_an_unreachable_database_is_reported_in_one_line(tmp_path: Path, command: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
     url = "postgresql://postgres:hornblower@127.0.0.1:9/nowhere"
     ended = subprocess.run(
@@ -97,7 +95,7 @@ def test_a_database_that_cannot_be_reached_is_told_in_one_line(tmp_path: Path, c
     assert "hornblower" not in ended.stderr
 
 
-def test_a_worker_does_not_run_without_its_schema(tmp_path: Path, empty_database_url: str) -> None:
+def test_a_worker_does_not_start_without_its_schema(tmp_path: Path, empty_database_url: str) -> None:
     ended = subprocess.run(
         WORKER,
         cwd=tmp_path,
@@ -110,7 +108,7 @@ def test_a_worker_does_not_run_without_its_schema(tmp_path: Path, empty_database
     assert f"{len(missing_steps({}))} migrations are missing; run: wherry migrate" in ended.stderr
 
 
-def test_the_list_of_commands_says_what_each_does() -> None:
+def test_help_says_what_each_command_does() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "wherry", "--help"], capture_output=True, text=True, check=True
     ).stdout
@@ -132,9 +130,7 @@ def test_the_list_of_commands_says_what_each_does() -> None:
         ("{}", 0o620, "can be read by other accounts"),
     ],
 )
-def test_generated_secrets_that_cannot_be_used_are_never_replaced(
-    open_folder: Path, content: str, mode: int, said: str
-) -> None:
+def test_unusable_generated_secrets_are_never_replaced(open_folder: Path, content: str, mode: int, said: str) -> None:
     file = open_folder / ".wherry" / "secrets.json"
     file.parent.mkdir()
     file.write_text(content, errors="surrogateescape")
@@ -147,7 +143,7 @@ def test_generated_secrets_that_cannot_be_used_are_never_replaced(
     assert file.read_bytes() == before
 
 
-def test_a_data_directory_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_data_directory_that_is_not_writable(tmp_path: Path) -> None:
     elsewhere = dict.fromkeys(("IMPORT_STORAGE_PATH", "EXPORT_STORAGE_PATH", "MEMVID_EXPORT_ROOT"), str(tmp_path))
     lines = _refused(tmp_path, UP, WHERRY_DATA_DIR="/proc", **elsewhere).splitlines()
 

@@ -133,13 +133,15 @@ ODD_NODE = {"id": "a\0", "label": "\0", "properties": {"name": 5, "startLine": "
         },
     ],
 )
-def test_a_graph_from_the_wild_becomes_a_capsule(capsules: httpx.Client, change: dict[str, Any]) -> None:
+def test_a_graph_from_a_real_client_becomes_a_capsule(capsules: httpx.Client, change: dict[str, Any]) -> None:
     answer = _post(capsules, GRAPH | change)
     assert answer.status_code == 202, answer.text
     events = _events(capsules, answer.json()["jobId"])
     assert events[-1]["type"] == "job_completed"
     asked = change.get("options", {}).get("semanticEnabled", False)
-    assert any("semantic" in str(event).lower() for event in events) == asked, "it is told that there are no embeddings"
+    assert any("semantic" in str(event).lower() for event in events) == asked, (
+        "an event says that there are no embeddings"
+    )
 
 
 @pytest.mark.parametrize(
@@ -167,12 +169,12 @@ def test_what_is_wrong_with_a_graph_is_named(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"nonsense", b"\x1f\x8b\x08", b'{"a":' * 100_000])
-def test_a_body_that_is_no_json_is_a_400(capsules: httpx.Client, content: bytes) -> None:
+def test_a_body_that_is_not_json_is_a_400(capsules: httpx.Client, content: bytes) -> None:
     problem_of(capsules.post("/v1/exports", content=content, headers=JSON), 400)
 
 
 @pytest.mark.parametrize("key", [b"", b'""', b"k" * 256])
-def test_a_key_that_is_none_is_a_422(capsules: httpx.Client, key: bytes) -> None:
+def test_an_empty_or_too_long_key_is_a_422(capsules: httpx.Client, key: bytes) -> None:
     problem_of(capsules.post("/v1/exports", json=GRAPH, headers={b"Idempotency-Key": key}), 422)
 
 
@@ -191,7 +193,7 @@ def test_a_page_of_a_log_has_1_to_2000_events(capsules: httpx.Client, made: dict
     assert "limit must be an integer " in problem["detail"]
 
 
-def test_a_capsule_job_is_no_job_of_any_user(admin: httpx.Client, capsules: httpx.Client, made: dict[str, Any]) -> None:
+def test_a_capsule_job_belongs_to_no_user(admin: httpx.Client, capsules: httpx.Client, made: dict[str, Any]) -> None:
     problem_of(admin.get(f"/api/v1/exports/{made['jobId']}"), 404, "JOB_NOT_FOUND")
     problem_of(admin.get(f"/api/v1/jobs/{made['jobId']}/events"), 404, "JOB_NOT_FOUND")
     assert admin.get("/api/v1/jobs", params={"kind": "capsule"}).json() == {"jobs": [], "nextCursor": None}

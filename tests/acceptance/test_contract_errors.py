@@ -28,7 +28,7 @@ def anyone(running: Service) -> Iterator[httpx.Client]:
     "path", ["/", "/nowhere", "/docs", "/a/b", "/api", "/api/nowhere", "/api/v1", "/api/v2/jobs", "/v1", "/v1/nowhere"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_an_unknown_address_is_a_404(anyone: httpx.Client, method: str, path: str) -> None:
+def test_an_unknown_path_is_a_404(anyone: httpx.Client, method: str, path: str) -> None:
     problem_of(anyone.request(method, path), 404, "NOT_FOUND")
 
 
@@ -45,7 +45,7 @@ def test_an_unknown_address_is_a_404(anyone: httpx.Client, method: str, path: st
         (f"/v1/exports/{NEVER}/download", {"GET", "HEAD"}),
     ],
 )
-def test_another_method_is_a_405_that_names_those_there_are(
+def test_an_unsupported_method_is_a_405_with_the_allowed_ones(
     admin: httpx.Client, capsules: httpx.Client, path: str, methods: set[str]
 ) -> None:
     client = capsules if path.startswith("/v1") else admin
@@ -77,7 +77,7 @@ def test_a_trailing_slash_changes_nothing(admin: httpx.Client, path: str) -> Non
         (b"x" * 70_000, 413),
     ],
 )
-def test_a_body_that_is_malformed_wrong_or_too_large(anyone: httpx.Client, content: bytes, status: int) -> None:
+def test_a_malformed_invalid_or_too_large_body_is_refused(anyone: httpx.Client, content: bytes, status: int) -> None:
     problem_of(anyone.post("/api/users", content=content, headers=JSON), status)
 
 
@@ -85,7 +85,9 @@ def test_a_body_that_is_malformed_wrong_or_too_large(anyone: httpx.Client, conte
     "path", ["/api/users", "/api/users/login", "/api/v1/exports", "/api/v1/imports", "/v1/exports"]
 )
 @pytest.mark.parametrize("content_type", ["text/html", "application/x-www-form-urlencoded", "nonsense", "\xff"])
-def test_another_content_type_is_a_415(running: Service, admin: httpx.Client, path: str, content_type: str) -> None:
+def test_an_unsupported_content_type_is_a_415(
+    running: Service, admin: httpx.Client, path: str, content_type: str
+) -> None:
     headers = {b"Content-Type": content_type.encode("latin-1"), b"Idempotency-Key": b"type"}
     if path.startswith("/v1"):
         headers[b"Authorization"] = running.capsule_client().headers["Authorization"].encode()
@@ -107,7 +109,7 @@ ROUTES = [
 
 
 @pytest.mark.parametrize("job_id", [NEVER, "x", "1", "%00", "%ff%fe", "%ed%a0%80", "%F0%9F%98%80", "%", "x" * 5000])
-def test_a_job_that_cannot_be_is_the_same_404_everywhere(
+def test_every_route_responds_to_an_impossible_job_id_with_the_same_404(
     admin: httpx.Client, capsules: httpx.Client, job_id: str
 ) -> None:
     for route in ROUTES:
@@ -141,22 +143,24 @@ def _token(algorithm: str = "HS256", secret: str = SECRET, **claims: Any) -> str
         _token(),
     ],
 )
-def test_a_credential_that_does_not_hold_is_a_401(anyone: httpx.Client, path: str, credential: str) -> None:
+def test_an_invalid_credential_is_a_401(anyone: httpx.Client, path: str, credential: str) -> None:
     problem_of(anyone.get(path, headers={b"Authorization": credential.encode("latin-1")}), 401, "UNAUTHORIZED")
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "Token", "bearer", "TOKEN"])
-def test_both_schemes_hold_a_token(admin: httpx.Client, anyone: httpx.Client, scheme: str) -> None:
+def test_both_authorization_schemes_accept_a_token(admin: httpx.Client, anyone: httpx.Client, scheme: str) -> None:
     token = admin.headers["Authorization"].removeprefix("Bearer ")
     assert anyone.get("/api/user", headers={"Authorization": f"{scheme} {token}"}).status_code == 200
 
 
-def test_the_credentials_of_one_family_open_no_route_of_the_other(admin: httpx.Client, capsules: httpx.Client) -> None:
+def test_credentials_for_records_and_capsules_are_not_interchangeable(
+    admin: httpx.Client, capsules: httpx.Client
+) -> None:
     problem_of(admin.get("/v1/exports/x"), 401)
     problem_of(capsules.get("/api/v1/jobs"), 401)
 
 
-def test_what_is_wrong_with_an_account_is_told_by_field(anyone: httpx.Client, admin: httpx.Client) -> None:
+def test_account_errors_are_reported_by_field(anyone: httpx.Client, admin: httpx.Client) -> None:
     blank = {"username": " ", "email": "", "password": None}
     problem = problem_of(anyone.post("/api/users", json={"user": blank}), 422)
     assert problem["errors"] == {name: ["can't be blank"] for name in blank}
@@ -187,7 +191,7 @@ def test_an_account_from_registration_to_change(anyone: httpx.Client, admin: htt
     problem_of(anyone.post("/api/v1/users/1/onboarding-link", headers=token), 403, "FORBIDDEN")
 
 
-def test_a_wrong_pair_is_the_same_403_for_anybody(anyone: httpx.Client, admin: httpx.Client) -> None:
+def test_a_wrong_password_and_an_unknown_address_get_the_same_403(anyone: httpx.Client, admin: httpx.Client) -> None:
     answers = [
         anyone.post("/api/users/login", json={"user": {"email": email, "password": "wrong"}})
         for email in ("captain@example.com", "nobody@example.com", "a\0@example.com")
@@ -206,7 +210,7 @@ def test_links_to_set_a_password(anyone: httpx.Client, admin: httpx.Client) -> N
         problem_of(admin.post(f"/api/v1/users/{user_id}/onboarding-link"), 404)
 
 
-def test_the_process_tells_how_it_is(anyone: httpx.Client) -> None:
+def test_the_health_routes_report_the_state(anyone: httpx.Client) -> None:
     alive = anyone.get("/healthz").json()
     assert (alive["ok"], alive["status"]) == (True, "ok")
     assert alive["timestamp"].endswith("Z")
@@ -244,7 +248,7 @@ def test_no_description_loads_anything_from_elsewhere(anyone: httpx.Client) -> N
     "fields",
     [b"X-Junk: \xff\xfe", b"Cookie: \xff=\xfe; ;;", b"X-Request-Id: \xff", b"Accept: \xff", b"Content-Length: 0"],
 )
-def test_bytes_that_are_no_text_in_a_header_hurt_nobody(running: Service, fields: bytes) -> None:
+def test_a_header_that_is_not_text_causes_no_server_error(running: Service, fields: bytes) -> None:
     url = httpx.URL(running.url)
     with socket.create_connection((url.host, url.port or 80), timeout=10) as connection:
         connection.sendall(b"GET /api/nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + fields + b"\r\n\r\n")

@@ -164,11 +164,13 @@ def test_what_is_wrong_with_a_url_import_is_named(admin: httpx.Client, change: d
 @pytest.mark.parametrize(
     ("content", "status"), [(b"{", 400), (b"\xff", 400), (b"[" * 100_000, 400), (b"[]", 422), (b'"x"', 422)]
 )
-def test_a_json_body_that_asks_for_nothing(admin: httpx.Client, content: bytes, status: int) -> None:
+def test_a_malformed_json_body_is_a_400_and_another_type_a_422(
+    admin: httpx.Client, content: bytes, status: int
+) -> None:
     problem_of(_post(admin, content=content, headers={"Content-Type": "application/json"}), status)
 
 
-def test_a_json_body_is_never_held_whole_however_it_is_sent(admin: httpx.Client) -> None:
+def test_a_streamed_json_body_over_the_limit_is_refused(admin: httpx.Client) -> None:
     pieces = itertools.chain([b'{"url": "'], itertools.repeat(b"x" * 65536, 20))
     problem_of(_post(admin, content=pieces, headers={"Content-Type": "application/json"}), 413)
 
@@ -381,7 +383,7 @@ def test_the_events_of_a_job_end_with_finished_and_resume(admin: httpx.Client, e
         problem_of(admin.get(path, headers={"Last-Event-ID": junk}), 422)
 
 
-def test_none_of_it_is_a_failure_of_the_server(running: Service) -> None:
+def test_no_response_was_a_server_error(running: Service) -> None:
     """Runs last: what the tests before it sent is in the log."""
     entries = [json.loads(line) for line in running.log.read_text().splitlines() if line.startswith("{")]
     assert entries

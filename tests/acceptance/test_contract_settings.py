@@ -56,7 +56,7 @@ def test_roles_open_the_transfer_routes_but_not_those_of_administrators(user: ht
     problem_of(user.post("/api/v1/users/1/onboarding-link"), 403, "FORBIDDEN")
 
 
-def test_one_unfinished_import_more_than_allowed_is_a_429(user: httpx.Client) -> None:
+def test_an_unfinished_import_over_the_limit_is_a_429(user: httpx.Client) -> None:
     first = _import(user, "first")
     assert first.status_code == 202
     problem_of(_import(user, "second"), 429, "CONCURRENT_LIMIT")
@@ -67,7 +67,7 @@ def test_one_unfinished_import_more_than_allowed_is_a_429(user: httpx.Client) ->
     assert _import(user, "third").status_code == 202
 
 
-def test_one_export_an_hour_more_than_allowed_is_a_429(user: httpx.Client) -> None:
+def test_an_export_over_the_hourly_limit_is_a_429(user: httpx.Client) -> None:
     jobs = [user.post("/api/v1/exports", json={"resource": "users"}) for _ in range(2)]
     assert [job.headers["RateLimit"].partition(";t=")[0] for job in jobs] == ['"exports";r=1', '"exports";r=0']
     refused = user.post("/api/v1/exports", json={"resource": "users"})

@@ -88,7 +88,7 @@ def test_a_preflight_request_needs_no_credential(running: Service, path: str) ->
 
 
 @pytest.mark.parametrize("path", ["/", "/set-password", "/apiary", "/v1x", "/healthz"])
-def test_what_is_not_the_api_is_for_its_own_origin_alone(running: Service, path: str) -> None:
+def test_only_the_api_allows_other_origins(running: Service, path: str) -> None:
     with running.client() as client:
         asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
         answers = [client.get(path, headers={"Origin": ORIGIN}), client.options(path, headers=asked)]

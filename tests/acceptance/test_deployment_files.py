@@ -245,11 +245,11 @@ def _make_capsule(url: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["image", *OURS])
-def test_every_command_is_one_of_wherrys(source: str) -> None:
+def test_every_command_exists_in_wherry(source: str) -> None:
     command = json.loads(of("CMD")[-1]) if source == "image" else COMPOSE["services"][source]["command"]
     program, *arguments = command
     assert program in PROJECT["scripts"]
-    # `--help` behind a command is refused if the command or an option before it does not exist
+    # `--help` after a command fails if the command or an option before it does not exist
     executable = Path(sys.executable).with_name(program)
     result = subprocess.run([executable, *arguments, "--help"], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr

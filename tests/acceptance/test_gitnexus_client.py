@@ -70,7 +70,7 @@ def graph() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def client(running: Service) -> Iterator[GitNexusClient]:
-    """In a page of another origin, as it is for everybody who runs the client on a host of its own."""
+    """The client runs in a page of another origin, as it does if it is hosted separately."""
     headers = {"Authorization": f"Bearer {API_KEY}"}
     with running.client(transport=PageOfAnotherOrigin(), headers=headers) as http:
         yield GitNexusClient(http)

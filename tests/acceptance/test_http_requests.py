@@ -136,18 +136,18 @@ JSON = {"Content-Type": "application/json"}
         ("/api/v1/exports?resource=users&limit=1&limit=2", "limit"),
     ],
 )
-def test_a_parameter_is_given_once(admin: httpx.Client, imported: dict[str, Any], path: str, field: str) -> None:
+def test_a_repeated_parameter_is_refused(admin: httpx.Client, imported: dict[str, Any], path: str, field: str) -> None:
     problem = problem_of(admin.get(path.format(id=imported["id"])), 422, field=field)
     assert problem["errors"] == {field: [f"{field} must be given once"]}
 
 
-def test_a_parameter_of_a_capsule_is_given_once(capsules: httpx.Client) -> None:
+def test_a_repeated_capsule_parameter_is_refused(capsules: httpx.Client) -> None:
     for path in ("events", "events/stream"):
         problem_of(capsules.get(f"/v1/exports/x/{path}?sinceSeq=1&sinceSeq=2"), 422)
 
 
 @pytest.mark.parametrize("name", ["resource", "format", "onConflict", "dryRun", "atomic"])
-def test_a_field_of_an_import_is_given_once(admin: httpx.Client, name: str) -> None:
+def test_a_repeated_import_field_is_refused(admin: httpx.Client, name: str) -> None:
     twice = [("resource", "users"), *[(name, "users")] * 2]
     headers = {"Idempotency-Key": next(KEYS)}
     form: Any = [*((field, (None, value)) for field, value in twice), ("file", ("a.ndjson", ROWS))]
@@ -214,11 +214,11 @@ def test_numbers_and_choices_are_read_by_one_rule(admin: httpx.Client) -> None:
     assert problem["detail"] == "kind must be one of import, export, capsule"
 
 
-def test_an_empty_last_event_is_as_none(admin: httpx.Client, imported: dict[str, Any]) -> None:
+def test_an_empty_last_event_id_counts_as_absent(admin: httpx.Client, imported: dict[str, Any]) -> None:
     assert admin.get(f"/api/v1/jobs/{imported['id']}/events", headers={"Last-Event-ID": ""}).status_code == 200
 
 
-def test_a_key_that_is_none_is_told_what_it_must_be(admin: httpx.Client, capsules: httpx.Client) -> None:
+def test_the_error_for_an_invalid_key_says_what_it_must_be(admin: httpx.Client, capsules: httpx.Client) -> None:
     headers = {"Idempotency-Key": '""'}
     for answer in (
         admin.post("/api/v1/exports", json={"resource": "users"}, headers=headers),

@@ -28,7 +28,7 @@ def as_array(lines: bytes) -> bytes:
     return b"[" + b",".join(lines.splitlines()) + b"]"
 
 
-def test_two_hundred_requests_with_one_key_at_once_are_one_job(running: Service) -> None:
+def test_two_hundred_concurrent_requests_with_one_key_create_one_job(running: Service) -> None:
     with running.admin(limits=httpx.Limits(max_connections=40)) as client:
 
         def ask(_: int) -> tuple[int, str, str | None]:
@@ -53,7 +53,7 @@ def test_two_hundred_requests_with_one_key_at_once_are_one_job(running: Service)
     assert len(stored) == 1, "a replay must leave no file behind"
 
 
-def test_the_same_key_for_another_file_is_refused(running: Service) -> None:
+def test_a_key_that_was_used_for_another_file_is_refused(running: Service) -> None:
     with running.admin() as client:
         import_file(client, "users", b'{"email": "a@example.com", "name": "A"}\n', key="reused")
         with pytest.raises(httpx.HTTPStatusError) as refused:
@@ -75,7 +75,7 @@ def test_the_same_key_for_another_file_is_refused(running: Service) -> None:
         ("application/json", {"fileName": "u.json"}, as_array),
     ],
 )
-def test_a_file_may_be_the_body_itself(
+def test_a_file_may_be_the_request_body(
     running: Service, content_type: str, named: dict[str, str], encode: Callable[[bytes], bytes]
 ) -> None:
     lines = b'{"email": "raw@example.com", "name": "Raw"}\n{"email": "raw", "name": 1}\n'
@@ -105,7 +105,7 @@ def test_a_file_may_be_the_body_itself(
         ({"files": {"resource": (None, "users")}, "data": {}}, 422, "source"),
     ],
 )
-def test_what_is_wrong_with_a_request_is_named(
+def test_the_error_names_what_is_wrong_with_the_request(
     running: Service, change: dict[str, object], status: int, field: str
 ) -> None:
     request: dict[str, object] = {
@@ -121,7 +121,7 @@ def test_what_is_wrong_with_a_request_is_named(
     assert answer.headers["Content-Type"].startswith("application/problem+json")
 
 
-def test_an_import_without_any_body_lacks_a_source(running: Service) -> None:
+def test_an_import_without_a_body_is_an_error_on_source(running: Service) -> None:
     with running.admin() as client:
         answer = client.post("/api/v1/imports", headers={"Idempotency-Key": "nothing"})
     assert (answer.status_code, list(answer.json()["errors"])) == (422, ["source"])

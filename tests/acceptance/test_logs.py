@@ -1,4 +1,4 @@
-"""What an operator reads in the log: one line per request, and per run one that it started and one that it ended."""
+"""The log has one line per request, and per run one for its start and one for its end."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_every_run_logs_once_that_it_started_and_once_how_it_ended(story: dict[s
     assert completed["durationMs"] > 0
 
 
-def test_an_imports_line_has_its_counts_and_its_requests_id(story: dict[str, Any]) -> None:
+def test_an_import_is_logged_with_its_counts_and_request_id(story: dict[str, Any]) -> None:
     line = _of(story, "job.completed", "imported")
     counts = {"status": "partial", "processedRecords": 2, "errorCount": 1, "errorRate": 0.5, "fileSize": story["sent"]}
     assert {name: line[name] for name in counts} == counts
@@ -78,18 +78,18 @@ def test_an_imports_line_has_its_counts_and_its_requests_id(story: dict[str, Any
     assert line["rowsPerSecond"] == pytest.approx(2000 / line["durationMs"], rel=0.2)
 
 
-def test_an_exports_line_has_its_rows_and_its_artifacts_size(story: dict[str, Any]) -> None:
+def test_an_export_is_logged_with_its_rows_and_file_size(story: dict[str, Any]) -> None:
     line = _of(story, "job.completed", "exported")
     assert (line["status"], line["processedRecords"], line["fileSize"]) == ("succeeded", 2, story["size"])
     assert line["requestId"] == "export-request"
 
 
-def test_a_request_that_brought_no_id_is_known_by_the_one_that_it_was_given(story: dict[str, Any]) -> None:
+def test_a_request_without_an_id_is_logged_with_the_generated_one(story: dict[str, Any]) -> None:
     (request,) = [x for x in _requests(story) if (x["method"], x["path"]) == ("POST", "/v1/exports")]
     assert _of(story, "job.completed", "made")["requestId"] == request["requestId"]
 
 
-def test_every_request_is_one_line_with_its_status_and_the_clients_address(story: dict[str, Any]) -> None:
+def test_every_request_is_logged_with_its_status_and_client_address(story: dict[str, Any]) -> None:
     seen = {(line["method"], line["path"]): line for line in _requests(story)}
     assert seen["POST", "/api/v1/imports"]["status"] == 202
     assert seen["GET", "/no/such/route"]["status"] == 404
@@ -99,7 +99,7 @@ def test_every_request_is_one_line_with_its_status_and_the_clients_address(story
     assert all(line["level"] == "info" and line["durationMs"] >= 0 and line["requestId"] for line in _requests(story))
 
 
-def test_a_streams_line_is_written_when_it_has_ended(story: dict[str, Any]) -> None:
+def test_a_stream_is_logged_when_it_ends(story: dict[str, Any]) -> None:
     (stream,) = [line for line in _requests(story) if line["path"] == f"/api/v1/jobs/{story['imported']}/events"]
     completed = _of(story, "job.completed", "imported")
     assert stream["timestamp"] > _of(story, "job.started", "imported")["timestamp"]
@@ -126,7 +126,7 @@ def test_a_client_that_leaves_a_stream_early_is_logged_as_such(database_url: str
     assert (line["status"], line["complete"]) == (200, False)
 
 
-def test_a_capsule_that_is_cancelled_while_it_is_made_is_logged_as_cancelled_and_as_nothing_worse(
+def test_a_capsule_that_is_cancelled_while_it_runs_is_logged_only_as_cancelled(
     database_url: str, tmp_path: Path
 ) -> None:
     nodes = [

@@ -44,7 +44,7 @@ def stranger(empty_database_url: str) -> Iterator[str]:
         connection.execute(sql.SQL("drop role {}").format(role))
 
 
-async def test_it_names_what_it_applied_which_is_as_many_as_were_announced(
+async def test_it_applies_and_names_exactly_the_migrations_that_were_announced(
     empty_database_url: str, tmp_path: Path
 ) -> None:
     async with await connect(empty_database_url, name="test") as connection:
@@ -62,7 +62,7 @@ def test_a_database_with_some_of_the_queues_steps_lacks_the_others_one_by_one() 
     assert missing_steps(known) == queue_steps()[-2:]
 
 
-def test_a_role_that_may_not_create_is_told_so_in_one_line_with_the_way_out(
+def test_a_role_that_may_not_create_tables_gets_one_line_with_the_solution(
     stranger: str, empty_database_url: str, tmp_path: Path
 ) -> None:
     refused = _migrate(stranger, tmp_path)
@@ -78,7 +78,7 @@ def test_a_role_that_may_not_create_is_told_so_in_one_line_with_the_way_out(
     assert _migrate(stranger, tmp_path).returncode == 0
 
 
-def test_a_role_that_owns_nothing_there_can_see_that_nothing_is_to_do(
+def test_a_role_that_owns_nothing_can_check_that_the_schema_is_up_to_date(
     stranger: str, empty_database_url: str, tmp_path: Path
 ) -> None:
     assert _migrate(empty_database_url, tmp_path).returncode == 0
@@ -88,7 +88,7 @@ def test_a_role_that_owns_nothing_there_can_see_that_nothing_is_to_do(
     assert (seen.returncode, seen.stdout) == (0, "nothing to do: the schema is up to date\n")
 
 
-def test_a_table_of_somebody_elses_in_the_way_is_named_in_one_line(empty_database_url: str, tmp_path: Path) -> None:
+def test_an_existing_table_with_the_same_name_is_reported_in_one_line(empty_database_url: str, tmp_path: Path) -> None:
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute("create table jobs ()")
     refused = _migrate(empty_database_url, tmp_path)

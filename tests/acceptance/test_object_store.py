@@ -95,7 +95,7 @@ def test_capsules_go_through_buckets(capsules: httpx.Client, buckets: dict[str, 
     assert [name for name in _files(buckets["capsules"]) if job_id in name and name.startswith("deep/prefix/")]
 
 
-def test_a_bucket_that_is_gone_is_said_by_readiness(running: Service, s3: ObjectStore) -> None:
+def test_readyz_reports_a_missing_bucket(running: Service, s3: ObjectStore) -> None:
     moved = s3.folder / "moved"
     (s3.folder / "test-exports").rename(moved)
     try:

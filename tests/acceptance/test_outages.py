@@ -31,7 +31,7 @@ async def _timed(client: httpx.AsyncClient, method: str, path: str, **more: obje
 
 
 @pytest.mark.parametrize("outage", [shut_down, frozen])
-async def test_a_database_that_is_away_is_reported_in_time_and_served_from_again_when_it_is_back(
+async def test_a_database_outage_is_reported_in_time_and_service_resumes_after_it(
     own_postgres: EmbeddedPostgres, tmp_path: Path, outage: Outage
 ) -> None:
     await migrate(own_postgres.url)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_commands_of_the_readme_do_what_it_says(running: Service, tmp_path: Path) -> None:
+def test_the_commands_in_the_readme_work(running: Service, tmp_path: Path) -> None:
     script = "set -euo pipefail\n" + "\n".join(re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
     done = subprocess.run(
         ["bash", "-c", script],

@@ -1,4 +1,4 @@
-"""`wherry up`: everything with one command, stopped cleanly, and the same again on the next start."""
+"""`wherry up` runs everything, stops cleanly, and finds its data again at the next start."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _stop(process: subprocess.Popen[str], number: signal.Signals) -> int:
 
 
 def _onboarding_link(client: httpx.Client, url: str) -> str:
-    """What somebody who was imported is sent."""
+    """The link for an imported account."""
     client.post(
         f"{url}/api/v1/imports?resource=users",
         headers={"Idempotency-Key": "one", "Content-Type": "application/x-ndjson"},
@@ -69,20 +69,20 @@ def _onboarding_link(client: httpx.Client, url: str) -> str:
     ).raise_for_status()
     deadline = time.monotonic() + START_SECONDS
     while (answer := client.post(f"{url}/api/v1/users/77/onboarding-link")).status_code == 404:
-        assert time.monotonic() < deadline, "the import does not come to its end"
+        assert time.monotonic() < deadline, "the import does not end"
         time.sleep(0.1)
     return str(answer.raise_for_status().json()["url"])
 
 
 def _reset_link(folder: Path) -> str:
-    """What an operator is told in the directory of the running service."""
+    """The link that `wherry users` prints in the directory of the running service."""
     environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
     command = [sys.executable, "-m", "wherry", "users", "reset-link", "captain@example.com"]
     return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
 
 
 def _running_below(folder: Path) -> list[str]:
-    """Command lines of processes that still work in the folder."""
+    """Command lines of the processes whose working directory is the folder."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:

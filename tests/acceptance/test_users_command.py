@@ -1,4 +1,4 @@
-"""`wherry users`: an operator's way to accounts, with no HTTP and no mail."""
+"""`wherry users` manages accounts without HTTP and without mail."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_an_account_is_created_with_a_password_from_standard_input(users: Comman
     assert "email is not a valid" in users.refused("create", "--email", "b", "--username", "b")
 
 
-def test_the_list_is_readable_and_nothing_of_it_is_cut(users: Command) -> None:
+def test_the_list_is_readable_and_not_cut_off(users: Command) -> None:
     email = f"{'long' * 10}@{'example' * 6}.example.com"
     users("create", "--email", email, "--username", email)
     lines = users("list").splitlines()
@@ -119,7 +119,7 @@ def test_the_list_is_readable_and_nothing_of_it_is_cut(users: Command) -> None:
     assert next(line for line in lines if CAPTAIN in line).split()[3:7] == ["admin", "yes", "yes", "yes"]
 
 
-def test_an_admin_who_forgot_the_password_gets_back_in(users: Command, anyone: httpx.Client) -> None:
+def test_an_admin_who_forgot_the_password_can_log_in_again(users: Command, anyone: httpx.Client) -> None:
     old = log_in(anyone, CAPTAIN, PASSWORD).json()["user"]["token"]
     user = use_link(anyone, users("reset-link", CAPTAIN), "another one").json()["user"]
 
@@ -130,7 +130,9 @@ def test_an_admin_who_forgot_the_password_gets_back_in(users: Command, anyone: h
     assert log_in(anyone, CAPTAIN, PASSWORD).status_code == 200
 
 
-def test_a_link_begins_with_public_url_and_ends_with_the_password(users: Command, anyone: httpx.Client) -> None:
+def test_a_link_starts_with_public_url_and_is_invalid_after_a_password_change(
+    users: Command, anyone: httpx.Client
+) -> None:
     environment = {**users.service.environment, "PUBLIC_URL": "https://wherry.example/below/"}
     printed = call(users.service.data_dir, environment, "reset-link", CAPTAIN).stdout
     assert "\nhttps://wherry.example/below/set-password#token=" in printed
@@ -139,7 +141,7 @@ def test_a_link_begins_with_public_url_and_ends_with_the_password(users: Command
     assert use_link(anyone, printed, "too late").status_code == 410
 
 
-def test_a_password_is_asked_for_twice_at_a_terminal(users: Command, anyone: httpx.Client) -> None:
+def test_a_terminal_prompts_for_the_password_twice(users: Command, anyone: httpx.Client) -> None:
     def ask(*answers: str) -> int:
         terminal, inside = os.openpty()
         process = subprocess.Popen(
@@ -170,7 +172,7 @@ def test_a_password_is_asked_for_twice_at_a_terminal(users: Command, anyone: htt
     assert "--password-stdin" in users.refused("set-password", CAPTAIN, status=2)
 
 
-def test_a_deactivated_account_is_let_in_nowhere_until_it_is_activated(users: Command, anyone: httpx.Client) -> None:
+def test_a_deactivated_account_is_refused_until_it_is_activated(users: Command, anyone: httpx.Client) -> None:
     user = {"username": "mate", "email": "mate@example.com", "password": "pw"}
     headers = {"Authorization": f"Bearer {anyone.post('/api/users', json={'user': user}).json()['user']['token']}"}
     made = anyone.post("/api/user/tokens", json={"name": "script"}, headers=headers).json()["apiToken"]
@@ -185,12 +187,12 @@ def test_a_deactivated_account_is_let_in_nowhere_until_it_is_activated(users: Co
     assert [anyone.get("/api/user", headers=sent).status_code for sent in (headers, script)] == [200, 200]
 
 
-def test_the_last_active_admin_stays_one(users: Command) -> None:
+def test_the_last_active_admin_cannot_be_demoted_or_deactivated(users: Command) -> None:
     for change in (("set-role", CAPTAIN, "user"), ("deactivate", CAPTAIN)):
         assert "is the last active admin: make another account an admin first" in users.refused(*change)
 
 
-def test_only_this_command_makes_and_unmakes_operators(users: Command) -> None:
+def test_the_operator_flag_can_be_set_and_removed(users: Command) -> None:
     users("create", "--email", "o@example.com", "--username", "o")
     users("operator", "o@example.com")
     assert users.listed()["o@example.com"]["operator"] is True
@@ -233,9 +235,7 @@ def _create_and_list(folder: Path, environment: dict[str, str]) -> list[str]:
     return [json.loads(line)["email"] for line in listed.stdout.splitlines()]
 
 
-def test_an_embedded_server_that_is_stopped_is_started_for_the_command(
-    embedded: Path, environment: dict[str, str]
-) -> None:
+def test_a_stopped_embedded_server_is_started_for_the_command(embedded: Path, environment: dict[str, str]) -> None:
     assert _create_and_list(embedded, environment) == [CAPTAIN]
     assert not (embedded / "postgres" / "postmaster.pid").exists()
 
@@ -248,7 +248,7 @@ def test_an_embedded_server_that_runs_is_used(embedded: Path, environment: dict[
         assert (server.is_running, server.pid) == (True, pid)
 
 
-def test_without_any_database_the_command_says_so_and_makes_none(tmp_path: Path) -> None:
+def test_without_a_database_the_command_says_so_and_creates_none(tmp_path: Path) -> None:
     ended = call(tmp_path, BARE, "list")
 
     assert (ended.returncode, ended.stdout) == (2, "")

@@ -1,22 +1,24 @@
-"""Every error that wherry raises on purpose, and the codes of records, files and jobs; `codes` has those of requests.
+"""Every exception of wherry, and every code that a client can see.
+
+The tree is as follows; an error is caught by the class that says what to do about it.
 
 WherryError
-├── Refused          the caller's fault; becomes a 4xx problem
-│   ├── Malformed (400) · Unauthenticated (401) · Forbidden (403) · NotFound (404) · Conflict (409) · Gone (410)
-│   ├── PreconditionFailed (412)
-│   └── TooLarge (413) · UnsupportedMedia (415) · RangeNotSatisfiable (416) · Invalid (422) · LimitReached (429)
-├── Unavailable      try later; 503 with Retry-After
-├── Misconfigured    a setting that cannot be read; the program does not start
-├── JobFailed        ends a job; its code and message are shown on the job
-├── JobCancelled     the owner asked for it; ends a job as cancelled
-├── JobReleased      the worker is stopping; the job goes back to the queue, and on from its checkpoint
-└── LeaseLost        another worker owns this job now; stop quietly
+├── RequestError       ends a request with a problem response
+│   ├── Refused        the caller's fault (4xx): one subclass per status, below it one per further code
+│   ├── Unavailable    try again later (503)
+│   └── InternalError  a bug (500)
+├── JobFailed          ends a job as failed
+├── JobCancelled, JobReleased, LeaseLost    end a run in another way
+├── Misconfigured      the program does not start
+└── further down: what one module raises and another handles
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
+from types import MappingProxyType
+from typing import ClassVar
 
 
 class ErrorCode(IntEnum):
@@ -62,19 +64,29 @@ class WherryError(Exception):
     """Base of the tree; never raised itself."""
 
 
-class Refused(WherryError):
-    """The caller's fault: answered with `status`, `code` and, per request field, messages.
+class RequestError(WherryError):
+    """Ends a request with a problem response.
+
+    A subclass declares its status and code. Its docstring is the sentence that `/openapi.json` has for the code.
 
     Args:
         detail: one sentence that names what is wrong.
         field: the request field that is at fault, if there is one; `detail` becomes its message.
         fields: several fields with their messages, instead of `field`.
-        code: a name that a program can test for; the class has a default.
-        headers: response headers that belong to this answer (`Retry-After`, `Location`).
+        code: in place of the class's.
+        headers: response headers, beside those of the class.
     """
 
-    status = 400
-    code = "BAD_REQUEST"
+    status: ClassVar[int]
+    default_code: ClassVar[str]
+    default_headers: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+    def __init_subclass__(cls, *, status: int | None = None, code: str | None = None) -> None:
+        super().__init_subclass__()
+        if status is not None:
+            cls.status = status
+        if code is not None:
+            cls.default_code = code
 
     def __init__(
         self,
@@ -90,111 +102,222 @@ class Refused(WherryError):
         self.fields = {name: list(messages) for name, messages in (fields or {}).items()}
         if field is not None:
             self.fields.setdefault(field, []).append(detail)
-        self.code = code or type(self).code
-        self.headers = dict(headers or {})
+        self.code = code or self.default_code
+        self.headers = {**self.default_headers, **(headers or {})}
+
+    @classmethod
+    def tree(cls) -> Iterator[type[RequestError]]:
+        """The class and everything below it."""
+        yield cls
+        for child in cls.__subclasses__():
+            yield from child.tree()
 
 
-class Malformed(Refused):
-    """The request cannot be read at all."""
+class Refused(RequestError):
+    """The caller's fault. Each direct subclass has a status of its own."""
 
 
-class Unauthenticated(Refused):
-    """No credential, or one that does not hold."""
-
-    status = 401
-    code = "UNAUTHORIZED"
+class Malformed(Refused, status=400, code="BAD_REQUEST"):
+    """The request cannot be read."""
 
 
-class Forbidden(Refused):
-    """Known, but not allowed."""
-
-    status = 403
-    code = "FORBIDDEN"
+class MalformedJson(Malformed, code="MALFORMED_JSON"):
+    """The body is not JSON."""
 
 
-class NotFound(Refused):
-    """Not there, or somebody else's: the answer is the same."""
-
-    status = 404
-    code = "NOT_FOUND"
+class EmptyGraph(Malformed, code="INVALID_EXPORT_REQUEST"):
+    """The graph has no nodes, or no relationships."""
 
 
-class Conflict(Refused):
-    """Not in the state that the request needs."""
+class Unauthenticated(Refused, status=401, code=ErrorCode.UNAUTHORIZED.name):
+    """The token is missing or invalid."""
 
-    status = 409
-    code = "CONFLICT"
-
-
-class Gone(Refused):
-    """Was there, and is past its time."""
-
-    status = 410
-    code = "GONE"
+    default_headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
-class PreconditionFailed(Refused):
-    """Not the representation that the request insists on (RFC 9110, section 15.5.13)."""
-
-    status = 412
-    code = "PRECONDITION_FAILED"
+class Forbidden(Refused, status=403, code=ErrorCode.FORBIDDEN.name):
+    """The caller may not do this."""
 
 
-class TooLarge(Refused):
-    """More bytes than a limit allows."""
-
-    status = 413
-    code = "FILE_TOO_LARGE"
+class InvalidCredentials(Forbidden, code="INVALID_CREDENTIALS"):
+    """The e-mail address or the password is wrong."""
 
 
-class UnsupportedMedia(Refused):
-    """A Content-Type that this route does not read."""
-
-    status = 415
-    code = "UNSUPPORTED_MEDIA_TYPE"
+class PasswordNotSet(Forbidden, code="PASSWORD_NOT_SET"):
+    """The account was imported and has no password yet."""
 
 
-class RangeNotSatisfiable(Refused):
-    """No byte of the artifact lies within the asked range (RFC 9110, section 15.5.17)."""
-
-    status = 416
-    code = "RANGE_NOT_SATISFIABLE"
+class NotFound(Refused, status=404, code="NOT_FOUND"):
+    """There is no such thing, or it belongs to somebody else."""
 
 
-class Invalid(Refused):
-    """Readable, but not what this route takes."""
-
-    status = 422
-    code = "VALIDATION_FAILED"
+class JobNotFound(NotFound, code=ErrorCode.JOB_NOT_FOUND.name):
+    """There is no such job, or it belongs to somebody else."""
 
 
-class LimitReached(Refused):
-    """Too many requests, or too many unfinished jobs. Give `Retry-After` in `headers`."""
-
-    status = 429
-    code = "RATE_LIMITED"
+class NoErrors(NotFound, code="NO_ERRORS"):
+    """The import has no errors."""
 
 
-class Unavailable(WherryError):
-    """Try later: answered with 503 and `Retry-After`.
-
-    Args:
-        detail: one sentence for the caller.
-        code: a name that a program can test for.
-        retry_after: seconds.
-    """
-
-    status = 503
-
-    def __init__(self, detail: str, *, code: str = "UNAVAILABLE", retry_after: int = 5) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.code = code
-        self.headers = {"Retry-After": str(retry_after)}
+class UserNotFound(NotFound, code="USER_NOT_FOUND"):
+    """There is no active account with this id."""
 
 
-class Misconfigured(WherryError):
-    """A setting that cannot be read, named with what it must be."""
+class MethodNotAllowed(Refused, status=405, code="METHOD_NOT_ALLOWED"):
+    """The route does not support the method; `Allow` lists those it does."""
+
+
+class RequestTimeout(Refused, status=408, code="REQUEST_TIMEOUT"):
+    """The body arrived too slowly."""
+
+
+class Conflict(Refused, status=409, code="CONFLICT"):
+    """The current state does not allow this."""
+
+
+class JobFinished(Conflict, code="JOB_FINISHED"):
+    """The job has ended and cannot be cancelled."""
+
+
+class NotReady(Conflict, code="NOT_READY"):
+    """The export has no artifact yet."""
+
+
+class CapsuleNotReady(Conflict, code="ARTIFACT_NOT_READY"):
+    """The capsule is not completed."""
+
+
+class PasswordAlreadySet(Conflict, code="PASSWORD_ALREADY_SET"):
+    """The account already has a password."""
+
+
+class Gone(Refused, status=410, code="GONE"):
+    """It has expired or was deleted."""
+
+
+class DownloadExpired(Gone, code=ErrorCode.DOWNLOAD_EXPIRED.name):
+    """The artifact has expired or was deleted."""
+
+
+class CapsuleGone(Gone, code="ARTIFACT_MISSING"):
+    """The capsule has expired or was deleted."""
+
+
+class LinkExpired(Gone, code="LINK_EXPIRED"):
+    """The password link was already used or has expired."""
+
+
+class PreconditionFailed(Refused, status=412, code="PRECONDITION_FAILED"):
+    """The file is not the one that `If-Match` names."""
+
+
+class TooLarge(Refused, status=413, code=ErrorCode.FILE_TOO_LARGE.name):
+    """The file or the body is too large."""
+
+
+class GraphTooLarge(TooLarge, code="PAYLOAD_TOO_LARGE"):
+    """The graph is too large, or takes too much memory or time to check."""
+
+
+class UnsupportedMedia(Refused, status=415, code="UNSUPPORTED_MEDIA_TYPE"):
+    """The route does not read this Content-Type or Content-Encoding."""
+
+
+class RangeNotSatisfiable(Refused, status=416, code="RANGE_NOT_SATISFIABLE"):
+    """The range is outside the file."""
+
+
+class Misdirected(Refused, status=421, code="MISDIRECTED_REQUEST"):
+    """The request was sent to another host's name."""
+
+
+class Invalid(Refused, status=422, code="VALIDATION_FAILED"):
+    """A field is missing or invalid; `errors` names it."""
+
+
+class KeyReused(Invalid, code="IDEMPOTENCY_KEY_REUSED"):
+    """The idempotency key was already used for a different request."""
+
+
+class UnsupportedResource(Invalid, code=ErrorCode.UNSUPPORTED_RESOURCE.name):
+    """There is no such resource."""
+
+
+class UnsupportedFormat(Invalid, code=ErrorCode.UNSUPPORTED_FORMAT.name):
+    """The format or the type of the file is not supported."""
+
+
+class EmptyFile(Invalid, code=ErrorCode.EMPTY_FILE.name):
+    """The file is empty."""
+
+
+class UrlNotAllowed(Invalid, code=ErrorCode.URL_NOT_ALLOWED.name):
+    """Files may not be fetched from this URL."""
+
+
+class LimitReached(Refused, status=429, code=ErrorCode.RATE_LIMITED.name):
+    """Too many requests; try again after `Retry-After` seconds."""
+
+    default_headers = MappingProxyType({"Retry-After": "5"})
+
+
+class ConcurrentLimit(LimitReached, code=ErrorCode.CONCURRENT_LIMIT.name):
+    """Too many unfinished jobs, or too many connections."""
+
+
+class HeadTooLarge(Refused, status=431, code="HEAD_TOO_LARGE"):
+    """The URL and the header fields are too long."""
+
+
+class InternalError(RequestError, status=500, code=ErrorCode.INTERNAL_ERROR.name):
+    """A bug; the server's log has the details under the response's `requestId`."""
+
+
+class Unavailable(RequestError, status=503, code="UNAVAILABLE"):
+    """Try again after `Retry-After` seconds."""
+
+    def __init__(self, detail: str, *, code: str | None = None, retry_after: int = 5) -> None:
+        super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
+
+
+class Busy(Unavailable, code="BUSY"):
+    """Too many passwords are being checked."""
+
+
+class DatabaseUnavailable(Unavailable, code=ErrorCode.DATABASE_ERROR.name):
+    """The database does not respond, or is locked."""
+
+
+class MigrationsPending(Unavailable, code="MIGRATIONS_PENDING"):
+    """The database has not been migrated to this version."""
+
+
+class StorageUnavailable(Unavailable, code=ErrorCode.STORAGE_ERROR.name):
+    """The storage does not respond, or is full."""
+
+
+class TimedOut(Unavailable, code=ErrorCode.TIMEOUT.name):
+    """A check did not end in time."""
+
+
+class QueueUnavailable(Unavailable, code="QUEUE_UNAVAILABLE"):
+    """The capsule queue is full, or the graph could not be checked."""
+
+
+class KeyNotConfigured(Unavailable, code="API_KEY_NOT_CONFIGURED"):
+    """The server has no key for the capsule routes."""
+
+
+class MailNotSent(Unavailable):
+    """The mail could not be sent; requests do not wait for it."""
+
+
+class EmbeddedServerFailed(Unavailable):
+    """The embedded PostgreSQL does not start, run or stop as it should."""
+
+
+class DataDirectoryInUse(EmbeddedServerFailed):
+    """Another process uses the data directory."""
 
 
 class JobFailed(WherryError):
@@ -215,17 +338,60 @@ class JobFailed(WherryError):
 
     @classmethod
     def by(cls, error: Unavailable) -> JobFailed:
-        """What a job says that gives up on a storage."""
+        """The failure of a job that gives up on an unavailable storage."""
         return cls(ErrorCode.STORAGE_ERROR, error.detail[:1].upper() + error.detail[1:])
 
 
+EXPORT_FAILED = "EXPORT_FAILED"
+CAPSULE_TOO_LARGE = "CAPSULE_TOO_LARGE"
+"""The codes of failed capsule jobs."""
+
+
 class JobCancelled(WherryError):
-    """The owner asked for the job to be cancelled, and the runner has stopped at a checkpoint."""
+    """The owner cancelled the job, and the runner has stopped at a checkpoint."""
 
 
 class JobReleased(WherryError):
-    """The worker is stopping, or the database went away: the job goes back to the queue as it stands."""
+    """The worker is stopping, or lost the database: the job goes back to the queue, to go on from its checkpoint."""
 
 
 class LeaseLost(WherryError):
-    """Another worker has claimed the job since; stop, and write nothing more."""
+    """Another worker has claimed the job: stop, and write nothing more."""
+
+
+class Misconfigured(WherryError):
+    """A setting is missing or invalid; the message says what it must be."""
+
+
+class BrokenJson(WherryError):
+    """A file, or a record in it, is not valid JSON; the message says where."""
+
+
+class SnapshotStopped(WherryError):
+    """`Snapshot.stop` was called while its rows were being read."""
+
+
+class DoesNotFit(WherryError):
+    """The frames exceed a capsule's capacity; the argument is how many of the first fit together with the last."""
+
+
+class WayFailed(WherryError):
+    """This way of writing a capsule does not work; another may."""
+
+
+class CheckFailed(WherryError):
+    """The capsule that was written is damaged or incomplete."""
+
+
+class RequestFailed(WherryError):
+    """The service answered the command line's request with an error."""
+
+
+CODES: tuple[str, ...] = tuple(
+    sorted(
+        {kind.default_code for child in RequestError.__subclasses__() for kind in child.tree() if kind is not Refused}
+        | {EXPORT_FAILED, CAPSULE_TOO_LARGE}
+        | ErrorCode.__members__.keys()
+    )
+)
+"""Every code that a client can see."""

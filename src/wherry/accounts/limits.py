@@ -17,7 +17,7 @@ from typing import Any
 from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.database.rows import fetch_one
-from wherry.errors import LimitReached
+from wherry.errors import ConcurrentLimit, LimitReached
 from wherry.jobs import ledger
 from wherry.jobs.states import Kind
 
@@ -103,9 +103,8 @@ async def concurrent(
     """
     await connection.execute(load("limits")["lock_owner"], {"kind": _LOCKS[kind], "owner_id": owner_id})
     if await ledger.count_unfinished(connection, kind, owner_id) + to_come > limit:
-        raise LimitReached(
+        raise ConcurrentLimit(
             f"at most {limit} unfinished {kind} jobs at one time",
-            code="CONCURRENT_LIMIT",
             headers={"Retry-After": str(CONCURRENT_RETRY_SECONDS), **headers([returned(usage)])},
         )
 
@@ -139,6 +138,5 @@ def _used_up(usage: Usage) -> LimitReached:
     policy, seconds = usage.policy, usage.reset_seconds
     return LimitReached(
         f"at most {policy.quota} in {policy.window_seconds} seconds; try again in {seconds} seconds",
-        code="RATE_LIMITED",
         headers={"Retry-After": str(seconds), **headers([usage])},
     )

@@ -22,7 +22,7 @@ from wherry.accounts.passwords import Passwords
 from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import check_password, normalize_email, refuse_blank
 from wherry.database.pools import Pool, brief_transaction
-from wherry.errors import Conflict, Gone, NotFound
+from wherry.errors import LinkExpired, PasswordAlreadySet, UserNotFound
 
 logger = structlog.get_logger(__name__)
 
@@ -108,8 +108,8 @@ class PasswordLinks:
         """A link for an account that has no password yet, for an administrator to pass on.
 
         Raises:
-            NotFound: no such active account.
-            Conflict: it has a password.
+            UserNotFound: no such active account.
+            PasswordAlreadySet: it has a password.
         """
         token = secrets.token_urlsafe(32)
         async with brief_transaction(self._pool) as connection:
@@ -120,15 +120,15 @@ class PasswordLinks:
         if expires_at is not None:
             return Link(link_url(self._base_url, token), expires_at)
         if account is None or not account.active:
-            raise NotFound("no such user", code="USER_NOT_FOUND")
-        raise Conflict("the account has a password already", code="PASSWORD_ALREADY_SET")
+            raise UserNotFound("no such user")
+        raise PasswordAlreadySet("the account already has a password")
 
     async def set_password(self, token: str | None, password: str | None, address: str) -> Session:
         """Use a link up: set its account's password and end all of its links.
 
         Raises:
             Invalid: the token or the password is blank, or the password too short or too long.
-            Gone: the link was used, is past its time, or never was.
+            LinkExpired: the link was used, has expired, or does not exist.
             LimitReached: too many attempts.
         """
         refuse_blank(token=token, password=password)
@@ -162,6 +162,6 @@ def link_url(base_url: str, token: str) -> str:
     return f"{base_url.rstrip('/')}{PAGE}#token={token}"
 
 
-def _gone(*usages: Usage) -> Gone:
-    detail = "the link was used or is past its time; ask for a new one"
-    return Gone(detail, field="token", code="LINK_EXPIRED", headers=limits.headers(usages))
+def _gone(*usages: Usage) -> LinkExpired:
+    detail = "the link was already used or has expired; request a new one"
+    return LinkExpired(detail, field="token", headers=limits.headers(usages))

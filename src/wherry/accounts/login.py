@@ -22,7 +22,7 @@ from wherry.accounts.passwords import Passwords
 from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import normalize_email, refuse_blank
 from wherry.database.pools import Connection, Pool, brief_transaction
-from wherry.errors import Forbidden
+from wherry.errors import Forbidden, InvalidCredentials, PasswordNotSet
 from wherry.networks import network_of
 from wherry.times import now
 
@@ -108,19 +108,17 @@ async def _succeed(connection: Connection, attempt: _Attempt, user_id: int) -> N
 
 
 def _wrong_pair(attempt: _Attempt) -> Forbidden:
-    return Forbidden(
+    return InvalidCredentials(
         "email or password is invalid",
         fields={"email or password": ["is invalid"]},
-        code="INVALID_CREDENTIALS",
         headers=limits.headers([attempt.shown]),
     )
 
 
 def _not_set(attempt: _Attempt) -> Forbidden:
-    return Forbidden(
+    return PasswordNotSet(
         "the account has no password yet; ask for a link to set one",
         fields={"password": ["is not set yet"]},
-        code="PASSWORD_NOT_SET",
         headers=limits.headers([attempt.shown]),
     )
 

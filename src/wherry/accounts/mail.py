@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from wherry.errors import Misconfigured, Unavailable
+from wherry.errors import MailNotSent, Misconfigured
 
 TIMEOUT_SECONDS = 15
 THREADS = 2
@@ -83,7 +83,7 @@ class Mailer:
             await self._outbox.run(lambda: self._deliver(message))
         # ValueError: an address that no message header can hold
         except (OSError, smtplib.SMTPException, ValueError) as error:
-            raise Unavailable("the mail could not be sent", code="MAIL_NOT_SENT") from error
+            raise MailNotSent("the mail could not be sent") from error
 
     def close(self) -> None:
         """Drop the mails that wait."""
@@ -122,7 +122,7 @@ class _Outbox:
 
     async def run(self, work: Callable[[], None]) -> None:
         if self._in_hand >= THREADS + MAX_WAITING:
-            raise Unavailable("too many mails are waiting to be sent", code="MAIL_NOT_SENT")
+            raise MailNotSent("too many mails are waiting to be sent")
         self._in_hand += 1
         try:
             await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -20,7 +20,7 @@ from typing import TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from wherry.errors import Unavailable
+from wherry.errors import Busy
 from wherry.priority import lower_thread
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ class _Line:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         if self._room == 0:
-            raise Unavailable("too many passwords are being checked", code="BUSY")
+            raise Busy("too many passwords are being checked; try again")
         self._room -= 1
         try:
             async with self._slots:

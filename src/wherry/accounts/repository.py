@@ -19,7 +19,7 @@ from wherry.accounts.validation import refuse_taken
 from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.database.rows import fetch_one
-from wherry.errors import Unavailable
+from wherry.errors import DatabaseUnavailable
 from wherry.times import now
 
 FIRST_ACCOUNT_LOCK = 0x7768_6572_7279_0001  # "wherry" and a number: one first registration at a time
@@ -72,7 +72,7 @@ async def insert(
                 row = await _one(connection, "insert", values)
             assert row is not None, "an insert that does not fail returns its row"
             return account_of(row)
-    raise Unavailable("accounts are being imported just now; try again", code="DATABASE_ERROR")
+    raise DatabaseUnavailable("accounts are being imported just now; try again")
 
 
 async def update(connection: Connection, user_id: int, changes: Changes, password_hash: str | None) -> Account | None:

@@ -13,24 +13,25 @@ import msgspec
 
 from wherry.capsules.check_process import Report, Summary, summarise
 from wherry.capsules.child import output_of, time_limit
-from wherry.errors import Invalid, Malformed, Refused, TooLarge, Unavailable
+from wherry.errors import EmptyGraph, GraphTooLarge, Invalid, Malformed, QueueUnavailable, Refused
 
 IN_PROCESS_BYTES = 1 << 19
 """Up to here a body is decoded in a thread: faster than a process starts, and for a moment only, though nothing else
 runs meanwhile. Of `[],[],[]` that is 15 MB of lists."""
 
 
-_KINDS: dict[int, type[Refused]] = {kind.status: kind for kind in (Malformed, Invalid, TooLarge)}
+_KINDS: dict[str, type[Refused]] = {kind.default_code: kind for kind in (Malformed, EmptyGraph, Invalid, GraphTooLarge)}
 
 
 async def check_file(path: Path, size: int) -> Summary:
     """Read the request in `path`, which has `size` bytes.
 
     Raises:
-        Malformed: it is no JSON, or has no node or no relationship.
+        Malformed: it is not JSON.
+        EmptyGraph: it has no nodes, or no relationships.
         Invalid: it has the wrong shape; the message names the place.
-        TooLarge: it takes far more memory, or time, than a graph of its size.
-        Unavailable: the process that reads it was ended.
+        GraphTooLarge: it takes far more memory, or time, than a graph of its size.
+        QueueUnavailable: the process that reads it was killed.
     """
     if size <= IN_PROCESS_BYTES:
         return await asyncio.to_thread(summarise, path)
@@ -39,16 +40,14 @@ async def check_file(path: Path, size: int) -> Summary:
         output = await output_of("wherry.capsules.check_process", str(path), seconds=seconds)
     except TimeoutError:
         detail = f"the body takes longer to check than a graph of its size: more than {seconds:.0f} s"
-        raise TooLarge(detail, field="body", code="PAYLOAD_TOO_LARGE") from None
+        raise GraphTooLarge(detail, field="body") from None
     if output is None:
-        raise Unavailable("the request could not be checked", code="QUEUE_UNAVAILABLE")
+        raise QueueUnavailable("the graph could not be checked; try again")
     return _opened(msgspec.json.decode(output, type=Report))
 
 
 def _opened(report: Report) -> Summary:
     if report.refused is not None:
-        raise _KINDS[report.refused.status](
-            report.refused.detail, code=report.refused.code, fields=report.refused.fields
-        )
+        raise _KINDS[report.refused.code](report.refused.detail, fields=report.refused.fields)
     assert report.summary is not None
     return report.summary

@@ -13,7 +13,7 @@ import msgspec
 
 from wherry.capsules.child_process import TOO_MUCH_MEMORY, limit_memory, own_arguments
 from wherry.capsules.graph import Graph, read_graph
-from wherry.errors import Refused, TooLarge
+from wherry.errors import GraphTooLarge, Refused
 
 
 class Summary(msgspec.Struct, rename="camel"):
@@ -30,9 +30,8 @@ class Summary(msgspec.Struct, rename="camel"):
 class Refusal(msgspec.Struct):
     """A `Refused`, as JSON."""
 
-    status: int
-    detail: str
     code: str
+    detail: str
     fields: dict[str, list[str]]
 
 
@@ -64,7 +63,7 @@ def _summary(graph: Graph) -> Summary:
 
 
 def _refused(refusal: Refused) -> Report:
-    return Report(refused=Refusal(refusal.status, refusal.detail, refusal.code, {**refusal.fields}))
+    return Report(refused=Refusal(refusal.code, refusal.detail, refusal.fields))
 
 
 def _storable(text: str) -> str:
@@ -80,7 +79,7 @@ def main(path: Path) -> None:
     except Refused as refusal:
         report = _refused(refusal)
     except MemoryError:
-        report = _refused(TooLarge(f"the body {TOO_MUCH_MEMORY}", field="body", code="PAYLOAD_TOO_LARGE"))
+        report = _refused(GraphTooLarge(f"the body {TOO_MUCH_MEMORY}", field="body"))
     sys.stdout.buffer.write(msgspec.json.encode(report))
 
 

@@ -14,16 +14,13 @@ from pathlib import Path
 
 from wherry.capsules import sdk
 from wherry.capsules.frame import Frame
+from wherry.errors import CheckFailed
 
 # Search may miss for reasons of its own (stems, ties), so a single miss proves nothing; most found proves the index.
 FOUND_AT_LEAST = 0.5
 _SEARCHED = 8
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_]{3,}")
 _LETTER = re.compile(r"[A-Za-z0-9]")
-
-
-class CheckFailed(Exception):
-    """The capsule is not what it should be; it must not be used."""
 
 
 def check(path: Path, sample: Sequence[Frame], count: int) -> None:

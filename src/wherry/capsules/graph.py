@@ -20,7 +20,7 @@ import msgspec
 from wherry.capsules.frame import shown
 from wherry.capsules.places import named
 from wherry.capsules.safe_text import has_escape, has_surrogate, repair
-from wherry.errors import Invalid, Malformed
+from wherry.errors import EmptyGraph, Invalid, Malformed
 
 DEFAULT_SNIPPET_CHARS = 1200
 
@@ -94,15 +94,16 @@ def read_graph(data: bytes | bytearray | memoryview | mmap) -> Graph:
     """Decode and check a request.
 
     Raises:
-        Malformed: not JSON (400), or no node or no relationship (400, `INVALID_EXPORT_REQUEST`).
+        Malformed: it is not JSON.
+        EmptyGraph: it has no nodes, or no relationships.
         Invalid: JSON of another shape (422); the message names the place, as in ``$.nodes[3].id``.
     """
     with memoryview(data) as whole, whole[_mark_bytes(whole) :] as text:
         graph = _decode(text)
     if not graph.nodes:
-        raise Malformed("the graph has no node", field="nodes", code="INVALID_EXPORT_REQUEST")
+        raise EmptyGraph("the graph has no nodes", field="nodes")
     if not graph.relationships:
-        raise Malformed("the graph has no relationship", field="relationships", code="INVALID_EXPORT_REQUEST")
+        raise EmptyGraph("the graph has no relationships", field="relationships")
     return graph
 
 

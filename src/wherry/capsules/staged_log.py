@@ -49,6 +49,7 @@ from blake3 import blake3
 
 from wherry.capsules.capacity import CAPACITY, HEADER, LOG_SLACK
 from wherry.capsules.frame import Frame
+from wherry.errors import DoesNotFit
 
 _U32 = struct.Struct("<I").pack
 _U64 = struct.Struct("<Q").pack
@@ -70,10 +71,6 @@ _json = msgspec.json.Encoder()
 
 Entry = tuple[bytes, int]
 """An encoded frame, and how many bytes of it are payload."""
-
-
-class DoesNotFit(Exception):
-    """The frames are beyond a capsule's capacity; the argument is how many of the first fit together with the last."""
 
 
 class Encoder:

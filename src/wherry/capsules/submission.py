@@ -17,7 +17,7 @@ from wherry.capsules.check import check_file
 from wherry.capsules.check_process import Summary
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.database.queries import load
-from wherry.errors import Refused, TooLarge, Unavailable
+from wherry.errors import GraphTooLarge, QueueUnavailable, Refused, Unavailable
 from wherry.jobs import ledger
 from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Job, NewJob
@@ -65,9 +65,10 @@ class Submissions:
         """Store, check and queue one request; `(job, replayed)`.
 
         Raises:
-            TooLarge: more bytes than are taken.
-            Malformed, Invalid: no request for a capsule.
-            Unavailable: as many jobs wait as may, or there is no room on a disk.
+            GraphTooLarge: the body has too many bytes.
+            Malformed, Invalid: it is not a request for a capsule.
+            QueueUnavailable: the queue is full.
+            StorageUnavailable: a disk is full.
         """
         if declared_bytes is not None and declared_bytes > self._max_body_bytes:
             raise self._too_large()
@@ -133,11 +134,8 @@ class Submissions:
 
     async def _require_room(self, connection: Connection, *, waiting_allowed: int) -> None:
         if await ledger.count_queued(connection, Kind.CAPSULE) > waiting_allowed:
-            raise Unavailable(
-                f"{self._capacity} capsule jobs wait already", code="QUEUE_UNAVAILABLE", retry_after=RETRY_SECONDS
-            )
+            message = f"the capsule queue is full ({self._capacity} jobs)"
+            raise QueueUnavailable(message, retry_after=RETRY_SECONDS)
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(
-            f"the body may have at most {self._max_body_bytes} bytes", field="body", code="PAYLOAD_TOO_LARGE"
-        )
+    def _too_large(self) -> GraphTooLarge:
+        return GraphTooLarge(f"the body may have at most {self._max_body_bytes} bytes", field="body")

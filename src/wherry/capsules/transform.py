@@ -14,7 +14,7 @@ import msgspec
 
 from wherry.capsules.child import output_of, time_limit
 from wherry.capsules.transform_process import Transformed
-from wherry.errors import JobFailed
+from wherry.errors import EXPORT_FAILED, JobFailed
 
 
 async def transform(request: Path, spool: Path) -> Transformed:
@@ -33,12 +33,12 @@ async def transform(request: Path, spool: Path) -> Transformed:
         output = await output_of("wherry.capsules.transform_process", str(request), str(spool), seconds=seconds)
     except TimeoutError:
         message = f"The graph could not be turned into frames within {seconds:.0f} s, which is enough for its size"
-        raise JobFailed("EXPORT_FAILED", message) from None
+        raise JobFailed(EXPORT_FAILED, message) from None
     if output is None:
-        raise JobFailed("EXPORT_FAILED", "The graph could not be turned into frames: its process ended early")
+        raise JobFailed(EXPORT_FAILED, "The graph could not be turned into frames: its process ended early")
     result = msgspec.json.decode(output, type=Transformed)
     if result.refused is not None:
-        raise JobFailed("EXPORT_FAILED", f"The graph cannot be read: {result.refused}")
+        raise JobFailed(EXPORT_FAILED, f"The graph cannot be read: {result.refused}")
     if result.errno is not None:
         raise OSError(result.errno, os.strerror(result.errno))
     return result

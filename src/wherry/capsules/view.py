@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from wherry.errors import CAPSULE_TOO_LARGE, EXPORT_FAILED
 from wherry.jobs.events import Event
 from wherry.jobs.models import Job
 from wherry.jobs.states import Status
 from wherry.times import now, rfc3339
-
-TOO_LARGE = "CAPSULE_TOO_LARGE"
 
 _STATUS = {
     Status.QUEUED: "queued",
@@ -99,7 +98,7 @@ def _stage(stage: str) -> str:
 
 def _error(error: Mapping[str, Any]) -> dict[str, Any]:
     """This API has two codes: every error but one is EXPORT_FAILED."""
-    code = error["code"] if error["code"] == TOO_LARGE else "EXPORT_FAILED"
+    code = error["code"] if error["code"] == CAPSULE_TOO_LARGE else EXPORT_FAILED
     return {"code": code, "message": error["message"]}
 
 

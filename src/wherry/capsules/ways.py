@@ -22,7 +22,8 @@ from wherry.capsules.frame import Frame
 from wherry.capsules.messages import Progress, Stage, Way
 from wherry.capsules.search_text import SearchText, search_text
 from wherry.capsules.spool import read_last, read_spool
-from wherry.capsules.staged_log import RECORD_HEADER, DoesNotFit, Encoder, Entry, stage
+from wherry.capsules.staged_log import RECORD_HEADER, Encoder, Entry, stage
+from wherry.errors import DoesNotFit, WayFailed
 
 Report = Callable[[Progress], None]
 
@@ -37,14 +38,6 @@ _RECOVERED_A_SECOND, _PUT_A_SECOND = 3000, 15
 _PATIENCE = 20
 _LEAST_PATIENCE = 60.0
 _STAGED_UNTIL = 0.3
-
-
-class WayFailed(Exception):
-    """This way cannot write the capsule; another may."""
-
-
-class NoRoom(Exception):
-    """No way has room; the argument is how many of the first frames fit together with the last."""
 
 
 def write(way: Way, spool: Path, capsule: Path, frames: int, report: Report) -> SearchText:
@@ -72,7 +65,7 @@ def stage_what_fits(spool: Path, capsule: Path, frames: int, report: Report, cap
     """Stage all frames, with as many words to search as there is room for.
 
     Raises:
-        NoRoom: they do not fit however few words there are.
+        DoesNotFit: they do not fit however few words there are.
     """
     encoder, final = Encoder(int(time.time())), read_last(spool)
     # The last frame counts the others. So that it is never longer where it counts fewer, it is not compressed: as many
@@ -87,7 +80,7 @@ def stage_what_fits(spool: Path, capsule: Path, frames: int, report: Report, cap
             fits = error.args[0]
         else:
             return amount
-    raise NoRoom(fits)
+    raise DoesNotFit(fits)
 
 
 def _entries(encoder: Encoder, spool: Path, frames: int, amount: SearchText, report: Report) -> Iterator[Entry]:

@@ -27,7 +27,7 @@ from wherry.capsules.frame import Frame
 from wherry.capsules.messages import Failed, Finished, Progress, Stage, TooLarge, Way
 from wherry.capsules.spool import spool_frames
 from wherry.capsules.watched import Watched
-from wherry.errors import JobFailed
+from wherry.errors import CAPSULE_TOO_LARGE, EXPORT_FAILED, JobFailed
 
 # Where each stage lies within the whole; measured on 9,656 frames, where it takes 5, 85 and 10 % of the time.
 _SPANS = {Stage.FRAME_PREP: (0.0, 0.1), Stage.WRITE_CAPSULE: (0.1, 0.9), Stage.FINALIZE: (0.9, 1.0)}
@@ -148,7 +148,7 @@ class _Job:
 
         count = await spool_frames(frames, self._spool, tell)
         if not count:
-            raise JobFailed("EXPORT_FAILED", "there is nothing to write into a capsule")
+            raise JobFailed(EXPORT_FAILED, "there is nothing to write into a capsule")
         return count
 
     async def try_ways(self, ways: Iterable[Way], count: int, advice: Callable[[int], str]) -> tuple[Finished, Way]:
@@ -166,7 +166,7 @@ class _Job:
             reasons[way.value] = answer.reason
             if time.monotonic() >= self._deadline:
                 break
-        raise JobFailed("EXPORT_FAILED", "the capsule could not be written in any way", detail={"ways": reasons})
+        raise JobFailed(EXPORT_FAILED, "the capsule could not be written in any way", detail={"ways": reasons})
 
     async def _try_twice(self, way: Way, count: int) -> Finished | Failed | TooLarge:
         """One way; once more where its process was killed from outside, which says nothing about the way."""
@@ -192,7 +192,7 @@ class _Job:
                 if not isinstance(message, Progress):
                     return self._without_paths(message)
                 await self._emit(message.stage, message.done, message.message, way)
-        raise JobFailed("EXPORT_FAILED", "the writer gave no answer")
+        raise JobFailed(EXPORT_FAILED, "the writer gave no answer")
 
     def _without_paths(self, answer: Finished | Failed | TooLarge) -> Finished | Failed | TooLarge:
         if not isinstance(answer, Failed):
@@ -211,4 +211,4 @@ class _Job:
 
 def _too_large(count: int, fits: int, advice: str) -> JobFailed:
     limit = f"{count} frames do not fit a capsule's free capacity of {CAPACITY:,} bytes; the first {fits} would."
-    return JobFailed("CAPSULE_TOO_LARGE", f"{limit} {advice}".rstrip(), detail={"frames": count, "fits": fits})
+    return JobFailed(CAPSULE_TOO_LARGE, f"{limit} {advice}".rstrip(), detail={"frames": count, "fits": fits})

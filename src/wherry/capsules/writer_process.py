@@ -23,7 +23,8 @@ from wherry.capsules.checks import check
 from wherry.capsules.frame import Frame
 from wherry.capsules.messages import Failed, Finished, Message, Progress, Stage, TooLarge, Way
 from wherry.capsules.spool import read_spool
-from wherry.capsules.ways import NoRoom, write
+from wherry.capsules.ways import write
+from wherry.errors import DoesNotFit
 from wherry.parents import end_with
 from wherry.priority import give_way
 
@@ -64,7 +65,7 @@ def _write(way: Way, spool: Path, capsule: Path, frames: int, say: Callable[[Pro
         say(Progress(Stage.FINALIZE, 0.0, 1.0, expected, _PATIENCE + expected * 20, "Verifying the capsule"))
         check(capsule, _sample(spool, frames), frames)
         return Finished(capsule.stat().st_size, _digest(capsule), frames, amount.value)
-    except NoRoom as error:
+    except DoesNotFit as error:
         return TooLarge(error.args[0])
     except Exception as error:
         # Whatever the reason, the parent is told it, and tries another way.

@@ -10,15 +10,11 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from wherry.errors import WherryError
+from wherry.errors import RequestFailed
 
 Json = dict[str, Any]
 Progress = Callable[[Json], None]
 TIMEOUT = httpx.Timeout(30.0, read=120.0)
-
-
-class RequestFailed(WherryError):
-    """The service answered with an error."""
 
 
 class Client:

@@ -12,7 +12,7 @@ from wherry.database.binaries import find_binaries
 from wherry.database.embedded import EmbeddedPostgres, url_of_running
 from wherry.database.migrations import migrate, require_ready
 from wherry.database.server_account import account_for, closed_folder
-from wherry.errors import Misconfigured, Unavailable
+from wherry.errors import DataDirectoryInUse, Misconfigured
 from wherry.settings import Settings
 
 URL_FILE = "url"
@@ -65,9 +65,7 @@ def reached_database(settings: Settings) -> Iterator[str]:
     server = EmbeddedPostgres(_existing_cluster(settings.wherry_data_dir), binaries=find_binaries(settings.pg_bindir))
     try:
         server.start()
-    except Unavailable as error:
-        if error.code != "DATA_DIR_IN_USE":
-            raise
+    except DataDirectoryInUse:
         url = url_of_running(server.data_dir)
         asyncio.run(require_ready(url))  # another version of wherry may have started it
         yield url

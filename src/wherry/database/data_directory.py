@@ -21,7 +21,7 @@ from pathlib import Path
 from wherry.database.binaries import Binaries
 from wherry.database.server_account import Account
 from wherry.database.server_process import log_tail, server_environment
-from wherry.errors import Misconfigured, Unavailable
+from wherry.errors import DataDirectoryInUse, EmbeddedServerFailed, Misconfigured
 
 INIT_TIMEOUT = 120.0  # seconds; 0.7 s were measured, a slow disk takes longer
 STRAY_TIMEOUT = 30.0  # seconds that a dead holder's server gets to end cleanly
@@ -47,10 +47,9 @@ def held(data_dir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = lock.read().strip() or "unknown"
-            raise Unavailable(
+            raise DataDirectoryInUse(
                 f"the data directory {data_dir} is in use by another wherry (process {holder}): stop that one, or "
-                "set another WHERRY_DATA_DIR",
-                code="DATA_DIR_IN_USE",
+                "set another WHERRY_DATA_DIR"
             ) from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
@@ -100,10 +99,7 @@ def _create(data_dir: Path, binaries: Binaries, account: Account) -> None:
         ).returncode
     if status != 0:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise Unavailable(
-            f"initdb ended with status {status}; the end of {log_file}:\n{log_tail(log_file)}",
-            code="DATABASE_NOT_STARTED",
-        )
+        raise EmbeddedServerFailed(f"initdb ended with status {status}; the end of {log_file}:\n{log_tail(log_file)}")
     unfinished.rename(data_dir)  # replaces an empty folder
 
 
@@ -123,9 +119,7 @@ def end_strays(data_dir: Path) -> None:
             _await_ends(strays, STRAY_TIMEOUT)
     _end_orphans(data_dir)
     if strays := _processes_in(data_dir):
-        raise Unavailable(
-            f"processes {strays} of an earlier server still use {data_dir}: end them first", code="DATA_DIR_IN_USE"
-        )
+        raise DataDirectoryInUse(f"processes {strays} of an earlier server still use {data_dir}: end them first")
     # its id may meanwhile be another program's, and PostgreSQL would take that for a running server
     (data_dir / "postmaster.pid").unlink(missing_ok=True)
 

@@ -25,7 +25,7 @@ from wherry.database.binaries import Binaries, find_binaries
 from wherry.database.data_directory import beside, end_strays, held, prepare
 from wherry.database.server_account import Account, account_for, require_reachable, runnable
 from wherry.database.server_process import ServerProcess
-from wherry.errors import Unavailable
+from wherry.errors import EmbeddedServerFailed, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class EmbeddedPostgres:
 
     def _running(self) -> ServerProcess:
         if self._process is None:
-            raise Unavailable("the embedded PostgreSQL is not started", code="DATABASE_NOT_STARTED")
+            raise EmbeddedServerFailed("the embedded PostgreSQL is not started")
         return self._process
 
     def _keep_log_small(self) -> None:
@@ -210,10 +210,7 @@ def url_of_running(data_dir: Path, timeout: float = RUNNING_SECONDS) -> str:
     deadline = time.monotonic() + timeout
     while (port := _port_if_ready(data_dir)) is None:
         if time.monotonic() >= deadline:
-            raise Unavailable(
-                f"the embedded PostgreSQL in {data_dir} is starting or stopping: try again",
-                code="DATABASE_NOT_STARTED",
-            )
+            raise EmbeddedServerFailed(f"the embedded PostgreSQL in {data_dir} is starting or stopping: try again")
         time.sleep(POLL_SECONDS)
     return _url(port, "postgres")
 

@@ -22,7 +22,7 @@ from psycopg.rows import tuple_row
 from wherry.database.pools import Connection, connect
 from wherry.database.queries import load, sql_root
 from wherry.database.rows import fetch_one
-from wherry.errors import Misconfigured, Unavailable
+from wherry.errors import DatabaseUnavailable, MigrationsPending, Misconfigured, Unavailable
 
 WHOLE_QUEUE = "procrastinate"
 LOCK_KEY = 0x77686572  # "wher": the advisory lock that migrating processes share
@@ -101,7 +101,7 @@ async def require_current(connection: Connection) -> None:
     missing = len(await pending(connection))
     if missing:
         counted = "1 migration is missing" if missing == 1 else f"{missing} migrations are missing"
-        raise Unavailable(f"{counted}; run: wherry migrate", code="MIGRATIONS_PENDING")
+        raise MigrationsPending(f"{counted}; run: wherry migrate")
 
 
 async def require_ready(conninfo: str) -> None:
@@ -120,7 +120,7 @@ async def _reached(conninfo: str) -> Connection:
     except psycopg.OperationalError as error:
         # The first line is the first address's; it has no password.
         reason = _first_line(error)
-        raise Unavailable(f"the database of DATABASE_URL cannot be reached: {reason}", code="DATABASE_ERROR") from error
+        raise DatabaseUnavailable(f"the database of DATABASE_URL cannot be reached: {reason}") from error
 
 
 def _pending(steps: list[Step], known: Mapping[str, str]) -> Iterator[Step]:

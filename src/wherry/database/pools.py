@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 from psycopg_pool import AsyncConnectionPool
 
-from wherry.errors import Unavailable
+from wherry.errors import DatabaseUnavailable
 
 Connection = AsyncConnection[Any]
 Pool = AsyncConnectionPool[Connection]
@@ -74,8 +74,8 @@ async def brief_transaction(pool: Pool, *, force_rollback: bool = False) -> Asyn
             await connection.execute("select set_config('lock_timeout', %s, true)", [f"{LOCK_SECONDS}s"])
             yield connection
     except (LockNotAvailable, DeadlockDetected):
-        detail = "what this would change is being changed by somebody else; try again"
-        raise Unavailable(detail, code="DATABASE_ERROR") from None  # which says it all, in the log too
+        detail = "another job or request is changing the same rows; try again"
+        raise DatabaseUnavailable(detail) from None  # which says it all, in the log too
 
 
 async def connect(conninfo: str, *, name: str) -> Connection:

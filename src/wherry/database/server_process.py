@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from wherry.database.server_account import Account
-from wherry.errors import Unavailable
+from wherry.errors import EmbeddedServerFailed
 from wherry.parents import end_with
 
 READY = (
@@ -80,9 +80,8 @@ class ServerProcess:
             server._ready.result(timeout)
         except TimeoutError:
             server.stop(immediate=True)
-            raise Unavailable(
-                f"PostgreSQL was not ready within {timeout:.0f} s; the end of {log_file}:\n{server.log_end}",
-                code="DATABASE_NOT_STARTED",
+            raise EmbeddedServerFailed(
+                f"PostgreSQL was not ready within {timeout:.0f} s; the end of {log_file}:\n{server.log_end}"
             ) from None
         except BaseException:
             if server.is_running:
@@ -127,7 +126,7 @@ class ServerProcess:
             self._keeper.join(timeout)
             timeout = 10.0
         if self.is_running:
-            raise Unavailable(f"PostgreSQL (process {self.pid}) does not end", code="DATABASE_NOT_STOPPED")
+            raise EmbeddedServerFailed(f"PostgreSQL (process {self.pid}) does not end")
 
     def _signal(self, number: int) -> None:
         try:
@@ -154,9 +153,8 @@ class ServerProcess:
             self._fail(fault)
         else:
             self._fail(
-                Unavailable(
-                    f"PostgreSQL ended with status {status}; the end of {self._log_file}:\n{self.log_end}",
-                    code="DATABASE_NOT_STARTED",
+                EmbeddedServerFailed(
+                    f"PostgreSQL ended with status {status}; the end of {self._log_file}:\n{self.log_end}"
                 )
             )
 

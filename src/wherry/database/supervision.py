@@ -14,7 +14,7 @@ from typing import NoReturn
 import structlog
 
 from wherry.database.embedded import EmbeddedPostgres
-from wherry.errors import Unavailable
+from wherry.errors import EmbeddedServerFailed, Unavailable
 
 WAITS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, *[30.0] * 9)
 """Seconds before each attempt: about five minutes in all."""
@@ -49,7 +49,7 @@ async def keep_serving(server: EmbeddedPostgres, serving: asyncio.Event, *, wait
         log.error("PostgreSQL ended by itself and is started again", log=str(server.log_file))
         while reason:
             if failures == len(waits):
-                raise Unavailable(f"PostgreSQL does not stay up: {reason}", code="DATABASE_NOT_STARTED")
+                raise EmbeddedServerFailed(f"PostgreSQL does not stay up: {reason}")
             await asyncio.sleep(waits[failures])
             failures += 1
             reason = await _restart(server)

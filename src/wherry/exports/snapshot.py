@@ -17,7 +17,7 @@ from psycopg import capabilities
 
 from wherry.database.pools import connection_options
 from wherry.database.queries import load
-from wherry.errors import Misconfigured
+from wherry.errors import Misconfigured, SnapshotStopped
 from wherry.exports import statements
 from wherry.exports.selection import Selection
 
@@ -34,10 +34,6 @@ BATCH_BYTES = 1 << 20
 RECEIVE_BYTES = 1_000_000
 """libpq reads 16 KiB at a time until a message does not fit, and then keeps the larger buffer: one such message before
 the first row saves a tenth of the client's time (measured)."""
-
-
-class Stopped(Exception):
-    """The reading was ended by `Snapshot.stop`."""
 
 
 def require_chunked_rows() -> None:
@@ -77,7 +73,7 @@ class Snapshot:
         """Every row, a batch at a time.
 
         Raises:
-            Stopped: by `stop`.
+            SnapshotStopped: by `stop`.
             psycopg.Error: as the database says.
         """
         options = connection_options(self._conninfo, "wherry export")
@@ -112,7 +108,7 @@ class Snapshot:
 
     def _check(self) -> None:
         if self._stopping.is_set():
-            raise Stopped
+            raise SnapshotStopped
 
     def _read(self, connection: psycopg.Connection[Row]) -> Iterator[Batch]:
         statement = statements.all_records(self._selection)

@@ -18,7 +18,18 @@ from wherry.accounts import limits
 from wherry.accounts.limits import Usage
 from wherry.accounts.links import PasswordLinks
 from wherry.accounts.models import Account, Changes, Registration, ResetRequest, Session
-from wherry.errors import Unavailable
+from wherry.errors import (
+    Busy,
+    Forbidden,
+    InvalidCredentials,
+    LimitReached,
+    LinkExpired,
+    PasswordAlreadySet,
+    PasswordNotSet,
+    Unauthenticated,
+    Unavailable,
+    UserNotFound,
+)
 from wherry.http.account_shapes import (
     CHANGES,
     NEW_PASSWORD,
@@ -36,7 +47,7 @@ from wherry.http.account_shapes import (
 from wherry.http.api_tokens import api_token_routes
 from wherry.http.described import JSON, WORDS, described, members
 from wherry.http.password_page import password_page
-from wherry.http.problems import responses
+from wherry.http.problems import JSON_BODY, responses
 from wherry.http.security import require_account, require_admin, require_login, require_open_registration, visitor_of
 from wherry.http.services import Injected, Services
 from wherry.times import rfc3339
@@ -56,7 +67,7 @@ logger = structlog.get_logger(__name__)
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(body={JSON: members(["user"], user=REGISTRATION)}, fields={201: LIMITS}),
-    responses=responses(403, 413, 415, 422, 429),
+    responses=responses(Forbidden, *JSON_BODY, LimitReached, Busy),
 )
 async def register(
     request: Request[Any, Any, Any], data: JSONBody[RegistrationBody], services: Injected[Services]
@@ -79,7 +90,7 @@ async def register(
         body={JSON: members(["user"], user=members(["email", "password"], email=WORDS, password=WORDS))},
         fields={200: LIMITS},
     ),
-    responses=responses(403, 413, 415, 422, 429),
+    responses=responses(InvalidCredentials, PasswordNotSet, *JSON_BODY, LimitReached, Busy),
 )
 async def login(
     request: Request[Any, Any, Any], data: JSONBody[LoginBody], services: Injected[Services]
@@ -94,7 +105,7 @@ async def login(
     summary="The caller",
     tags=TAGS,
     security=SECURITY,
-    responses=responses(401),
+    responses=responses(Unauthenticated),
 )
 async def current_user(request: Request[Account, str, Any], caller: Injected[Account]) -> Response[UserAnswer]:
     """The caller's own account."""
@@ -109,7 +120,7 @@ async def current_user(request: Request[Account, str, Any], caller: Injected[Acc
     security=SECURITY,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(body={JSON: members(["user"], user=CHANGES)}, fields={200: LIMITS}),
-    responses=responses(401, 403, 413, 415, 422, 429),
+    responses=responses(Unauthenticated, Forbidden, *JSON_BODY, LimitReached, Busy),
 )
 async def update_user(
     request: Request[Account, str, Any],
@@ -130,7 +141,7 @@ async def update_user(
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(body={JSON: members(["email"], email=WORDS)}, fields={202: LIMITS}),
-    responses=responses(413, 415, 422, 429),
+    responses=responses(*JSON_BODY, LimitReached),
 )
 async def request_reset(
     request: Request[Any, Any, Any], data: JSONBody[ResetBody], services: Injected[Services]
@@ -150,7 +161,7 @@ async def request_reset(
     operation_class=described(
         body={JSON: members(["token", "password"], token=WORDS, password=NEW_PASSWORD)}, fields={200: LIMITS}
     ),
-    responses=responses(410, 413, 415, 422, 429),
+    responses=responses(LinkExpired, *JSON_BODY, LimitReached, Busy),
 )
 async def set_password(
     request: Request[Any, Any, Any], data: JSONBody[NewPasswordBody], services: Injected[Services]
@@ -168,7 +179,7 @@ async def set_password(
     summary="A link for an imported account",
     tags=TAGS,
     security=SECURITY,
-    responses=responses(401, 403, 404, 409),
+    responses=responses(Unauthenticated, Forbidden, UserNotFound, PasswordAlreadySet),
 )
 async def onboarding_link(user_id: FromPath[int], services: Injected[Services]) -> Response[LinkAnswer]:
     """For an account that has no password yet; administrators only."""

@@ -16,7 +16,22 @@ from litestar.response.sse import ServerSentEventMessage
 
 from wherry.capsules import view
 from wherry.database.pools import Connection, brief_transaction
-from wherry.errors import Conflict, Gone, NotFound
+from wherry.errors import (
+    CapsuleGone,
+    CapsuleNotReady,
+    EmptyGraph,
+    GraphTooLarge,
+    Invalid,
+    JobNotFound,
+    KeyNotConfigured,
+    KeyReused,
+    LimitReached,
+    PreconditionFailed,
+    QueueUnavailable,
+    RangeNotSatisfiable,
+    Unauthenticated,
+    UnsupportedMedia,
+)
 from wherry.http.answers import CapsuleAccepted, CapsuleEvents, CapsuleJob
 from wherry.http.described import (
     BYTE_RANGES,
@@ -41,7 +56,7 @@ from wherry.http.problems import responses
 from wherry.http.requests import JSON_CODINGS, content_coding, require_json, unpacked
 from wherry.http.security import require_capsule_key
 from wherry.http.services import Injected, Services
-from wherry.http.streams import EVENT_STREAM_RESPONSES, event, event_stream, keep_alive, last_event_id
+from wherry.http.streams import event, event_stream, keep_alive, last_event_id
 from wherry.jobs import ledger
 from wherry.jobs.events import Event, events_since
 from wherry.jobs.models import Job
@@ -50,6 +65,8 @@ from wherry.jobs.watching import IDLE, looks
 
 MAX_EVENTS = 2000
 DEFAULT_EVENTS = 200
+BY_KEY = (Unauthenticated, LimitReached, KeyNotConfigured)
+"""What every route that needs the key may raise."""
 
 SINCE = query("sinceSeq", whole(0), "The `seq` of the last event that is known already.")
 
@@ -77,7 +94,8 @@ SINCE = query("sinceSeq", whole(0), "The `seq` of the last event that is known a
         },
         fields={202: ("Location",), 200: ("Location", "Idempotent-Replayed")},
     ),
-    responses=responses(401, 413, 415, 422, 429, 503) | queued(CapsuleAccepted),
+    responses=responses(*BY_KEY, EmptyGraph, GraphTooLarge, UnsupportedMedia, Invalid, KeyReused, QueueUnavailable)
+    | queued(CapsuleAccepted),
 )
 async def create(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
     """Takes the graph as JSON, stores it, and queues a job."""
@@ -92,7 +110,7 @@ async def create(request: Request[Any, Any, Any], services: Injected[Services]) 
     return accepted(f"/v1/exports/{job.id}", view.accepted(job), replayed=replayed)
 
 
-@get("/{job_id:str}", summary="A capsule job's state", responses=responses(401, 404, 429) | answered(CapsuleJob))
+@get("/{job_id:str}", summary="A capsule job's state", responses=responses(*BY_KEY, JobNotFound) | answered(CapsuleJob))
 async def show(job_id: FromPath[str], services: Injected[Services]) -> dict[str, Any]:
     """The job as it is now."""
     async with services.pool.connection() as connection:
@@ -108,7 +126,7 @@ async def show(job_id: FromPath[str], services: Injected[Services]) -> dict[str,
             query("limit", whole(1, MAX_EVENTS), f"Events at the most; by default {DEFAULT_EVENTS}."),
         ],
     ),
-    responses=responses(401, 404, 422, 429) | answered(CapsuleEvents),
+    responses=responses(*BY_KEY, JobNotFound, Invalid) | answered(CapsuleEvents),
 )
 async def events(
     request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -133,7 +151,7 @@ async def events(
     summary="A capsule job's log, as it grows",
     media_type="text/event-stream",
     operation_class=described(parameters=[SINCE]),
-    responses=EVENT_STREAM_RESPONSES | responses(429),
+    responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
 async def stream(
     request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -151,7 +169,8 @@ async def stream(
     summary="The capsule",
     media_type="application/octet-stream",
     operation_class=described(answers={206: ("application/octet-stream", BYTE_RANGES)}, fields={307: ("Location",)}),
-    responses=responses(401, 404, 409, 410, 412, 416, 429) | FILE_ANSWERS,
+    responses=responses(*BY_KEY, JobNotFound, CapsuleNotReady, CapsuleGone, PreconditionFailed, RangeNotSatisfiable)
+    | FILE_ANSWERS,
 )
 async def download(
     request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -160,18 +179,18 @@ async def download(
     async with services.pool.connection() as connection:
         job = await _find(connection, job_id)
     if view.is_expired(job):
-        raise Gone("the capsule is past its time", code="ARTIFACT_MISSING")
+        raise CapsuleGone("the capsule has expired")
     if job.status is not Status.SUCCEEDED or job.artifact is None:
-        raise Conflict(f"the job is {view.status(job)}: there is no capsule", code="ARTIFACT_NOT_READY")
+        raise CapsuleNotReady(f"the job is {view.status(job)}: there is no capsule")
     found = Download.of(job.artifact)
-    return await download_response(request, services.capsule_store, found, services.settings, gone="ARTIFACT_MISSING")
+    return await download_response(request, services.capsule_store, found, services.settings, gone=CapsuleGone)
 
 
 @delete(
     "/{job_id:str}",
     summary="Cancel a capsule job",
     status_code=200,
-    responses=responses(401, 404, 429) | answered(CapsuleJob),
+    responses=responses(*BY_KEY, JobNotFound) | answered(CapsuleJob),
 )
 async def cancel(job_id: FromPath[str], services: Injected[Services]) -> dict[str, Any]:
     """Cancels what has not ended; anything else stays as it is."""
@@ -189,7 +208,7 @@ async def _find(connection: Connection, job_id: str) -> Job:
     except ValueError:
         job = None
     if job is None or job.kind is not Kind.CAPSULE:
-        raise NotFound("there is no such job", code="JOB_NOT_FOUND")
+        raise JobNotFound("no such job")
     return job
 
 

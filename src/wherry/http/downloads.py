@@ -24,7 +24,7 @@ from urllib.parse import quote
 from litestar import Request, Response
 from litestar.response import Stream
 
-from wherry.errors import Gone, PreconditionFailed, RangeNotSatisfiable
+from wherry.errors import DownloadExpired, Gone, PreconditionFailed, RangeNotSatisfiable
 from wherry.http.ranges import coalesce, parse_ranges
 from wherry.settings import Settings
 from wherry.storage.store import Store
@@ -81,7 +81,7 @@ async def download_response(
     download: Download,
     settings: Settings,
     *,
-    gone: str = "DOWNLOAD_EXPIRED",
+    gone: type[Gone] = DownloadExpired,
 ) -> Response[Any]:
     """Answer a GET or HEAD for a stored file.
 
@@ -90,7 +90,7 @@ async def download_response(
         store: where the file is.
         download: the file.
         settings: whether the storage may serve it itself.
-        gone: the code of the error where the file is not there any more.
+        gone: raised if the file was deleted.
 
     Raises:
         Gone, PreconditionFailed, RangeNotSatisfiable: as RFC 9110 says.
@@ -99,7 +99,7 @@ async def download_response(
     headers = {name: ", ".join(request.headers.getall(name, [])) for name in names if name in request.headers}
     decided = answer(request.method, headers, download)
     if await store.size(download.key) != download.size:
-        raise Gone("the file is not there any more", code=gone)
+        raise gone("the file was deleted")
     if settings.download_redirect and decided.pieces:
         location = await store.signed_url(download.key, timedelta(seconds=REDIRECT_SECONDS))
         if location is not None:

@@ -18,7 +18,22 @@ from litestar.response import Stream
 from wherry.accounts.models import Account
 from wherry.accounts.quota import admit
 from wherry.database.pools import brief_transaction
-from wherry.errors import Conflict, Gone
+from wherry.errors import (
+    ConcurrentLimit,
+    DownloadExpired,
+    Forbidden,
+    Invalid,
+    JobFinished,
+    JobNotFound,
+    KeyReused,
+    LimitReached,
+    NotReady,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    Unauthenticated,
+    UnsupportedFormat,
+    UnsupportedResource,
+)
 from wherry.exports.compression import COMPRESSIONS
 from wherry.exports.formats.registry import FORMATS, PAGE_FORMATS
 from wherry.exports.page import open_page
@@ -57,7 +72,7 @@ from wherry.http.job_answers import accepted, cancelled
 from wherry.http.jobs import find_job
 from wherry.http.keys import idempotency_key
 from wherry.http.parameters import object_in, query_of
-from wherry.http.problems import responses
+from wherry.http.problems import JSON_BODY, responses
 from wherry.http.services import Injected, Services
 from wherry.jobs import ledger
 from wherry.jobs.identifiers import new_job_id
@@ -94,7 +109,7 @@ MAX_BODY_BYTES = 1 << 20
         ],
         answers={200: (NDJSON, JSON)},
     ),
-    responses=responses(401, 403, 422),
+    responses=responses(Unauthenticated, Forbidden, Invalid, UnsupportedResource, UnsupportedFormat),
 )
 async def page(request: Request[Account, Any, Any], services: Injected[Services]) -> Stream:
     """Records in the order of their ids, after `cursor`."""
@@ -117,7 +132,17 @@ async def page(request: Request[Account, Any, Any], services: Injected[Services]
         body={JSON: wrapped_or_bare("export", ASKED)},
         fields=QUEUED_FIELDS,
     ),
-    responses=responses(401, 403, 413, 415, 422, 429) | queued(ExportAnswer),
+    responses=responses(
+        Unauthenticated,
+        Forbidden,
+        *JSON_BODY,
+        UnsupportedResource,
+        UnsupportedFormat,
+        KeyReused,
+        LimitReached,
+        ConcurrentLimit,
+    )
+    | queued(ExportAnswer),
 )
 async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
     """Queues a job; its artifact is one consistent snapshot of the database."""
@@ -132,7 +157,7 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
     "/exports/{job_id:str}",
     summary="An export job",
     tags=TAGS,
-    responses=responses(401, 403, 404) | answered(ExportAnswer),
+    responses=responses(Unauthenticated, Forbidden, JobNotFound) | answered(ExportAnswer),
 )
 async def show(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -150,7 +175,10 @@ async def show(
     operation_class=described(
         answers={200: DOWNLOAD_TYPES, 206: (*DOWNLOAD_TYPES, BYTE_RANGES)}, fields={307: ("Location",)}
     ),
-    responses=responses(401, 403, 404, 409, 410, 412, 416) | FILE_ANSWERS,
+    responses=responses(
+        Unauthenticated, Forbidden, JobNotFound, NotReady, DownloadExpired, PreconditionFailed, RangeNotSatisfiable
+    )
+    | FILE_ANSWERS,
 )
 async def download(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -158,9 +186,9 @@ async def download(
     """The file, or ranges of it."""
     job = await find_job(services, request.user.id, job_id, Kind.EXPORT)
     if job.status is not Status.SUCCEEDED or job.artifact is None:
-        raise Conflict(f"the export is {job.status}: there is nothing to download", code="NOT_READY")
+        raise NotReady(f"the export is {job.status}: there is nothing to download")
     if job.artifact_is_past:
-        raise Gone("the artifact is past its time", code="DOWNLOAD_EXPIRED")
+        raise DownloadExpired("the artifact has expired")
     return await download_response(request, services.export_store, Download.of(job.artifact), services.settings)
 
 
@@ -169,7 +197,7 @@ async def download(
     summary="Cancel an export, or delete its artifact",
     tags=TAGS,
     status_code=200,
-    responses=responses(401, 403, 404, 409) | cancelling(ExportAnswer),
+    responses=responses(Unauthenticated, Forbidden, JobNotFound, JobFinished) | cancelling(ExportAnswer),
 )
 async def cancel(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]

@@ -50,7 +50,7 @@ async def healthz() -> Liveness:
     http_method=METHODS,
     summary="Whether requests can be served",
     tags=["operation"],
-    responses=responses(503),
+    responses=responses(),
 )
 async def readyz(services: Injected[Services]) -> Health:
     """Looks at the database, its schema, the storage and the workers; 503 names the first of these that fails.

@@ -21,7 +21,8 @@ from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from wherry.http.problems import MEDIA_TYPE, Fault, problem_of
+from wherry.errors import Malformed, Misdirected, Refused, UnsupportedMedia
+from wherry.http.problems import MEDIA_TYPE, problem_of
 from wherry.http.requests import REQUEST_ID_HEADER, has_body, request_id_of
 from wherry.networks import parse_address
 
@@ -49,26 +50,24 @@ class OwnHost:
         self._names = {_name(self._public), socket.gethostname().lower()} - {None}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fault = self._fault(scope) if scope["type"] == ScopeType.HTTP else None
-        if fault is None:
+        refused = self._judge(scope) if scope["type"] == ScopeType.HTTP else None
+        if refused is None:
             await self._app(scope, receive, send)
         else:
-            await _refuse(scope, send, fault)
+            await _refuse(scope, send, refused)
 
-    def _fault(self, scope: Scope) -> Fault | None:
+    def _judge(self, scope: Scope) -> Refused | None:
         headers = Headers.from_scope(scope)
         hosts = headers.getall("Host", [])
         if len(hosts) > 1:
-            return Fault(400, "BAD_REQUEST", "the request must have one Host field")
+            return Malformed("the request must have one Host field")
         host = hosts[0].strip().lower() if hosts else ""
         if hosts and not self._takes_every_name and not self._is_own_name(_name(host)):
-            return Fault(
-                421, "MISDIRECTED_REQUEST", f"this server is not {host[:_SHOWN]!r}: set PUBLIC_URL to its URL there"
-            )
+            return Misdirected(f"this server is not {host[:_SHOWN]!r}: set PUBLIC_URL to its URL there")
         if self._is_untyped(headers) and self._is_foreign(headers.get("Origin"), host):
             accept = {"Accept": "application/json"}
             detail = "a body from a page of another origin needs a Content-Type, such as application/json"
-            return Fault(415, "UNSUPPORTED_MEDIA_TYPE", detail, headers=accept)
+            return UnsupportedMedia(detail, headers=accept)
         return None
 
     def _is_own_name(self, name: str | None) -> bool:
@@ -101,10 +100,10 @@ def _name(host: str) -> str | None:
     return None if found is None else found[1].strip("[]").removesuffix(".")
 
 
-async def _refuse(scope: Scope, send: Send, fault: Fault) -> None:
-    body = msgspec.json.encode(problem_of(fault, scope["path"]))
+async def _refuse(scope: Scope, send: Send, refused: Refused) -> None:
+    body = msgspec.json.encode(problem_of(refused, scope["path"]))
     fields = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), REQUEST_ID_HEADER: request_id_of(scope)}
-    start: Message = {"type": "http.response.start", "status": fault.status, "headers": []}
-    MutableScopeHeaders.from_message(start).update({**fields, **fault.headers})
+    start: Message = {"type": "http.response.start", "status": refused.status, "headers": []}
+    MutableScopeHeaders.from_message(start).update({**fields, **refused.headers})
     await send(start)
     await send({"type": "http.response.body", "body": body, "more_body": False})

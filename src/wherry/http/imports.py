@@ -15,7 +15,21 @@ from litestar.response import Stream
 
 from wherry.accounts.models import Account
 from wherry.database.pools import brief_transaction
-from wherry.errors import NotFound
+from wherry.errors import (
+    ConcurrentLimit,
+    EmptyFile,
+    Forbidden,
+    Invalid,
+    JobFinished,
+    JobNotFound,
+    KeyReused,
+    LimitReached,
+    NoErrors,
+    Unauthenticated,
+    UnsupportedFormat,
+    UnsupportedResource,
+    UrlNotAllowed,
+)
 from wherry.http.answers import ErrorsPage, ImportAnswer, ImportStatusAnswer
 from wherry.http.described import (
     BINARY,
@@ -45,7 +59,7 @@ from wherry.http.described import (
 from wherry.http.job_answers import accepted, cancelled
 from wherry.http.jobs import find_job
 from wherry.http.parameters import Query
-from wherry.http.problems import responses
+from wherry.http.problems import JSON_BODY, responses
 from wherry.http.services import Injected, Services
 from wherry.http.uploads import ENCODINGS, hand_in
 from wherry.imports import report
@@ -98,7 +112,19 @@ BY_URL = members(
         },
         fields=QUEUED_FIELDS,
     ),
-    responses=responses(401, 403, 413, 415, 422, 429) | queued(ImportAnswer),
+    responses=responses(
+        Unauthenticated,
+        Forbidden,
+        *JSON_BODY,
+        EmptyFile,
+        UrlNotAllowed,
+        UnsupportedResource,
+        UnsupportedFormat,
+        KeyReused,
+        LimitReached,
+        ConcurrentLimit,
+    )
+    | queued(ImportAnswer),
 )
 async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
     """Takes a form with a file, a file as the body, or a URL; needs an `Idempotency-Key`."""
@@ -111,7 +137,7 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
     "/imports/{job_id:str}",
     summary="An import job",
     tags=TAGS,
-    responses=responses(401, 403, 404) | answered(ImportStatusAnswer),
+    responses=responses(Unauthenticated, Forbidden, JobNotFound) | answered(ImportStatusAnswer),
 )
 async def show(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -130,7 +156,7 @@ async def show(
             query("cursor", TEXT, "The `nextCursor` of the page before."),
         ],
     ),
-    responses=responses(401, 403, 404, 422) | answered(ErrorsPage),
+    responses=responses(Unauthenticated, Forbidden, JobNotFound, Invalid) | answered(ErrorsPage),
 )
 async def errors(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -149,7 +175,7 @@ async def errors(
     summary="An import's error report",
     tags=TAGS,
     operation_class=described(answers={200: (NDJSON, JSON)}),
-    responses=responses(401, 403, 404),
+    responses=responses(Unauthenticated, Forbidden, JobNotFound, NoErrors),
 )
 async def download_errors(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -158,7 +184,7 @@ async def download_errors(
     job = await find_job(services, request.user.id, job_id, Kind.IMPORT)
     async with services.pool.connection() as connection:
         if not await report.exists(connection, job.id):
-            raise NotFound("this import has no error", code="NO_ERRORS")
+            raise NoErrors("this import has no errors")
     lines = job.format == Format.NDJSON
     headers = {"Content-Disposition": f'attachment; filename="{job.id}-errors.{job.format}"'}
     media_type = "application/x-ndjson" if lines else "application/json"
@@ -171,7 +197,7 @@ async def download_errors(
     summary="Cancel an import",
     tags=TAGS,
     status_code=200,
-    responses=responses(401, 403, 404, 409) | cancelling(ImportAnswer),
+    responses=responses(Unauthenticated, Forbidden, JobNotFound, JobFinished) | cancelling(ImportAnswer),
 )
 async def cancel(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]

@@ -11,7 +11,7 @@ from typing import Any
 
 from litestar import Response
 
-from wherry.errors import Conflict
+from wherry.errors import JobFinished
 from wherry.jobs.models import Job
 from wherry.jobs.states import Status
 
@@ -29,10 +29,10 @@ def cancelled(job: Job, view: View, *, ended: Container[Status]) -> Response[Vie
     """202 while the job still runs, 200 once it does not.
 
     Raises:
-        Conflict: it had come to one of these ends.
+        JobFinished: it had come to one of these ends.
     """
     if job.status in ended:
-        raise Conflict(f"the job has ended as {job.status}", code="JOB_FINISHED")
+        raise JobFinished(f"the job has ended as {job.status}")
     return Response(view, status_code=202 if job.status is Status.RUNNING else 200)
 
 

@@ -15,14 +15,14 @@ from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 
 from wherry.accounts.models import Account
-from wherry.errors import NotFound, Unauthenticated
+from wherry.errors import Forbidden, Invalid, JobNotFound, Unauthenticated
 from wherry.exports.view import export_job
 from wherry.http.answers import JobsPage
 from wherry.http.described import UUID_TEXT, also, answered, described, one_of, query, whole
 from wherry.http.parameters import Query
 from wherry.http.problems import responses
 from wherry.http.services import Injected, Services
-from wherry.http.streams import EVENT_STREAM_RESPONSES, event, event_stream, keep_alive, last_event_id
+from wherry.http.streams import event, event_stream, keep_alive, last_event_id
 from wherry.imports.view import import_job
 from wherry.jobs import ledger
 from wherry.jobs.models import Job
@@ -50,7 +50,7 @@ AUTHORITY_SECONDS = 5.0
             query("limit", whole(1, MAX_JOBS), f"Most jobs; by default {DEFAULT_JOBS}."),
         ],
     ),
-    responses=responses(401, 403, 422) | answered(JobsPage),
+    responses=responses(Unauthenticated, Forbidden, Invalid) | answered(JobsPage),
 )
 async def list_jobs(request: Request[Account, Any, Any], services: Injected[Services]) -> dict[str, Any]:
     """A page of the caller's jobs; `nextCursor` is null after the last."""
@@ -70,7 +70,8 @@ async def list_jobs(request: Request[Account, Any, Any], services: Injected[Serv
     "/jobs/{job_id:str}/events",
     summary="A job's progress, as it happens",
     media_type="text/event-stream",
-    responses=EVENT_STREAM_RESPONSES | also({204: ("The last event was seen already.", None)}),
+    responses=responses(Unauthenticated, Forbidden, JobNotFound, Invalid)
+    | also({204: ("The last event was seen already.", None)}),
 )
 async def job_events(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -88,9 +89,9 @@ async def find_job(services: Services, owner_id: int, job_id: str, kind: Kind | 
     """The caller's job.
 
     Raises:
-        NotFound: there is no such job of this kind, or it is somebody else's.
+        JobNotFound: there is no such job of this kind, or it is somebody else's.
     """
-    not_found = NotFound(f"{kind or ''} job not found".strip(), field="job", code="JOB_NOT_FOUND")
+    not_found = JobNotFound(f"{kind or ''} job not found".strip(), field="job")
     try:
         number = UUID(job_id)
     except ValueError as error:

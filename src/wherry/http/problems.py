@@ -1,15 +1,13 @@
-"""Turns every error into the one shape that clients read: problem details (RFC 9457), with two older members.
+"""Turns every error into a problem response (RFC 9457), with the members that older clients read.
 
-In: whatever a handler or the framework raised. Out: `application/problem+json`; under `/api` always with `errors`, a
-map of request fields to messages (a 401 also with `message`); under `/v1` always with `error`, an object of code and
-message. What is not the caller's fault is logged with its traceback, and the answer tells only the request id that it
-is logged under.
+Under `/api` the problem has `errors`, a map of request fields to messages, and a 401 `message`; under `/v1` it has
+`error`, an object of code and message. What is not the caller's fault is logged with its traceback under the request
+id in the response.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -23,41 +21,37 @@ from litestar.params import KwargDefinition
 from psycopg import OperationalError
 from psycopg.errors import UndefinedColumn, UndefinedFunction, UndefinedTable
 
-from wherry.codes import ALL_CODES
-from wherry.errors import Refused, Unavailable
+from wherry.errors import (
+    CODES,
+    DatabaseUnavailable,
+    InternalError,
+    Invalid,
+    Malformed,
+    MalformedJson,
+    MigrationsPending,
+    Refused,
+    RequestError,
+    TooLarge,
+    Unavailable,
+    UnsupportedMedia,
+)
 from wherry.http.faults import body_faults, parameter_faults
 from wherry.http.requests import is_under, request_id_of
 
 MEDIA_TYPE = "application/problem+json"
-DATABASE_RETRY_SECONDS = 5
 UNAUTHENTICATED = "missing authorization credentials"  # word for word what clients of the older service match
-DISCONNECTED = "client disconnected prematurely"  # how the framework tells it
+DISCONNECTED = "client disconnected prematurely"  # the framework's words
 
 # Where Python 3.11 still has the phrases of RFC 7231.
 _PHRASES: Mapping[int, str] = MappingProxyType(
     {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 )
-_CODES: Mapping[int, str] = MappingProxyType(
-    {
-        400: "BAD_REQUEST",
-        401: "UNAUTHORIZED",
-        403: "FORBIDDEN",
-        404: "NOT_FOUND",
-        405: "METHOD_NOT_ALLOWED",
-        413: "FILE_TOO_LARGE",
-        415: "UNSUPPORTED_MEDIA_TYPE",
-        422: "VALIDATION_FAILED",
-        429: "RATE_LIMITED",
-        503: "UNAVAILABLE",
-    }
-)
-_DETAILS: Mapping[int, str] = MappingProxyType(
-    {
-        404: "there is nothing at this address",
-        405: "this address does not take this method",
-        413: "the body is larger than this address takes",
-    }
-)
+_BY_STATUS: Mapping[int, type[Refused]] = MappingProxyType({kind.status: kind for kind in Refused.__subclasses__()})
+ANY_ROUTE: tuple[type[RequestError], ...] = (Malformed, DatabaseUnavailable, MigrationsPending, Unavailable)
+"""What every route may raise."""
+
+JSON_BODY: tuple[type[RequestError], ...] = (MalformedJson, TooLarge, UnsupportedMedia, Invalid)
+"""What a route that reads JSON may raise."""
 
 logger = structlog.get_logger(__name__)
 
@@ -77,22 +71,11 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
     title: str
     status: int
     detail: str
-    code: Annotated[str, KwargDefinition(schema_extra={"enum": ALL_CODES})]
+    code: Annotated[str, KwargDefinition(schema_extra={"enum": CODES})]
     errors: dict[str, list[str]] | None = None
     error: ErrorMember | None = None
     message: str | None = None
     request_id: str | None = None
-
-
-@dataclass(frozen=True)
-class Fault:
-    """An error on its way to the client."""
-
-    status: int
-    code: str
-    detail: str
-    fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def exception_handlers() -> dict[int | type[Exception], Callable[[Request[Any, Any, Any], Exception], Response[bytes]]]:
@@ -100,11 +83,19 @@ def exception_handlers() -> dict[int | type[Exception], Callable[[Request[Any, A
     return {Exception: _answer, HTTPException: _answer}
 
 
-def responses(*statuses: int) -> dict[int, ResponseSpec]:
-    """The `responses` of a route that may answer with these problems, and as any may with 400 and 503."""
+def responses(*errors: type[RequestError]) -> dict[int, ResponseSpec]:
+    """The `responses` of a route that may raise these errors, beside those of any route."""
+    by_status: dict[int, list[str]] = {}
+    for error in dict.fromkeys((*errors, *ANY_ROUTE)):
+        by_status.setdefault(error.status, []).append(f"`{error.default_code}`: {error.__doc__}")
     return {
-        status: ResponseSpec(Problem, generate_examples=False, description=phrase(status), media_type=MEDIA_TYPE)
-        for status in (400, *statuses, 503)
+        status: ResponseSpec(
+            Problem,
+            generate_examples=False,
+            description="\n\n".join([phrase(status), *sentences]),
+            media_type=MEDIA_TYPE,
+        )
+        for status, sentences in sorted(by_status.items())
     }
 
 
@@ -114,76 +105,74 @@ def phrase(status: int) -> str:
 
 
 def _answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    fault = fault_of(request, error)
+    answered = error_of(request, error)
     request_id = request_id_of(request.scope)
-    if fault.status >= 500:
-        _log(error, fault, request, request_id)
-    headers = dict(fault.headers)
-    if fault.status == 401:
-        headers.setdefault("WWW-Authenticate", "Bearer")
-    if fault.status in (429, 503):
-        headers.setdefault("Retry-After", str(DATABASE_RETRY_SECONDS))
+    if answered.status >= 500:
+        _log(error, answered, request, request_id)
     return Response(
-        msgspec.json.encode(problem_of(fault, request.scope["path"], request_id)),
-        status_code=fault.status,
-        headers=headers,
+        msgspec.json.encode(problem_of(answered, request.scope["path"], request_id)),
+        status_code=answered.status,
+        headers=answered.headers,
         media_type=MEDIA_TYPE,
     )
 
 
-def fault_of(request: Request[Any, Any, Any], error: Exception) -> Fault:
-    """What a client is told of an error."""
-    if isinstance(error, Refused):
-        return Fault(error.status, error.code, error.detail, error.fields, error.headers)
-    if isinstance(error, Unavailable):
-        return Fault(error.status, error.code, error.detail, headers=error.headers)
+def error_of(request: Request[Any, Any, Any], error: Exception) -> RequestError:
+    """The error as the client sees it."""
+    if isinstance(error, RequestError):
+        return error
     if isinstance(error, (UndefinedTable, UndefinedColumn, UndefinedFunction)):
-        return Fault(503, "MIGRATIONS_PENDING", "the database is not at this version's schema; run: wherry migrate")
-    if isinstance(error, OperationalError):  # the pool's time-outs are among these
-        return Fault(503, "DATABASE_ERROR", "the database does not answer; try again")
+        return MigrationsPending("the database does not have this version's schema; run: wherry migrate")
+    if isinstance(error, OperationalError):  # time-outs of the pool included
+        return DatabaseUnavailable("the database does not answer; try again")
     if isinstance(error, ValidationException):
         return _wrong_shape(request, error)
     if isinstance(error, HTTPException) and error.status_code < 500:
         return _refused_by_framework(error)
-    return Fault(500, "INTERNAL_ERROR", "something went wrong here; the log has it under the request id")
+    return InternalError("internal error; the server's log has the details under the requestId")
 
 
-def _refused_by_framework(error: HTTPException) -> Fault:
-    detail = _DETAILS.get(error.status_code, error.detail)
+def _refused_by_framework(error: HTTPException) -> Refused:
     headers = {name.title(): value for name, value in (error.headers or {}).items()}
-    return Fault(error.status_code, _CODES.get(error.status_code, "BAD_REQUEST"), detail, headers=headers)
+    details = {
+        404: "no such route",
+        405: f"method not allowed: use {headers.get('Allow', 'another')}",
+        413: "the body is too large for this route",
+    }
+    kind = _BY_STATUS.get(error.status_code, Malformed)
+    return kind(details.get(error.status_code, error.detail), headers=headers)
 
 
-def _wrong_shape(request: Request[Any, Any, Any], error: ValidationException) -> Fault:
+def _wrong_shape(request: Request[Any, Any, Any], error: ValidationException) -> Invalid:
     fields = parameter_faults(request, error) or body_faults(request)
     detail = "; ".join(f"{name} {text}" for name, texts in fields.items() for text in texts)
-    return Fault(422, "VALIDATION_FAILED", detail or "the request has the wrong shape", fields)
+    return Invalid(detail or "the request has the wrong shape", fields=fields)
 
 
-def problem_of(fault: Fault, path: str, request_id: str | None = None) -> Problem:
-    """An error as the client of a path sees it."""
+def problem_of(error: RequestError, path: str, request_id: str | None = None) -> Problem:
+    """The body of the response to a request for a path."""
     problem = Problem(
-        type="about:blank", title=phrase(fault.status), status=fault.status, detail=fault.detail, code=fault.code
+        type="about:blank", title=phrase(error.status), status=error.status, detail=error.detail, code=error.code
     )
     if is_under(path, "/api"):
-        problem.errors = {name: list(messages) for name, messages in fault.fields.items()}
-        if fault.status == 401:
+        problem.errors = {name: list(messages) for name, messages in error.fields.items()}
+        if error.status == 401:
             problem.errors.setdefault("token", ["is invalid"])
             problem.message = UNAUTHENTICATED
     if is_under(path, "/v1"):
-        problem.error = ErrorMember(fault.code, fault.detail)
-    if fault.status >= 500:
+        problem.error = ErrorMember(error.code, error.detail)
+    if error.status >= 500:
         problem.request_id = request_id
     return problem
 
 
-def _log(error: Exception, fault: Fault, request: Request[Any, Any, Any], request_id: str) -> None:
-    entry = logger.bind(requestId=request_id, method=request.method, path=request.scope["path"], code=fault.code)
+def _log(error: Exception, answered: RequestError, request: Request[Any, Any, Any], request_id: str) -> None:
+    entry = logger.bind(requestId=request_id, method=request.method, path=request.scope["path"], code=answered.code)
     if isinstance(error, HTTPException) and error.detail == DISCONNECTED:
         entry.info("the client went away")
-    elif fault.status == 500:
+    elif answered.status == 500:
         entry.error("request failed", exc_info=error)
-    elif isinstance(error, Unavailable) and error.__cause__ is None:  # raised on purpose: it says everything itself
-        entry.warning("request could not be served", reason=fault.detail)
+    elif isinstance(error, Unavailable) and error.__cause__ is None:  # raised on purpose: its message says everything
+        entry.warning("request could not be served", reason=answered.detail)
     else:
         entry.warning("request could not be served", exc_info=error)

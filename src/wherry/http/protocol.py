@@ -18,7 +18,16 @@ from ipaddress import ip_network
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from wherry.http.problems import MEDIA_TYPE, Fault, problem_of
+from wherry.errors import (
+    ConcurrentLimit,
+    HeadTooLarge,
+    Malformed,
+    Refused,
+    RequestError,
+    RequestTimeout,
+    Unavailable,
+)
+from wherry.http.problems import MEDIA_TYPE, problem_of
 from wherry.networks import network_of, parse_address, plain_address
 
 MAX_HEAD_BYTES = 1 << 16
@@ -30,7 +39,6 @@ STEP_BYTES = 1 << 14
 
 MAX_CONNECTIONS = 1024
 OTHER_FILES = 64  # sockets of the database and of the storage, the log
-RETRY_SECONDS = 5
 LINGER_SECONDS = 2
 
 
@@ -75,11 +83,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._next_check = self.loop.call_later(self.check_seconds, self._check)
         self.network = self._network()
         if len(self.connections) > self.max_connections:
-            self._turn_away(Fault(503, "UNAVAILABLE", "too many connections; try again"))
+            self._turn_away(Unavailable("too many connections; try again"))
         elif self.network is not None and self._connections_of_network() > max(
             1, self.max_connections // self.max_share
         ):
-            self._turn_away(Fault(429, "CONCURRENT_LIMIT", "too many connections from your address; close some"))
+            self._turn_away(ConcurrentLimit("too many connections from your address; close some"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._next_check.cancel()
@@ -99,8 +107,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 continue
             self._head_bytes += len(piece)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                limit = f"the address and the header fields of a request may have {MAX_HEAD_BYTES} bytes"
-                self._refuse(Fault(431, "HEAD_TOO_LARGE", limit))
+                limit = f"the URL and the header fields of a request may have at most {MAX_HEAD_BYTES} bytes"
+                self._refuse(HeadTooLarge(limit))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
@@ -126,7 +134,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP; the message is uvicorn's."""
-        self._refuse(Fault(400, "BAD_REQUEST", "the request is not valid HTTP/1.1"))
+        self._refuse(Malformed("the request is not valid HTTP/1.1"))
 
     @property
     def _answering(self) -> bool:
@@ -177,18 +185,18 @@ class BoundedProtocol(HttpToolsProtocol):
     def _connections_of_network(self) -> int:
         return sum(getattr(each, "network", None) == self.network for each in self.connections)
 
-    def _turn_away(self, fault: Fault) -> None:
-        self._answer(fault, b"retry-after: %d\r\n" % RETRY_SECONDS)
+    def _turn_away(self, error: RequestError) -> None:
+        self._answer(error)
         self.transport.close()
 
     def _refuse_slow_body(self) -> None:
         if self._answering:
-            detail = f"the body came at less than {self.body_rate} bytes per second; send the request again"
-            self._refuse(Fault(408, "REQUEST_TIMEOUT", detail))
+            detail = f"the body arrived at less than {self.body_rate} bytes per second; send the request again"
+            self._refuse(RequestTimeout(detail))
         else:
             self.transport.abort()
 
-    def _refuse(self, fault: Fault) -> None:
+    def _refuse(self, error: Refused) -> None:
         """Answer the client, and end its connection; if another answer has begun, only end it."""
         if self._answering:
             if self.cycle.response_started or self.pipeline:
@@ -196,16 +204,17 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self._answer(fault)
+        self._answer(error)
         # The client, which still sends, would lose the answer if the connection were closed (RFC 9112, section 9.6).
         self._refused = True
         self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
-    def _answer(self, fault: Fault, fields: bytes = b"") -> None:
-        body = msgspec.json.encode(problem_of(fault, self._path))
+    def _answer(self, error: RequestError) -> None:
+        body = msgspec.json.encode(problem_of(error, self._path))
+        fields = "".join(f"{name.lower()}: {value}\r\n" for name, value in error.headers.items()).encode()
         head = b"content-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n" % (MEDIA_TYPE.encode(), len(body))
-        self.transport.write(STATUS_LINE[fault.status] + head + fields + b"\r\n" + body)
+        self.transport.write(STATUS_LINE[error.status] + head + fields + b"\r\n" + body)
 
     @property
     def _path(self) -> str:

@@ -21,7 +21,7 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from wherry.errors import Malformed, TooLarge, UnsupportedMedia
+from wherry.errors import Malformed, MalformedJson, TooLarge, UnsupportedMedia
 from wherry.imports.inflate import DAMAGED, GzipInflater
 from wherry.logs import serving
 
@@ -170,8 +170,8 @@ def _require_size(body: bytearray, max_bytes: int | None) -> None:
         raise TooLarge(f"the body may have at most {max_bytes} bytes", field="body")
 
 
-def _malformed() -> Malformed:
-    return Malformed("the body is not valid JSON", code="MALFORMED_JSON")
+def _malformed() -> MalformedJson:
+    return MalformedJson("the body is not valid JSON")
 
 
 class RequestIdMiddleware(ASGIMiddleware):

@@ -19,7 +19,7 @@ from wherry.accounts.api_tokens import is_api_token
 from wherry.accounts.capsule_key import require_key
 from wherry.accounts.models import Account, Visitor
 from wherry.accounts.service import ADMIN
-from wherry.errors import Forbidden, Unauthenticated, Unavailable
+from wherry.errors import Forbidden, KeyNotConfigured, Unauthenticated
 from wherry.http.services import services_of
 from wherry.networks import parse_address
 from wherry.settings import Settings
@@ -65,13 +65,13 @@ async def require_open_registration(connection: Connection, _: BaseRouteHandler)
 
 
 async def require_transfer_role(connection: Connection, _: BaseRouteHandler) -> None:
-    """After `require_account`: let those pass whose role may move records.
+    """After `require_account`: let those pass whose role may import and export.
 
     Raises:
         Forbidden: the role is not one of `TRANSFER_ROLES`.
     """
     if connection.user.role not in services_of(connection).settings.transfer_roles:
-        raise Forbidden("your role may not move records")
+        raise Forbidden("your role may not import or export")
 
 
 async def require_admin(connection: Connection, _: BaseRouteHandler) -> None:
@@ -88,14 +88,14 @@ async def require_capsule_key(connection: Connection, _: BaseRouteHandler) -> No
     """Let those pass who know the static key of the capsule routes.
 
     Raises:
-        Unavailable: no key is configured; there is no fallback.
+        KeyNotConfigured: no key is configured; there is no fallback.
         Unauthenticated: there is no key, or another.
         LimitReached: too many wrong ones were tried from there.
     """
     services = services_of(connection)
     expected = services.capsule_api_key
     if expected is None:
-        raise Unavailable("no API key is configured on this server", code="API_KEY_NOT_CONFIGURED", retry_after=60)
+        raise KeyNotConfigured("no API key is configured on this server", retry_after=60)
     given = credential(connection, CAPSULE_SCHEMES)
     # header fields were read as Latin-1, one character per byte
     await require_key(services.pool, expected, given.encode("latin-1"), visitor_of(connection).address)
@@ -111,7 +111,7 @@ def credential(connection: Connection, schemes: tuple[str, ...]) -> str:
     scheme, _, value = connection.headers.get("Authorization", "").strip(BLANKS).partition(" ")
     found = value.strip(BLANKS)
     if scheme.lower() not in schemes or not found:
-        raise Unauthenticated("a credential is needed: Authorization: Bearer …", fields={"token": ["is missing"]})
+        raise Unauthenticated("a token is required: Authorization: Bearer …", fields={"token": ["is missing"]})
     return found
 
 

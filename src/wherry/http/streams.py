@@ -15,9 +15,7 @@ from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 
 from wherry.errors import Invalid
-from wherry.http.problems import responses
 
-EVENT_STREAM_RESPONSES = responses(401, 403, 404, 422)
 _EVENT_ID = re.compile(r"[0-9]{1,18}")
 _LINE_END = "\n"
 NO_BUFFER = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -23,7 +23,7 @@ from enum import Enum
 
 import msgspec
 
-from wherry.errors import ErrorCode, JobFailed
+from wherry.errors import BrokenJson, ErrorCode, JobFailed
 from wherry.imports.models import Place, RawRecord
 
 _SPACE = re.compile(rb"[ \t\r\n]*+")
@@ -44,10 +44,6 @@ _OPENING = re.compile(rb"[\[{]++")
 _CLOSING = re.compile(rb"[\]}]++")
 
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
-
-
-class BrokenArray(Exception):
-    """The text is not one array; the message says where it stops being one."""
 
 
 class _State(Enum):
@@ -80,7 +76,7 @@ class ArraySplitter:
         """The records that end in this chunk.
 
         Raises:
-            BrokenArray: as soon as the text is no array.
+            BrokenJson: as soon as the text is no array.
             JobFailed: FIELD_TOO_LONG, as soon as an element is too long.
         """
         at, self._split_once = 0, False
@@ -107,10 +103,10 @@ class ArraySplitter:
         """Nothing: no element ends with the text. Text that is blank holds none either.
 
         Raises:
-            BrokenArray: the text must not end here.
+            BrokenJson: the text must not end here.
         """
         if self._state not in (_State.START, _State.END):
-            raise BrokenArray(f"The file ends at byte {self._offset}, where there should be {self._expected}")
+            raise BrokenJson(f"The file ends at byte {self._offset}, where there should be {self._expected}")
         return iter(())
 
     @property
@@ -150,7 +146,7 @@ class ArraySplitter:
             case ((_State.FIRST | _State.AFTER), b"]"):
                 return _State.END
         place = self._offset + at
-        raise BrokenArray(f"The file is not one JSON array: at byte {place} there should be {self._state.value}")
+        raise BrokenJson(f"The file is not one JSON array: at byte {place} there should be {self._state.value}")
 
     def _hold(self, piece: bytes) -> None:
         self._size += len(piece)

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
-from wherry.errors import ErrorCode, JobFailed
-from wherry.imports.arrays import BrokenArray
-from wherry.imports.decode import BrokenSyntax, Decoder
+from wherry.errors import BrokenJson, ErrorCode, JobFailed
+from wherry.imports.decode import Decoder
 from wherry.imports.models import Batch, RawRecord
 from wherry.imports.reader import Splitter
 
@@ -56,7 +55,7 @@ class Batches:
                 yield batch
         except JobFailed as fault:
             failure = fault
-        except (BrokenArray, BrokenSyntax) as fault:
+        except BrokenJson as fault:
             failure = JobFailed(ErrorCode.PARSE_ERROR, str(fault))
         if self._batch:
             yield self._take()

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from wherry.errors import ErrorCode
+from wherry.errors import BrokenJson, ErrorCode
 from wherry.imports.models import SHOWN_CHARACTERS, Entry, RawRecord, RecordError, clipped, label, shown
 from wherry.resources.model import Resource
 from wherry.resources.rules import Fault, OversizedNumber
@@ -24,10 +24,6 @@ MAX_BUILT_BYTES = 1 << 20
 _LOOKED_AT = 4 * SHOWN_CHARACTERS  # bytes: as many as 1,000 characters can take
 
 
-class BrokenSyntax(Exception):
-    """The text of a record is not JSON. In an array this ends the run, on a line it is that record's error."""
-
-
 class Decoder:
     """Decodes records of one resource for one caller.
 
@@ -35,7 +31,7 @@ class Decoder:
         resource: what the records are.
         caller_role: the role of the account that imports.
         max_bytes: what a longer record's error names as the limit.
-        stop_at_broken_syntax: raise `BrokenSyntax` instead of reporting it on the record.
+        stop_at_broken_syntax: raise `BrokenJson` instead of reporting it on the record.
     """
 
     def __init__(
@@ -53,7 +49,7 @@ class Decoder:
         """A record, or its errors.
 
         Raises:
-            BrokenSyntax: the text is not JSON, and the decoder was asked to stop there.
+            BrokenJson: the text is not JSON, and the decoder was asked to stop there.
         """
         record = self._decode_clean(raw.data)
         if record is None:
@@ -113,7 +109,7 @@ class Decoder:
             message = "Record has half of a surrogate pair, which UTF-8 cannot hold"
             return RecordError(index, None, ErrorCode.ENCODING_ERROR, message, value=clipped(text))
         if self._stop:
-            raise BrokenSyntax(f"Record {index} is not valid JSON: {error}") from error
+            raise BrokenJson(f"Record {index} is not valid JSON: {error}") from error
         message = f"Record is not valid JSON: {error}"
         return RecordError(index, None, ErrorCode.PARSE_ERROR, message, value=clipped(text))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from wherry.database.pools import Connection, Pool
-from wherry.errors import Invalid, JobFailed, TooLarge
+from wherry.errors import EmptyFile, JobFailed, TooLarge
 from wherry.imports.detection import detect_format
 from wherry.imports.models import Format, Options
 from wherry.imports.requests import EMPTY_UPLOAD, Source, fingerprint, job_options, source_key
@@ -62,7 +62,7 @@ class Intake:
         stored = await self._store.put(source_key(job_id), self._bounded(chunks))
         if stored.size == 0:
             await self._store.delete(stored.key)
-            raise Invalid(EMPTY_UPLOAD, field="file", code="EMPTY_FILE")
+            raise EmptyFile(EMPTY_UPLOAD, field="file")
         return Source(stored.key, file_name, stored.size, stored.sha256, content_type=content_type)
 
     async def detect_format(self, source: Source) -> Format:

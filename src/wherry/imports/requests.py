@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from wherry.errors import Invalid
+from wherry.errors import Invalid, UnsupportedFormat
 from wherry.imports.models import Format, OnConflict, Options
 from wherry.jobs.models import Job
 from wherry.resources.model import Resource
@@ -102,7 +102,7 @@ def parse_format(explicit: object, source: Source) -> Format | None:
         return _implied_format(extension, source)
     name = explicit.strip().lower() if isinstance(explicit, str) else None
     if name not in tuple(Format):
-        raise Invalid(f"format must be one of {', '.join(Format)}", field="format", code="UNSUPPORTED_FORMAT")
+        raise UnsupportedFormat(f"format must be one of {', '.join(Format)}", field="format")
     requested = Format(name)
     if extension is not None and FORMAT_OF_EXTENSION[extension] is not requested:
         raise Invalid(f"format {requested} does not match file extension ({extension})", field="format")
@@ -138,10 +138,9 @@ def check_upload(file_name: str | None, content_type: str | None) -> None:
         Invalid: on `file`: neither is known.
     """
     if media_type(content_type) not in CONTENT_TYPES and extension_of(file_name) is None:
-        raise Invalid(
+        raise UnsupportedFormat(
             f"{UNSUPPORTED_CONTENT_TYPE}: file must be JSON or ndjson, plain or compressed with gzip or zstd",
             fields={"file": [UNSUPPORTED_CONTENT_TYPE]},
-            code="UNSUPPORTED_FORMAT",
         )
 
 

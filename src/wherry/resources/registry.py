@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from wherry.errors import Invalid
+from wherry.errors import UnsupportedResource
 from wherry.resources.articles import ARTICLES
 from wherry.resources.comments import COMMENTS
 from wherry.resources.model import Resource
@@ -24,5 +24,5 @@ def find_resource(name: object) -> Resource:
     """
     resource = RESOURCES.get(name.strip().lower()) if isinstance(name, str) else None
     if resource is None:
-        raise Invalid(f"resource must be one of {', '.join(RESOURCES)}", field="resource", code="UNSUPPORTED_RESOURCE")
+        raise UnsupportedResource(f"resource must be one of {', '.join(RESOURCES)}", field="resource")
     return resource

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 import httpx
 
-from wherry.errors import Invalid
+from wherry.errors import UrlNotAllowed
 
 Address = IPv4Address | IPv6Address
 
@@ -118,5 +118,5 @@ def _parsed(url: str) -> httpx.URL:
     return parts
 
 
-def _refused(detail: str) -> Invalid:
-    return Invalid(detail, field="url", code="URL_NOT_ALLOWED")
+def _refused(detail: str) -> UrlNotAllowed:
+    return UrlNotAllowed(detail, field="url")

@@ -21,7 +21,7 @@ import structlog
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
-from wherry.errors import Misconfigured, Unavailable
+from wherry.errors import Misconfigured, StorageUnavailable, Unavailable
 from wherry.storage.directory import keep, make_private, remove_empty, remove_incomplete, write_complete
 
 CHUNK_BYTES = 1 << 20
@@ -281,7 +281,7 @@ def _explained(action: str, meter: _Meter | None = None) -> Iterator[None]:
         if isinstance(error, FileNotFoundError) and meter is None:
             raise
         if isinstance(error, (BaseError, OSError)):
-            raise Unavailable(f"the storage cannot be {action}", code="STORAGE_ERROR") from error
+            raise StorageUnavailable(f"the storage cannot be {action}") from error
         raise
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from wherry.errors import Unavailable
+from wherry.errors import StorageUnavailable
 
 PREFIX = "wherry-work-"
 
@@ -40,7 +40,7 @@ def workspace() -> Iterator[Path]:
         if error.errno is None:
             raise
         cause = os.strerror(error.errno).lower()  # the error's own text may hold a path
-        raise Unavailable(f"this host cannot keep temporary files: {cause}", code="STORAGE_ERROR") from error
+        raise StorageUnavailable(f"this host cannot keep temporary files: {cause}") from error
 
 
 def remove_abandoned() -> int:

@@ -51,7 +51,7 @@ async def test_no_request_waits_long_for_rows_that_another_has_locked(app: Runni
 
     for answer in answers:
         problem = problem_of(answer, 503, "DATABASE_ERROR")
-        assert "changed by somebody else" in problem["detail"]
+        assert "changing the same rows" in problem["detail"]
     assert took < 20  # they would wait for the end of this block
     assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
 

@@ -17,7 +17,8 @@ from wherry.capsules.capacity import CAPACITY, HEADER, LOG_SLACK
 from wherry.capsules.frame import Frame, Uris
 from wherry.capsules.safe_text import guard, make_safe, restore
 from wherry.capsules.search_text import SearchText, search_text
-from wherry.capsules.staged_log import RECORD_HEADER, DoesNotFit, Encoder, records, stage
+from wherry.capsules.staged_log import RECORD_HEADER, Encoder, records, stage
+from wherry.errors import DoesNotFit
 
 MOMENT = 1_700_000_000
 

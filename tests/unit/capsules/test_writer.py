@@ -17,16 +17,16 @@ import pytest
 
 from tests.unit.capsules.makers import REPOSITORY, edge, frame, graph, node, sample_graph
 from wherry.capsules import sdk
-from wherry.capsules.checks import CheckFailed, check, is_found, quoted
+from wherry.capsules.checks import check, is_found, quoted
 from wherry.capsules.frame import Frame
 from wherry.capsules.frames import frames
 from wherry.capsules.graph import read_graph
 from wherry.capsules.messages import Stage, Way
 from wherry.capsules.spool import Spool
 from wherry.capsules.transform_process import Transformed
-from wherry.capsules.ways import NoRoom, stage_what_fits
+from wherry.capsules.ways import stage_what_fits
 from wherry.capsules.writer import WriterEvent, write_capsule
-from wherry.errors import JobFailed
+from wherry.errors import CheckFailed, DoesNotFit, JobFailed
 
 
 def some(count: int) -> list[Frame]:
@@ -153,7 +153,7 @@ def test_as_many_frames_as_are_said_to_fit_do_fit_with_the_manifest(quiet_home: 
         return quiet_home / name, spool.frames
 
     def fitting(room: int) -> int:
-        with pytest.raises(NoRoom) as refused:
+        with pytest.raises(DoesNotFit) as refused:
             stage_what_fits(all_of_them[0], capsule, all_of_them[1], lambda progress: None, room)
         return int(refused.value.args[0])
 

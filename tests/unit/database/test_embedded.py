@@ -21,7 +21,7 @@ from tests.unit.database import holder
 from wherry.database.binaries import Binaries
 from wherry.database.embedded import EmbeddedPostgres, url_of_running
 from wherry.database.server_account import Account, runnable
-from wherry.errors import Misconfigured, Unavailable
+from wherry.errors import DataDirectoryInUse, Misconfigured, Unavailable
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
@@ -98,9 +98,8 @@ def test_an_immediate_restart_cuts_open_connections(own_postgres: EmbeddedPostgr
 
 def test_a_second_holder_is_refused_and_told_who_holds_it(own_postgres: EmbeddedPostgres) -> None:
     second = EmbeddedPostgres(own_postgres.data_dir, binaries=own_postgres.binaries)
-    with pytest.raises(Unavailable, match=rf"in use by another wherry \(process {os.getpid()}\)") as refusal:
+    with pytest.raises(DataDirectoryInUse, match=rf"in use by another wherry \(process {os.getpid()}\)"):
         second.start()
-    assert refusal.value.code == "DATA_DIR_IN_USE"
     write(own_postgres.url, 1)
 
 

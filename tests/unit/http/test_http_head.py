@@ -12,7 +12,7 @@ from litestar import HttpMethod, Litestar, Request, get, post, route
 from litestar.response import ServerSentEvent, Stream
 from litestar.response.sse import ServerSentEventMessage
 
-from wherry.errors import NotFound
+from wherry.errors import JobNotFound
 from wherry.http.frame import frame
 from wherry.http.streams import event, event_stream
 
@@ -51,7 +51,7 @@ async def events() -> ServerSentEvent:
 
 @get("/api/fault")
 async def fault() -> None:
-    raise NotFound("there is no such job", code="JOB_NOT_FOUND")
+    raise JobNotFound("no such job")
 
 
 @route("/api/own", http_method=[HttpMethod.GET, HttpMethod.HEAD])

@@ -24,15 +24,15 @@ RAISED: dict[str, Exception] = {
     "malformed": errors.Malformed("cannot be read"),
     "unauthenticated": errors.Unauthenticated("who are you"),
     "forbidden": errors.Forbidden("not you"),
-    "notfound": errors.NotFound("no such job", code="JOB_NOT_FOUND"),
-    "conflict": errors.Conflict("it is finished", code="JOB_FINISHED"),
+    "notfound": errors.JobNotFound("no such job"),
+    "conflict": errors.JobFinished("it is finished"),
     "gone": errors.Gone("its time is over"),
     "toolarge": errors.TooLarge("too many bytes", field="file"),
     "unsupported": errors.UnsupportedMedia("not that type"),
     "range": errors.RangeNotSatisfiable("no such bytes", headers={"Content-Range": "bytes */5"}),
     "invalid": errors.Invalid("resource must be one of users, articles, comments", field="resource"),
     "limit": errors.LimitReached("slow down", headers={"Retry-After": "7"}),
-    "unavailable": errors.Unavailable("later", code="QUEUE_UNAVAILABLE", retry_after=9),
+    "unavailable": errors.QueueUnavailable("later", retry_after=9),
     "database": psycopg.OperationalError(SECRET_DETAIL),
     "pool": PoolTimeout(SECRET_DETAIL),
     "bug": RuntimeError(SECRET_DETAIL),
@@ -70,7 +70,7 @@ class Body(msgspec.Struct):
     tags: list[str] = []
 
 
-@get("/{base:str}/raise/{name:str}", responses=responses(401, 404))
+@get("/{base:str}/raise/{name:str}", responses=responses(errors.Unauthenticated, errors.NotFound))
 async def raising(name: FromPath[str]) -> None:
     raise RAISED[name]
 

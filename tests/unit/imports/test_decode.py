@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wherry.errors import ErrorCode
-from wherry.imports.decode import BrokenSyntax, Decoder
+from wherry.errors import BrokenJson, ErrorCode
+from wherry.imports.decode import Decoder
 from wherry.imports.models import Entry, RawRecord
 from wherry.resources.model import Resource
 from wherry.resources.registry import RESOURCES
@@ -129,7 +129,7 @@ def test_a_record_too_long_names_the_limit() -> None:
 
 def test_broken_syntax_can_be_raised_instead() -> None:
     decoder = Decoder(RESOURCES["users"], caller_role="admin", max_bytes=10, stop_at_broken_syntax=True)
-    with pytest.raises(BrokenSyntax):
+    with pytest.raises(BrokenJson):
         decoder.decode(RawRecord(0, 5, b"{nope", 5))
     assert decoder.decode(RawRecord(0, 5, b'"\\ud800"', 8)).errors[0].code is ErrorCode.ENCODING_ERROR
 

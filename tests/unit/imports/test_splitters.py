@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wherry.errors import ErrorCode, JobFailed
-from wherry.imports.arrays import ArraySplitter, BrokenArray
+from wherry.errors import BrokenJson, ErrorCode, JobFailed
+from wherry.imports.arrays import ArraySplitter
 from wherry.imports.lines import LineSplitter
 from wherry.imports.models import Place, RawRecord
 
@@ -70,7 +70,7 @@ def test_of_a_truncated_array_as_much_is_found_as_another_parser_finds(
 ) -> None:
     text = json.dumps(records, indent=indent, ensure_ascii=False).encode()[:kept]
     found, expected = [], []
-    with suppress(BrokenArray):
+    with suppress(BrokenJson):
         for record in _feeding(ArraySplitter(Place(), MAX), text, cuts):
             found.append(json.loads(record.data or b""))
     with suppress(ijson.JSONError):
@@ -99,7 +99,7 @@ def test_an_array_that_lacks_a_comma_breaks_there_and_not_before(cuts: list[int]
     text = b"[" + b",".join(elements[: broken + 1]) + b" " + b",".join([*elements[broken + 1 :], b"{}"]) + b"]"
     splitter = ArraySplitter(Place(), MAX)
     found: list[RawRecord] = []
-    with pytest.raises(BrokenArray):
+    with pytest.raises(BrokenJson):
         found.extend(record for start in range(0, len(text), 97) for record in splitter.feed(text[start : start + 97]))
     assert len(found) == broken + 1
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from wherry.capsules.frame import record_frames
 from wherry.capsules.writer import WriterEvent, write_capsule
-from wherry.errors import ErrorCode, JobFailed
+from wherry.errors import ErrorCode, JobFailed, SnapshotStopped
 from wherry.exports.formats.model import Format, Layout
-from wherry.exports.snapshot import Batch, Stopped
+from wherry.exports.snapshot import Batch
 from wherry.waiting import with_ticks
 
 TITLES = ("title", "name", "slug", "email", "id")
@@ -32,7 +32,7 @@ def encode(batches: Iterable[Batch], layout: Layout) -> Iterator[bytes]:
 
     Raises:
         JobFailed: there are no records, they do not fit, or the capsule could not be written.
-        Stopped: the export was stopped.
+        SnapshotStopped: the export was stopped.
     """
     records = (dict(zip(layout.fields, row, strict=True)) for batch in batches for row in batch)
     first = next(records, None)
@@ -52,7 +52,7 @@ async def _write(records: Iterable[dict[str, Any]], capsule: Path, layout: Layou
 
     async def look() -> None:
         if layout.watch.stopping.is_set():
-            raise Stopped
+            raise SnapshotStopped
 
     layout.watch.share = 0.0
     title = next(field for field in TITLES if field in layout.fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from wherry.errors import Invalid
+from wherry.errors import UnsupportedFormat
 from wherry.exports.formats.csv import CSV
 from wherry.exports.formats.json import JSON
 from wherry.exports.formats.model import Format
@@ -28,5 +28,5 @@ def find_format(name: object, among: Mapping[str, Format] = FORMATS) -> Format:
         return next(iter(among.values()))
     found = among.get(name.strip().lower()) if isinstance(name, str) else None
     if found is None:
-        raise Invalid(f"format must be one of {', '.join(among)}", field="format", code="UNSUPPORTED_FORMAT")
+        raise UnsupportedFormat(f"format must be one of {', '.join(among)}", field="format")
     return found

@@ -104,7 +104,7 @@ async def concurrent(
     await connection.execute(load("limits")["lock_owner"], {"kind": _LOCKS[kind], "owner_id": owner_id})
     if await ledger.count_unfinished(connection, kind, owner_id) + to_come > limit:
         raise ConcurrentLimit(
-            f"at most {limit} unfinished {kind} jobs at one time",
+            f"you may have at most {limit} unfinished {kind} jobs",
             headers={"Retry-After": str(CONCURRENT_RETRY_SECONDS), **headers([returned(usage)])},
         )
 
@@ -137,6 +137,6 @@ def _usage(policy: Policy, row: Mapping[str, Any]) -> Usage:
 def _used_up(usage: Usage) -> LimitReached:
     policy, seconds = usage.policy, usage.reset_seconds
     return LimitReached(
-        f"at most {policy.quota} in {policy.window_seconds} seconds; try again in {seconds} seconds",
+        f"at most {policy.quota} per {policy.window_seconds} seconds; try again in {seconds} seconds",
         headers={"Retry-After": str(seconds), **headers([usage])},
     )

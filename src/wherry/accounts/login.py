@@ -117,7 +117,7 @@ def _wrong_pair(attempt: _Attempt) -> Forbidden:
 
 def _not_set(attempt: _Attempt) -> Forbidden:
     return PasswordNotSet(
-        "the account has no password yet; ask for a link to set one",
+        "the account has no password yet; request a link to set one",
         fields={"password": ["is not set yet"]},
         headers=limits.headers([attempt.shown]),
     )

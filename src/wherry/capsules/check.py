@@ -39,7 +39,7 @@ async def check_file(path: Path, size: int) -> Summary:
     try:
         output = await output_of("wherry.capsules.check_process", str(path), seconds=seconds)
     except TimeoutError:
-        detail = f"the body takes longer to check than a graph of its size: more than {seconds:.0f} s"
+        detail = f"checking the graph took more than {seconds:.0f} s, the limit for its size"
         raise GraphTooLarge(detail, field="body") from None
     if output is None:
         raise QueueUnavailable("the graph could not be checked; try again")

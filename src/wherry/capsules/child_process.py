@@ -15,7 +15,7 @@ from wherry.priority import give_way
 
 BASE_BYTES = 1 << 30
 MEMORY_FACTOR = 6
-TOO_MUCH_MEMORY = "takes far more memory than a graph of its size"
+TOO_MUCH_MEMORY = "takes far more memory than a graph of its size should"
 
 
 def own_arguments() -> list[str]:

@@ -148,7 +148,7 @@ class _Job:
 
         count = await spool_frames(frames, self._spool, tell)
         if not count:
-            raise JobFailed(EXPORT_FAILED, "there is nothing to write into a capsule")
+            raise JobFailed(EXPORT_FAILED, "there are no frames to write")
         return count
 
     async def try_ways(self, ways: Iterable[Way], count: int, advice: Callable[[int], str]) -> tuple[Finished, Way]:
@@ -166,7 +166,7 @@ class _Job:
             reasons[way.value] = answer.reason
             if time.monotonic() >= self._deadline:
                 break
-        raise JobFailed(EXPORT_FAILED, "the capsule could not be written in any way", detail={"ways": reasons})
+        raise JobFailed(EXPORT_FAILED, "the capsule could not be written", detail={"ways": reasons})
 
     async def _try_twice(self, way: Way, count: int) -> Finished | Failed | TooLarge:
         """One way; once more where its process was killed from outside, which says nothing about the way."""
@@ -192,7 +192,7 @@ class _Job:
                 if not isinstance(message, Progress):
                     return self._without_paths(message)
                 await self._emit(message.stage, message.done, message.message, way)
-        raise JobFailed(EXPORT_FAILED, "the writer gave no answer")
+        raise JobFailed(EXPORT_FAILED, "the writer ended without a result")
 
     def _without_paths(self, answer: Finished | Failed | TooLarge) -> Finished | Failed | TooLarge:
         if not isinstance(answer, Failed):

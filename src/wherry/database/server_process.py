@@ -126,7 +126,7 @@ class ServerProcess:
             self._keeper.join(timeout)
             timeout = 10.0
         if self.is_running:
-            raise EmbeddedServerFailed(f"PostgreSQL (process {self.pid}) does not end")
+            raise EmbeddedServerFailed(f"PostgreSQL (process {self.pid}) does not stop")
 
     def _signal(self, number: int) -> None:
         try:

@@ -149,7 +149,7 @@ def _asked_spans(method: str, headers: Mapping[str, str], download: Download) ->
         return None
     if spans == []:
         raise RangeNotSatisfiable(
-            f"no byte of the file lies in that range: it has {download.size}",
+            f"the range is outside the file, which has {download.size} bytes",
             headers={"Content-Range": f"bytes */{download.size}", "Accept-Ranges": "bytes"},
         )
     return None if spans is None else coalesce(spans)

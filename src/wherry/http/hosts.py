@@ -63,7 +63,7 @@ class OwnHost:
             return Malformed("the request must have one Host field")
         host = hosts[0].strip().lower() if hosts else ""
         if hosts and not self._takes_every_name and not self._is_own_name(_name(host)):
-            return Misdirected(f"this server is not {host[:_SHOWN]!r}: set PUBLIC_URL to its URL there")
+            return Misdirected(f"this server does not serve the host {host[:_SHOWN]!r}: set PUBLIC_URL to allow it")
         if self._is_untyped(headers) and self._is_foreign(headers.get("Origin"), host):
             accept = {"Accept": "application/json"}
             detail = "a body from a page of another origin needs a Content-Type, such as application/json"

@@ -64,7 +64,7 @@ async def _events(chunks: AsyncIterable[bytes], boundary: str) -> AsyncGenerator
                 yield event
         parser.close()
     except MultipartError as error:
-        raise Malformed("the body is not a whole multipart form") from error
+        raise Malformed("the multipart form is invalid or truncated") from error
 
 
 async def _body(events: AsyncGenerator[_Event, None]) -> AsyncGenerator[bytes, None]:

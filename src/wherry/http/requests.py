@@ -157,12 +157,12 @@ def _damage_told() -> Iterator[None]:
     try:
         yield
     except DAMAGED as error:
-        raise Malformed("the body is not gzip, as its Content-Encoding says") from error
+        raise Malformed("the body is not valid gzip, although Content-Encoding says so") from error
 
 
 def _require_complete(inflater: GzipInflater) -> None:
     if not inflater.complete:
-        raise Malformed("the body is not all of a gzip file, as its Content-Encoding says")
+        raise Malformed("the gzip body is truncated")
 
 
 def _require_size(body: bytearray, max_bytes: int | None) -> None:

@@ -101,7 +101,7 @@ async def _receive(request: ImportRequest, services: Services, job_id: UUID) -> 
     if not media_type and not has_body(request.headers):
         raise Invalid(NO_SOURCE, field="source")
     raise UnsupportedMedia(
-        f"{UNSUPPORTED_CONTENT_TYPE}: it must be multipart/form-data, application/json, or the type of a records file"
+        f"{UNSUPPORTED_CONTENT_TYPE}: use multipart/form-data, application/json, or the type of a records file"
     )
 
 
@@ -177,7 +177,7 @@ def _file_name(field: str, name: str | None) -> str | None:
 
 def _storable(field: str, text: Text) -> Text:
     if "\0" in (text or ""):
-        raise Invalid(f"{field} must not hold the character U+0000, which PostgreSQL cannot store", field=field)
+        raise Invalid(f"{field} must not contain the character U+0000, which PostgreSQL cannot store", field=field)
     return text
 
 

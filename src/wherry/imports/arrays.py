@@ -106,7 +106,7 @@ class ArraySplitter:
             BrokenJson: the text must not end here.
         """
         if self._state not in (_State.START, _State.END):
-            raise BrokenJson(f"The file ends at byte {self._offset}, where there should be {self._expected}")
+            raise BrokenJson(f"The file is truncated: expected {self._expected} at byte {self._offset}")
         return iter(())
 
     @property
@@ -146,7 +146,7 @@ class ArraySplitter:
             case ((_State.FIRST | _State.AFTER), b"]"):
                 return _State.END
         place = self._offset + at
-        raise BrokenJson(f"The file is not one JSON array: at byte {place} there should be {self._state.value}")
+        raise BrokenJson(f"The file is not a single JSON array: expected {self._state.value} at byte {place}")
 
     def _hold(self, piece: bytes) -> None:
         self._size += len(piece)

@@ -106,7 +106,7 @@ class Decoder:
 
     def _broken(self, index: int, text: str, error: msgspec.DecodeError) -> RecordError:
         if _is_json_but_for_surrogates(text):
-            message = "Record has half of a surrogate pair, which UTF-8 cannot hold"
+            message = "Record contains an unpaired surrogate, which UTF-8 cannot represent"
             return RecordError(index, None, ErrorCode.ENCODING_ERROR, message, value=clipped(text))
         if self._stop:
             raise BrokenJson(f"Record {index} is not valid JSON: {error}") from error

@@ -121,4 +121,4 @@ def _read_cursor(cursor: str) -> Place:
         index, seq = text.split(".")
         return int(index), int(seq)
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:
-        raise Invalid("cursor must be one that a page before gave", field="cursor") from error
+        raise Invalid("cursor must be the nextCursor of an earlier page", field="cursor") from error

@@ -109,7 +109,7 @@ class Source:
         except DAMAGED as error:
             raise JobFailed(ErrorCode.FILE_READ_ERROR, "The compressed source is damaged") from error
         if not inflater.complete:
-            raise JobFailed(ErrorCode.FILE_READ_ERROR, "The compressed source ends before its end")
+            raise JobFailed(ErrorCode.FILE_READ_ERROR, "The compressed source is truncated")
 
     async def _limited(self, chunks: AsyncIterator[bytes], start: int) -> AsyncIterator[bytes]:
         total = start

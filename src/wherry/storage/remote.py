@@ -82,7 +82,7 @@ async def _permitted_addresses(target: httpx.URL, permits: Callable[[Address], b
         async with asyncio.timeout(STALL_SECONDS):
             found = await loop.getaddrinfo(host_of(target), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError, TimeoutError) as error:
-        raise JobFailed(ErrorCode.URL_FETCH_FAILED, "The host of the URL is not known") from error
+        raise JobFailed(ErrorCode.URL_FETCH_FAILED, "The URL's host could not be resolved") from error
     addresses = list(dict.fromkeys(ip_address(str(address[0]).partition("%")[0]) for *_, address in found))
     if not all(map(permits, addresses)):
         raise JobFailed(ErrorCode.URL_NOT_ALLOWED, "The URL's host is not on the public internet")
@@ -118,7 +118,7 @@ async def _paced(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         except StopAsyncIteration:
             return
         except TimeoutError as error:
-            text = f"The URL sent less than {LEAST_BYTES_PER_SECOND} bytes a second"
+            text = f"The URL sent less than {LEAST_BYTES_PER_SECOND} bytes per second"
             raise JobFailed(ErrorCode.URL_FETCH_FAILED, text, detail={"bytes": total}) from error
         waited += loop.time() - began
         total += len(chunk)
@@ -130,7 +130,7 @@ async def _body(response: httpx.Response, max_bytes: int) -> AsyncGenerator[byte
         redirect = "; redirects are not followed" if response.is_redirect else ""
         raise JobFailed(ErrorCode.URL_FETCH_FAILED, f"The URL answered {response.status_code}{redirect}")
     if response.headers.get("content-encoding", "").strip().lower() not in _ENCODINGS:
-        raise JobFailed(ErrorCode.URL_FETCH_FAILED, "The URL answered in a compression that was not asked for")
+        raise JobFailed(ErrorCode.URL_FETCH_FAILED, "The URL's response has an unsupported Content-Encoding")
     length = response.headers.get("content-length", "")
     total = 0
     if length.isdecimal() and int(length) > max_bytes:
@@ -157,5 +157,5 @@ def _too_large(limit: int) -> JobFailed:
 
 def _reason(error: httpx.HTTPError) -> str:
     if isinstance(error, httpx.TimeoutException):
-        return f"nothing came for {STALL_SECONDS:.0f} seconds"
+        return f"no data for {STALL_SECONDS:.0f} seconds"
     return "the connection failed or broke"

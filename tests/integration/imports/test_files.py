@@ -94,7 +94,7 @@ async def test_unknown_fields_are_ignored_whatever_they_hold(bench: Bench) -> No
         (b" \n", 0, "EMPTY_FILE", "no record"),
         (b"\xef\xbb\xbf", 0, "EMPTY_FILE", "no record"),
         (b'{"id":1}', 0, "PARSE_ERROR", "opening bracket"),
-        (b"[%1,%2", 2, "PARSE_ERROR", "ends at byte"),
+        (b"[%1,%2", 2, "PARSE_ERROR", "truncated"),
         (b"[%1,%2,", 2, "PARSE_ERROR", "a value"),
         (b'[%1,{"id":3,"na', 1, "PARSE_ERROR", "rest of a value"),
         (b"[%1,%2,]", 2, "PARSE_ERROR", "a value"),

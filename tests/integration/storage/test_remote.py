@@ -112,7 +112,7 @@ async def test_an_answer_that_is_no_file_or_too_large_fails(answer: bytes, told:
 async def test_a_stall_ends_the_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "STALL_SECONDS", 0.3)
     async with serving(OK, b"ab", stay=True) as server:
-        assert "nothing came for" in await failure(server.url)
+        assert "no data for" in await failure(server.url)
 
 
 async def test_a_private_address_is_refused_without_a_connection() -> None:
@@ -195,7 +195,7 @@ async def test_a_certificate_is_asked_for_by_the_hosts_name(monkeypatch: pytest.
 async def test_a_host_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
     monkeypatch.setattr(remote, "GRACE_SECONDS", 0.5)
     async with serving(head, *[b"x"] * 900, pause=0.02) as server:
-        assert await failure(server.url) == "URL_FETCH_FAILED: The URL sent less than 32768 bytes a second"
+        assert await failure(server.url) == "URL_FETCH_FAILED: The URL sent less than 32768 bytes per second"
 
 
 async def test_what_comes_fast_enough_may_take_longer_and_be_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,4 +213,4 @@ async def test_what_comes_fast_enough_may_take_longer_and_be_read_slowly(monkeyp
 
 
 async def test_an_unknown_host_fails() -> None:
-    assert await failure("http://nowhere.invalid/x") == "URL_FETCH_FAILED: The host of the URL is not known"
+    assert await failure("http://nowhere.invalid/x") == "URL_FETCH_FAILED: The URL's host could not be resolved"

@@ -37,7 +37,7 @@ def encode(batches: Iterable[Batch], layout: Layout) -> Iterator[bytes]:
     records = (dict(zip(layout.fields, row, strict=True)) for batch in batches for row in batch)
     first = next(records, None)
     if first is None:
-        raise JobFailed(ErrorCode.EMPTY_FILE, "No record was selected: there is nothing to make a capsule of")
+        raise JobFailed(ErrorCode.EMPTY_FILE, "No records match the selection, and a capsule cannot be empty")
     capsule = layout.workspace / "records.mv2"
     # In an event loop of this thread, as this generator must block.
     asyncio.run(_write(chain([first], records), capsule, layout))

@@ -1,17 +1,20 @@
-"""Every distribution that wherry is tested with is pinned, so that a stranger installs the same ones."""
+"""Every package that wherry imports is declared, and every one that it is tested with is pinned."""
 
 from __future__ import annotations
 
+import ast
+import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import distribution
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-PROJECT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RENEW = "run .ci/pin"
 
 
@@ -56,3 +59,24 @@ def test_a_pin_names_one_version() -> None:
 def test_what_is_needed_is_really_followed_through_dependencies() -> None:
     names = {name for name, _ in needed()}
     assert {"litestar", "pyyaml", "anyio", "psycopg-binary", "uvloop", "pytest", "execnet"} <= names
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yields the top-level package of every absolute import in a module."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def test_every_package_that_the_source_imports_is_declared() -> None:
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["dependencies"]}
+    distributions = packages_distributions()
+    packages = {package for path in (ROOT / "src").rglob("*.py") for package in imported(path)}
+    undeclared = {
+        package
+        for package in packages - sys.stdlib_module_names - {"wherry"}
+        if declared.isdisjoint(map(canonicalize_name, distributions[package]))
+    }
+    assert not undeclared

@@ -379,7 +379,7 @@ class WayFailed(WherryError):
     """This way of writing a capsule does not work; another may."""
 
 
-class CheckFailed(WherryError):
+class VerificationFailed(WherryError):
     """The capsule that was written is damaged or incomplete."""
 
 

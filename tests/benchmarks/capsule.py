@@ -28,13 +28,13 @@ import msgspec
 from tests.unit.capsules.makers import sample_graph
 from wherry.capsules import sdk
 from wherry.capsules.capacity import CAPACITY, HEADER, LOG_SLACK
-from wherry.capsules.checks import is_found
 from wherry.capsules.frame import Frame
-from wherry.capsules.frames import frames
 from wherry.capsules.graph import Graph, read_graph
+from wherry.capsules.graph_frames import graph_frames
 from wherry.capsules.messages import Way
 from wherry.capsules.search_text import SearchText, search_text
 from wherry.capsules.staged_log import RECORD_HEADER, Encoder
+from wherry.capsules.verification import is_found
 from wherry.capsules.writer import CapsuleFile, WriterEvent, write_capsule
 from wherry.errors import JobFailed
 
@@ -95,7 +95,7 @@ def line(result: dict[str, Any]) -> str:
 async def measure(name: str, way: Way, size: int | None) -> dict[str, Any]:
     """Write one capsule, and look at it."""
     graph = read_graph(sample_graph(name))
-    made = frames(graph) if size is None else islice(copies(graph), size)
+    made = graph_frames(graph) if size is None else islice(copies(graph), size)
     with tempfile.TemporaryDirectory(prefix="capsule-benchmark-") as folder:
         path = Path(folder) / "out.mv2"
         began = time.monotonic()
@@ -138,7 +138,7 @@ def recall(graph: Graph, path: Path) -> str:
 def copies(graph: Graph) -> Iterator[Frame]:
     """Frames like the graph's, without end; every copy has uris of its own."""
     for copy in count():
-        for frame in frames(graph):
+        for frame in graph_frames(graph):
             yield frame if copy == 0 else msgspec.structs.replace(frame, uri=f"{frame.uri}~{copy}")
 
 
@@ -149,7 +149,7 @@ def capacity(name: str) -> dict[str, int]:
     fits = {}
     for amount in SearchText:
         used, number = 0, 0
-        for frame in cycle(frames(graph)):
+        for frame in cycle(graph_frames(graph)):
             entry, payload = encoder.entry(frame, search_text(frame, amount))
             used += RECORD_HEADER + len(entry) + payload
             if used > room:

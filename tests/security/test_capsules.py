@@ -17,8 +17,8 @@ from tests.factories import SMALL_GRAPH
 from tests.processes import finished, import_file, service
 from wherry.capsules import child
 from wherry.capsules.check import IN_PROCESS_BYTES, check_file
-from wherry.capsules.frames import frames
 from wherry.capsules.graph import read_graph
+from wherry.capsules.graph_frames import graph_frames
 from wherry.capsules.submission import CHECKS_AT_ONCE, SMALL_BYTES, SMALL_CHECKS_AT_ONCE, Submissions
 from wherry.capsules.transform import transform
 from wherry.database.pools import make_pool
@@ -54,7 +54,7 @@ def test_nodes_behind_lines_of_a_megabyte_are_found_without_reading_these_again(
     }
     read = read_graph(msgspec.json.encode(graph))
     began = time.monotonic()
-    assert sum(1 for _ in frames(read)) == 20_002
+    assert sum(1 for _ in graph_frames(read)) == 20_002
     assert time.monotonic() - began < SECONDS
 
 

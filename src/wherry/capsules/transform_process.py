@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from wherry.capsules.child_process import TOO_MUCH_MEMORY, limit_memory, own_arguments
-from wherry.capsules.frames import counts, frames
 from wherry.capsules.graph import read_graph
+from wherry.capsules.graph_frames import counts, graph_frames
 from wherry.capsules.spool import Spool, SpoolFull
 from wherry.errors import Refused
 
@@ -58,7 +58,7 @@ def _transform(request: Path, spool: Path) -> Transformed:
             return Transformed(refused=refusal.detail)
     nodes, relationships = counts(graph)
     with Spool(spool, MAX_SPOOL_BYTES) as out:
-        out.add(frames(graph))
+        out.add(graph_frames(graph))
         return Transformed(nodes, relationships, out.frames)
 
 

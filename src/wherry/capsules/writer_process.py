@@ -19,10 +19,10 @@ from pathlib import Path
 
 import msgspec
 
-from wherry.capsules.checks import check
 from wherry.capsules.frame import Frame
 from wherry.capsules.messages import Failed, Finished, Message, Progress, Stage, TooLarge, Way
 from wherry.capsules.spool import read_spool
+from wherry.capsules.verification import verify
 from wherry.capsules.ways import write
 from wherry.errors import DoesNotFit
 from wherry.parents import end_with
@@ -63,7 +63,7 @@ def _write(way: Way, spool: Path, capsule: Path, frames: int, say: Callable[[Pro
         amount = write(way, spool, capsule, frames, say)
         expected = 0.2 + frames / _CHECKED_A_SECOND
         say(Progress(Stage.FINALIZE, 0.0, 1.0, expected, _PATIENCE + expected * 20, "Verifying the capsule"))
-        check(capsule, _sample(spool, frames), frames)
+        verify(capsule, _sample(spool, frames), frames)
         return Finished(capsule.stat().st_size, _digest(capsule), frames, amount.value)
     except DoesNotFit as error:
         return TooLarge(error.args[0])

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.gitnexus import SEPARATOR, TRUNCATED, excerpt, with_excerpts
 from tests.unit.capsules.makers import edge, graph, node, sample_graph
-from wherry.capsules.frames import frames
 from wherry.capsules.graph import read_graph
+from wherry.capsules.graph_frames import graph_frames
 from wherry.capsules.snippets import NO_SOURCE
 
 LINES = [f"line {number}" for number in range(300)]
@@ -20,7 +20,7 @@ LINES = [f"line {number}" for number in range(300)]
 
 def snippets(nodes: list[dict[str, Any]], content: str, **options: int) -> list[str]:
     """What each node shows if `content` is what was sent of its file."""
-    made = frames(graph(nodes, [edge()], fileContents={"a.py": content}, options=options))
+    made = graph_frames(graph(nodes, [edge()], fileContents={"a.py": content}, options=options))
     return [frame.text.split("\n\n", 1)[1] for frame, _ in zip(made, nodes, strict=False)]
 
 
@@ -50,11 +50,11 @@ def own_lines(each: dict[str, Any], text: str) -> str:
 def test_no_frame_of_a_real_graph_with_excerpts_shows_lines_that_are_not_its_own(name: str) -> None:
     whole = msgspec.json.decode(sample_graph(name))
     sent = read_graph(msgspec.json.encode(with_excerpts(whole)))
-    complete = {frame.uri: frame for frame in frames(read_graph(msgspec.json.encode(whole)))}
+    complete = {frame.uri: frame for frame in graph_frames(read_graph(msgspec.json.encode(whole)))}
     parts = {path: (text or "").split("\n") for path, text in (sent.file_contents or {}).items()}
     seen = {"symbols": 0, "shown whole": 0, "shown in part": 0, "sent, but not shown": 0}
     foreign = []
-    for frame, given_node in zip(frames(sent), whole["nodes"], strict=False):
+    for frame, given_node in zip(graph_frames(sent), whole["nodes"], strict=False):
         properties = given_node["properties"]
         snippet = frame.text.split("\n\n", 1)[1]
         text = whole["fileContents"].get(properties.get("filePath"), "")
@@ -211,7 +211,9 @@ def test_every_line_of_a_whole_real_graph_is_shown_and_none_is_if_its_numbers_ar
     for sent, at_least in ((contents, 1.0), (stripped, 0.85)):
         request = msgspec.json.encode({**whole, "nodes": symbols, "fileContents": sent})
         texts = [
-            frame.text.split("\n\n", 1)[1] for frame in frames(read_graph(request)) if "nodeLabel" in frame.tags[1]
+            frame.text.split("\n\n", 1)[1]
+            for frame in graph_frames(read_graph(request))
+            if "nodeLabel" in frame.tags[1]
         ]
         foreign = [
             each["id"]

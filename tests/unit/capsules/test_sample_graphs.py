@@ -11,10 +11,10 @@ import pytest
 from tests.unit.capsules.makers import sample_graph
 from tests.unit.capsules.test_writer import Log
 from wherry.capsules import sdk
-from wherry.capsules.checks import check, is_found
-from wherry.capsules.frames import frames
 from wherry.capsules.graph import read_graph
+from wherry.capsules.graph_frames import graph_frames
 from wherry.capsules.messages import Way
+from wherry.capsules.verification import is_found, verify
 from wherry.capsules.writer import write_capsule
 
 
@@ -24,11 +24,11 @@ async def test_a_real_graph_becomes_a_capsule_in_which_every_name_is_found(name:
     assert graph.nodes is not None
     assert graph.relationships is not None
     log, path = Log(), quiet_home / "out.mv2"
-    done = await write_capsule(frames(graph), path, workspace=quiet_home / "work", on_progress=log)
+    done = await write_capsule(graph_frames(graph), path, workspace=quiet_home / "work", on_progress=log)
     assert done.way is Way.STAGED
     assert done.frames == len(graph.nodes) + len(graph.relationships) + 1
     # Looking a frame up takes the reader longer the more there are: a tenth of them is enough.
-    check(path, list(frames(graph))[::10], done.frames)
+    verify(path, list(graph_frames(graph))[::10], done.frames)
     assert max(later - earlier for earlier, later in pairwise(log.times)) < 2
     # The index holds words; a name without a letter or a digit has none, and is found by its uri alone.
     names = {node.name for node in graph.nodes if re.search(r"[^\W_]", node.name)}

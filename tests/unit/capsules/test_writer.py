@@ -17,16 +17,16 @@ import pytest
 
 from tests.unit.capsules.makers import REPOSITORY, edge, frame, graph, node, sample_graph
 from wherry.capsules import sdk
-from wherry.capsules.checks import check, is_found, quoted
 from wherry.capsules.frame import Frame
-from wherry.capsules.frames import frames
 from wherry.capsules.graph import read_graph
+from wherry.capsules.graph_frames import graph_frames
 from wherry.capsules.messages import Stage, Way
 from wherry.capsules.spool import Spool
 from wherry.capsules.transform_process import Transformed
+from wherry.capsules.verification import is_found, quoted, verify
 from wherry.capsules.ways import stage_what_fits
 from wherry.capsules.writer import WriterEvent, write_capsule
-from wherry.errors import CheckFailed, DoesNotFit, JobFailed
+from wherry.errors import DoesNotFit, JobFailed, VerificationFailed
 
 
 def some(count: int) -> list[Frame]:
@@ -75,7 +75,7 @@ async def test_a_capsule_holds_what_it_was_given(quiet_home: Path) -> None:
     assert done.version == f"memvid-sdk {sdk.PINNED}"
     data = done.path.read_bytes()
     assert (done.size, done.sha256) == (len(data), hashlib.sha256(data).hexdigest())
-    check(done.path, made, 300)
+    verify(done.path, made, 300)
     assert left_behind(quiet_home) == []
     progress = [event.progress for event in log.events]
     assert progress == sorted(progress)
@@ -95,7 +95,7 @@ async def test_hostile_texts_survive(quiet_home: Path) -> None:
         "\r\n\t ",
     ]
     made = [frame(index, title=f"n_{index}", text=text) for index, text in enumerate(texts)]
-    check((await write(quiet_home, made)).path, made, len(made))
+    verify((await write(quiet_home, made)).path, made, len(made))
 
 
 async def test_a_way_that_fails_is_told_and_the_next_one_is_tried(
@@ -106,7 +106,7 @@ async def test_a_way_that_fails_is_told_and_the_next_one_is_tried(
     made, log = some(5), Log()
     done = await write(quiet_home, made, log, python=python)
     assert done.way is Way.PUT_MANY
-    check(done.path, made, 5)
+    verify(done.path, made, 5)
     (failed,) = [event for event in log.events if event.failed]
     assert failed.way is Way.STAGED
     assert "no luck" in failed.message
@@ -149,7 +149,7 @@ def test_as_many_frames_as_are_said_to_fit_do_fit_with_the_manifest(quiet_home: 
 
     def spooled(name: str, **options: int) -> tuple[Path, int]:
         with Spool(quiet_home / name) as spool:
-            spool.add(frames(graph(nodes, edges, options=options)))
+            spool.add(graph_frames(graph(nodes, edges, options=options)))
         return quiet_home / name, spool.frames
 
     def fitting(room: int) -> int:
@@ -179,7 +179,7 @@ async def test_a_large_graph_becomes_a_capsule_when_it_has_as_many_frames_as_wer
         body[name] = [{**item, "id": f"{item['id']}~{turn}"} for turn in range(5) for item in body[name]]
 
     def made() -> list[Frame]:
-        return list(frames(read_graph(msgspec.json.encode(body))))
+        return list(graph_frames(read_graph(msgspec.json.encode(body))))
 
     with pytest.raises(JobFailed) as failed:
         await write(quiet_home, made())
@@ -326,7 +326,7 @@ async def test_the_event_loop_is_never_held_up(quiet_home: Path) -> None:
             longest = max(longest, time.monotonic() - before)
 
     watcher = asyncio.create_task(watch())
-    await write(quiet_home, frames(graph([node(str(index), name=f"n{index}") for index in range(3000)])))
+    await write(quiet_home, graph_frames(graph([node(str(index), name=f"n{index}") for index in range(3000)])))
     watcher.cancel()
     assert longest < 0.5
 
@@ -335,13 +335,13 @@ def test_a_check_finds_a_missing_frame_another_text_and_a_lost_name(quiet_home: 
     path = quiet_home / "x.mv2"
     asyncio.run(write(quiet_home, some(20)))
     (quiet_home / "out.mv2").rename(path)
-    check(path, some(20), 20)
-    with pytest.raises(CheckFailed, match="20 frames instead of 21"):
-        check(path, [], 21)
-    with pytest.raises(CheckFailed, match="does not read back"):
-        check(path, [frame(1, text="other")], 20)
-    with pytest.raises(CheckFailed, match="title"):
-        check(path, [frame(1, title="other")], 20)
+    verify(path, some(20), 20)
+    with pytest.raises(VerificationFailed, match="20 frames instead of 21"):
+        verify(path, [], 21)
+    with pytest.raises(VerificationFailed, match="does not read back"):
+        verify(path, [frame(1, text="other")], 20)
+    with pytest.raises(VerificationFailed, match="title"):
+        verify(path, [frame(1, title="other")], 20)
 
 
 def test_a_definition_is_found_before_what_mentions_it(quiet_home: Path) -> None:
@@ -349,7 +349,7 @@ def test_a_definition_is_found_before_what_mentions_it(quiet_home: Path) -> None
     nodes += [node("target", "Class", name="Widget", filePath="a.py", startLine=0, endLine=300)]
     edges = [{"id": f"r{index}", "sourceId": f"f{index}", "targetId": "target", "type": "CALLS"} for index in range(40)]
     code = {"a.py": "\n".join(f"    value_{index} = compute({index})" for index in range(400))}
-    asyncio.run(write(quiet_home, frames(graph(nodes, edges, fileContents=code))))
+    asyncio.run(write(quiet_home, graph_frames(graph(nodes, edges, fileContents=code))))
     reader = sdk.open_for_reading(quiet_home / "out.mv2")
     assert reader.find('"Widget"', k=5)["hits"][0]["uri"] == "mv2://nodes/target"
     assert is_found(reader, "caller_7")
@@ -369,12 +369,12 @@ async def test_the_command_line_writes_the_same(quiet_home: Path) -> None:
         pytest.skip("no memvid command is on PATH")
     made = some(20)
     done = await write(quiet_home, made, ways=[Way.CLI])
-    check(done.path, made, 20)
+    verify(done.path, made, 20)
 
 
 @pytest.mark.long
 async def test_frames_that_a_batch_loses_are_put_again(quiet_home: Path) -> None:
     # Of these, SDK 2.0.160 takes all and loses six, at a place where its log grows.
-    made = list(islice(frames(read_graph(sample_graph("procrastinate"))), 133))
+    made = list(islice(graph_frames(read_graph(sample_graph("procrastinate"))), 133))
     done = await write(quiet_home, made, ways=[Way.PUT_MANY])
-    check(done.path, made, 133)
+    verify(done.path, made, 133)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.capsules.makers import edge, graph, node
 from wherry.capsules.frame import Frame, bounded, record_frames
-from wherry.capsules.frames import frames
+from wherry.capsules.graph_frames import graph_frames
 from wherry.capsules.safe_text import restore
 from wherry.capsules.snippets import NO_SOURCE
 
@@ -16,7 +16,7 @@ CODE = "zero\n  one\n\n\tthree\nfour"
 
 def only_node(properties: dict[str, Any], content: str | None = CODE, label: str = "Function", **more: Any) -> Frame:
     made = node("n", label, filePath="a.py", **properties)
-    return next(frames(graph([made], fileContents={"a.py": content}, **more)))
+    return next(graph_frames(graph([made], fileContents={"a.py": content}, **more)))
 
 
 def snippet(made: Frame) -> str:
@@ -24,14 +24,14 @@ def snippet(made: Frame) -> str:
 
 
 def test_a_graph_gives_nodes_then_relationships_then_the_manifest() -> None:
-    made = list(frames(graph([node("a"), node("b")], [edge()])))
+    made = list(graph_frames(graph([node("a"), node("b")], [edge()])))
     assert [frame.uri for frame in made] == [
         "mv2://nodes/a",
         "mv2://nodes/b",
         "mv2://relations/r1",
         "mv2://meta/manifest",
     ]
-    assert made == list(frames(graph([node("a"), node("b")], [edge()])))
+    assert made == list(graph_frames(graph([node("a"), node("b")], [edge()])))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_label_decides_uri_track_and_tags(label: str, uri: str, track: str) ->
 
 def test_a_nodes_metadata_holds_every_property() -> None:
     properties = {"name": "x", "filePath": "a.py", "odd": {"deep": [1, None]}, "startLine": 1}
-    assert next(frames(graph([node("n", **properties)]))).metadata == properties
+    assert next(graph_frames(graph([node("n", **properties)]))).metadata == properties
 
 
 def test_too_many_properties_for_a_reader_are_folded_into_one() -> None:
@@ -94,7 +94,7 @@ def test_a_long_snippet_is_cut_and_says_so(asked: int | None, kept: int) -> None
 
 def test_what_is_no_string_is_shown_as_json() -> None:
     made = node(name="x", filePath=["a"], description={"a": True}, keywords=["a", 1, None, False])
-    lines = next(frames(graph([made]))).text.split("\n")
+    lines = next(graph_frames(graph([made]))).text.split("\n")
     assert lines[2:5] == ['file: ["a"]', 'description: {"a":true}', "keywords: a, 1, null, false"]
 
 
@@ -105,7 +105,7 @@ def test_a_snippet_is_found_however_far_down_and_however_often_the_file_changes(
         for line, length in ((0, 1), (1, 62), (62, 2), (63, 0), (64, 64), (127, 130), (298, 5), (299, 0))
         for name in "abcdefgh"
     ]
-    made = frames(graph(nodes, fileContents=contents, options={"maxSnippetChars": 9000}))
+    made = graph_frames(graph(nodes, fileContents=contents, options={"maxSnippetChars": 9000}))
     for given, frame in zip(nodes, made, strict=False):
         properties = given["properties"]
         lines = contents[properties["filePath"]].split("\n")[properties["startLine"] : properties["endLine"] + 1]
@@ -115,17 +115,17 @@ def test_a_snippet_is_found_however_far_down_and_however_often_the_file_changes(
 @pytest.mark.parametrize("content", [None, ""])
 def test_a_node_without_source_says_so(content: str | None) -> None:
     assert snippet(only_node({}, content)) == NO_SOURCE
-    assert snippet(next(frames(graph([node(filePath=None)])))) == NO_SOURCE
+    assert snippet(next(graph_frames(graph([node(filePath=None)])))) == NO_SOURCE
 
 
 def test_a_repeated_id_gets_a_number_behind_its_uri() -> None:
-    made = frames(graph([node("a"), node("a"), node("a#2"), node("a")], [edge("r"), edge("r")]))
+    made = graph_frames(graph([node("a"), node("a"), node("a#2"), node("a")], [edge("r"), edge("r")]))
     assert [frame.uri.split("/", 3)[3] for frame in made] == ["a", "a#2", "a#2#2", "a#3", "r", "r#2", "manifest"]
 
 
 def test_a_relationship_names_both_ends() -> None:
     ends = [node("a", name="f"), node("a", name="other"), node("b", "Class", name="C")]
-    made = list(frames(graph(ends, [edge(confidence=0.98765, reason="import", step=2)])))[3]
+    made = list(graph_frames(graph(ends, [edge(confidence=0.98765, reason="import", step=2)])))[3]
     assert made.title == "f CALLS C"
     assert made.text.split("\n") == [
         "f CALLS C",
@@ -142,7 +142,7 @@ def test_a_relationship_names_both_ends() -> None:
 
 
 def test_a_dangling_end_is_unknown_and_absent_figures_have_defaults() -> None:
-    made = list(frames(graph([node("a", name="f")], [edge(target="gone")])))[1]
+    made = list(graph_frames(graph([node("a", name="f")], [edge(target="gone")])))[1]
     assert made.title == "f CALLS <unknown>"
     assert "target: <unknown> (<unknown>)\ntype: CALLS\nconfidence: 1.000\nreason: " in made.text
 
@@ -150,7 +150,7 @@ def test_a_dangling_end_is_unknown_and_absent_figures_have_defaults() -> None:
 def test_limits_take_the_first_and_the_manifest_counts_both() -> None:
     nodes = [node(str(index), "File" if index % 2 else "Function") for index in range(6)]
     edges = [edge(str(index), source="5") for index in range(4)]
-    made = list(frames(graph(nodes, edges, options={"maxNodeFrames": 3, "maxRelationFrames": 1})))
+    made = list(graph_frames(graph(nodes, edges, options={"maxNodeFrames": 3, "maxRelationFrames": 1})))
     assert [frame.uri for frame in made[:-1]] == [
         "mv2://nodes/0",
         "mv2://nodes/1",
@@ -167,7 +167,7 @@ def test_limits_take_the_first_and_the_manifest_counts_both() -> None:
 
 
 def test_a_zero_limit_leaves_the_manifest() -> None:
-    made = list(frames(graph(options={"maxNodeFrames": 0, "maxRelationFrames": 0})))
+    made = list(graph_frames(graph(options={"maxNodeFrames": 0, "maxRelationFrames": 0})))
     assert [frame.uri for frame in made] == ["mv2://meta/manifest"]
 
 

@@ -25,7 +25,7 @@ _PLACES = {
 }
 
 
-def frames(graph: Graph) -> Iterator[Frame]:
+def graph_frames(graph: Graph) -> Iterator[Frame]:
     """Yield the first `maxNodeFrames` nodes, the first `maxRelationFrames` relationships, and the manifest."""
     uris = Uris()
     node_count, relation_count = counts(graph)

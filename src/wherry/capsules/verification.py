@@ -1,6 +1,6 @@
 """Proves that a capsule holds what was meant to be in it.
 
-In: a capsule that has just been written, and a sample of its frames. Out: nothing, or `CheckFailed`.
+In: a capsule that has just been written, and a sample of its frames. Out: nothing, or `VerificationFailed`.
 
 The SDK's deep verification looks at its own structures; it overlooked a flipped byte in the middle of a payload. So
 frames are also counted, and a sample is read back byte for byte and searched for.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wherry.capsules import sdk
 from wherry.capsules.frame import Frame
-from wherry.errors import CheckFailed
+from wherry.errors import VerificationFailed
 
 # Search may miss for reasons of its own (stems, ties), so a single miss proves nothing; most found proves the index.
 FOUND_AT_LEAST = 0.5
@@ -23,7 +23,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9_]{3,}")
 _LETTER = re.compile(r"[A-Za-z0-9]")
 
 
-def check(path: Path, sample: Sequence[Frame], count: int) -> None:
+def verify(path: Path, sample: Sequence[Frame], count: int) -> None:
     """Verify the capsule at `path`.
 
     Args:
@@ -32,36 +32,36 @@ def check(path: Path, sample: Sequence[Frame], count: int) -> None:
         count: how many frames it must hold.
 
     Raises:
-        CheckFailed: says what differs.
+        VerificationFailed: says what differs.
     """
     status = sdk.verify(path)
     if status != "passed":
-        raise CheckFailed(f"deep verification: {status}")
+        raise VerificationFailed(f"deep verification: {status}")
     capsule = sdk.open_for_reading(path)
     try:
         found = capsule.stats()["frame_count"]
         if found != count:
-            raise CheckFailed(f"{found} frames instead of {count}")
+            raise VerificationFailed(f"{found} frames instead of {count}")
         for frame in sample:
-            _check_frame(capsule, frame)
-        _check_search(capsule, sample)
+            _verify_frame(capsule, frame)
+        _verify_search(capsule, sample)
     finally:
         capsule.close()
 
 
-def _check_frame(capsule: sdk.Capsule, frame: Frame) -> None:
+def _verify_frame(capsule: sdk.Capsule, frame: Frame) -> None:
     if capsule.blob(frame.uri) != frame.text.encode():
-        raise CheckFailed(f"{frame.uri} does not read back as it was written")
+        raise VerificationFailed(f"{frame.uri} does not read back as it was written")
     read = capsule.frame(frame.uri)
     if read["title"] != frame.title or not set(frame.tags) <= set(read["tags"]):
-        raise CheckFailed(f"{frame.uri} has lost its title or its tags")
+        raise VerificationFailed(f"{frame.uri} has lost its title or its tags")
 
 
-def _check_search(capsule: sdk.Capsule, sample: Sequence[Frame]) -> None:
+def _verify_search(capsule: sdk.Capsule, sample: Sequence[Frame]) -> None:
     words = list(dict.fromkeys(word for frame in sample if (word := _searchable(frame))))[:_SEARCHED]
     found = sum(is_found(capsule, word) for word in words)
     if found < FOUND_AT_LEAST * len(words):
-        raise CheckFailed(f"search finds {found} of {len(words)} names")
+        raise VerificationFailed(f"search finds {found} of {len(words)} names")
 
 
 def _searchable(frame: Frame) -> str | None:

@@ -13,9 +13,9 @@ import pytest
 from tests.cross_origin import PageOfAnotherOrigin
 from tests.gitnexus import GitNexusClient
 from tests.processes import API_KEY, Service
-from wherry.capsules import sdk
-from wherry.capsules.safe_text import restore
 from wherry.capsules.snippets import NO_SOURCE
+from wherry.memvid import sdk
+from wherry.memvid.safe_text import restore
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "wherry"
 ENDED = ("completed", "failed", "canceled", "expired")

@@ -26,17 +26,17 @@ from typing import Any
 import msgspec
 
 from tests.unit.capsules.makers import sample_graph
-from wherry.capsules import sdk
-from wherry.capsules.capacity import CAPACITY, HEADER, LOG_SLACK
-from wherry.capsules.frame import Frame
 from wherry.capsules.graph import Graph, read_graph
 from wherry.capsules.graph_frames import graph_frames
-from wherry.capsules.messages import Way
-from wherry.capsules.search_text import SearchText, search_text
-from wherry.capsules.staged_log import RECORD_HEADER, Encoder
-from wherry.capsules.verification import is_found
-from wherry.capsules.writer import CapsuleFile, WriterEvent, write_capsule
 from wherry.errors import JobFailed
+from wherry.memvid import sdk
+from wherry.memvid.capacity import CAPACITY, HEADER, LOG_SLACK
+from wherry.memvid.frame import Frame
+from wherry.memvid.messages import Way
+from wherry.memvid.search_text import SearchText, search_text
+from wherry.memvid.staged_log import RECORD_HEADER, Encoder
+from wherry.memvid.verification import is_found
+from wherry.memvid.writer import CapsuleFile, WriterEvent, write_capsule
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CASES = (

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.processes import API_KEY, Service, service
-from wherry.capsules.search import found_in
+from wherry.memvid.search import found_in
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(7200)]
 

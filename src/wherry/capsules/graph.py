@@ -17,10 +17,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from wherry.capsules.frame import shown
 from wherry.capsules.places import named
-from wherry.capsules.safe_text import has_escape, has_surrogate, repair
 from wherry.errors import EmptyGraph, Invalid, Malformed
+from wherry.memvid.frame import shown
+from wherry.memvid.safe_text import has_escape, has_surrogate, repair
 
 DEFAULT_SNIPPET_CHARS = 1200
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from wherry.capsules.frame import Frame, Uris, bounded, shown
 from wherry.capsules.graph import DEFAULT_SNIPPET_CHARS, Graph, Node, Options, Relationship
 from wherry.capsules.manifest import manifest
-from wherry.capsules.safe_text import guard
 from wherry.capsules.snippets import Snippets
+from wherry.memvid.frame import Frame, Uris, bounded, shown
+from wherry.memvid.safe_text import guard
 
 UNKNOWN = "<unknown>"
 # label → (folder of the uri, track)

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from wherry.capsules.frame import Frame
 from wherry.capsules.graph import Graph
+from wherry.memvid.frame import Frame
 
 MANIFEST_URI = "mv2://meta/manifest"
 SDK = "memvid-sdk"

@@ -14,14 +14,14 @@ from pathlib import Path
 import structlog
 
 from wherry.capsules.names import capsule_name
-from wherry.capsules.spool import read_spool
 from wherry.capsules.transform import transform
 from wherry.capsules.transform_process import Transformed
-from wherry.capsules.writer import CapsuleFile, WriterEvent, write_capsule
 from wherry.errors import JobFailed
 from wherry.jobs.models import Advance, Outcome
 from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
+from wherry.memvid.spool import read_spool
+from wherry.memvid.writer import CapsuleFile, WriterEvent, write_capsule
 from wherry.settings import Settings
 from wherry.storage.store import Store
 from wherry.storage.workspaces import workspace

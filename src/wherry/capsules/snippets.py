@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 
 from wherry.capsules.file_lines import MAX_CHARS, excerpted_lines
 from wherry.capsules.graph import Node
-from wherry.capsules.safe_text import cut
 from wherry.capsules.sources import ExcerptedFile, Passage, WholeFile
 from wherry.capsules.symbols import Symbol
+from wherry.memvid.safe_text import cut
 
 NO_SOURCE = "<no source content available>"
 MIN_SNIPPET_CHARS = 80

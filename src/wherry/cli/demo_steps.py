@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from wherry.capsules.search import found_in
 from wherry.cli import demo_data
 from wherry.cli.client import Client, Json
 from wherry.cli.demo_data import Batch
 from wherry.cli.demo_graph import own_graph
 from wherry.cli.demo_report import Moved, Report
 from wherry.cli.service import Service
+from wherry.memvid.search import found_in
 from wherry.storage.store import read_file
 
 SHOWN_ERRORS = 3

@@ -9,9 +9,9 @@ from pathlib import Path
 import psycopg
 
 from tests.integration.exports.conftest import Exports
-from wherry.capsules import sdk
 from wherry.jobs import ledger
 from wherry.jobs.states import Status
+from wherry.memvid import sdk
 
 
 def read_back(path: Path, uris: Sequence[str], query: str) -> tuple[list[str], list[str]]:

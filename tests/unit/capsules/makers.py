@@ -1,4 +1,4 @@
-"""Small graphs and frames, and where the sample graphs are."""
+"""Small graphs, and where the sample graphs are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from wherry.capsules.frame import Frame
 from wherry.capsules.graph import Graph, read_graph
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -39,20 +38,6 @@ def body(
 
 def graph(*args: Any, **more: Any) -> Graph:
     return read_graph(msgspec.json.encode(body(*args, **more)))
-
-
-def frame(index: int = 0, **changes: Any) -> Frame:
-    made = Frame(
-        uri=f"mv2://nodes/{index}",
-        title=f"Function: name_{index}",
-        text=f"Function: name_{index}\nid: {index}\n\ndef name_{index}():\n\n    return {index}\n",
-        track="nodes/Function",
-        tags=["source=gitnexus"],
-        labels=["Function"],
-        metadata={"line": index},
-        name=f"name_{index}",
-    )
-    return msgspec.structs.replace(made, **changes)
 
 
 def sample_graph(name: str) -> bytes:

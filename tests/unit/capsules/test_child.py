@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from tests.unit.capsules.makers import REPOSITORY, body, node
-from tests.unit.capsules.test_writer import is_running
+from tests.unit.memvid.test_writer import is_running
 from wherry.capsules.check import check_file
 from wherry.capsules.transform import transform
 from wherry.errors import Invalid, JobFailed

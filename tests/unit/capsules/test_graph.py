@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.unit.capsules.makers import body, edge, node
 from wherry.capsules.graph import read_graph
-from wherry.capsules.safe_text import restore
 from wherry.errors import Invalid, Malformed
+from wherry.memvid.safe_text import restore
 
 
 def encoded(**changes: Any) -> bytes:

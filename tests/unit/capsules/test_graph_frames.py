@@ -2,14 +2,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from tests.unit.capsules.makers import edge, graph, node
-from wherry.capsules.frame import Frame, bounded, record_frames
 from wherry.capsules.graph_frames import graph_frames
-from wherry.capsules.safe_text import restore
 from wherry.capsules.snippets import NO_SOURCE
+from wherry.memvid.frame import Frame
 
 CODE = "zero\n  one\n\n\tthree\nfour"
 
@@ -53,11 +51,6 @@ def test_a_label_decides_uri_track_and_tags(label: str, uri: str, track: str) ->
 def test_a_nodes_metadata_holds_every_property() -> None:
     properties = {"name": "x", "filePath": "a.py", "odd": {"deep": [1, None]}, "startLine": 1}
     assert next(graph_frames(graph([node("n", **properties)]))).metadata == properties
-
-
-def test_too_many_properties_for_a_reader_are_folded_into_one() -> None:
-    many = {str(index): index for index in range(20_000)}
-    assert bounded(many) == {"properties": many}
 
 
 @pytest.mark.parametrize(
@@ -169,12 +162,3 @@ def test_limits_take_the_first_and_the_manifest_counts_both() -> None:
 def test_a_zero_limit_leaves_the_manifest() -> None:
     made = list(graph_frames(graph(options={"maxNodeFrames": 0, "maxRelationFrames": 0})))
     assert [frame.uri for frame in made] == ["mv2://meta/manifest"]
-
-
-def test_records_become_frames_with_their_id_in_the_uri() -> None:
-    record = {"id": 7, "title": "\u241b \ud800", "body": "%PDF-1.4", "tags": ["x"], "published_at": None}
-    (made,) = record_frames("articles", "title", [record])
-    assert (made.uri, made.track, made.labels) == ("mv2://articles/7", "articles", ["articles"])
-    assert restore(made.title) == record["title"]
-    assert restore(made.text) == 'id: 7\ntitle: \u241b \ud800\nbody: %PDF-1.4\ntags: ["x"]'
-    msgspec.msgpack.encode(made.text)

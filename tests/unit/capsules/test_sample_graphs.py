@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.unit.capsules.makers import sample_graph
-from tests.unit.capsules.test_writer import Log
-from wherry.capsules import sdk
+from tests.unit.memvid.test_writer import Log
 from wherry.capsules.graph import read_graph
 from wherry.capsules.graph_frames import graph_frames
-from wherry.capsules.messages import Way
-from wherry.capsules.verification import is_found, verify
-from wherry.capsules.writer import write_capsule
+from wherry.memvid import sdk
+from wherry.memvid.messages import Way
+from wherry.memvid.verification import is_found, verify
+from wherry.memvid.writer import write_capsule
 
 
 @pytest.mark.parametrize("name", ["minimedium", pytest.param("procrastinate", marks=pytest.mark.long)])

@@ -12,11 +12,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from wherry.capsules.frame import record_frames
-from wherry.capsules.writer import WriterEvent, write_capsule
 from wherry.errors import ErrorCode, JobFailed, SnapshotStopped
 from wherry.exports.formats.model import Format, Layout
 from wherry.exports.snapshot import Batch
+from wherry.memvid.frame import record_frames
+from wherry.memvid.writer import WriterEvent, write_capsule
 from wherry.waiting import with_ticks
 
 TITLES = ("title", "name", "slug", "email", "id")

@@ -12,9 +12,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from wherry.capsules import sdk
-from wherry.capsules.frame import Frame
 from wherry.errors import VerificationFailed
+from wherry.memvid import sdk
+from wherry.memvid.frame import Frame
 
 # Search may miss for reasons of its own (stems, ties), so a single miss proves nothing; most found proves the index.
 FOUND_AT_LEAST = 0.5

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherry.capsules.safe_text import ESCAPE, cut, guard, make_safe, restore
+from wherry.memvid.safe_text import ESCAPE, cut, guard, make_safe, restore
 
 any_text = st.text(st.characters(exclude_categories=[])) | st.text("\u241b.u\ud8000DF%PD \ufeff\n", max_size=20)
 

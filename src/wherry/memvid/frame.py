@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from wherry.capsules.safe_text import guard, make_safe
+from wherry.memvid.safe_text import guard, make_safe
 
 # The reader refuses more than 16,384 entries in one frame; far below that they are folded into one.
 MAX_METADATA = 1000

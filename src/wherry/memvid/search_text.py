@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from wherry.capsules.frame import Frame
+from wherry.memvid.frame import Frame
 
 _IDENTIFIER = re.compile(r"\w[\w.$-]*")
 _WORD = re.compile(r"[^\W_]+")

@@ -18,8 +18,8 @@ from typing import Self
 
 import msgspec
 
-from wherry.capsules import sdk
-from wherry.capsules.messages import Failed, Message, Progress, Stage
+from wherry.memvid import sdk
+from wherry.memvid.messages import Failed, Message, Progress, Stage
 
 _SIGN_OF_LIFE = 1.0
 _STARTING = Progress(Stage.WRITE_CAPSULE, 0.0, 0.01, 1.0, 60.0, "Starting the writer")
@@ -41,7 +41,7 @@ class Watched:
     """
 
     def __init__(self, python: str, arguments: list[str], home: Path, deadline: float) -> None:
-        self._command = [python, "-m", "wherry.capsules.writer_process", *arguments, str(os.getpid())]
+        self._command = [python, "-m", "wherry.memvid.writer_process", *arguments, str(os.getpid())]
         self._home = home
         self._log = home / "log"
         self._deadline = deadline

@@ -47,9 +47,9 @@ import msgspec
 import zstandard
 from blake3 import blake3
 
-from wherry.capsules.capacity import CAPACITY, HEADER, LOG_SLACK
-from wherry.capsules.frame import Frame
 from wherry.errors import DoesNotFit
+from wherry.memvid.capacity import CAPACITY, HEADER, LOG_SLACK
+from wherry.memvid.frame import Frame
 
 _U32 = struct.Struct("<I").pack
 _U64 = struct.Struct("<Q").pack

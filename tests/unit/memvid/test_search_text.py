@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.capsules.makers import frame
-from wherry.capsules.search_text import SearchText, search_text
+from tests.unit.memvid.makers import frame
+from wherry.memvid.search_text import SearchText, search_text
 
 
 @pytest.mark.parametrize("amount", SearchText)

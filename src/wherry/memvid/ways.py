@@ -16,14 +16,14 @@ from typing import Any, Final
 
 import msgspec
 
-from wherry.capsules import sdk
-from wherry.capsules.capacity import CAPACITY, fits_in_batches
-from wherry.capsules.frame import Frame
-from wherry.capsules.messages import Progress, Stage, Way
-from wherry.capsules.search_text import SearchText, search_text
-from wherry.capsules.spool import read_last, read_spool
-from wherry.capsules.staged_log import RECORD_HEADER, Encoder, Entry, stage
 from wherry.errors import DoesNotFit, WayFailed
+from wherry.memvid import sdk
+from wherry.memvid.capacity import CAPACITY, fits_in_batches
+from wherry.memvid.frame import Frame
+from wherry.memvid.messages import Progress, Stage, Way
+from wherry.memvid.search_text import SearchText, search_text
+from wherry.memvid.spool import read_last, read_spool
+from wherry.memvid.staged_log import RECORD_HEADER, Encoder, Entry, stage
 
 Report = Callable[[Progress], None]
 

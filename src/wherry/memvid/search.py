@@ -1,4 +1,4 @@
-"""Searches a capsule, in a process of its own: `python -m wherry.capsules.search CAPSULE WORDS`.
+"""Searches a capsule, in a process of its own: `python -m wherry.memvid.search CAPSULE WORDS`.
 
 In: a capsule and words to find. Out: the titles of the frames that hold them, best first. The SDK's native calls can
 be neither interrupted nor shared with an event loop.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from wherry.capsules import sdk
+from wherry.memvid import sdk
 
 TIMEOUT_SECONDS = 120
 HITS = 10
@@ -24,7 +24,7 @@ def found_in(capsule: Path, words: str) -> list[str]:
     Raises:
         subprocess.CalledProcessError: the capsule cannot be opened.
     """
-    command = [sys.executable, "-m", "wherry.capsules.search", str(capsule), words]
+    command = [sys.executable, "-m", "wherry.memvid.search", str(capsule), words]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=TIMEOUT_SECONDS)
     return msgspec.json.decode(done.stdout.splitlines()[-1], type=list[str])
 

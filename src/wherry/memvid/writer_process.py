@@ -1,4 +1,4 @@
-"""Writes one capsule in one way: ``python -m wherry.capsules.writer_process WAY SPOOL CAPSULE FRAMES PARENT``.
+"""Writes one capsule in one way: ``python -m wherry.memvid.writer_process WAY SPOOL CAPSULE FRAMES PARENT``.
 
 In: a spool of frames. Out: the capsule, verified and on disk, and `messages` as JSON lines on standard output.
 Whatever else a library prints goes to standard error. The process ends with its parent.
@@ -19,12 +19,12 @@ from pathlib import Path
 
 import msgspec
 
-from wherry.capsules.frame import Frame
-from wherry.capsules.messages import Failed, Finished, Message, Progress, Stage, TooLarge, Way
-from wherry.capsules.spool import read_spool
-from wherry.capsules.verification import verify
-from wherry.capsules.ways import write
 from wherry.errors import DoesNotFit
+from wherry.memvid.frame import Frame
+from wherry.memvid.messages import Failed, Finished, Message, Progress, Stage, TooLarge, Way
+from wherry.memvid.spool import read_spool
+from wherry.memvid.verification import verify
+from wherry.memvid.ways import write
 from wherry.parents import end_with
 from wherry.priority import give_way
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from tests.unit.capsules.entries import decode
 from tests.unit.capsules.makers import frame
-from wherry.capsules import sdk
-from wherry.capsules.capacity import CAPACITY, HEADER, LOG_SLACK
-from wherry.capsules.frame import Frame, Uris
-from wherry.capsules.safe_text import guard, make_safe, restore
-from wherry.capsules.search_text import SearchText, search_text
-from wherry.capsules.staged_log import RECORD_HEADER, Encoder, records, stage
 from wherry.errors import DoesNotFit
+from wherry.memvid import sdk
+from wherry.memvid.capacity import CAPACITY, HEADER, LOG_SLACK
+from wherry.memvid.frame import Frame, Uris
+from wherry.memvid.safe_text import guard, make_safe, restore
+from wherry.memvid.search_text import SearchText, search_text
+from wherry.memvid.staged_log import RECORD_HEADER, Encoder, records, stage
 
 MOMENT = 1_700_000_000
 

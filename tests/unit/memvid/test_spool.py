@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.capsules.makers import frame
-from wherry.capsules.frame import Frame
-from wherry.capsules.spool import Spool, SpoolFull, read_last, read_spool
+from tests.unit.memvid.makers import frame
+from wherry.memvid.frame import Frame
+from wherry.memvid.spool import Spool, SpoolFull, read_last, read_spool
 
 
 def test_frames_come_back_in_order(tmp_path: Path) -> None:

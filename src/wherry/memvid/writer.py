@@ -21,13 +21,13 @@ from pathlib import Path
 
 import msgspec
 
-from wherry.capsules import sdk
-from wherry.capsules.capacity import CAPACITY
-from wherry.capsules.frame import Frame
-from wherry.capsules.messages import Failed, Finished, Progress, Stage, TooLarge, Way
-from wherry.capsules.spool import spool_frames
-from wherry.capsules.watched import Watched
 from wherry.errors import CAPSULE_TOO_LARGE, EXPORT_FAILED, JobFailed
+from wherry.memvid import sdk
+from wherry.memvid.capacity import CAPACITY
+from wherry.memvid.frame import Frame
+from wherry.memvid.messages import Failed, Finished, Progress, Stage, TooLarge, Way
+from wherry.memvid.spool import spool_frames
+from wherry.memvid.watched import Watched
 
 # Where each stage lies within the whole; measured on 9,656 frames, where it takes 5, 85 and 10 % of the time.
 _SPANS = {Stage.FRAME_PREP: (0.0, 0.1), Stage.WRITE_CAPSULE: (0.1, 0.9), Stage.FINALIZE: (0.9, 1.0)}

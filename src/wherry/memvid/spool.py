@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import msgspec
 
-from wherry.capsules.frame import Frame
+from wherry.memvid.frame import Frame
 from wherry.waiting import beside_the_loop
 
 _LENGTH = struct.Struct("<I")

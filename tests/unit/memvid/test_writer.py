@@ -15,18 +15,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.unit.capsules.makers import REPOSITORY, edge, frame, graph, node, sample_graph
-from wherry.capsules import sdk
-from wherry.capsules.frame import Frame
+from tests.unit.capsules.makers import REPOSITORY, edge, graph, node, sample_graph
+from tests.unit.memvid.makers import frame
 from wherry.capsules.graph import read_graph
 from wherry.capsules.graph_frames import graph_frames
-from wherry.capsules.messages import Stage, Way
-from wherry.capsules.spool import Spool
 from wherry.capsules.transform_process import Transformed
-from wherry.capsules.verification import is_found, quoted, verify
-from wherry.capsules.ways import stage_what_fits
-from wherry.capsules.writer import WriterEvent, write_capsule
 from wherry.errors import DoesNotFit, JobFailed, VerificationFailed
+from wherry.memvid import sdk
+from wherry.memvid.frame import Frame
+from wherry.memvid.messages import Stage, Way
+from wherry.memvid.spool import Spool
+from wherry.memvid.verification import is_found, quoted, verify
+from wherry.memvid.ways import stage_what_fits
+from wherry.memvid.writer import WriterEvent, write_capsule
 
 
 def some(count: int) -> list[Frame]:
@@ -291,8 +292,8 @@ async def test_a_writer_ends_with_its_parent(quiet_home: Path) -> None:
     script = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from tests.unit.capsules.test_writer import some\n"
-        "from wherry.capsules.writer import write_capsule\n"
+        "from tests.unit.memvid.test_writer import some\n"
+        "from wherry.memvid.writer import write_capsule\n"
         f"folder = Path({str(quiet_home)!r})\n"
         "asyncio.run(write_capsule(some(6000), folder / 'out.mv2', workspace=folder / 'work',\n"
         f"    python={interpreter(quiet_home, f'echo $$ > {quiet_home}/pid')!r},\n"

@@ -1,0 +1,1 @@
+"""`.mv2` files: frames as one searchable capsule, written and searched in processes of their own."""

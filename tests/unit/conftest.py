@@ -1,4 +1,4 @@
-"""Keeps the SDK away from the home folder of whoever runs the tests."""
+"""Keeps the Memvid SDK out of the home folder of the user who runs the tests."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who calls: registration, login, tokens, password links, roles, rate limits."""
+"""Accounts: registration, login, tokens, password links, roles, rate limits."""

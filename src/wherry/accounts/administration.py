@@ -1,4 +1,4 @@
-"""What an operator does to accounts from the command line, straight in the database."""
+"""Account management for operators: the `wherry users` commands, which work directly on the database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from wherry.errors import Conflict, NotFound
 
 @dataclass(frozen=True)
 class ListedAccount:
-    """An account as the operator's list shows it."""
+    """An account as `wherry users list` shows it."""
 
     account: Account
     has_password: bool
@@ -31,7 +31,7 @@ class ListedAccount:
 
 @dataclass(frozen=True)
 class Standing:
-    """What an operator changes of an account; None leaves a value."""
+    """Changes that an operator makes to an account; None leaves a value unchanged."""
 
     role: str | None = None
     active: bool | None = None
@@ -39,12 +39,12 @@ class Standing:
 
 
 class Administration:
-    """The accounts of one database, named by their e-mail address or their id.
+    """Manages the accounts of one database, identified by e-mail address or id.
 
     Args:
-        pool: open.
-        passwords: how they are hashed.
-        base_url: what links begin with.
+        pool: an open pool.
+        passwords: hashes passwords.
+        base_url: the start of every link.
     """
 
     def __init__(self, pool: Pool, passwords: Passwords, base_url: str) -> None:
@@ -59,10 +59,10 @@ class Administration:
         return [ListedAccount(repository.account_of(row), row["has_password"], row["created_at"]) for row in rows]
 
     async def create(self, asked: Registration, standing: Standing) -> Account:
-        """Create an account; without a password it needs a link to set one (`onboarding_link`).
+        """Create an account. Without a password, its owner needs a link to set one (see `onboarding_link`).
 
         Raises:
-            Invalid: names every field that is blank, malformed, too short, too long or taken.
+            Invalid: lists every field that is blank, malformed, too short, too long or taken.
         """
         new = checked_invitation(asked) if asked.password is None else checked_registration(asked)
         if new.password is not None:
@@ -78,10 +78,10 @@ class Administration:
 
         Raises:
             NotFound: no such account.
-            Conflict: it is the last active admin, and would no longer be one.
+            Conflict: it is the last active admin and would lose that role.
         """
         async with brief_transaction(self._pool) as connection:
-            # locked first, so that nobody changes in between who is an admin
+            # locks the admins first, so that nobody else can change who is an admin in the meantime
             admins = await fetch_all(connection, load("users", "resources")["keepers"], {})
             account = await _find(connection, who)
             stays = standing.role in (None, ADMIN) and standing.active is not False
@@ -93,7 +93,7 @@ class Administration:
         return repository.account_of(row)
 
     async def set_password(self, who: str, password: str) -> Account:
-        """Give an account a password; ends its logins and its password links, not its API tokens.
+        """Set an account's password. This ends its sessions and password links, but not its API tokens.
 
         Raises:
             NotFound: no such account.
@@ -109,7 +109,7 @@ class Administration:
         return account
 
     async def reset_link(self, who: str) -> Link:
-        """A one-time link to set a password with, whether or not the account has one.
+        """A one-time link for setting a password, whether or not the account has one.
 
         Raises:
             NotFound: no such account.

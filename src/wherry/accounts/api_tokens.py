@@ -1,6 +1,7 @@
-"""API tokens: credentials for scripts, which outlast a login.
+"""API tokens: long-lived credentials for scripts.
 
-A token is `whr_` and 256 random bits. The database stores only its SHA-256, so a copy of it lets nobody in.
+A token is `whr_` and 256 random bits. The database stores only its SHA-256, so nobody can log in with a leaked copy of
+the database.
 """
 
 from __future__ import annotations
@@ -32,22 +33,22 @@ RANDOM_BYTES = 32
 
 
 class ApiTokens:
-    """The API tokens of one database's accounts.
+    """The API tokens in one database.
 
     Args:
-        pool: open.
+        pool: an open pool.
     """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     async def create(self, owner: Account, name: str | None, expires_at: str | None) -> NewApiToken:
-        """Make a token that may do what its owner may.
+        """Create a token with the rights of its owner.
 
         Raises:
-            Invalid: names every field at fault.
-            Conflict: the owner has as many tokens as an account may have.
-            Unavailable: an import that takes long is changing the account.
+            Invalid: lists every invalid field.
+            Conflict: the owner already has the maximum number of tokens.
+            Unavailable: a long import is changing the account.
         """
         values = _checked(name, expires_at)
         secret = MARK + secrets.token_urlsafe(RANDOM_BYTES)
@@ -58,7 +59,7 @@ class ApiTokens:
             "token_hash": secret_hash(secret),
         }
         async with brief_transaction(self._pool) as connection:
-            await repository.lock(connection, owner.id)  # so that two at once cannot both be the last one
+            await repository.lock(connection, owner.id)  # so that two concurrent requests cannot exceed the maximum
             await _require_room(connection, owner)
             row = await fetch_one(connection, load("api_tokens")["insert"], values)
         assert row is not None, "an insert that does not fail returns its row"
@@ -71,10 +72,10 @@ class ApiTokens:
         return [ApiToken(**row) for row in rows]
 
     async def revoke(self, owner: Account, token_id: str) -> None:
-        """End a token at once.
+        """Delete a token; it stops working at once.
 
         Raises:
-            NotFound: the owner has no such token, whether or not somebody else has.
+            NotFound: the owner has no such token, whether or not somebody else does.
         """
         values = {"id": _uuid(token_id), "user_id": owner.id}
         async with self._pool.connection() as connection:
@@ -84,12 +85,12 @@ class ApiTokens:
 
 
 def is_api_token(credential: str) -> bool:
-    """Whether a credential is an API token, rather than a JWT, valid or not."""
+    """Whether a credential, valid or not, is an API token rather than a JWT."""
     return credential.startswith(MARK)
 
 
 def secret_hash(secret: str) -> bytes:
-    """What is stored of a secret that was drawn at random."""
+    """The hash to store of a random secret."""
     return hashlib.sha256(secret.encode()).digest()
 
 
@@ -123,7 +124,7 @@ def _instant(text: str) -> datetime | None:
     try:
         moment = msgspec.convert(text, datetime)
         return None if moment.tzinfo is None else moment.astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError):  # the last day of year 9999, west of Greenwich
+    except (msgspec.ValidationError, OverflowError):  # overflow: the last day of 9999 with a negative offset
         return None
 
 

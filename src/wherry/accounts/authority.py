@@ -1,4 +1,4 @@
-"""Whether the owner of a job may still have it run: roles are taken away while jobs wait and work."""
+"""Checks that the owner of a job still has the role it needs: roles can change while jobs are queued or running."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LOST = "The owner's account was deactivated, or has lost the role that this job 
 
 @dataclass(frozen=True)
 class Authority:
-    """What a job may do for its owner, and for how long.
+    """What a job may do on behalf of its owner.
 
     Attributes:
-        owner_id: None for a job that wherry runs for nobody: nobody can take its role away.
-        role: the owner's when the job was claimed; None if the account is inactive or gone.
-        transfer_roles: the roles that may move records.
-        needed_role: the one role that the owner must keep, if the job depends on it.
+        owner_id: None if the job has no owner; then it cannot lose its role.
+        role: the owner's role when the job was claimed; None if the account is inactive or gone.
+        transfer_roles: the roles that may import and export.
+        needed_role: the role that the owner must keep, if the job depends on it.
     """
 
     owner_id: int | None
@@ -36,10 +36,10 @@ class Authority:
         return self.role == ADMIN
 
     def require(self, role: str | None) -> None:
-        """Let a job go on whose owner has this role now.
+        """Check that the job may continue with the role that its owner has now.
 
         Raises:
-            JobFailed: it is not enough.
+            JobFailed: it may not.
         """
         if self.owner_id is None:
             return
@@ -58,11 +58,11 @@ async def read_authority(
     """The authority of a job that was just claimed.
 
     Args:
-        pool: open.
+        pool: an open pool.
         owner_id: of the job.
-        transfer_roles: the roles that may move records.
-        requested_by: the role that the owner had when the job was requested; that of a job without an owner for good.
-        depends_on_admin: whether an admin's job does something else than another's.
+        transfer_roles: the roles that may import and export.
+        requested_by: the owner's role when the job was requested; a job without an owner keeps it for good.
+        depends_on_admin: whether the job behaves differently for an admin.
     """
     if owner_id is None:
         return Authority(None, requested_by, transfer_roles)

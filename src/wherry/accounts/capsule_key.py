@@ -1,7 +1,7 @@
-"""Checks the static key of the capsule routes, and limits how often one address may guess it.
+"""Checks the static key of the capsule routes, and limits how often an address can guess it.
 
-Only failures count. An address that has used its guesses up is refused even with the right key, as its next guess might
-be that; other addresses are not affected.
+Only failures count. An address that has used up its guesses is refused even with the right key, which could be just
+another guess. Other addresses are not affected.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ logger = structlog.get_logger(__name__)
 
 
 async def require_key(pool: Pool, expected: str, given: bytes, address: str) -> None:
-    """Let those pass who know the key.
+    """Check the key that a client sent.
 
     Raises:
-        Unauthenticated: it is another one.
-        LimitReached: too many wrong ones were tried from there.
+        Unauthenticated: the key is wrong.
+        LimitReached: too many wrong keys from this address.
     """
     subject = network_hash(address).hex()
-    # digests have one length, so that the time this takes does not depend on the key's
+    # digests all have the same length, so that the time this takes does not reveal the length of the key
     fits = hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(expected.encode()).digest())
     async with pool.connection() as connection:
         if fits:
@@ -42,7 +42,7 @@ async def require_key(pool: Pool, expected: str, given: bytes, address: str) -> 
 
 
 def warn_if_short(key: str | None) -> None:
-    """Log a warning about a key that can be guessed."""
+    """Log a warning if the key is short enough to be guessed."""
     if key is not None and len(key) < MIN_KEY_CHARACTERS:
         logger.warning(
             f"MEMVID_EXPORT_API_KEY has fewer than {MIN_KEY_CHARACTERS} characters and can be guessed: "

@@ -1,11 +1,11 @@
-"""Counts what callers do, in PostgreSQL, so that every API process shares the counters.
+"""Rate limits. The counters are in PostgreSQL, so that all API processes share them.
 
-In: a policy (so many in so many seconds) and a subject (a user, an address). Out: `Usage`, which becomes the RateLimit
-fields of the answer, or `LimitReached`.
+In: a policy (a quota per window) and a subject (a user, an address). Out: `Usage`, which becomes the response's
+RateLimit fields, or `LimitReached`.
 
-A window is fixed and a subject's own: it begins with the first use and ends `window_seconds` later, whatever comes in
-between, so a refused caller is not kept out by trying. Within any window never more than `quota` pass, however many
-ask at once; across the border of two windows up to twice as many can. One statement counts and decides.
+Each subject has its own fixed window: it begins with the first use and ends `window_seconds` later, so retrying does
+not prolong a refusal. Within a window, never more than `quota` uses pass, however many are concurrent; across the
+boundary of two windows it can be twice as many. A single statement counts and decides.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from wherry.jobs.states import Kind
 
 CONCURRENT_RETRY_SECONDS = 10
 PURGE_BATCH = 1000
-# The first number of a two-number advisory lock: these locks are told from all others by it.
+# The first number of two-number advisory locks; it distinguishes these locks from all others.
 _LOCKS = {kind: 0x77680000 + number for number, kind in enumerate(Kind)}
 
 
 @dataclass(frozen=True)
 class Policy:
-    """At most `quota` uses in `window_seconds`, per subject; `name` is what clients see."""
+    """At most `quota` uses per subject in `window_seconds`. Clients see the `name`."""
 
     name: str
     quota: int
@@ -38,7 +38,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a subject has left of a policy, and in how many seconds it begins anew."""
+    """How many uses a subject has left, and in how many seconds its window ends."""
 
     policy: Policy
     remaining: int
@@ -51,10 +51,10 @@ class Usage:
 
 
 async def take(connection: Connection, policy: Policy, subject: str) -> Usage:
-    """Count one use. In a transaction it holds the subject's counter until the end, so keep that short.
+    """Count one use. Keep the transaction short: it locks the subject's counter until its end.
 
     Raises:
-        LimitReached: the quota is used up; with `Retry-After` and the RateLimit fields.
+        LimitReached: the quota is used up; has `Retry-After` and the RateLimit fields.
     """
     values = {"policy": policy.name, "subject": subject, "quota": policy.quota, "window": policy.window_seconds}
     row = await fetch_one(connection, load("limits")["take"], values)
@@ -66,10 +66,10 @@ async def take(connection: Connection, policy: Policy, subject: str) -> Usage:
 
 
 async def require_unused(connection: Connection, policy: Policy, subject: str) -> None:
-    """Check without counting that the quota is not used up.
+    """Check that the quota is not used up, without counting a use.
 
     Raises:
-        LimitReached: it is.
+        LimitReached: it is used up.
     """
     row = await fetch_one(connection, load("limits")["look"], {"policy": policy.name, "subject": subject})
     if row is not None and row["used"] >= policy.quota:
@@ -77,29 +77,29 @@ async def require_unused(connection: Connection, policy: Policy, subject: str) -
 
 
 async def give_back(connection: Connection, usage: Usage, subject: str) -> None:
-    """Undo one `take` of the present window."""
+    """Undo one `take` in the current window."""
     values = {"policy": usage.policy.name, "subject": subject, "quota": usage.policy.quota}
     await connection.execute(load("limits")["give_back"], values)
 
 
 def returned(usage: Usage) -> Usage:
-    """What a usage is after `give_back`."""
+    """The usage after `give_back`."""
     return replace(usage, remaining=min(usage.limit, usage.remaining + 1))
 
 
 async def concurrent(
     connection: Connection, kind: Kind, owner_id: int, limit: int, usage: Usage, *, to_come: int = 0
 ) -> None:
-    """Let a transaction keep the job that it has just created, if its owner has at most `limit` unfinished ones then.
+    """Check that an owner has at most `limit` unfinished jobs, including the one that this transaction has created.
 
-    Until the end of that transaction, no other of the same owner and kind passes here.
+    Until the transaction ends, this blocks for other jobs of the same owner and kind.
 
     Args:
-        usage: what the transaction has taken for the job, and gives back when it ends without it.
-        to_come: jobs that are not created yet, and count as well.
+        usage: taken for this job in this transaction; returned if the transaction is rolled back.
+        to_come: jobs that do not exist yet but count too.
 
     Raises:
-        LimitReached: it is one too many.
+        LimitReached: there are too many.
     """
     await connection.execute(load("limits")["lock_owner"], {"kind": _LOCKS[kind], "owner_id": owner_id})
     if await ledger.count_unfinished(connection, kind, owner_id) + to_come > limit:
@@ -110,7 +110,7 @@ async def concurrent(
 
 
 async def purge(connection: Connection) -> int:
-    """Remove counters whose window is over, a small batch a statement; how many."""
+    """Remove the counters of windows that have ended, in small batches. Returns their number."""
     removed = 0
     while True:
         batch = (await connection.execute(load("limits")["purge"], {"limit": PURGE_BATCH})).rowcount

@@ -1,8 +1,9 @@
-"""One-time links to set a password with.
+"""One-time links for setting a password.
 
-In: an e-mail of somebody who forgot a password, or an imported account that has none. Out: a link, valid for a while
-and once: the one by mail as long as its account has that address, the other until the account has a password. Its token
-is 256 random bits; the database holds only the SHA-256, so a copy of it lets nobody in.
+There are two kinds. A reset link is mailed to a user who forgot the password, and is valid as long as the account has
+that address. An onboarding link is for an account without a password, and is valid until it has one. Both expire, and
+work once. The token is 256 random bits; the database stores only its SHA-256, so a leaked copy of the database contains
+no usable links.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ If it was not you, do nothing: your password stays as it is.
 
 
 class PasswordLinks:
-    """Links to the accounts of one database.
+    """The password links of one database.
 
     Args:
-        pool: open.
-        passwords: how they are hashed.
-        tokens: how they are signed.
-        base_url: where people reach this service; never taken from a request, whose Host anybody can write.
-        mailer: sends links; None: nothing is sent, and none is made by those who ask by e-mail.
+        pool: an open pool.
+        passwords: hashes passwords.
+        tokens: signs tokens.
+        base_url: the public URL of this service; never taken from a request, whose Host header can be forged.
+        mailer: sends links; if None, no reset links are created or sent.
     """
 
     def __init__(
@@ -67,13 +68,13 @@ class PasswordLinks:
         self._mailer = mailer
 
     async def request_reset(self, email: str | None, address: str) -> ResetRequest:
-        """Count a request for a link; then `deliver` it, behind the answer.
+        """Count a request for a reset link. Call `deliver` with it after the response has been sent.
 
-        Nothing here depends on whether there is such an account, so that nobody can tell from the time it takes.
+        Nothing here depends on whether the account exists, so that the time it takes reveals nothing.
 
         Raises:
             Invalid: the e-mail is blank.
-            LimitReached: too many asked from there, or for this e-mail.
+            LimitReached: too many requests from this address or for this e-mail.
         """
         refuse_blank(email=email)
         normal = normalize_email(email or "")
@@ -83,12 +84,12 @@ class PasswordLinks:
         return ResetRequest(normal, (by_address, by_account))
 
     async def deliver(self, request: ResetRequest) -> None:
-        """Make a link for the account with this e-mail and mail it, if there is one and mail can be sent.
+        """Create a link for the account with this e-mail, if there is one, and mail it.
 
-        Without a mail server, the log says what to do, and not whether there is such an account.
+        Without a mail server, the log says what to do, but not whether there is such an account.
 
         Raises:
-            Unavailable: the link could not be made, or not be mailed.
+            Unavailable: the link could not be created or mailed.
         """
         if self._mailer is None:
             logger.warning(
@@ -124,7 +125,7 @@ class PasswordLinks:
         raise PasswordAlreadySet("the account already has a password")
 
     async def set_password(self, token: str | None, password: str | None, address: str) -> Session:
-        """Use a link up: set its account's password and end all of its links.
+        """Redeem a link: set its account's password and void all of the account's links.
 
         Raises:
             Invalid: the token or the password is blank, or the password too short or too long.
@@ -147,7 +148,7 @@ class PasswordLinks:
     async def _redeem(self, token_hash: bytes, owner: int, password_hash: str) -> Account:
         async with brief_transaction(self._pool) as connection:
             await repository.lock(connection, owner)
-            # looked at again: much can have happened while the password was hashed
+            # checked again, because much can have happened while the password was hashed
             held = await repository.link_owner(connection, token_hash)
             account = await repository.set_password(connection, owner, password_hash) if held else None
             if account is None:
@@ -157,8 +158,8 @@ class PasswordLinks:
 
 
 def link_url(base_url: str, token: str) -> str:
-    """Where people use a link up."""
-    # after the '#', so that no server and no proxy on the way ever logs it
+    """The URL of the page where a link is redeemed."""
+    # after the '#', so that no server or proxy ever logs the token
     return f"{base_url.rstrip('/')}{PAGE}#token={token}"
 
 

@@ -1,13 +1,13 @@
-"""Lets people in by e-mail and password.
+"""Login by e-mail and password.
 
-In: an e-mail, a password, the address they came from. Out: a `Session`; or a refusal that takes the same time and
-says the same, whether or not there is such an account.
+A failed login takes the same time and gets the same response whether or not the account exists.
 
-Failures are limited twice, in five minutes: 20 from one address, 10 of one account from all addresses together. A
-place is taken before the password is checked and given back if it fits, so that guessing in parallel is no faster than
-guessing one at a time. Strangers who use up an account's ten keep its owner out only from addresses that it has not
-logged in from in 30 days: each of the others has ten of its own. Responses show the limit per address only, as the
-other one would tell whether the account has logged in from there, and whether somebody else is guessing.
+Failures are limited twice per five minutes: 20 per address, and 10 per account over all addresses. An attempt is
+counted before the password is checked and given back if it is right, so that guessing in parallel is no faster than
+guessing one at a time. If strangers use up an account's ten attempts, its owner is locked out only from new addresses:
+each address that the account has logged in from within 30 days has ten attempts of its own. Responses show only the
+limit per address, because the other one would reveal whether the account has logged in from there, and whether somebody
+else is guessing.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class _Attempt:
     email: str
     address: bytes
     taken: dict[str, Usage]
-    """What the attempt has taken, by subject; a fitting password gives it back."""
+    """The usages that the attempt has taken, by subject; they are given back if the password is right."""
     login: Login | None
 
     @property
     def shown(self) -> Usage:
-        """What the caller is told of: what is left for its address."""
+        """The usage that the caller sees: that of its address."""
         return self.taken[self.address.hex()]
 
 
@@ -48,9 +48,9 @@ class Logins:
     """Logins to the accounts of one database.
 
     Args:
-        pool: open.
-        passwords: how they are checked.
-        tokens: how they are signed.
+        pool: an open pool.
+        passwords: verifies passwords.
+        tokens: signs tokens.
     """
 
     def __init__(self, pool: Pool, passwords: Passwords, tokens: Tokens) -> None:
@@ -59,19 +59,19 @@ class Logins:
         self._tokens = tokens
 
     async def login(self, email: str | None, password: str | None, address: str) -> Session:
-        """The session of the account that the pair belongs to.
+        """Start a session for the account with this e-mail and password.
 
         Raises:
-            Forbidden: no account has this pair; or, code `PASSWORD_NOT_SET`, the account has no password yet.
+            Forbidden: the e-mail or the password is wrong; or (code `PASSWORD_NOT_SET`) the account has none yet.
             Invalid: one of the two is blank.
             LimitReached: too many attempts failed.
-            Unavailable: the account is being changed by an import that takes long.
+            Unavailable: a long import is changing the account.
         """
         refuse_blank(email=email, password=password)
         began = now()
         async with self._pool.connection() as connection:
             attempt = await _begin(connection, normalize_email(email or ""), network_hash(address))
-        # No connection is held while the hash is computed: it takes longer than everything else together.
+        # No connection is held while the hash is computed, which takes longer than everything else combined.
         stored = attempt.login.password_hash if attempt.login else None
         verdict = await self._passwords.verify(password or "", stored)
         if attempt.login is None or not attempt.login.account.active:
@@ -86,7 +86,7 @@ class Logins:
             await _succeed(connection, attempt, account.id)
             if rehashed is not None:
                 await repository.rehash(connection, account.id, old_hash=stored, password_hash=rehashed)
-        # issued as of the beginning: if the password is changed meanwhile, the token is older than that
+        # issued as of the start, so that the token is invalid if the password was changed in the meantime
         token = self._tokens.issue(account.id, now=began, password_changed_at=account.password_changed_at)
         return Session(account, token, (limits.returned(attempt.shown),))
 
@@ -124,5 +124,5 @@ def _not_set(attempt: _Attempt) -> Forbidden:
 
 
 def network_hash(address: str) -> bytes:
-    """SHA-256 of an address, or of its /64 network for IPv6: one host can have all of that network's addresses."""
+    """SHA-256 of an IPv4 address, or of an IPv6 address's /64 network, as one host can use the whole network."""
     return hashlib.sha256(network_of(address).encode()).digest()

@@ -1,10 +1,9 @@
-"""Sends mail by SMTP.
+"""Sends mail by SMTP, in a few dedicated threads, so that a mail server that hangs delays nothing else.
 
-In: `SMTP_URL`, an address, a text. Out: the message, handed to that server by one of a few threads that do nothing
-else: a server that does not answer holds up mail alone.
+`SMTP_URL` has one of these forms:
 
     smtp://host[:25]                     plain
-    smtp://user:password@host?starttls   encrypted after the greeting, port 587 unless given
+    smtp://user:password@host?starttls   encrypted after the greeting, port 587 by default
     smtps://user:password@host[:465]     encrypted from the start
 """
 
@@ -24,12 +23,12 @@ from wherry.errors import MailNotSent, Misconfigured
 TIMEOUT_SECONDS = 15
 THREADS = 2
 MAX_WAITING = 50
-"""Mails that may wait for a thread; further ones are dropped."""
+"""How many mails may wait for a thread; more are dropped."""
 
 
 @dataclass(frozen=True)
 class Mailer:
-    """One SMTP server, and the address that mail comes from."""
+    """An SMTP server, and the sender's address."""
 
     host: str
     port: int
@@ -42,10 +41,10 @@ class Mailer:
 
     @classmethod
     def from_url(cls, url: str, sender: str) -> Mailer:
-        """The server that `SMTP_URL` names.
+        """The server at `SMTP_URL`.
 
         Raises:
-            Misconfigured: the URL cannot be read; it is not repeated, as it may hold a password.
+            Misconfigured: the URL is invalid; the message does not repeat it, because it may contain a password.
         """
         try:
             parts = urlsplit(url)
@@ -76,17 +75,17 @@ class Mailer:
         """Hand a message to the server.
 
         Raises:
-            Unavailable: the server does not answer, or does not take the message; or too many wait already.
+            Unavailable: the server does not respond or rejects the message, or too many mails are waiting.
         """
         try:
             message = self._message(to, subject, text)
             await self._outbox.run(lambda: self._deliver(message))
-        # ValueError: an address that no message header can hold
+        # ValueError: the address is not valid in a message header
         except (OSError, smtplib.SMTPException, ValueError) as error:
             raise MailNotSent("the mail could not be sent") from error
 
     def close(self) -> None:
-        """Drop the mails that wait."""
+        """Drop the mails that are waiting."""
         self._outbox.close()
 
     def _message(self, to: str, subject: str, text: str) -> EmailMessage:
@@ -94,7 +93,7 @@ class Mailer:
         message["From"] = self.sender
         message["To"] = to
         message["Subject"] = subject
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence note answers it
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: prevents out-of-office replies
         message.set_content(text)
         return message
 
@@ -114,7 +113,7 @@ class Mailer:
 
 
 class _Outbox:
-    """A few threads, and the mails that wait for one."""
+    """A few threads, and the mails that are waiting for one."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="mail")

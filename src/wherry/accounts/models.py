@@ -1,8 +1,4 @@
-"""What an account is to the rest of the program.
-
-In: rows of `users`. Out: `Account`, which carries no password; `Session`, an account with a token for it; `Link`, a
-one-time link to set a password with; `ApiToken`, a credential for scripts.
-"""
+"""Accounts and what belongs to them, as the rest of the program sees them."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from wherry.accounts.limits import Usage
 
 @dataclass(frozen=True)
 class Account:
-    """A person or a script that may call. Imported accounts are among them, with their e-mail as username."""
+    """A user of the API, without the password. An imported account has its e-mail address as its username."""
 
     id: int
     email: str
@@ -25,14 +21,14 @@ class Account:
     bio: str | None
     image: str | None
     operator: bool = False
-    """May do what concerns the whole service; only `wherry users` and the first registration set it."""
+    """Whether it may manage the whole service; set only by `wherry users` and by the first registration."""
     password_changed_at: datetime | None = None
-    """None: never since the registration. JWTs issued before this are refused."""
+    """JWTs issued before this are rejected; None if the password was never changed."""
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """Where a request comes from: an address, and the origin of the web page that sent it, if that is not our own."""
+    """The origin of a request: its address and, if a web page other than our own sent it, that page's origin."""
 
     address: str
     foreign_origin: str | None = None
@@ -52,7 +48,7 @@ class ApiToken:
 
 @dataclass(frozen=True)
 class NewApiToken:
-    """An API token that was just made; nobody can read its secret again."""
+    """An API token that was just created; its secret cannot be shown again."""
 
     token: ApiToken
     secret: str = field(repr=False)
@@ -60,7 +56,8 @@ class NewApiToken:
 
 @dataclass(frozen=True)
 class Login:
-    """What a login is decided by: the account, its hash (None: no password yet), whether it knows the address."""
+    """What is needed to check a login: the account, its password hash if it has one, and whether it has recently logged
+    in from this address."""
 
     account: Account
     password_hash: str | None = field(repr=False)
@@ -69,7 +66,7 @@ class Login:
 
 @dataclass(frozen=True)
 class Session:
-    """An account, a token that stands for it, and what is left of the limits that were counted on the way."""
+    """An account, a token for it, and the rate limits that the request counted against."""
 
     account: Account
     token: str = field(repr=False)
@@ -78,7 +75,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Link:
-    """A one-time link. Its token is in `url` and nowhere else."""
+    """A one-time link for setting a password. Its token is only in `url`."""
 
     url: str = field(repr=False)
     expires_at: datetime
@@ -86,7 +83,7 @@ class Link:
 
 @dataclass(frozen=True)
 class ResetRequest:
-    """A request for a link that was let pass, whether or not there is an account with this e-mail."""
+    """An accepted request for a reset link, whether or not there is an account with this e-mail."""
 
     email: str
     usages: tuple[Usage, ...]
@@ -94,7 +91,7 @@ class ResetRequest:
 
 @dataclass(frozen=True)
 class Registration:
-    """What somebody asks to be registered with, as it came."""
+    """The fields of a registration, as sent by the client."""
 
     username: str | None
     email: str | None
@@ -105,7 +102,7 @@ class Registration:
 
 @dataclass(frozen=True)
 class Changes:
-    """What an account's owner asks to be changed; None leaves a value, `clear` names those to empty."""
+    """Changes that an account's owner requested; None leaves a value unchanged, `clear` names the fields to empty."""
 
     username: str | None = None
     email: str | None = None

@@ -1,9 +1,8 @@
-"""Hashes and checks passwords with Argon2id (RFC 9106).
+"""Hashes and verifies passwords with Argon2id (RFC 9106).
 
-In: a password. Out: a hash in its usual text form, which holds its own parameters; or whether a password fits one.
-A hash takes tenths of a second and 64 MiB, so it is made in threads that do nothing else, and only a few are made at
-one time. At most one of these places is for passwords that are being set, so that logins never wait for a crowd of
-registrations.
+Hashes are in the usual text form, which includes the parameters. A hash takes tenths of a second and 64 MiB, so hashes
+are computed in dedicated threads, and only a few at a time. Setting passwords can use at most half of these threads, so
+that logins never wait for a crowd of registrations.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from wherry.priority import lower_thread
 T = TypeVar("T")
 
 NICENESS = 5
-"""Of the threads: a third of the processor time that others get, so that a crowd at the door slows nobody down."""
+"""Of the threads: they get a third of the CPU time of other threads, so that many logins slow nothing else down."""
 
 MAX_AT_ONCE = 2
 MAX_WAITING = 100
@@ -36,17 +35,17 @@ MAX_SET_WAITING = MAX_WAITING // 2
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a password fits, and whether its hash was made with other parameters than today's."""
+    """Whether a password is right, and whether its hash has outdated parameters."""
 
     fits: bool
     outdated: bool = False
 
 
 class Passwords:
-    """Argon2id with one set of parameters; the default is the second recommended option of RFC 9106, section 4.
+    """Argon2id with one set of parameters.
 
     Args:
-        hasher: other parameters.
+        hasher: the parameters; by default the second recommended option of RFC 9106, section 4.
     """
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
@@ -68,7 +67,7 @@ class Passwords:
             return await self._in_thread(lambda: self._hasher.hash(password))
 
     async def verify(self, password: str, password_hash: str | None) -> Verdict:
-        """Whether the password fits; without a hash it never does, and that takes the same time.
+        """Whether the password is right; without a hash it never is, which takes the same time.
 
         Raises:
             Unavailable: too many are waiting.
@@ -94,7 +93,7 @@ class Passwords:
 
 
 class _Line:
-    """Lets a few in at one time, and as many wait in all; more are turned away."""
+    """Limits how many run at once and how many there are in total, including those that wait; rejects more."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self._slots = asyncio.Semaphore(at_once)
@@ -113,7 +112,7 @@ class _Line:
 
 
 def _unfulfillable(hasher: PasswordHasher) -> str:
-    """A well-formed hash that no known password has: its digest is random. Checking one costs what any check costs."""
+    """A well-formed hash with a random digest, which no password matches. Verifying it takes as long as any other."""
     salt, digest = (_base64(secrets.token_bytes(length)) for length in (hasher.salt_len, hasher.hash_len))
     costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
     return f"$argon2id$v=19${costs}${salt}${digest}"

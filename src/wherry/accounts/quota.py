@@ -1,7 +1,6 @@
-"""What one account may ask of the job system: so many jobs an hour, so many unfinished at one time.
+"""The job limits of an account: jobs per hour, and unfinished jobs at a time.
 
-In: the transaction that has just created a job. Out: the RateLimit fields of its answer, or `LimitReached`, and then
-the transaction takes the job back.
+They are checked in the transaction that has just created a job, so that `LimitReached` rolls the job back.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ HOUR_SECONDS = 3600
 async def admit(
     connection: Connection, kind: Kind, owner_id: int, settings: Settings, *, to_come: int = 0
 ) -> dict[str, str]:
-    """Count a job that was just created, and not replayed, against its owner's limits.
+    """Count a new job, not a replayed one, against its owner's limits. Returns the response's RateLimit fields.
 
     Raises:
-        LimitReached: it is one too many.
+        LimitReached: a limit is exceeded.
     """
     per_hour, unfinished = _limits(kind, settings)
     usage = await limits.take(connection, Policy(f"{kind}s", per_hour, HOUR_SECONDS), str(owner_id))
@@ -37,7 +36,7 @@ async def admit(
 class Uploads:
     """Counts the bodies that this process is receiving, by owner: each may become a job.
 
-    Other API processes count their own. Nothing is left of the counts when a process dies, however it dies.
+    Each API process has its own counts, which vanish with the process, however it dies.
     """
 
     def __init__(self) -> None:
@@ -45,7 +44,7 @@ class Uploads:
 
     @contextmanager
     def one(self, owner_id: int) -> Iterator[int]:
-        """Count one more until the context ends; which one of its owner's it is."""
+        """Count a body until the context ends. Yields how many the owner is sending now."""
         self._receiving[owner_id] += 1
         try:
             yield self._receiving[owner_id]
@@ -54,19 +53,19 @@ class Uploads:
 
 
 async def look_ahead(pool: Pool, kind: Kind, owner_id: int, key: str, settings: Settings, *, to_come: int = 1) -> None:
-    """Refuse a job before its body is read, if it would be refused after it. What is known by its key may pass.
+    """Refuse a job before its body is read if it would be refused afterwards. A replay, known by its key, passes.
 
     Args:
-        pool: open.
+        pool: an open pool.
         kind: of the job.
         owner_id: of the job.
         key: its idempotency key.
         settings: the limits.
-        to_come: jobs of the owner's that may still come of bodies that are being received, this one included.
+        to_come: how many jobs the bodies that the owner is sending may become, including this one.
 
     Raises:
-        LimitReached: it would be one too many, as things are now.
-        Unavailable: another transaction of the owner's takes too long.
+        LimitReached: it would currently exceed a limit.
+        Unavailable: another transaction of the same owner takes too long.
     """
     async with brief_transaction(pool, force_rollback=True) as connection:
         if not await ledger.is_known(connection, kind, owner_id, key):

@@ -1,7 +1,6 @@
 """Reads and writes accounts and their links.
 
-In: a connection, values that are checked already. Out: rows as `Account` and `Login`. Every function works inside the
-caller's transaction, and never commits.
+Values must already be validated. Every function works in the caller's transaction and never commits.
 """
 
 from __future__ import annotations
@@ -22,27 +21,27 @@ from wherry.database.rows import fetch_one
 from wherry.errors import DatabaseUnavailable
 from wherry.times import now
 
-FIRST_ACCOUNT_LOCK = 0x7768_6572_7279_0001  # "wherry" and a number: one first registration at a time
+FIRST_ACCOUNT_LOCK = 0x7768_6572_7279_0001  # "wherry" and a number; serializes the first registrations
 KNOWN_DAYS = 30
 ID_TRIES = 5
 _COLUMNS = tuple(column.name for column in fields(Account))
 
 
 async def is_empty(connection: Connection) -> bool:
-    """Whether there is no account at all."""
+    """Whether there are no accounts at all."""
     row = await _one(connection, "any_account", {})
     return row is None or not row["found"]
 
 
 async def lock_first_account(connection: Connection) -> None:
-    """Until the transaction ends, be the only one to decide who comes first."""
+    """Lock the decision about which account is the first, until the transaction ends."""
     await connection.execute(load("accounts")["lock_first"], {"key": FIRST_ACCOUNT_LOCK})
 
 
 async def require_free(
     connection: Connection, *, email: str | None, username: str | None, except_id: int | None = None
 ) -> None:
-    """Raise Invalid for an e-mail and a username that an account other than `except_id` holds, both at once."""
+    """Raise `Invalid` for the e-mail, the username or both if an account other than `except_id` has them."""
     row = await _one(connection, "taken", {"email": email, "username": username, "except_id": except_id})
     assert row is not None, "an aggregate always returns its row"
     refuse_taken(email=row["email"], username=row["username"])
@@ -54,8 +53,8 @@ async def insert(
     """Create an account; without a hash it has no password yet.
 
     Raises:
-        Invalid: somebody took the e-mail or the username in the meantime.
-        Unavailable: the ids that come next are all taken, by accounts that brought theirs along.
+        Invalid: the e-mail or the username was taken in the meantime.
+        Unavailable: the next ids of the sequence are all taken by accounts that were imported with their ids.
     """
     values = {
         "email": new.email,
@@ -67,7 +66,7 @@ async def insert(
         "image": new.image,
     }
     for _ in range(ID_TRIES):
-        with suppress(UniqueViolation):  # what is left of these: an import has written the id that the sequence gave
+        with suppress(UniqueViolation):  # the remaining cause: an import has used the id that the sequence returned
             async with _telling_what_is_taken(), connection.transaction():
                 row = await _one(connection, "insert", values)
             assert row is not None, "an insert that does not fail returns its row"
@@ -76,17 +75,17 @@ async def insert(
 
 
 async def update(connection: Connection, user_id: int, changes: Changes, password_hash: str | None) -> Account | None:
-    """Change an active account; None where there is none.
+    """Change an active account. Returns None if there is no such account.
 
     Raises:
-        Invalid: somebody holds the e-mail or the username.
+        Invalid: another account has the e-mail or the username.
     """
     values = {
         "id": user_id,
         "email": changes.email,
         "username": changes.username,
         "password_hash": password_hash,
-        # by the clock that JWTs are issued by, as the two are compared
+        # from the same clock as the times of JWTs, because the two are compared
         "password_changed_at": None if password_hash is None else now(),
         "bio": changes.bio,
         "sets_bio": changes.bio is not None or "bio" in changes.clear,
@@ -99,36 +98,36 @@ async def update(connection: Connection, user_id: int, changes: Changes, passwor
 
 
 async def set_password(connection: Connection, user_id: int, password_hash: str) -> Account | None:
-    """Give an active account a password; None where there is no such account."""
+    """Set an active account's password. Returns None if there is no such account."""
     return await update(connection, user_id, Changes(), password_hash)
 
 
 async def get(connection: Connection, user_id: int) -> Account | None:
-    """The account as it is now."""
+    """The account, or None if there is none."""
     row = await _one(connection, "by_id", {"id": user_id})
     return None if row is None else account_of(row)
 
 
 async def find_token_owner(connection: Connection, token_hash: bytes) -> Account | None:
-    """The active account that an unexpired API token belongs to; notes that the token was used."""
+    """The active account that an unexpired API token belongs to. Records that the token was used."""
     row = await fetch_one(connection, load("api_tokens")["authenticate"], {"token_hash": token_hash})
     return None if row is None else account_of(row)
 
 
 async def find_login(connection: Connection, email: str, address_hash: bytes) -> Login | None:
-    """What a login with this e-mail from this address is decided by."""
+    """What is needed to check a login with this e-mail from this address, or None if there is no such account."""
     values = {"email": email, "address_hash": address_hash, "known_days": KNOWN_DAYS}
     row = await _one(connection, "for_login", values)
     return None if row is None else Login(account_of(row), row["password_hash"], row["known_address"])
 
 
 async def remember_address(connection: Connection, user_id: int, address_hash: bytes) -> None:
-    """Note that the account logged in from there; at most one write a day."""
+    """Record that the account has logged in from this address; writes at most once per day."""
     await connection.execute(load("accounts")["remember_address"], {"user_id": user_id, "address_hash": address_hash})
 
 
 async def rehash(connection: Connection, user_id: int, *, old_hash: str, password_hash: str) -> None:
-    """Replace a hash by one of the same password, unless the password was changed meanwhile."""
+    """Replace a hash with a new one of the same password, unless the password was changed in the meantime."""
     values = {"id": user_id, "old_hash": old_hash, "password_hash": password_hash}
     await connection.execute(load("accounts")["rehash"], values)
 
@@ -136,7 +135,7 @@ async def rehash(connection: Connection, user_id: int, *, old_hash: str, passwor
 async def create_reset_link(
     connection: Connection, email: str, token_hash: bytes, valid_for: timedelta
 ) -> datetime | None:
-    """Store a link for the active account with this e-mail; when it ends, or None where there is no such account."""
+    """Store a link for the active account with this e-mail. Returns when it expires, or None if there is no account."""
     values = {"email": email, "token_hash": token_hash, "valid_for": valid_for}
     row = await _one(connection, "create_reset_link", values)
     return None if row is None else row["expires_at"]
@@ -145,31 +144,31 @@ async def create_reset_link(
 async def create_onboarding_link(
     connection: Connection, user_id: int, token_hash: bytes, valid_for: timedelta
 ) -> datetime | None:
-    """Store a link for an active account without a password; when it ends, or None where it has one."""
+    """Store a link for an active account. Returns when it expires, or None if the account already has a password."""
     values = {"user_id": user_id, "token_hash": token_hash, "valid_for": valid_for}
     row = await _one(connection, "create_onboarding_link", values)
     return None if row is None else row["expires_at"]
 
 
 async def lock(connection: Connection, user_id: int) -> None:
-    """Until the transaction ends, be the only one to change an account or its links."""
+    """Lock an account and its links against other changes until the transaction ends."""
     await connection.execute(load("accounts")["lock"], {"id": user_id})
 
 
 async def link_owner(connection: Connection, token_hash: bytes) -> int | None:
-    """Whose link it is, if it still holds: an onboarding link until there is a password, another while its account
-    has the address that it was sent to."""
+    """The account that a valid link belongs to: an onboarding link is valid until the account has a password, a reset
+    link as long as the account has the address that it was sent to."""
     row = await _one(connection, "link_owner", {"token_hash": token_hash})
     return None if row is None else int(row["user_id"])
 
 
 async def void_links(connection: Connection, user_id: int) -> None:
-    """End every link of an account, the one in use too."""
+    """Void all links of an account, including the one that is being redeemed."""
     await connection.execute(load("accounts")["void_links"], {"user_id": user_id})
 
 
 async def purge(connection: Connection) -> int:
-    """Remove expired links, addresses and API tokens; how many."""
+    """Remove expired links, addresses and API tokens. Returns their number."""
     links = await connection.execute(load("accounts")["purge_links"])
     addresses = await connection.execute(load("accounts")["purge_addresses"], {"known_days": KNOWN_DAYS})
     tokens = await connection.execute(load("api_tokens")["purge"])
@@ -191,5 +190,5 @@ async def _one(connection: Connection, query: str, values: Mapping[str, object])
 
 
 def account_of(row: Mapping[str, Any]) -> Account:
-    """The account in a row that has its columns."""
+    """The account in a row with all of its columns."""
     return Account(**{name: row[name] for name in _COLUMNS})

@@ -1,7 +1,4 @@
-"""Registers people, tells who a token stands for, and changes accounts.
-
-In: fields as they came. Out: an `Account` or a `Session`; or the refusal that names what is wrong.
-"""
+"""Registers accounts, authenticates tokens, and changes accounts."""
 
 from __future__ import annotations
 
@@ -21,20 +18,20 @@ from wherry.errors import Forbidden, Unauthenticated
 
 ADMIN, USER = "admin", "user"
 REGISTER_BY_ADDRESS = Policy("register-address", 60, 3600)
-"""A class or an office behind one address gets its accounts within an hour; a machine that never stops gets no more."""
+"""Enough for a class or an office that shares one address, but not for a script that registers endlessly."""
 
 RENAME_BY_ADDRESS = Policy("rename-address", 60, 3600)
 RENAME_BY_ACCOUNT = Policy("rename-account", 20, 3600)
-"""A new e-mail address or username is refused if it is taken, which tells that somebody has it."""
+"""Limited because the refusal of a taken e-mail address or username reveals that somebody has it."""
 
 
 class Accounts:
     """Accounts in one database.
 
     Args:
-        pool: open.
-        passwords: how they are hashed.
-        tokens: how they are signed.
+        pool: an open pool.
+        passwords: hashes passwords.
+        tokens: signs tokens.
     """
 
     def __init__(self, pool: Pool, passwords: Passwords, tokens: Tokens) -> None:
@@ -46,13 +43,13 @@ class Accounts:
         """Create an account; the first in an empty system becomes admin and operator.
 
         Raises:
-            Forbidden: it would be the first, and a foreign web page asks for it.
-            Invalid: names every field that is blank, malformed, too long or taken.
-            LimitReached: too many were asked for from there.
-            Unavailable: too many passwords are being set, or an import that takes long is writing such an account.
+            Forbidden: it would be the first account, and a foreign web page sent the request.
+            Invalid: lists every field that is blank, malformed, too long or taken.
+            LimitReached: too many registrations from this address.
+            Unavailable: too many passwords are being set, or a long import is writing the same account.
         """
         new = checked_registration(asked)
-        # what is taken is told before the costly hash, and again, by the constraints, after it
+        # taken names are refused before the costly hash and, by the constraints, again after it
         async with self._pool.connection() as connection:
             usage = await limits.take(connection, REGISTER_BY_ADDRESS, network_hash(visitor.address).hex())
             await repository.require_free(connection, email=new.email, username=new.username)
@@ -69,15 +66,15 @@ class Accounts:
     async def _is_first(self, connection: Connection) -> bool:
         if not await repository.is_empty(connection):
             return False
-        # Of several who all see an empty system, each waits here for the one before it to commit, and looks again.
+        # If several registrations see an empty system, each waits here for the previous one to commit, and looks again.
         await repository.lock_first_account(connection)
         return await repository.is_empty(connection)
 
     async def authenticate(self, token: str) -> Account:
-        """The account that a JWT or an API token stands for.
+        """The account that a JWT or an API token belongs to.
 
         Raises:
-            Unauthenticated: the token is not valid, or its account is gone or inactive.
+            Unauthenticated: the token is invalid, or its account is gone or inactive.
         """
         account = await (self._token_owner(token) if is_api_token(token) else self._signed_in(token))
         if account is None or not account.active:
@@ -97,13 +94,13 @@ class Accounts:
         return account
 
     async def update(self, caller: Account, credential: str, asked: Changes, address: str) -> Session:
-        """Change what is given. A new e-mail or password ends every password link; a new password, every older JWT.
+        """Change an account. A new e-mail or password voids all password links; a new password also voids older JWTs.
 
         Raises:
-            Invalid: names every field that is blank, malformed, too long or taken.
-            LimitReached: too many passwords or names were set from there, or for the account.
-            Unauthenticated: the account was deactivated meanwhile.
-            Unavailable: too many passwords are being set, or an import that takes long is changing the account.
+            Invalid: lists every field that is blank, malformed, too long or taken.
+            LimitReached: too many passwords or names were set from this address or for this account.
+            Unauthenticated: the account was deactivated in the meantime.
+            Unavailable: too many passwords are being set, or a long import is changing the account.
         """
         changes = checked_changes(asked, caller)
         async with self._pool.connection() as connection:
@@ -128,7 +125,7 @@ class Accounts:
 
 
 def _policies(changes: Changes, account: Account) -> Iterator[tuple[Policy, Policy]]:
-    """What changes are limited by: per address and per account. Names that stay as they are tell nothing."""
+    """The policies that limit these changes, per address and per account. Unchanged names count against none."""
     if changes.password is not None:
         yield SET_BY_ADDRESS, SET_BY_ACCOUNT
     if changes.email not in (None, account.email) or changes.username not in (None, account.username):

@@ -1,6 +1,6 @@
-"""Checks what people write about themselves.
+"""Validates the fields of accounts.
 
-In: fields as they came. Out: the same, trimmed, or `Invalid` with every fault of every field at once.
+In: fields as sent. Out: the same, trimmed, or `Invalid` with all faults of all fields.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ FIELDS = (*REQUIRED, "bio", "image")
 
 
 def normalize_email(email: str) -> str:
-    """The form that e-mail addresses are stored and compared in: trimmed, composed (NFC), lower case.
+    """The form in which e-mail addresses are stored and compared: trimmed, composed (NFC), lower case.
 
-    Text that cannot be an address is only trimmed: no account has it.
+    Text that cannot be an address is only trimmed; no account has it.
     """
     email = email.strip()
     if len(email) > MAX_EMAIL_CHARACTERS or has_long_run_of_marks(email):
@@ -40,10 +40,10 @@ def normalize_email(email: str) -> str:
 
 
 def checked_registration(asked: Registration) -> Registration:
-    """The registration with its fields trimmed, an empty bio or image made none.
+    """The registration with its fields trimmed; an empty bio or image becomes None.
 
     Raises:
-        Invalid: names every field at fault.
+        Invalid: lists every invalid field.
     """
     return _checked(asked, FIELDS)
 
@@ -52,16 +52,16 @@ def checked_invitation(asked: Registration) -> Registration:
     """The same for an account that gets its password later.
 
     Raises:
-        Invalid: names every field at fault.
+        Invalid: lists every invalid field.
     """
     return _checked(asked, [name for name in FIELDS if name != "password"])
 
 
 def checked_changes(asked: Changes, account: Account) -> Changes:
-    """The changes of an account with their fields trimmed, an empty bio or image turned into one to clear.
+    """The changes with their fields trimmed; an empty bio or image is added to `clear`.
 
     Raises:
-        Invalid: names every field at fault.
+        Invalid: lists every invalid field.
     """
     faults = {name: list(_faults(name, value)) for name, value in _given(asked)}
     if asked.username is not None and asked.username.strip() != account.username:
@@ -72,7 +72,7 @@ def checked_changes(asked: Changes, account: Account) -> Changes:
 
 
 def check_password(password: str | None) -> str:
-    """A password that may be set by link or from the command line. Registration, by older clients, takes shorter ones.
+    """A password that may be set by link or on the command line. Registration accepts shorter ones, for older clients.
 
     Raises:
         Invalid: it is blank, too short or too long.
@@ -85,12 +85,12 @@ def check_password(password: str | None) -> str:
 
 
 def refuse_blank(**fields: str | None) -> None:
-    """Raise Invalid that names every field which is absent or blank."""
+    """Raise `Invalid` for the fields that are absent or blank."""
     refuse({name: [BLANK] for name, value in fields.items() if value is None or not value.strip()})
 
 
 def refuse_taken(*, email: bool, username: bool) -> None:
-    """Raise Invalid for what another account holds."""
+    """Raise `Invalid` for the fields that another account has."""
     held = {"email": email, "username": username}
     refuse({name: [TAKEN] for name, taken in held.items() if taken})
 
@@ -118,7 +118,7 @@ def _faults(name: str, value: str | None) -> Iterator[str]:
 
 
 def _addresses_of_others(username: str | None, email: str | None) -> Iterator[str]:
-    """A username like an e-mail address would keep that address from being imported: it is its account's username."""
+    """A username that looks like an address would block the import of that address's account, whose username it is."""
     if "@" in (username or "") and normalize_email(username or "") != normalize_email(email or ""):
         yield "must not contain @, unless it is your own e-mail address"
 
@@ -134,7 +134,7 @@ def _is_email(value: str) -> bool:
 
 
 def refuse(faults: Mapping[str, list[str]]) -> None:
-    """Raise Invalid for the fields that have messages."""
+    """Raise `Invalid` for the fields that have messages."""
     found = {name: messages for name, messages in faults.items() if messages}
     if found:
         raise Invalid("; ".join(f"{name} {text}" for name, texts in found.items() for text in texts), fields=found)

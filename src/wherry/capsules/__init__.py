@@ -1,1 +1,1 @@
-"""Capsules: a graph or records as one searchable `.mv2` file, written in a process of its own."""
+"""Capsule jobs: turn a GitNexus code graph into a capsule."""

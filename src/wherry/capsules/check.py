@@ -1,7 +1,7 @@
-"""Says whether a request for a capsule can be read, before anybody waits for it.
+"""Checks a capsule request before it is queued.
 
-In: a file that holds the request's body. Out: a `Summary` of it, or the refusal that its sender gets. A large body is
-read in a process of its own, so that the API's memory stays flat and its event loop free.
+In: a file with the request's body. Out: a `Summary`, or the exception for the client. A large body is read in a
+separate process, so that the API's memory stays flat and its event loop free.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from wherry.capsules.child import output_of, time_limit
 from wherry.errors import EmptyGraph, GraphTooLarge, Invalid, Malformed, QueueUnavailable, Refused
 
 IN_PROCESS_BYTES = 1 << 19
-"""Up to here a body is decoded in a thread: faster than a process starts, and for a moment only, though nothing else
-runs meanwhile. Of `[],[],[]` that is 15 MB of lists."""
+"""Bodies up to this size are decoded in a thread, which is faster than starting a process. Decoding blocks everything
+else, but only for a moment. A body of `[],[],[]` takes 15 MB of lists."""
 
 
 _KINDS: dict[str, type[Refused]] = {kind.default_code: kind for kind in (Malformed, EmptyGraph, Invalid, GraphTooLarge)}

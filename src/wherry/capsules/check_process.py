@@ -1,7 +1,6 @@
-"""The process in which a large request for a capsule is checked (see `check`).
+"""The process that checks a large capsule request (see `check`).
 
-In: a file that holds the request's body. Out: one JSON object on standard output, `{"summary": …}` or
-`{"refused": …}`.
+In: a file with the request's body. Out: one JSON object on standard output, `{"summary": …}` or `{"refused": …}`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from wherry.errors import GraphTooLarge, Refused
 
 
 class Summary(msgspec.Struct, rename="camel"):
-    """What the job row keeps of a request."""
+    """The part of a request that is stored in the job's row."""
 
     session_id: str
     project_name: str
@@ -28,7 +27,7 @@ class Summary(msgspec.Struct, rename="camel"):
 
 
 class Refusal(msgspec.Struct):
-    """A `Refused`, as JSON."""
+    """A `Refused` exception as JSON."""
 
     code: str
     detail: str
@@ -36,7 +35,7 @@ class Refusal(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """What the process prints."""
+    """The output of the process."""
 
     summary: Summary | None = None
     refused: Refusal | None = None
@@ -46,7 +45,7 @@ def summarise(path: Path) -> Summary:
     """Read the request in `path`.
 
     Raises:
-        Malformed, Invalid: it is none.
+        Malformed, Invalid: it is not a valid request.
     """
     return _summary(read_graph(path.read_bytes()))
 
@@ -67,12 +66,12 @@ def _refused(refusal: Refused) -> Report:
 
 
 def _storable(text: str) -> str:
-    """PostgreSQL cannot store U+0000; the capsule itself is made from the request, and keeps it."""
+    """Replace U+0000, which PostgreSQL cannot store. The capsule keeps it: it is made from the request itself."""
     return text.replace("\0", "\ufffd")
 
 
 def main(path: Path) -> None:
-    """Print the report on one file."""
+    """Print the report on a file."""
     limit_memory(path.stat().st_size)
     try:
         report = Report(summary=summarise(path))

@@ -1,6 +1,7 @@
-"""In a process that `child` starts: its arguments and its limits.
+"""The arguments and limits of a process that `child` starts, for use inside that process.
 
-It imports little, as it is started for every large request: asyncio alone takes as long as everything else together.
+Such a process is started for every large request, so it should import little: asyncio alone takes as long to import as
+everything else together.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ TOO_MUCH_MEMORY = "takes far more memory than a graph of its size should"
 
 
 def own_arguments() -> list[str]:
-    """In the process: what `output_of` was given; from here on the process ends with its parent, and gives way to it.
+    """The arguments that were passed to `output_of`. The process now ends with its parent and has low priority.
 
-    It collects no garbage: JSON has no cycles, and looking for them takes most of the time that tens of millions of
-    small lists take.
+    Garbage collection is turned off: JSON has no cycles, and searching tens of millions of small lists for them takes
+    longer than everything else.
     """
     gc.disable()
     parent, *arguments = sys.argv[1:]
@@ -32,9 +33,9 @@ def own_arguments() -> list[str]:
 
 
 def limit_memory(body_bytes: int) -> None:
-    """In the process: raise MemoryError where a body takes far more than bodies do.
+    """Limit this process's memory, so that MemoryError is raised if a body takes far more than usual.
 
-    Graphs take two or three times their size; a body of nothing but `[],[],[]` takes thirty times as much.
+    Graphs take two or three times their size; a body that is only `[],[],[]` takes thirty times its size.
     """
     limit = BASE_BYTES + MEMORY_FACTOR * body_bytes
     _, hard = resource.getrlimit(resource.RLIMIT_AS)

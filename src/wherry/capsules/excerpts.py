@@ -1,9 +1,9 @@
-"""Numbers the lines of the excerpts that the GitNexus browser client sends instead of whole files.
+"""Finds the line numbers of the excerpts that the GitNexus browser client sends instead of whole files.
 
-For each of a file's first ten symbols, in the order of the graph, that client sends the symbol's lines and 20 more on
-both sides, stripped of white space at both ends, with ``...`` between one excerpt and the next, and cuts the whole at a
-length. So an excerpt's place in the file is known but for the blank lines that were stripped from its beginning; the
-lines on which symbols' names stand decide how many these were. If they do not, the excerpt's lines are not known.
+For each of a file's first ten symbols, in graph order, the client takes the symbol's lines with 20 more on both sides
+and strips white space from both ends. It joins these excerpts with ``...`` and truncates the result. So the position of
+an excerpt in its file is known, except for the number of blank lines that were stripped from its start. The lines where
+the symbols' names appear determine that number; if they do not, the excerpt's line numbers are unknown.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from typing import NamedTuple
 
 from wherry.capsules.symbols import Symbol
 
-_SEPARATOR = re.compile(r"(?<=\S)\n\n\.\.\.\n\n(?=\S)")  # excerpts neither begin nor end with white space
+_SEPARATOR = re.compile(r"(?<=\S)\n\n\.\.\.\n\n(?=\S)")  # excerpts do not begin or end with white space
 _TWO_SEPARATORS = "\n\n...\n\n...\n\n"
 TRUNCATED = "...[truncated]"
 MIN_TRUNCATED_CHARS = 2000
 MAX_EXCERPTS = 10
-LINES_BEFORE = 21  # one more than after a symbol: the client counts lines from 1, `startLine` counts from 0
+LINES_BEFORE = 21  # the client counts lines from 1, but `startLine` counts from 0
 LINES_AFTER = 19
 
 Lines = dict[int, str | None]
-"""Lines of a file by their number; None is a blank line of which the white space is not known."""
+"""Lines of a file by number; None is a blank line whose white space is unknown."""
 
 
 class Excerpt(NamedTuple):
-    """One of a file's excerpts; of a truncated one, the lines that are complete."""
+    """One of a file's excerpts; if it is truncated, only its complete lines."""
 
     lines: list[str]
     truncated: bool
 
 
 class _Place(NamedTuple):
-    """Where a symbol's excerpt may begin, and how many symbols would then not stand where the graph says."""
+    """A line where a symbol's excerpt may begin, and how many symbols would then not be where the graph says."""
 
     contradictions: int
     start: int
@@ -44,7 +44,7 @@ class _Place(NamedTuple):
 
 
 def is_truncated(text: str) -> bool:
-    """Whether the client has cut the end off."""
+    """Whether the client has truncated the text."""
     return text.endswith(TRUNCATED) and len(text) >= MIN_TRUNCATED_CHARS
 
 
@@ -56,37 +56,37 @@ def split(text: str) -> list[Excerpt]:
 
 
 def complete_lines(truncated: str) -> list[str]:
-    """The lines of a truncated text that are complete: it is cut in the middle of a line, or of a separator."""
+    """The complete lines of a truncated text, which may end in the middle of a line or a separator."""
     lines = truncated.removesuffix(TRUNCATED).rstrip("\n").split("\n")[:-1]
     return lines[:-1] if lines[-1:] == ["..."] else lines
 
 
 def is_ambiguous(text: str) -> bool:
-    """Whether an excerpt begins or ends like a separator, so that nobody can tell which is one."""
+    """Whether an excerpt begins or ends like a separator, so that it cannot be told from one."""
     return _TWO_SEPARATORS in text
 
 
 def most_lines(symbol: Symbol) -> int:
-    """The length of a symbol's excerpt, before it is stripped, in the middle of a file."""
+    """The number of lines of a symbol's excerpt before it is stripped, unless the file ends within it."""
     return max(0, symbol.last + LINES_AFTER - _sent_from(symbol) + 1)
 
 
 class Numbering:
-    """What is known of a file's lines from its excerpts.
+    """What a file's excerpts reveal about its lines.
 
     Args:
-        excerpts: the file's, in order.
-        symbols: the file's, in the order of the graph.
+        excerpts: of the file, in order.
+        symbols: of the file, in graph order.
 
     Attributes:
-        lines: those that are certain.
-        plausible: whether each excerpt may be one of these symbols'.
+        lines: the lines whose numbers are certain.
+        plausible: whether each excerpt may belong to one of these symbols.
     """
 
     def __init__(self, excerpts: Sequence[Excerpt], symbols: Sequence[Symbol]) -> None:
         self.lines: Lines = {}
         self._contradicted = False
-        # A name that was not sent, or that is not in the code at all, proves nothing.
+        # A name that does not appear in the text proves nothing: it may not have been sent, or not be in the code.
         text = "\n".join(line for excerpt in excerpts for line in excerpt.lines)
         self._named = sorted((each.first, each) for each in symbols if each.findable and str(each.name) in text)
         owners = _owners(excerpts, symbols)
@@ -138,20 +138,20 @@ class Numbering:
 
     def _add(self, excerpt: Excerpt, place: _Place) -> None:
         first, end = _sent_from(place.owner), place.start + len(excerpt.lines)
-        # The indentation of the line that an excerpt begins with was stripped, but a file begins without any.
+        # The indentation of an excerpt's first line was stripped, but the first line of a file has none.
         lines = excerpt.lines if place.start == 0 else excerpt.lines[1:]
         for number, line in enumerate(lines, end - len(lines)):
             self._learn(number, line)
         for number in range(first, place.start):
             self._learn(number, None)
-        if not excerpt.truncated:  # what is missing at the end was blank, too
+        if not excerpt.truncated:  # the lines that are missing at the end were blank too
             for number in range(end, min(first + most_lines(place.owner), end + LINES_BEFORE)):
                 self._learn(number, None)
 
     def _learn(self, number: int, line: str | None) -> None:
         known = self.lines.setdefault(number, line)
         self._contradicted |= (known or "").strip() != (line or "").strip()
-        if line is not None and (known is None or len(line) > len(known)):  # the other was stripped
+        if line is not None and (known is None or len(line) > len(known)):  # the shorter one was stripped
             self.lines[number] = line
 
 
@@ -160,11 +160,11 @@ def _is_certain(places: Sequence[_Place]) -> bool:
 
 
 def _owners(excerpts: Sequence[Excerpt], symbols: Sequence[Symbol]) -> list[Sequence[Symbol]]:
-    """The symbols of which each excerpt may be."""
+    """The symbols that each excerpt may belong to."""
     sent = [symbol for symbol in symbols if most_lines(symbol)][:MAX_EXCERPTS]
     if len(excerpts) == len(sent) or (excerpts[-1].truncated and len(excerpts) <= len(sent)):
         return [[symbol] for symbol, _ in zip(sent, excerpts, strict=False)]
-    return [sent] * len(excerpts)  # empty ones were left out, or code has a separator of its own
+    return [sent] * len(excerpts)  # empty excerpts were left out, or the code itself contains a separator
 
 
 def _sent_from(symbol: Symbol) -> int:

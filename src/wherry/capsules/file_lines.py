@@ -1,8 +1,8 @@
 """Decides whether a text is a whole file or the browser client's excerpts of one (see `excerpts`).
 
-Nothing in the text says so. A text that begins or ends with white space, as whole files mostly do, is no excerpt. Of
-any other, both readings are tried against the lines on which the symbols' names stand; if both fit, only what they
-agree on is certain.
+Nothing in the request says so. A text that begins or ends with white space, as most files do, is a whole file.
+Otherwise, both interpretations are compared with the lines where the symbols' names should be. If both match, only the
+lines on which they agree are certain.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from wherry.capsules.excerpts import (
 from wherry.capsules.symbols import Symbol
 
 MAX_CHARS = 1 << 16
-"""A longer text is a whole file, unless the client asked for longer snippets."""
+"""A longer text is a whole file, unless the client requested longer snippets."""
 
-# What JavaScript's trim removes; str.strip removes less and more.
+# The characters that JavaScript's `trim` removes, which are not the same as those of `str.strip`.
 _SPACE = frozenset(map(chr, (*range(9, 14), 32, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F)))
 _TRIMMED = _SPACE | {"\u3000", "\ufeff"}
 
 
 def excerpted_lines(text: str, symbols: Sequence[Symbol], max_chars: int = MAX_CHARS) -> Lines | None:
-    """The lines that are certain if the text is excerpts of a file; None if it is the whole file.
+    """The lines whose numbers are certain if the text is excerpts of a file, or None if it is the whole file.
 
     Args:
-        text: what was sent of the file.
-        symbols: the file's, in the order of the graph.
-        max_chars: the most that a file's excerpts have together.
+        text: the content that was sent for the file.
+        symbols: of the file, in graph order.
+        max_chars: the maximum length of a file's excerpts together.
     """
-    if not symbols:  # the client then sends the first 220 lines
+    if not symbols:  # then the client sends the first 220 lines
         return dict(enumerate(complete_lines(text))) if is_truncated(text) else None
     if not {text[0], text[-1]}.isdisjoint(_TRIMMED) or len(text) > max_chars:
         return None
@@ -58,12 +58,12 @@ def excerpted_lines(text: str, symbols: Sequence[Symbol], max_chars: int = MAX_C
 
 
 def _is_whole(lines: Sequence[str], symbol: Symbol) -> bool:
-    """Whether a text is too long for its only symbol's excerpt, or would begin like the file anyway."""
+    """Whether a text is too long for its only symbol's excerpt, or would start at the file's first line anyway."""
     return len(lines) > most_lines(symbol) or (not symbol.findable and symbol.first <= LINES_BEFORE)
 
 
 def _is_likely(lines: Sequence[str], named: Sequence[Symbol]) -> bool:
-    """Whether the names that stand in a text stand mostly in their symbols' lines."""
+    """Whether most of the names in a text are in their symbols' lines."""
     text = "\n".join(lines)
     there = [symbol.is_named_in(lines) for symbol in named if str(symbol.name) in text]
     return 2 * sum(there) >= len(there)
@@ -78,5 +78,5 @@ def _common(numbered: Lines, whole: Sequence[str]) -> Lines:
 
 
 def _between_separators(whole: Sequence[str]) -> Lines:
-    """The lines of what is probably a whole file, so that no passage goes on after what may be a separator."""
+    """The lines of what is probably a whole file, without possible separators, so that passages end before them."""
     return {number: line for number, line in enumerate(whole) if line != "..."}

@@ -1,12 +1,12 @@
 """Reads a GitNexus code graph, tolerantly.
 
-In: the JSON body of a capsule request, as bytes or as a memory map of a file. Out: a `Graph`, or an error that names
-the place.
+In: the JSON body of a capsule request, as bytes or as a memory map of a file. Out: a `Graph`, or an error that says
+where the body is invalid.
 
 Required are `sessionId`, `projectName`, `source.type`, `source.baseName`, a node's `id` and `label`, and a
-relationship's `id`, `sourceId`, `targetId` and `type`. All else may be absent or null. Unknown labels, types and
-properties are kept as they are; ids may repeat, relationships may point at nodes that are not there. Strings come out
-as *safe texts* (see `safe_text`).
+relationship's `id`, `sourceId`, `targetId` and `type`. Everything else may be absent or null. Unknown labels, types and
+properties are kept unchanged. Ids may repeat, and relationships may refer to missing nodes. Strings are decoded as
+*safe texts* (see `safe_text`).
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ class Node(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The node's name, or its id where it has none."""
+        """The node's name, or its id if it has none."""
         name = self.property("name")
         return self.id if name is None or name == "" else shown(name)
 
     def property(self, key: str) -> Any:
-        """One property; None where it is absent or null."""
+        """A property, or None if it is absent or null."""
         return self.properties.get(key) if self.properties else None
 
 
 class Relationship(msgspec.Struct, rename="camel", frozen=True):
-    """A directed, typed edge between two node ids."""
+    """A directed, typed edge between two nodes."""
 
     id: str
     source_id: str
@@ -70,7 +70,7 @@ class Relationship(msgspec.Struct, rename="camel", frozen=True):
 
 
 class Options(msgspec.Struct, rename="camel", frozen=True):
-    """What to make of the graph; absent or null means the default."""
+    """How the capsule is made; absent or null means the default."""
 
     semantic_enabled: bool | None = None
     max_snippet_chars: _Count | None = None
@@ -79,7 +79,7 @@ class Options(msgspec.Struct, rename="camel", frozen=True):
 
 
 class Graph(msgspec.Struct, rename="camel", frozen=True):
-    """A whole request for a capsule."""
+    """A capsule request."""
 
     session_id: str
     project_name: str
@@ -134,7 +134,7 @@ def _decode_safe(data: memoryview) -> Graph:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        # A rewrite costs as much as decoding, and only a handful of graphs need one.
+        # Repairing costs as much as decoding, and hardly any graph needs it.
         if not has_surrogate(data):
             raise
         return msgspec.json.decode(repair(data), type=Graph)

@@ -1,7 +1,7 @@
 """Turns a code graph into the frames of a capsule.
 
-In: a `Graph`. Out: one frame a node, one frame a relationship, and the manifest, in the order of the graph, so that
-the same graph always gives the same frames.
+There is one frame per node, one per relationship, and the manifest, in graph order, so that the same graph always
+produces the same frames.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wherry.memvid.frame import Frame, Uris, bounded, shown
 from wherry.memvid.safe_text import guard
 
 UNKNOWN = "<unknown>"
-# label → (folder of the uri, track)
+# label → (folder of the URI, track)
 _PLACES = {
     "Community": ("communities", "communities"),
     "Process": ("processes", "processes"),
@@ -78,7 +78,7 @@ def _node_lines(node: Node, snippet: str) -> Iterator[str]:
 
 
 def _relation_frames(graph: Graph, count: int, uris: Uris) -> Iterator[Frame]:
-    # The first node of an id stands for it.
+    # If several nodes have the same id, the first one counts.
     ends = {node.id: (node.name, node.label) for node in reversed(graph.nodes or ())}
     unknown = (UNKNOWN, UNKNOWN)
     for edge in islice(graph.relationships or (), count):

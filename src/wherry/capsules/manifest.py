@@ -1,7 +1,4 @@
-"""The frame that says what a capsule holds, and what wrote it.
-
-In: a graph and how many of its nodes and relationships became frames. Out: the frame `mv2://meta/manifest`.
-"""
+"""The manifest: a frame, `mv2://meta/manifest`, that says what a capsule contains and what wrote it."""
 
 from __future__ import annotations
 
@@ -14,24 +11,24 @@ from typing import Any
 import msgspec
 
 from wherry.capsules.graph import Graph
+from wherry.memvid import sdk
 from wherry.memvid.frame import Frame
 
 MANIFEST_URI = "mv2://meta/manifest"
-SDK = "memvid-sdk"
 
 
 def manifest(graph: Graph, node_frames: int, relation_frames: int) -> Frame:
-    """Count nodes by label and relationships by type, exported and in all.
+    """The manifest of a graph, with counts of its nodes by label and its relationships by type, exported and total.
 
     Args:
         graph: the whole graph.
-        node_frames: how many nodes, from the first, became frames.
-        relation_frames: how many relationships, from the first, became frames.
+        node_frames: how many nodes became frames, from the first.
+        relation_frames: how many relationships became frames, from the first.
     """
     nodes = _tally((node.label for node in graph.nodes or ()), node_frames)
     relationships = _tally((edge.type for edge in graph.relationships or ()), relation_frames)
     source = {name: value for name, value in msgspec.to_builtins(graph.source).items() if value is not None}
-    versions = {"memvidSdk": version(SDK), "wherry": version("wherry")}
+    versions = {"memvidSdk": sdk.installed_version(), "wherry": version("wherry")}
     return Frame(
         uri=MANIFEST_URI,
         title=f"GitNexus manifest: {graph.project_name}",
@@ -67,7 +64,7 @@ def _lines(
     yield f"GitNexus manifest: {graph.project_name}"
     yield f"session: {graph.session_id}"
     yield from (f"source {name}: {value}" for name, value in source.items())
-    yield f"written by: {SDK} {versions['memvidSdk']}, wherry {versions['wherry']}"
+    yield f"written by: {sdk.DISTRIBUTION} {versions['memvidSdk']}, wherry {versions['wherry']}"
     for heading, tally in (("nodes", nodes), ("relationships", relationships)):
         yield f"{heading}: {tally['exported']} of {tally['total']}"
         yield from (f"  {name}: {count['exported']} of {count['total']}" for name, count in tally["by"].items())

@@ -1,7 +1,4 @@
-"""Names a capsule's file.
-
-In: the base name that a client sent, whatever it holds. Out: a file name that is safe in a folder and in a header.
-"""
+"""Makes the file name of a capsule, which is safe in a file system and in a header, from any text."""
 
 from __future__ import annotations
 
@@ -11,13 +8,13 @@ from datetime import date
 
 MAX_SLUG = 80
 MAX_BASE_NAME = 1000
-"""Characters of a base name that are looked at: many more than a file name has room for."""
+"""Only this many characters of a base name are considered, many more than a file name has room for."""
 
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")
 
 
 def slug(text: str) -> str:
-    """Lower-case ASCII letters and digits, single hyphens between, 80 characters at most; `project` if none is left."""
+    """At most 80 lower-case ASCII letters and digits, separated by single hyphens; `project` if none are left."""
     plain = unicodedata.normalize("NFKD", text[:MAX_BASE_NAME]).encode("ascii", "ignore").decode()
     return _NOT_SLUG.sub("-", plain.lower()).strip("-")[:MAX_SLUG].rstrip("-") or "project"
 

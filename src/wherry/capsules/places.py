@@ -1,7 +1,7 @@
-"""Names the place of a fault in a JSON document in full.
+"""Completes the path of a fault in a JSON document.
 
-In: the document, and the place as the decoder tells it, where `[...]` stands for some key of an object. Out: the same
-with the keys: `$.fileContents["a.py"]`.
+msgspec reports the path with `[...]` in place of an object's key; `named` fills in the keys, as in
+`$.fileContents["a.py"]`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import msgspec
 
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|(\[\.\.\.\])")
 _MAX_KEY = 200
-# Every step reads what is left of the document: 900 levels above most of it are not all named.
+# Every step reads the rest of the document, so of 900 levels around a large value, not all are named.
 _MOST_READINGS = 4
 
 _encode = msgspec.json.Encoder().encode
 
 
 def named(document: memoryview, place: str) -> str:
-    """The place with every key that can be told; what is broken beyond that stays as it is."""
+    """The path with every key that can be found; the rest stays unchanged."""
     found, value, is_text = "$", msgspec.Raw(document), ".fileContents" in place
     read, most = 0, _MOST_READINGS * len(document)
     try:
@@ -44,7 +44,7 @@ def named(document: memoryview, place: str) -> str:
 
 
 def _faulty(value: msgspec.Raw, expected: Any) -> tuple[str, msgspec.Raw]:
-    """The first member of an object that is not what it should be."""
+    """The first member of an object that does not have the expected type."""
     for key, member in msgspec.json.decode(value, type=dict[str, msgspec.Raw]).items():
         try:
             msgspec.json.decode(member, type=expected)

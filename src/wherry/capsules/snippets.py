@@ -1,8 +1,9 @@
-"""Finds the lines of code that belong to a node.
+"""Finds the lines of code of a node.
 
-In: the contents of the graph's files, a node. Out: its snippet, cut to size, with indentation and blank lines kept.
+In: the contents of the graph's files, and a node. Out: its snippet, cut to size, with indentation and blank lines kept.
 
-GitNexus counts lines from 0, both ends of a range included. A symbol never shows lines that are not certainly its own.
+GitNexus counts lines from 0, and ranges include both ends. A snippet only ever contains lines that are certainly the
+symbol's own.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ MIN_SNIPPET_CHARS = 80
 
 
 class Snippets:
-    """Cuts snippets out of one graph's files.
+    """Cuts snippets out of the files of a graph.
 
     Args:
-        contents: path → text, or null.
-        nodes: all of the graph, in its order.
-        max_chars: the longest snippet, never less than 80 characters.
+        contents: path → text or None.
+        nodes: all nodes of the graph, in order.
+        max_chars: the maximum length of a snippet; values below 80 count as 80.
     """
 
     def __init__(self, contents: Mapping[str, str | None], nodes: Iterable[Node], max_chars: int) -> None:
@@ -36,7 +37,7 @@ class Snippets:
         self._sources: dict[str, WholeFile | ExcerptedFile] = {}
 
     def of(self, node: Node) -> str:
-        """The node's own lines, or the first 80 of a File without lines, or a note that there are none."""
+        """The node's own lines, or the first 80 lines of a File without a range, or `NO_SOURCE`."""
         path, symbol = node.property("filePath"), Symbol.of(node)
         source = self._source_of(path) if isinstance(path, str) else None
         passage = source.of(symbol) if source and symbol and symbol.possible else None

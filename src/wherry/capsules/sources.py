@@ -1,4 +1,4 @@
-"""What was sent of one file, as the whole of it or as excerpts, and the passages in it that nodes show."""
+"""The content that was sent for a file, whole or as excerpts, and the passages of it that nodes show."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from wherry.capsules.excerpts import Lines
 from wherry.capsules.symbols import Symbol
 
 FILE_LINES = 80
-# So that the places of all lines of all files need not be kept: 500 MiB of code have 15 to 20 million.
+# Only every 64th line's offset is kept, because 500 MiB of code have 15 to 20 million lines.
 _MARK_EVERY = 64
-# So that no line's place takes long to find, however long the lines before it are.
+# If lines are long, offsets are kept more often, so that every line is found quickly.
 _MARK_CHARS = 1 << 14
 _NEWLINE = re.compile("\n")
 
 
 class Passage(NamedTuple):
-    """A part of a text; complete unless its end was not sent."""
+    """A part of a text; not complete if its end was not sent."""
 
     content: str
     start: int
@@ -29,7 +29,7 @@ class Passage(NamedTuple):
 
 
 class WholeFile:
-    """A whole file, and where its lines begin."""
+    """A whole file, with the offsets of some of its lines."""
 
     def __init__(self, content: str) -> None:
         self._content = content
@@ -37,7 +37,7 @@ class WholeFile:
         self._marked_lines, self._marks = _marks(content)
 
     def of(self, symbol: Symbol) -> Passage | None:
-        """The symbol's lines; None if the file ends before them."""
+        """The symbol's lines, or None if the file ends before them."""
         return None if symbol.first >= self._lines else self._passage(symbol.first, symbol.last)
 
     def head(self) -> Passage:
@@ -48,7 +48,7 @@ class WholeFile:
         return Passage(self._content, self._start_of(first), self._start_of(last + 1) - 1)
 
     def _start_of(self, line: int) -> int:
-        """The place of a line's first character; of a line after the last, where one more would begin."""
+        """The offset of a line's first character; for lines after the last, where the next line would begin."""
         if line >= self._lines:
             return len(self._content) + 1
         mark = bisect_right(self._marked_lines, line) - 1
@@ -59,7 +59,7 @@ class WholeFile:
 
 
 def _marks(content: str) -> tuple[array[int], array[int]]:
-    """Some lines, and the places of their first characters: near every line there is one before it."""
+    """Some line numbers and their offsets, so that there is one shortly before every line."""
     lines, places = array("Q", [0]), array("Q", [0])
     ends = (newline.end() for newline in islice(_NEWLINE.finditer(content), _MARK_EVERY - 1, None, _MARK_EVERY))
     for number, end in enumerate(chain(ends, [len(content) + 1])):
@@ -72,7 +72,7 @@ def _marks(content: str) -> tuple[array[int], array[int]]:
 
 
 def _mark_long(content: str, line: int, end: int, lines: array[int], places: array[int]) -> None:
-    """Mark lines within a stretch, so that no two marks with lines in between are far apart."""
+    """Mark more lines in a long stretch, so that no two marks with lines in between are far apart."""
     for newline in _NEWLINE.finditer(content, places[-1], end - 1):
         line += 1
         if newline.end() - places[-1] > _MARK_CHARS:
@@ -81,27 +81,27 @@ def _mark_long(content: str, line: int, end: int, lines: array[int], places: arr
 
 
 class ExcerptedFile:
-    """A file of which excerpts were sent.
+    """A file for which only excerpts were sent.
 
     Args:
-        lines: those that are certain.
+        lines: the lines whose numbers are certain.
     """
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
 
     def of(self, symbol: Symbol) -> Passage | None:
-        """The symbol's lines, as far as they were sent; None if its name does not stand where it should."""
+        """The symbol's lines, as far as they were sent, or None if its name is not where it should be."""
         passage, lines = self._passage(symbol.first, symbol.last)
         return passage if symbol.begins_at(lines, 0) else None
 
     def head(self) -> Passage | None:
-        """The first lines, as far as they were sent; None if the beginning was not."""
+        """The first lines, as far as they were sent, or None if the first line was not."""
         passage, lines = self._passage(0, FILE_LINES - 1)
         return passage if lines else None
 
     def _passage(self, first: int, last: int) -> tuple[Passage, list[str]]:
-        """The lines from the first to the last, or to the one before the first that is not known."""
+        """The lines from `first` to `last`, or up to the first unknown line."""
         end = first
         while end <= last and end in self._lines:
             end += 1

@@ -1,6 +1,6 @@
-"""Takes a request for a capsule: from a stream of bytes to a job.
+"""Accepts capsule requests.
 
-In: the body, as it comes. Out: a queued job whose source lies in storage; or a refusal, and nothing left behind.
+In: the stream of a request's body. Out: a queued job whose source is in storage, or an exception and nothing stored.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ RESOURCE = "graph"
 RETRY_SECONDS = 30
 
 CHUNKS_AT_ONCE = 8
-"""Of a body, that are hashed and written in one go, in a thread."""
+"""How many chunks of a body are hashed and written in one call, in a thread."""
 
 SMALL_CHECKS_AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
-"""Of small bodies, which wait for each other alone: half of the processors are left for everything else."""
+"""For small bodies, which never wait for large ones. Half of the CPUs are left for everything else."""
 
 CHECKS_AT_ONCE = min(2, SMALL_CHECKS_AT_ONCE)
-"""Of large bodies. Each takes several times the memory that its body has."""
+"""For large bodies. A check takes several times the memory of its body."""
 
 SMALL_BYTES = 2 << 20
 
 
 class Submissions:
-    """Where requests for capsules are handed in.
+    """Accepts capsule requests.
 
     Args:
-        pool: the database.
-        store: keeps the body until the capsule is made.
-        max_body_bytes: of a request.
-        capacity: jobs that may wait for a worker.
+        pool: of the database.
+        store: keeps the bodies until the capsules are made.
+        max_body_bytes: the maximum size of a request.
+        capacity: how many jobs may be queued.
     """
 
     def __init__(self, pool: Pool, store: Store, *, max_body_bytes: int, capacity: int) -> None:
@@ -62,7 +62,7 @@ class Submissions:
     async def hand_in(
         self, body: AsyncIterable[bytes], *, declared_bytes: int | None, idempotency_key: str | None
     ) -> tuple[Job, bool]:
-        """Store, check and queue one request; `(job, replayed)`.
+        """Store, check and queue a request. Returns the job, and whether it was replayed.
 
         Raises:
             GraphTooLarge: the body has too many bytes.
@@ -72,7 +72,7 @@ class Submissions:
         """
         if declared_bytes is not None and declared_bytes > self._max_body_bytes:
             raise self._too_large()
-        if idempotency_key is None:  # else there may be a job already, and only the whole request tells
+        if idempotency_key is None:  # otherwise it may be a replay, which only the whole request can tell
             async with self._pool.connection() as connection:
                 await self._require_room(connection, waiting_allowed=self._capacity - 1)
         with workspace() as folder:
@@ -121,13 +121,13 @@ class Submissions:
         )
         try:
             async with brief_transaction(self._pool) as connection:
-                await connection.execute(load("capsules")["lock_queue"])  # one at a time is counted
+                await connection.execute(load("capsules")["lock_queue"])  # concurrent requests cannot overfill it
                 job, replayed = await submit(connection, new)
                 if not replayed:
                     await self._require_room(connection, waiting_allowed=self._capacity)
         except (Refused, Unavailable):
             await self._store.delete(source_key)
-            raise  # after any other error there may be a job: retention removes the file if there is none
+            raise  # after any other error the job may exist; if not, retention removes the file
         if replayed:
             await self._store.delete(source_key)
         return job, replayed

@@ -1,4 +1,4 @@
-"""Where a graph says that a symbol stands in its file, and whether the lines there bear its name."""
+"""Where a symbol is in its file according to the graph, and whether the lines there contain its name."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from wherry.capsules.graph import Node
 
-# So that a minified file, or a symbol of a million lines, is not searched from end to end.
+# Limits, so that a minified file or a symbol of a million lines is not searched completely.
 _SEARCHED_CHARS = 2000
 _SEARCHED_LINES = 50
 _ANNOTATIONS = ("@", "#[", "[")
 
 
 class Symbol(NamedTuple):
-    """The lines of a node, counted from 0, both ends included, and its name, or None if it has none."""
+    """The first and last line of a node, counted from 0, and its name, or None if it has none."""
 
     first: int
     last: int
@@ -22,7 +22,7 @@ class Symbol(NamedTuple):
 
     @classmethod
     def of(cls, node: Node) -> Symbol | None:
-        """The node's lines as the client gave them, possible or not; None if it gave none."""
+        """The node's lines as the client sent them, even if impossible, or None if it sent none."""
         first, last, name = node.property("startLine"), node.property("endLine"), node.property("name")
         if not (_is_line(first) and _is_line(last)):
             return None
@@ -35,11 +35,11 @@ class Symbol(NamedTuple):
 
     @property
     def findable(self) -> bool:
-        """Whether its name can prove its place."""
+        """Whether its name can confirm its lines."""
         return self.possible and self.name is not None
 
     def begins_at(self, lines: Sequence[str], index: int) -> bool:
-        """Whether this line has its name, or is an annotation and a line of the symbol further down has it."""
+        """Whether this line contains its name, or is an annotation and one of the symbol's next lines does."""
         if not self.name or not 0 <= index < len(lines):
             return False
         if has_word(lines[index], self.name):
@@ -47,7 +47,7 @@ class Symbol(NamedTuple):
         return lines[index].lstrip().startswith(_ANNOTATIONS) and self._is_named_from(lines, index)
 
     def is_named_in(self, lines: Sequence[str]) -> bool:
-        """Whether any of its lines has its name, if these are the lines of its file."""
+        """Whether any of the symbol's lines contains its name, given all lines of its file."""
         return self._is_named_from(lines, self.first)
 
     def _is_named_from(self, lines: Sequence[str], index: int) -> bool:
@@ -56,7 +56,7 @@ class Symbol(NamedTuple):
 
 
 def has_word(line: str, word: str) -> bool:
-    """Whether a line has a word, not merely as a part of a longer one."""
+    """Whether a line contains a word, not just as part of a longer one."""
     line = line[:_SEARCHED_CHARS]
     at = line.find(word)
     while at >= 0:

@@ -1,7 +1,6 @@
-"""Turns a stored request into frames, in a process of its own (see `child`).
+"""Turns a stored request into frames in a child process (see `child`).
 
-In: the request's body, however large. Out: a spool of frames, and one JSON object on standard output. A worker stays
-small and responsive meanwhile, and the memory that a graph takes is given back when the process ends.
+The worker stays small and responsive, and the memory that a graph takes is freed when the process ends.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ async def transform(request: Path, spool: Path) -> Transformed:
 
     Args:
         request: the file with the body.
-        spool: where the frames go; must not exist yet.
+        spool: the file for the frames; must not exist yet.
 
     Raises:
-        JobFailed: the request cannot be read, or takes too long, or the process came to an end of its own.
-        OSError: what the process met on the disk.
+        JobFailed: the request cannot be read, or takes too long, or the process ended early.
+        OSError: a disk error in the process.
     """
     seconds = time_limit((await asyncio.to_thread(request.stat)).st_size)
     try:

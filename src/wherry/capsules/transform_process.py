@@ -1,4 +1,4 @@
-"""The process in which a request becomes frames (see `transform`).
+"""The process that turns a request into frames (see `transform`).
 
 In: the file with the request's body. Out: a spool of frames, and one JSON object on standard output.
 """
@@ -18,11 +18,11 @@ from wherry.errors import Refused
 from wherry.memvid.spool import Spool, SpoolFull
 
 MAX_SPOOL_BYTES = 4 << 30
-"""Of frames: far more than a capsule holds, and little enough that nodes with long snippets do not fill a disk."""
+"""Far more than fits a capsule, and little enough that nodes with long snippets do not fill the disk."""
 
 
 class Transformed(msgspec.Struct):
-    """What came of a request: how many frames of each sort, or why there are none."""
+    """The result: how many frames of each kind, or why there are none."""
 
     nodes: int = 0
     relationships: int = 0
@@ -31,13 +31,13 @@ class Transformed(msgspec.Struct):
     errno: int | None = None
 
     def advice(self, fits: int) -> str:
-        """What to ask for where only the first `fits` nodes and relationships have room in a capsule."""
+        """The options to set if only the first `fits` nodes and relationships fit in a capsule."""
         nodes = min(fits, self.nodes)
         return f"Set maxNodeFrames to {nodes} and maxRelationFrames to {fits - nodes}, or lower maxSnippetChars."
 
 
 def main(request: Path, spool: Path) -> None:
-    """Write the spool, print what is in it."""
+    """Write the spool and print the result."""
     limit_memory(request.stat().st_size)
     try:
         result = _transform(request, spool)

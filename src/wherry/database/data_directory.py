@@ -1,8 +1,6 @@
-"""A server's data directory on disk: created whole, locked to one holder, cleared of what a crash left.
+"""The data directory of the embedded server: created completely or not at all, locked, and cleaned up after a crash.
 
-In: the path of a data directory. Out: one that a server of this release can start on, held until released.
-
-Beside `D` lie `D.lock` (locked while a server of ours owns `D`) and `D.log` (that server's log).
+Next to a data directory `D` are `D.lock` (locked while a server of ours uses `D`) and `D.log` (that server's log).
 """
 
 from __future__ import annotations
@@ -19,28 +17,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wherry.database.binaries import Binaries
-from wherry.database.server_account import Account
+from wherry.database.server_account import SystemAccount
 from wherry.database.server_process import log_tail, server_environment
 from wherry.errors import DataDirectoryInUse, EmbeddedServerFailed, Misconfigured
 
-INIT_TIMEOUT = 120.0  # seconds; 0.7 s were measured, a slow disk takes longer
-STRAY_TIMEOUT = 30.0  # seconds that a dead holder's server gets to end cleanly
-ORPHAN_TIMEOUT = 5.0  # seconds that a dead postmaster's children get to notice; all but a busy one do at once
+INIT_TIMEOUT = 120.0  # seconds; measured 0.7 s, but a slow disk takes longer
+STRAY_TIMEOUT = 30.0  # seconds that the server of a dead owner gets to shut down cleanly
+ORPHAN_TIMEOUT = 5.0  # seconds that a dead postmaster's children get to exit; only a busy one takes any time
 
 
 def beside(data_dir: Path, suffix: str) -> Path:
-    """A file that belongs to a data directory and lies next to it."""
+    """The path of a file that belongs to a data directory and is next to it."""
     return data_dir.with_name(data_dir.name + suffix)
 
 
 @contextmanager
 def held(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory's lock, which ends with this process at the latest.
+    """Hold the data directory's lock, until this process ends at the latest.
 
     Raises:
-        Unavailable: another process, which the message names, holds it.
+        Unavailable: another process holds it; the message has its id.
     """
-    # opened first and truncated only under the lock, so that the holder's id stays readable for others
+    # truncated only after it is locked, so that others can read the holder's id
     descriptor = os.open(beside(data_dir, ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
     with os.fdopen(descriptor, "r+") as lock:
         try:
@@ -57,12 +55,12 @@ def held(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def prepare(data_dir: Path, binaries: Binaries, account: Account) -> None:
-    """Make sure that `data_dir` holds a cluster of this release: create it if it is not there yet.
+def prepare(data_dir: Path, binaries: Binaries, account: SystemAccount) -> None:
+    """Make sure that `data_dir` contains a cluster of this major version; create it if there is none.
 
     Raises:
-        Misconfigured: it is another release's, or something else lies there.
-        Unavailable: `initdb` failed; the end of its output is in the message.
+        Misconfigured: it belongs to another major version, or is not a data directory.
+        Unavailable: `initdb` failed; the message has the end of its output.
     """
     version_file = data_dir / "PG_VERSION"
     if version_file.exists():
@@ -78,8 +76,8 @@ def prepare(data_dir: Path, binaries: Binaries, account: Account) -> None:
         _create(data_dir, binaries, account)
 
 
-def _create(data_dir: Path, binaries: Binaries, account: Account) -> None:
-    """Run `initdb` beside `data_dir` and move the result there: a killed `initdb` leaves no half of a cluster."""
+def _create(data_dir: Path, binaries: Binaries, account: SystemAccount) -> None:
+    """Run `initdb` next to `data_dir`, then move the result there, so that a killed `initdb` leaves no half cluster."""
     unfinished = beside(data_dir, ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -104,13 +102,13 @@ def _create(data_dir: Path, binaries: Binaries, account: Account) -> None:
 
 
 def end_strays(data_dir: Path) -> None:
-    """End what a holder that was killed left running on `data_dir`, and remove a `postmaster.pid` that lies.
+    """Stop the server that a killed owner left running on `data_dir`, and remove a stale `postmaster.pid`.
 
-    Call it with the lock held: then nobody else may be using the directory. A server whose holder died is stopping
-    already; where it only just began, waiting is all it takes.
+    Call this with the lock held, so that nobody else can be using the directory. Such a server is usually shutting down
+    already, and only has to be waited for.
 
     Raises:
-        Unavailable: a process of the old server does not end.
+        Unavailable: a process of the old server does not exit.
     """
     for stop_signal in (signal.SIGINT, signal.SIGQUIT):
         strays, postmaster = _processes_in(data_dir), _recorded_pid(data_dir)
@@ -125,9 +123,9 @@ def end_strays(data_dir: Path) -> None:
 
 
 def _end_orphans(data_dir: Path) -> None:
-    """End the children of a postmaster that was killed: one in the middle of a long query does not notice by itself."""
+    """Stop the children of a killed postmaster: one that is running a long query does not notice on its own."""
     _await_ends(_processes_in(data_dir), ORPHAN_TIMEOUT)
-    for stop_signal in (signal.SIGQUIT, signal.SIGKILL):  # SIGQUIT is what the postmaster sends after a crash
+    for stop_signal in (signal.SIGQUIT, signal.SIGKILL):  # after a crash, the postmaster itself sends SIGQUIT
         orphans = _processes_in(data_dir)
         if _recorded_pid(data_dir) in orphans:
             return
@@ -137,7 +135,7 @@ def _end_orphans(data_dir: Path) -> None:
 
 
 def _recorded_pid(data_dir: Path) -> int:
-    """The postmaster's id, or 0 if no file names one."""
+    """The postmaster's process id according to `postmaster.pid`, or 0 if there is none."""
     try:
         return int((data_dir / "postmaster.pid").read_text().split("\n", 1)[0])
     except (FileNotFoundError, ValueError):
@@ -145,7 +143,7 @@ def _recorded_pid(data_dir: Path) -> int:
 
 
 def _processes_in(data_dir: Path) -> list[int]:
-    """Ids of the server processes on `data_dir`: every one of them has it as its working directory."""
+    """Ids of the server processes on `data_dir`, which is the working directory of each."""
     target = data_dir.resolve()
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
@@ -153,7 +151,7 @@ def _processes_in(data_dir: Path) -> list[int]:
             if (entry / "cwd").readlink() == target and (entry / "comm").read_text().startswith("postgres"):
                 found.append(int(entry.name))
         except OSError:
-            continue  # ended meanwhile, or somebody else's
+            continue  # has exited in the meantime, or is somebody else's
     return found
 
 
@@ -171,7 +169,7 @@ def _await_ends(pids: list[int], seconds: float) -> None:
 
 
 def _await_end(pid: int, deadline: float) -> None:
-    """Wait until a process that is not our child has ended, or the deadline (of `time.monotonic`) has passed."""
+    """Wait for a process that is not our child to exit, until a deadline in the time of `time.monotonic`."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:

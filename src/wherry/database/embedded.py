@@ -1,13 +1,11 @@
-"""A PostgreSQL server of our own, for one machine: no container, no system service, no root.
-
-In: a data directory and PostgreSQL's programs. Out: the URL of a server on loopback that this process owns.
+"""An embedded PostgreSQL server for one machine: no container, no system service, no root.
 
     with EmbeddedPostgres(Path("data/postgres")) as server:
         psycopg.connect(server.url)
 
-What was committed survives `kill -9` of the server, of its owner, and of the machine: fsync stays on. The server
-listens on 127.0.0.1 only and trusts whoever connects, so every user of this machine can: elsewhere, run a server of
-your own and set DATABASE_URL.
+Committed data survives `kill -9` of the server or its owner, and a crash of the machine: fsync stays on. The server
+listens on 127.0.0.1 only and needs no password, so every user of this machine can connect. If that is not acceptable,
+run your own server and set DATABASE_URL.
 """
 
 from __future__ import annotations
@@ -23,19 +21,19 @@ from urllib.parse import quote
 
 from wherry.database.binaries import Binaries, find_binaries
 from wherry.database.data_directory import beside, end_strays, held, prepare
-from wherry.database.server_account import Account, account_for, require_reachable, runnable
+from wherry.database.server_account import SystemAccount, account_for, require_reachable, runnable
 from wherry.database.server_process import ServerProcess
 from wherry.errors import EmbeddedServerFailed, Unavailable
 
 logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-START_TIMEOUT = 120.0  # seconds; recovery after a crash in the middle of a bulk load replays up to max_wal_size
+START_TIMEOUT = 120.0  # seconds; after a crash during a bulk load, recovery replays up to max_wal_size
 RUNNING_SECONDS = 10.0
-"""How long to wait for another process's server, which may be just starting."""
+"""How long to wait for another process's server, which may still be starting."""
 
 POLL_SECONDS = 0.05
-LOG_LIMIT = 8 << 20  # bytes of an old log that are kept, as D.log.old, when a server starts
+LOG_LIMIT = 8 << 20  # bytes; when a server starts, a longer log is moved to D.log.old
 PORT_ATTEMPTS = 5
 
 OPTIONS: Mapping[str, str] = {
@@ -46,25 +44,25 @@ OPTIONS: Mapping[str, str] = {
     "log_timezone": "UTC",
     "timezone": "UTC",
     "max_connections": "200",
-    # bulk loads on small machines: memory for hot pages, and few checkpoints, whose full-page images cost most
+    # for bulk loads on small machines: memory for hot pages, and few checkpoints, as full-page images cost the most
     "shared_buffers": "256MB",
     "maintenance_work_mem": "128MB",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
-    "jit": "off",  # not in every build, and short queries lose by it
+    "jit": "off",  # not in every build, and slows down short queries
 }
 
 
 class EmbeddedPostgres:
-    """A server on `data_dir`, created there if need be, from `start` (or entering) to `stop` (or leaving).
+    """A server on `data_dir`, running from `start` to `stop`, or for the duration of a `with` block.
 
     Args:
-        data_dir: the data directory; its parent is created, and gets the lock and log files that go with it.
+        data_dir: created if missing, with its parent, which also gets the lock file and the log.
         binaries: PostgreSQL's programs; found on this machine if not given.
-        options: server settings by name, over the ones that this module chooses.
-        start_timeout: seconds until it must accept connections.
+        options: server settings by name; they override `OPTIONS`.
+        start_timeout: seconds within which the server must accept connections.
 
-    Methods block; each may be called from any thread, one at a time.
+    Methods block. They may be called from any thread, but only one at a time.
     """
 
     def __init__(
@@ -81,7 +79,7 @@ class EmbeddedPostgres:
         self._options = {**OPTIONS, **(options or {})}
         self._start_timeout = start_timeout
         self._port = 0
-        self._account: Account | None = None
+        self._account: SystemAccount | None = None
         self._process: ServerProcess | None = None
         self._holds = ExitStack()
 
@@ -96,7 +94,7 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The URL of the database `postgres`, which always exists; the same over restarts."""
+        """The URL of the database `postgres`, which always exists. A restart does not change it."""
         return self.url_of("postgres")
 
     def url_of(self, database: str) -> str:
@@ -110,32 +108,32 @@ class EmbeddedPostgres:
 
     @property
     def is_running(self) -> bool:
-        """Whether the server is there; false after a crash too."""
+        """Whether any process of the server is running."""
         return self._process is not None and self._process.is_running
 
     @property
     def is_serving(self) -> bool:
-        """Whether its postmaster is there; false as soon as it has crashed."""
+        """Whether its postmaster is running; false as soon as it has crashed."""
         return self._process is not None and self._process.is_serving
 
     @property
     def log_end(self) -> str:
-        """The last lines that the running, or last, server wrote."""
+        """The last lines of the server's log."""
         return self._process.log_end if self._process else ""
 
     @property
     def binaries(self) -> Binaries:
-        """The programs that it runs."""
+        """The programs that the server runs."""
         if self._binaries is None:
             self._binaries = find_binaries()
         return self._binaries
 
     def start(self) -> None:
-        """Create the data directory if need be, and start the server on a free port.
+        """Create the data directory if it is missing, and start the server on a free port.
 
         Raises:
             Misconfigured: no programs, or a data directory that cannot be used; the message says what to change.
-            Unavailable: another process holds the data directory, or the server did not start (with its log's end).
+            Unavailable: another process holds the data directory, or the server did not start.
         """
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as holds:
@@ -151,7 +149,7 @@ class EmbeddedPostgres:
         logger.info("%s accepts connections on %s:%d, process %d", self.binaries, HOST, self._port, self.pid)
 
     def stop(self) -> None:
-        """End the server cleanly and give the data directory free; nothing if it is not started."""
+        """Shut the server down cleanly and release the data directory. Does nothing if it was not started."""
         try:
             if self._process is not None:
                 self._process.stop()
@@ -160,10 +158,10 @@ class EmbeddedPostgres:
             self._holds.close()
 
     def restart(self, *, immediate: bool = False) -> None:
-        """Stop and start again on the same port: cleanly, or (`immediate`) as after a crash. Also after a `kill -9`.
+        """Stop the server, if it still runs, and start it on the same port. `immediate` stops it as a crash would.
 
         Raises:
-            Unavailable: it was never started, or did not come back.
+            Unavailable: it was never started, or did not start again.
         """
         process = self._running()
         if not process.is_serving:
@@ -187,7 +185,7 @@ class EmbeddedPostgres:
             try:
                 return self._launch(self._port)
             except Unavailable as fault:
-                # somebody else took the port between our look and the server's bind
+                # another program took the port before the server could bind it
                 if "could not bind" not in fault.detail or attempt == PORT_ATTEMPTS:
                     raise
         raise AssertionError("unreachable")
@@ -202,10 +200,10 @@ class EmbeddedPostgres:
 
 
 def url_of_running(data_dir: Path, timeout: float = RUNNING_SECONDS) -> str:
-    """The URL of the server that another process of this machine runs on `data_dir`.
+    """The URL of the server that another process on this machine runs on `data_dir`.
 
     Raises:
-        Unavailable: it did not accept connections in time: it is still starting, or it is stopping.
+        Unavailable: it does not accept connections in time, because it is starting or stopping.
     """
     deadline = time.monotonic() + timeout
     while (port := _port_if_ready(data_dir)) is None:
@@ -216,7 +214,7 @@ def url_of_running(data_dir: Path, timeout: float = RUNNING_SECONDS) -> str:
 
 
 def _port_if_ready(data_dir: Path) -> int | None:
-    """The server's port; its state is read from `postmaster.pid`, as pg_ctl does (lines 4 and 8)."""
+    """The server's port if it is ready, read from `postmaster.pid` (lines 4 and 8), as pg_ctl does."""
     try:
         lines = (data_dir / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Brings a database's schema to what this version needs, forward only.
+"""Migrates a database to the schema that this version needs, forward only.
 
-In: `sql/migrations/NNNN_name.sql`, and procrastinate's own schema. Out: a database in which `wherry_migrations` holds
-the name and SHA-256 of every step; a step whose file has changed since is refused. One step is one transaction, and
-an advisory lock lets any number of processes ask for it at once.
+The steps are `sql/migrations/NNNN_name.sql` and procrastinate's own migrations. The table `wherry_migrations` records
+the name and SHA-256 of every applied step; if an applied step's file has changed, migrating fails. Each step is one
+transaction. An advisory lock makes it safe for several processes to migrate at the same time.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from wherry.database.rows import fetch_one
 from wherry.errors import DatabaseUnavailable, MigrationsPending, Misconfigured, Unavailable
 
 WHOLE_QUEUE = "procrastinate"
-LOCK_KEY = 0x77686572  # "wher": the advisory lock that migrating processes share
+LOCK_KEY = 0x77686572  # "wher": the key of the advisory lock
 
 
 @dataclass(frozen=True)
 class Step:
-    """One change of the schema; `contains` is recorded in its place, if it stands for several."""
+    """One change of the schema. If it replaces several steps, those in `contains` are recorded instead."""
 
     name: str
     sql: str
@@ -42,21 +42,21 @@ class Step:
 
 
 def own_steps() -> list[Step]:
-    """wherry's migrations, in the order of their numbers."""
+    """wherry's own migrations, ordered by number."""
     return [Step(file.stem, file.read_text("utf-8")) for file in sorted((sql_root() / "migrations").glob("*.sql"))]
 
 
 def queue_steps() -> list[Step]:
-    """procrastinate's migrations, in the order of its releases."""
+    """procrastinate's migrations, ordered by release."""
     folder = Path(SchemaManager.get_migrations_path())
     return [Step(f"procrastinate/{file.stem}", file.read_text("utf-8")) for file in sorted(folder.glob("*.sql"))]
 
 
 async def migrate(conninfo: str, on_applied: Callable[[str], object] = lambda name: None) -> list[str]:
-    """Apply what is missing; the names of the steps applied, in order. `on_applied` is called after each of them.
+    """Apply the missing steps. Returns their names, in order; `on_applied` is called with each name.
 
     Raises:
-        Misconfigured: the server is too old, an applied step's file has changed, or the database refuses a step.
+        Misconfigured: the server is too old, an applied step's file has changed, or a step failed.
         Unavailable: the database cannot be reached.
     """
     applied: list[str] = []
@@ -74,9 +74,9 @@ async def migrate(conninfo: str, on_applied: Callable[[str], object] = lambda na
 
 
 def missing_steps(known: Mapping[str, str]) -> list[Step]:
-    """What a database lacks in which the steps in `known` (name → checksum) were applied.
+    """The steps that a database lacks if those in `known` (name → checksum) were applied.
 
-    A database without any of procrastinate's steps takes its whole schema as one step.
+    If none of procrastinate's migrations were applied, its whole schema is one step.
 
     Raises:
         Misconfigured: an applied step's file has changed.
@@ -93,7 +93,7 @@ async def pending(connection: Connection) -> list[str]:
 
 
 async def require_current(connection: Connection) -> None:
-    """Look whether this database has this version's schema.
+    """Check that the database has this version's schema.
 
     Raises:
         Unavailable: steps are missing.
@@ -105,7 +105,7 @@ async def require_current(connection: Connection) -> None:
 
 
 async def require_ready(conninfo: str) -> None:
-    """Look, before a process starts its work, whether the database is there and has this version's schema.
+    """Check, before a process starts working, that the database is reachable and has this version's schema.
 
     Raises:
         Unavailable: it cannot be reached, or steps are missing.
@@ -118,7 +118,7 @@ async def _reached(conninfo: str) -> Connection:
     try:
         return await connect(conninfo, name="wherry migrate")
     except psycopg.OperationalError as error:
-        # The first line is the first address's; it has no password.
+        # The first line is about the first address; it contains no password.
         reason = _first_line(error)
         raise DatabaseUnavailable(f"the database of DATABASE_URL cannot be reached: {reason}") from error
 
@@ -146,7 +146,7 @@ async def _locked(conninfo: str) -> AsyncIterator[Connection]:
 
 
 async def _known(connection: Connection) -> dict[str, str]:
-    """The steps that were applied to this database, and their checksums; none if it was never migrated."""
+    """The applied steps and their checksums; none if the database was never migrated."""
     cursor = connection.cursor(row_factory=tuple_row)
     found = await (await cursor.execute(load("migrations")["find_table"])).fetchone()
     if found is None or found[0] is None:
@@ -156,7 +156,7 @@ async def _known(connection: Connection) -> dict[str, str]:
 
 
 async def _refused(connection: Connection, step: Step, error: psycopg.Error) -> Misconfigured:
-    """What is missing, and the way out."""
+    """The error with what is missing and how to fix it."""
     said = error.diag.message_primary or _first_line(error)
     row = await fetch_one(connection, load("migrations")["rights"], {})
     if row is None or (row["may_create"] and not isinstance(error, InsufficientPrivilege)):
@@ -183,7 +183,7 @@ async def _record(connection: Connection, step: Step) -> None:
 
 
 async def _execute_script(connection: Connection, script: str) -> None:
-    # Without parameters psycopg sends a script of several statements as it stands; the files ship with packages.
+    # Without parameters, psycopg sends a script of several statements unchanged. The scripts ship with the packages.
     await connection.execute(script.encode())
 
 

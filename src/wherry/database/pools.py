@@ -1,7 +1,7 @@
-"""Connection pools with the session settings that every query of wherry relies on.
+"""Connection pools with the session settings that all of wherry's queries rely on.
 
-In: a conninfo URL. Out: an `AsyncConnectionPool` whose sessions are in UTC and autocommit; a transaction is always
-explicit, and ended by the server where its process no longer speaks.
+Sessions use UTC and autocommit, so transactions are always explicit. The server ends a transaction if its process has
+gone silent.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ Connection = AsyncConnection[Any]
 Pool = AsyncConnectionPool[Connection]
 
 ABANDONED_SECONDS = 15
-"""A session that rests inside a transaction for so long belongs to a process that was stopped there, or to a host that
-is gone: the server ends it, and what it had locked is free, before another worker takes its jobs over."""
+"""A session that is idle in a transaction for this long belongs to a stopped process or a lost host. The server ends
+it, which releases its locks before another worker takes over its jobs."""
 
 LOCK_SECONDS = 2
-"""How long a request waits for rows that others have locked: a batch of an import takes less, and whoever waits holds
-one of the few connections that all requests share."""
+"""How long a request waits for locked rows. A batch of an import takes less, and a waiting request occupies one of the
+few connections that all requests share."""
 
 SESSION_OPTIONS = f"-c TimeZone=UTC -c DateStyle=ISO -c idle_in_transaction_session_timeout={ABANDONED_SECONDS}s"
 WAIT_SECONDS = 30
-"""How long to wait for one of a pool's connections."""
+"""How long to wait for a connection from a pool."""
 
 CONNECT_TIMEOUT_SECONDS = 10
-# A peer that vanishes without a word is noticed within about half a minute, not after the kernel's two hours.
+# A peer that vanishes is noticed within about half a minute, not after the kernel's default of two hours.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 
 def make_pool(conninfo: str, *, name: str, max_size: int, min_size: int = 1) -> Pool:
-    """A closed pool; open it with `async with`. A connection is checked before it is handed out.
+    """A closed pool; open it with `async with`. Connections are checked before they are handed out.
 
     Args:
         conninfo: the database's URL.
-        name: shows as `application_name` in `pg_stat_activity`.
-        max_size: most connections.
-        min_size: connections kept ready.
+        name: shown as `application_name` in `pg_stat_activity`.
+        max_size: the maximum number of connections.
+        min_size: the number of connections that are kept ready.
     """
     return AsyncConnectionPool(conninfo, **pool_arguments(conninfo, name, max_size, min_size))
 
 
 def pool_arguments(conninfo: str, name: str, max_size: int, min_size: int) -> dict[str, Any]:
-    """Keyword arguments of every pool of wherry's; see `make_pool`."""
+    """Keyword arguments for all of wherry's pools; see `make_pool`."""
     return {
         "min_size": min(min_size, max_size),
         "max_size": max_size,
@@ -64,10 +64,10 @@ def pool_arguments(conninfo: str, name: str, max_size: int, min_size: int) -> di
 
 @asynccontextmanager
 async def brief_transaction(pool: Pool, *, force_rollback: bool = False) -> AsyncIterator[Connection]:
-    """A transaction for somebody who waits for an answer.
+    """A transaction for a request, which waits only briefly for locks.
 
     Raises:
-        Unavailable: another has kept a row locked that this one needs: an import that is `atomic`, for instance.
+        Unavailable: another transaction, for example an `atomic` import, keeps a row locked that this one needs.
     """
     try:
         async with pool.connection() as connection, connection.transaction(force_rollback=force_rollback):
@@ -84,9 +84,9 @@ async def connect(conninfo: str, *, name: str) -> Connection:
 
 
 def connection_options(conninfo: str, name: str) -> dict[str, Any]:
-    """Keyword arguments for `AsyncConnection.connect`, without `autocommit`, which a library may set its own way.
+    """Keyword arguments for `AsyncConnection.connect`, except `autocommit`, which is left to libraries.
 
-    They stand in for those of the URL: its own `options` go on before ours.
+    They override those in the URL; the URL's own `options` are kept, before ours.
     """
     own = conninfo_to_dict(conninfo).get("options")
     return {

@@ -1,7 +1,8 @@
-"""The API's pool: it waits for a free connection as any pool does, but not for a server that does not answer.
+"""The API's pool: like any pool, it waits for a free connection, but not for a server that does not respond.
 
-Whoever has waited for a while has the server asked, once for all who wait. A server that is stopped, or hangs, is
-reported within `LOOK_SECONDS + ANSWER_SECONDS`; one that is only busy is waited for. Queries have no time limit.
+After a request has waited for `LOOK_SECONDS`, the pool probes the server, once for all waiting requests. A server that
+is stopped or hangs is reported within `LOOK_SECONDS + ANSWER_SECONDS`; if it is only busy, the requests keep waiting.
+Queries have no time limit.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ LOOK_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
 
 RECONNECT_SECONDS = 2.0
-"""Attempts to connect get rarer until they are given up: a short time means that they stay frequent, and that a server
-which has returned is found within seconds."""
+"""The pool retries with growing intervals up to this total. If it is short, attempts stay frequent, and a server that
+is back is found within seconds."""
 
 
 def make_prompt_pool(conninfo: str, *, name: str, max_size: int, min_size: int = 1) -> Pool:
-    """As `make_pool`, for the process that answers requests."""
+    """Like `make_pool`, for the API."""
     arguments = pool_arguments(conninfo, name, max_size, min_size)
     return PromptPool(conninfo, **arguments, reconnect_timeout=RECONNECT_SECONDS)
 
 
 class PromptPool(AsyncConnectionPool[Connection]):
-    """A pool that gives up early if the server does not answer. Make it with `make_prompt_pool`."""
+    """A pool that gives up early if the server does not respond. Create it with `make_prompt_pool`."""
 
     def __init__(self, conninfo: str, *, kwargs: dict[str, Any], **arguments: Any) -> None:
         kwargs = {**kwargs, "connect_timeout": round(ANSWER_SECONDS)}
@@ -42,7 +43,7 @@ class PromptPool(AsyncConnectionPool[Connection]):
         """A connection; see `AsyncConnectionPool.getconn`.
 
         Raises:
-            OperationalError: the server does not answer, or no connection was free in time.
+            OperationalError: the server does not respond, or no connection was free in time.
         """
         waiting = asyncio.create_task(super().getconn(timeout), name="wait for a connection")
         try:
@@ -68,7 +69,7 @@ class PromptPool(AsyncConnectionPool[Connection]):
         await connection.close()
 
     def _abandon(self, waiting: asyncio.Task[Connection]) -> None:
-        """Leave a wait to end by itself: psycopg takes up to ten seconds to let go of a server that hangs."""
+        """Cancel a wait without awaiting it: psycopg takes up to ten seconds to give up on a hanging server."""
         waiting.cancel()
         self._keep(waiting)
         waiting.add_done_callback(self._take_back)
@@ -78,6 +79,6 @@ class PromptPool(AsyncConnectionPool[Connection]):
             self._keep(asyncio.create_task(self.putconn(waiting.result())))
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
-        """Hold a reference: the event loop has none."""
+        """Keep a reference to the task, as the event loop has only weak ones."""
         self._abandoned.add(task)
         task.add_done_callback(self._abandoned.discard)

@@ -1,7 +1,7 @@
-"""SQL that lives in `sql/`, loaded once and called by name.
+"""Named SQL queries from `sql/`.
 
-In: `sql/queries/limits.sql`, sections headed `-- name: take`. Out: `load("limits")["take"]`, a `LiteralString`.
-The tree is read from inside the installed package, else from the root of a checkout.
+A section of `sql/queries/limits.sql` that is headed `-- name: take` is `load("limits")["take"]`, a `LiteralString`. The
+folder is read from the installed package or, in a checkout, from its root.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HEADING = re.compile(r"^-- name: (\w+)[ \t]*$", re.MULTILINE)
 
 @cache
 def sql_root() -> Path:
-    """The directory that holds `migrations`, `queries` and `resources`."""
+    """The directory with `migrations`, `queries` and `resources`."""
     package = Path(__file__).parents[1]
     for candidate in (package / "sql", package.parents[1] / "sql"):
         if (candidate / "migrations").is_dir():
@@ -32,12 +32,12 @@ def load(subject: str, folder: str = "queries") -> Mapping[str, LiteralString]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a name stands twice.
+        ValueError: a name is used twice.
     """
     text = (sql_root() / folder / f"{subject}.sql").read_text(encoding="utf-8")
     parts = _HEADING.split(text)[1:]
     names, bodies = parts[::2], parts[1::2]
     if len(set(names)) != len(names):
         raise ValueError(f"a query name stands twice in {folder}/{subject}.sql")
-    # The files ship with the package and are never built from input, so they are as literal as a string in the code.
+    # The files ship with the package and never contain input, so they are as literal as strings in the code.
     return MappingProxyType({name: cast(LiteralString, body.strip()) for name, body in zip(names, bodies, strict=True)})

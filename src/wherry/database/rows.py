@@ -1,7 +1,4 @@
-"""Rows as dictionaries by column name.
-
-In: a connection, a query and its values. Out: the first row, or all of them.
-"""
+"""Runs a query and fetches its rows as dictionaries by column name."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ Record = dict[str, Any]
 
 
 async def fetch_one(connection: Connection, query: LiteralString, values: Values) -> Record | None:
-    """The first row; None where there is none."""
+    """The first row, or None if there is none."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(query, values)
         return await cursor.fetchone()

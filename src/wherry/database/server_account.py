@@ -1,9 +1,7 @@
-"""The system account that the embedded server runs under, and what that account can reach.
+"""The system user that the embedded server runs as, and what that user can access.
 
-PostgreSQL refuses to run as root, so a root process starts it under an account without privileges. Such an account
-may be shut out of folders that root walks through freely: a home directory of mode 0700, a fresh temporary folder.
-
-In: a data directory, programs, a path. Out: an `Account`; the first folder that shuts it out; programs that it can run.
+PostgreSQL refuses to run as root, so a root process starts it as an unprivileged user. That user may lack access to
+folders that root can enter, such as a home directory or a new temporary folder of mode 0700.
 """
 
 from __future__ import annotations
@@ -22,32 +20,32 @@ from wherry.database.binaries import Binaries
 from wherry.errors import Misconfigured
 
 UNPRIVILEGED = ("postgres", "nobody")
-"""Accounts to run the server under when we are root, in the order of preference."""
+"""Users to run the server as if we are root, in order of preference."""
 
 
 @dataclass(frozen=True)
-class Account:
-    """Whom the server runs as. `drop` says that this process is root and has to change to it."""
+class SystemAccount:
+    """The user that the server runs as. If `drop` is set, this process is root and has to switch to it."""
 
     uid: int
     gid: int
     drop: bool
 
     def popen_arguments(self) -> dict[str, object]:
-        """Keyword arguments for `subprocess` that make a child run as this account and nothing more."""
+        """Keyword arguments for `subprocess` that make a child run as this user, without other groups."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.drop else {}
 
     def own(self, path: Path) -> None:
-        """Give a file or folder to this account."""
+        """Make this user the owner of a file or folder."""
         if self.drop:
             os.chown(path, self.uid, self.gid)
 
     def may_enter(self, folder: Path) -> bool:
-        """Whether the account may walk through (and so use what lies in) a folder."""
+        """Whether the user may enter a folder."""
         return self._has(folder, stat.S_IXUSR)
 
     def may_run(self, program: Path) -> bool:
-        """Whether the account may read and execute a file, its folders aside."""
+        """Whether the user may read and execute a file, if its folders let them."""
         return self._has(program, stat.S_IXUSR) and self._has(program, stat.S_IRUSR)
 
     def _has(self, path: Path, owner_bit: int) -> bool:
@@ -58,11 +56,11 @@ class Account:
         return bool(facts.st_mode & (owner_bit >> shift))
 
 
-def account_for(data_dir: Path) -> Account:
-    """Whom to run a server on `data_dir` as: its owner, else (as root) an account without privileges.
+def account_for(data_dir: Path) -> SystemAccount:
+    """The user to run a server on `data_dir` as: ourselves or, if we are root, its owner or an unprivileged user.
 
     Raises:
-        Misconfigured: the folder belongs to somebody whom this process cannot become.
+        Misconfigured: the folder belongs to a user that this process cannot switch to.
     """
     owner = data_dir.stat() if data_dir.exists() else None
     if os.geteuid() != 0:
@@ -71,13 +69,13 @@ def account_for(data_dir: Path) -> Account:
                 f"{data_dir} belongs to user {_name(owner.st_uid)}: start wherry as that user or as root, "
                 "or choose another WHERRY_DATA_DIR"
             )
-        return Account(os.geteuid(), os.getegid(), drop=False)
+        return SystemAccount(os.geteuid(), os.getegid(), drop=False)
     if owner is not None and owner.st_uid != 0:
-        return Account(owner.st_uid, owner.st_gid, drop=True)
+        return SystemAccount(owner.st_uid, owner.st_gid, drop=True)
     for name in UNPRIVILEGED:
         entry = next((entry for entry in pwd.getpwall() if entry.pw_name == name), None)
         if entry is not None:
-            return Account(entry.pw_uid, entry.pw_gid, drop=True)
+            return SystemAccount(entry.pw_uid, entry.pw_gid, drop=True)
     raise Misconfigured(
         "PostgreSQL does not run as root, and there is neither a user postgres nor a user nobody to run it as"
     )
@@ -87,14 +85,14 @@ def _name(uid: int) -> str:
     return next((entry.pw_name for entry in pwd.getpwall() if entry.pw_uid == uid), str(uid))
 
 
-def closed_folder(path: Path, account: Account) -> Path | None:
-    """The outermost folder above `path` that `account` may not walk through, or None."""
+def closed_folder(path: Path, account: SystemAccount) -> Path | None:
+    """The outermost folder above `path` that `account` may not enter, or None."""
     above = reversed(path.absolute().resolve().parents)
     return next((folder for folder in above if folder.exists() and not account.may_enter(folder)), None)
 
 
-def require_reachable(data_dir: Path, account: Account) -> None:
-    """Raises `Misconfigured` that names the folder which keeps `account` from `data_dir`."""
+def require_reachable(data_dir: Path, account: SystemAccount) -> None:
+    """Raise `Misconfigured` if `account` may not enter a folder above `data_dir`; the message names the folder."""
     closed = closed_folder(data_dir, account)
     if closed is not None:
         raise Misconfigured(
@@ -104,11 +102,11 @@ def require_reachable(data_dir: Path, account: Account) -> None:
         )
 
 
-def runnable(binaries: Binaries, account: Account, cache: Path) -> Binaries:
-    """Programs that `account` can execute: the given ones, else a copy of their package under `cache`.
+def runnable(binaries: Binaries, account: SystemAccount, cache: Path) -> Binaries:
+    """Programs that `account` can execute: the given ones, or a copy of their package under `cache`.
 
     Raises:
-        Misconfigured: they are out of its reach and no Python package, so they cannot be copied as a whole.
+        Misconfigured: it cannot execute them, and they are not a Python package that could be copied.
     """
     server = binaries.bindir / "postgres"
     if closed_folder(server, account) is None and account.may_run(server.resolve()):
@@ -126,7 +124,7 @@ def runnable(binaries: Binaries, account: Account, cache: Path) -> Binaries:
 
 
 def _copy_package(package: Path, target: Path) -> None:
-    """Copy a package and the libraries beside it, which its programs find by a relative path, readable to all."""
+    """Copy a package, readable by all users, with the libraries next to it, which it finds by a relative path."""
     with temporary_folder(prefix=f".{target.name}-", parent=target.parent) as scratch:
         copy = scratch / "copy"
         copy.mkdir(mode=0o755)
@@ -135,7 +133,7 @@ def _copy_package(package: Path, target: Path) -> None:
                 shutil.copytree(part, copy / part.name)
         for path in copy.rglob("*"):
             path.chmod(path.stat().st_mode | (0o755 if os.access(path, os.X_OK) else 0o444))
-        try:  # a whole copy or none: another process may look for it, or make it, at the same time
+        try:  # atomic, as another process may look for the copy, or make it, at the same time
             copy.rename(target)
         except OSError:
             if not target.is_dir():
@@ -144,9 +142,9 @@ def _copy_package(package: Path, target: Path) -> None:
 
 @contextmanager
 def temporary_folder(prefix: str = "wherry-", parent: Path | None = None) -> Iterator[Path]:
-    """A temporary folder that a data directory can lie in: others may walk through it, but not look into it.
+    """A temporary folder for a data directory: other users may enter it, but not list it.
 
-    Python's own temporary folders are mode 0700, which shuts out the account that a root process starts the server as.
+    Python's own temporary folders have mode 0700, which keeps out the user that a root process runs the server as.
     """
     with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as name:
         folder = Path(name)

@@ -1,11 +1,8 @@
-"""One `postgres` process in the foreground: started, waited for, stopped.
+"""Runs a `postgres` process in the foreground; it never outlives the process that started it.
 
-In: a command line and the account to run it as. Out: a process that accepts connections, its log in a file;
-it never outlives the process that started it.
-
-A thread of its own starts the process and carries its log to the file until the last server process has closed it.
-So the thread lives exactly as long as the server, which matters on Linux: the signal that a child is sent on its
-parent's death follows the *thread* that created it (prctl(2), PR_SET_PDEATHSIG).
+A dedicated thread starts the server and copies its output to the log file until the last server process has closed it.
+So the thread lives exactly as long as the server, which matters on Linux: a child is signalled when the *thread* that
+created it ends, not the process (prctl(2), PR_SET_PDEATHSIG).
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wherry.database.server_account import Account
+from wherry.database.server_account import SystemAccount
 from wherry.errors import EmbeddedServerFailed
 from wherry.parents import end_with
 
@@ -36,13 +33,13 @@ KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "TZDIR")
 
 
 def server_environment() -> dict[str, str]:
-    """The variables that PostgreSQL's programs get: no `PG…` that would redirect them, and nobody's secrets."""
+    """The environment of PostgreSQL's programs: no `PG…` variables, which would redirect them, and no secrets."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     return kept | {"LC_ALL": "C.UTF-8"}
 
 
 def log_tail(log_file: Path) -> str:
-    """The end of a server's log, as whole lines."""
+    """The last lines of a server's log."""
     if not log_file.exists():
         return "(no log)"
     with log_file.open("rb") as log:
@@ -53,26 +50,23 @@ def log_tail(log_file: Path) -> str:
 
 
 class ServerProcess:
-    """A running `postgres`. Made by `start`, which returns when it accepts connections.
+    """A running `postgres`, created by `start`. Methods block, and may be called from any thread."""
 
-    Every method may be called from any thread, and blocks.
-    """
-
-    def __init__(self, command: Sequence[str], account: Account, log_file: Path) -> None:
+    def __init__(self, command: Sequence[str], account: SystemAccount, log_file: Path) -> None:
         self._command = command
         self._account = account
         self._log_file = log_file
-        self._last_lines: deque[str] = deque(maxlen=TAIL_LINES)  # on a full disk the file lacks them
+        self._last_lines: deque[str] = deque(maxlen=TAIL_LINES)  # missing from the file if the disk is full
         self._started: Future[int] = Future()
         self._ready: Future[None] = Future()
         self._keeper = threading.Thread(target=self._keep, name="postgres-keeper", daemon=True)
 
     @classmethod
-    def start(cls, command: Sequence[str], account: Account, log_file: Path, timeout: float) -> ServerProcess:
-        """Start a server and wait, `timeout` seconds at most, until it accepts connections.
+    def start(cls, command: Sequence[str], account: SystemAccount, log_file: Path, timeout: float) -> ServerProcess:
+        """Start a server and wait up to `timeout` seconds until it accepts connections.
 
         Raises:
-            Unavailable: it ended or did not become ready; the end of its log is in the message.
+            Unavailable: it exited or did not become ready; the message has the end of its log.
         """
         server = cls(command, account, log_file)
         server._keeper.start()
@@ -96,14 +90,14 @@ class ServerProcess:
 
     @property
     def is_running(self) -> bool:
-        """Whether any process of this server is still there."""
+        """Whether any process of this server is still running."""
         return self._keeper.is_alive()
 
     @property
     def is_serving(self) -> bool:
-        """Whether the postmaster is there: without it no connection is accepted, though others may still end."""
+        """Whether the postmaster is running. Without it no connection is accepted, though children may still run."""
         try:
-            # looks without reaping, which is the keeper's
+            # does not reap it: the keeper does
             return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
         except ChildProcessError:
             return False
@@ -114,10 +108,10 @@ class ServerProcess:
         return "".join(self._last_lines)[-LOG_TAIL:]
 
     def stop(self, *, immediate: bool = False, timeout: float = 60.0) -> None:
-        """End the server: cleanly, closing every connection (SIGINT), or as in a crash (`immediate`, SIGQUIT).
+        """Stop the server: cleanly, closing every connection (SIGINT), or as in a crash (`immediate`, SIGQUIT).
 
-        Returns when its last process is gone, which is after `timeout` seconds at the latest: then it is killed.
-        PostgreSQL manual, "Shutting Down the Server".
+        Returns when its last process has exited. After `timeout` seconds it is stopped by force. See "Shutting Down the
+        Server" in the PostgreSQL manual.
         """
         for stop_signal in (signal.SIGQUIT if immediate else signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
             if not self.is_running:
@@ -132,7 +126,7 @@ class ServerProcess:
         try:
             os.kill(self.pid, number)
         except ProcessLookupError:
-            return  # the postmaster is gone; its children follow, and the keeper waits for them
+            return  # the postmaster is gone; its children will exit too, and the keeper waits for them
 
     def _keep(self) -> None:
         try:
@@ -143,11 +137,11 @@ class ServerProcess:
                 with process.stdout as lines:
                     for line in lines:
                         self._last_lines.append(line.decode(errors="replace"))
-                        with suppress(OSError):  # on a full disk too the pipe must be drained, or the server hangs
+                        with suppress(OSError):  # even if the disk is full, drain the pipe, or the server hangs
                             log.write(line)
                         if any(text in line for text in READY) and not self._ready.done():
                             self._ready.set_result(None)
-                # nobody else reaps it, so its id cannot be another process's until here
+                # nobody else reaps it, so its id cannot be reused before this
                 status = process.wait()
         except Exception as fault:
             self._fail(fault)
@@ -164,7 +158,7 @@ class ServerProcess:
                 outcome.set_exception(fault)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        # a session of its own: Ctrl-C in the terminal must reach us alone, so that we stop the server last
+        # a separate session: Ctrl-C in the terminal must reach only us, so that we can stop the server last
         options: dict[str, Any] = {**self._account.popen_arguments(), "start_new_session": True}
         return subprocess.Popen(
             self._command,

@@ -1,7 +1,7 @@
-"""Keeps an embedded server running: after a crash it is started again, on the same port.
+"""Keeps an embedded server running: restarts it after a crash, on the same port.
 
-A server that was killed, or that panicked because its disk was full, recovers by itself once it is started. The waits
-in between grow, so that somebody who frees the disk within a few minutes finds everything serving again.
+A server that was killed, or that panicked because the disk was full, recovers when it is restarted. The waits between
+attempts grow, so that everything works again if somebody frees space on the disk within a few minutes.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from wherry.database.embedded import EmbeddedPostgres
 from wherry.errors import EmbeddedServerFailed, Unavailable
 
 WAITS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, *[30.0] * 9)
-"""Seconds before each attempt: about five minutes in all."""
+"""Seconds before each attempt; about five minutes in total."""
 
 STABLE_SECONDS = 60.0
-"""A server that ends sooner than this after a restart counts as one more failed attempt."""
+"""If a server ends sooner than this after a restart, the restart counts as failed."""
 
 log = structlog.get_logger(__name__)
 
 
 async def keep_serving(server: EmbeddedPostgres, serving: asyncio.Event, *, waits: Sequence[float] = WAITS) -> NoReturn:
-    """Restart a started server whenever it ends; cancel to stop watching, which leaves the server as it is.
+    """Restart a server whenever it ends. Cancelling stops the watching, not the server.
 
     Args:
-        server: runs already.
+        server: already running.
         serving: set while the server accepts connections.
-        waits: seconds before each attempt; after the last one it gives up.
+        waits: seconds before each attempt; after the last, it gives up.
 
     Raises:
         Unavailable: every attempt failed; the message has the end of the server's log.
@@ -56,7 +56,7 @@ async def keep_serving(server: EmbeddedPostgres, serving: asyncio.Event, *, wait
 
 
 async def _ended(server: EmbeddedPostgres) -> None:
-    """Wait for the postmaster's end."""
+    """Wait until the postmaster has ended."""
     if not server.is_serving:
         return
     ended = asyncio.Event()
@@ -71,7 +71,7 @@ async def _ended(server: EmbeddedPostgres) -> None:
 
 
 async def _restart(server: EmbeddedPostgres) -> str:
-    """Restart, in a thread that is waited for in any case; why it failed, if it did."""
+    """Restart in a thread, which is awaited even if cancelled. Returns why it failed, or an empty string."""
     work = asyncio.create_task(asyncio.to_thread(server.restart))
     try:
         await asyncio.shield(work)

@@ -1,1 +1,1 @@
-"""`.mv2` files: frames as one searchable capsule, written and searched in processes of their own."""
+"""Capsules: searchable `.mv2` files, written and searched in separate processes."""

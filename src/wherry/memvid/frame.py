@@ -1,7 +1,4 @@
-"""One frame of a capsule: the unit that a reader finds, and reads.
-
-In: a node, a relationship, a record, anything with an address and a text. Out: a `Frame`, ready to be written.
-"""
+"""A frame: the unit of a capsule that is searched and read. Also turns records into frames."""
 
 from __future__ import annotations
 
@@ -12,24 +9,24 @@ import msgspec
 
 from wherry.memvid.safe_text import guard, make_safe
 
-# The reader refuses more than 16,384 entries in one frame; far below that they are folded into one.
+# The reader rejects frames with more than 16,384 entries; well below that, `bounded` nests them under one name.
 MAX_METADATA = 1000
 
 
 class Frame(msgspec.Struct, array_like=True, omit_defaults=True):
-    """What is written. Every string must be a safe text (see `safe_text`).
+    """One frame. Every string must be a safe text (see `safe_text`).
 
     Args:
-        uri: the frame's address, unique within its capsule.
-        title: one line that a reader shows.
-        text: what the frame says; read back byte for byte.
-        track: the group that it belongs to, with `/` between levels.
-        kind: a word for what it is.
-        tags: words to filter by; by custom ``key=value``.
+        uri: unique within the capsule.
+        title: one line, shown by readers.
+        text: the content; reads back byte for byte.
+        track: the group that the frame belongs to, with `/` between levels.
+        kind: the type of the frame, in one word.
+        tags: words to filter by; by convention ``key=value``.
         labels: words to filter by.
-        metadata: names to JSON values.
-        name: what the frame defines; a search for it finds the frame before those that mention it.
-        search_text: what is searched instead of title, text and uri.
+        metadata: JSON values by name.
+        name: the name that the frame defines; a search for it ranks this frame above those that only mention it.
+        search_text: indexed instead of title, text and uri.
     """
 
     uri: str
@@ -45,13 +42,13 @@ class Frame(msgspec.Struct, array_like=True, omit_defaults=True):
 
 
 class Uris:
-    """Gives every frame of one capsule an address of its own: an id's second frame gets `#2` behind it, and so on."""
+    """Makes the URIs of one capsule unique: the second frame with the same URI gets the suffix `#2`, and so on."""
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
 
     def unique(self, uri: str) -> str:
-        """The uri itself, or with the first `#2`, `#3` … behind it that is free."""
+        """The URI itself if it is new, otherwise with the first of the suffixes `#2`, `#3` … that is free."""
         if uri not in self._seen:
             self._seen[uri] = 1
             return uri
@@ -64,16 +61,16 @@ class Uris:
 
 
 def bounded(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata itself, or all of it under the one name `properties` where it has too many names for a reader."""
+    """The metadata itself, or nested under the single name `properties` if it has too many names for a reader."""
     return dict(metadata) if len(metadata) <= MAX_METADATA else {"properties": dict(metadata)}
 
 
 def record_frames(resource: str, title_field: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Frame]:
-    """One frame a record: uri ``mv2://{resource}/{id}``, the text one line a field, the metadata the record itself.
+    """One frame per record: URI ``mv2://{resource}/{id}``, one line of text per field, the record as metadata.
 
     Args:
         resource: the resource's name, which is also the track and the label.
-        title_field: the field that a reader is shown; the id stands in where it is empty.
+        title_field: the field used as the title; if it is empty, the id is used.
         records: mappings with an `id` and JSON values.
     """
     uris = Uris()
@@ -92,5 +89,5 @@ def record_frames(resource: str, title_field: str, records: Iterable[Mapping[str
 
 
 def shown(value: Any) -> str:
-    """A JSON value as a reader sees it: a string as it is, anything else as JSON."""
+    """A JSON value as text: a string as is, anything else as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,6 +1,6 @@
-"""What a writer process says to its parent, one JSON object a line.
+"""The messages that a writer process sends to its parent, one JSON object per line.
 
-In: what happens in the writer. Out: `Progress` any number of times, then one `Finished`, `Failed` or `TooLarge`.
+Any number of `Progress` messages, then one `Finished`, `Failed` or `CapsuleTooLarge`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import msgspec
 
 
 class Way(StrEnum):
-    """How a capsule is written; they are tried in this order."""
+    """The ways to write a capsule, in the order in which they are tried."""
 
     STAGED = "staged"
     PUT_MANY = "put_many"
@@ -19,7 +19,7 @@ class Way(StrEnum):
 
 
 class Stage(StrEnum):
-    """What is being done, in the order in which it is done."""
+    """The stages of writing a capsule, in order."""
 
     FRAME_PREP = "frame_prep"
     WRITE_CAPSULE = "write_capsule"
@@ -27,14 +27,14 @@ class Stage(StrEnum):
 
 
 class Progress(msgspec.Struct, tag="progress", frozen=True):
-    """The work goes on.
+    """The writer is making progress.
 
     Args:
-        stage: what begins or goes on.
+        stage: the current stage.
         done: how much of the stage is done, 0 to 1.
-        until: how much will be done when the next message comes.
-        expected: seconds until then, about.
-        within: seconds after which the next message is overdue, and the writer taken for hung.
+        until: how much will be done by the next message.
+        expected: estimated seconds until the next message.
+        within: seconds without a next message after which the writer is considered hung.
         message: one line for the job's owner.
     """
 
@@ -50,9 +50,9 @@ class Finished(msgspec.Struct, tag="finished", frozen=True):
     """The capsule is written, verified and on disk.
 
     Args:
-        size: bytes.
+        size: in bytes.
         sha256: lower-case hexadecimal.
-        frames: how many it holds.
+        frames: number of frames.
         search: how much of each frame can be searched, `full` or `lean`.
     """
 
@@ -63,12 +63,12 @@ class Finished(msgspec.Struct, tag="finished", frozen=True):
 
 
 class Failed(msgspec.Struct, tag="failed", frozen=True):
-    """This way did not work; another may.
+    """This way failed; another may work.
 
     Args:
         reason: for the job's owner.
-        killed: the writer was ended by a signal from elsewhere, so that the way itself may still be good.
-        errno: of the system error that ended it, where the disk is at fault, so that no other way would go better.
+        killed: the writer was killed from outside, so this way may still work.
+        errno: the disk error that stopped the writer, if any: no other way would do better.
     """
 
     reason: str
@@ -76,10 +76,10 @@ class Failed(msgspec.Struct, tag="failed", frozen=True):
     errno: int | None = None
 
 
-class TooLarge(msgspec.Struct, tag="too_large", frozen=True):
-    """No way has room for these frames; the first `fits` would fit, together with the last."""
+class CapsuleTooLarge(msgspec.Struct, tag="too_large", frozen=True):
+    """The frames do not fit, whichever way they are written; the first `fits` would, together with the last."""
 
     fits: int
 
 
-Message = Progress | Finished | Failed | TooLarge
+Message = Progress | Finished | Failed | CapsuleTooLarge

@@ -1,7 +1,7 @@
-"""The part of the Memvid SDK that wherry uses, with types, and the version it was measured with.
+"""The part of the Memvid SDK that wherry uses, with types.
 
-In: paths of capsules. Out: handles on them. Imported by writer processes only: the SDK's native calls cannot be
-interrupted, and it reads its environment when it is imported.
+Open capsules in separate processes only: the SDK's native calls cannot be interrupted, and it reads its environment
+variables when it is imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, cast
 
 DISTRIBUTION: Final = "memvid-sdk"
 PINNED: Final = "2.0.160"
-# No telemetry, no network: set before the import, which reads them.
+# No telemetry, no network. Must be set before the SDK is imported.
 ENVIRONMENT: Final[Mapping[str, str]] = {"MEMVID_TELEMETRY": "0", "MEMVID_OFFLINE": "1"}
 
 
@@ -23,22 +23,22 @@ class Capsule(Protocol):
     """An open capsule."""
 
     def commit(self) -> None:
-        """Make what was appended durable."""
+        """Make the appended frames durable."""
 
     def seal(self) -> None:
         """Commit, and write the table of contents."""
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
 
     def find(self, query: str, *, k: int = 10) -> Mapping[str, Any]:
         """Search; the hits are under `hits`."""
 
     def frame(self, uri: str) -> Mapping[str, Any]:
-        """One frame without its text."""
+        """A frame without its text."""
 
     def blob(self, uri: str) -> bytes:
-        """One frame's text."""
+        """The text of a frame."""
 
     def stats(self) -> Mapping[str, Any]:
         """Counts and sizes."""
@@ -55,22 +55,22 @@ def _sdk() -> Any:
 
 
 def create(path: Path) -> Capsule:
-    """A new, empty capsule; what was there is gone."""
+    """Create an empty capsule, replacing an existing file."""
     return cast(Capsule, _sdk().create(str(path)))
 
 
 def open_for_writing(path: Path) -> Capsule:
-    """Open a capsule; frames that are pending in its log are committed first."""
+    """Open a capsule. This first commits the frames that are pending in its log."""
     return cast(Capsule, _sdk().use("basic", str(path), mode="open"))
 
 
 def open_for_reading(path: Path) -> Capsule:
-    """Open a capsule and change nothing in it."""
+    """Open a capsule read-only."""
     return cast(Capsule, _sdk().use("basic", str(path), read_only=True))
 
 
 def has(capsule: Capsule, uri: str) -> bool:
-    """Whether a frame is there."""
+    """Whether the capsule contains a frame with this URI."""
     try:
         capsule.frame(uri)
     except _sdk().FrameNotFoundError:
@@ -81,17 +81,17 @@ def has(capsule: Capsule, uri: str) -> bool:
 def put_many(capsule: Capsule, requests: Sequence[Mapping[str, Any]]) -> None:
     """Append frames and index them.
 
-    The SDK's own `put_many` drops the option that keeps a text as it is, so its native part is called directly.
+    Calls the native function directly: the SDK's own `put_many` ignores the option that leaves texts unchanged.
     """
     options = {"no_raw": False, "enable_enrichment": False}
     cast(Any, capsule)._core.put_many(list(requests), None, options)
 
 
 def verify(path: Path) -> str:
-    """The SDK's own deep verification: `passed`, or what it says instead."""
+    """The result of the SDK's deep verification: `passed`, or another status."""
     return str(_sdk().Memvid.verify(str(path), deep=True)["overall_status"])
 
 
 def error() -> type[Exception]:
-    """The base of all that the SDK raises."""
+    """The base class of the SDK's exceptions."""
     return cast(type[Exception], _sdk().MemvidError)

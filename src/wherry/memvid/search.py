@@ -1,7 +1,6 @@
-"""Searches a capsule, in a process of its own: `python -m wherry.memvid.search CAPSULE WORDS`.
+"""Searches a capsule in a separate process: `python -m wherry.memvid.search CAPSULE WORDS`.
 
-In: a capsule and words to find. Out: the titles of the frames that hold them, best first. The SDK's native calls can
-be neither interrupted nor shared with an event loop.
+The SDK's native calls cannot be interrupted, and would block an event loop.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ HITS = 10
 
 
 def found_in(capsule: Path, words: str) -> list[str]:
-    """Titles of at most ten frames. Blocks.
+    """The titles of the ten best hits. Blocks.
 
     Raises:
         subprocess.CalledProcessError: the capsule cannot be opened.
@@ -32,7 +31,7 @@ def found_in(capsule: Path, words: str) -> list[str]:
 def main(capsule: Path, words: str) -> None:
     """Print the titles as one line of JSON."""
     reader = sdk.open_for_reading(capsule)
-    # Quoted, so that the words are taken as they stand and not as a query.
+    # Quoted, so that the words are not parsed as query syntax.
     hits = reader.find('"' + words.replace('"', " ") + '"', k=HITS)["hits"]
     reader.close()
     sys.stdout.buffer.write(msgspec.json.encode([str(hit["title"]) for hit in hits]) + b"\n")

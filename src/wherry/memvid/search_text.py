@@ -1,14 +1,12 @@
-"""Chooses which words of a frame a search can find.
+"""Chooses the text of each frame that a capsule's index is built from.
 
-In: a frame, and how much room there is. Out: the text that the capsule's index is built from.
+The index splits text at everything that is neither a letter nor a digit, so `foo_bar` is two words, and a query of
+several words is a phrase search. So names always stay whole and in order, even if other text is left out.
 
-The index splits text at everything that is neither letter nor digit, so that `foo_bar` is two words; a query of
-several words is looked for as a phrase. Names therefore stay whole and in order, wherever else something is left out.
-
-A search ranks by how often a frame has the words, relative to its length (BM25), and looks at the best 40 only. A
-function of sixty lines would come behind every short frame that mentions it. So a frame that defines a name repeats
-it, the more often the longer it is: measured on a graph of 9,656 frames, the definition is among the first ten hits
-for 99 % of its names instead of 81 %, for 5 % more log.
+Search ranks frames by how often they contain the words, relative to their length (BM25), and considers only the best
+40. A function of sixty lines would rank below every short frame that mentions it. So a frame that defines a name
+repeats the name, more often the longer the frame is. Measured on a graph of 9,656 frames: the definition is among the
+first ten hits for 99 % of the names instead of 81 %, for 5 % more log.
 """
 
 from __future__ import annotations
@@ -20,22 +18,23 @@ from wherry.memvid.frame import Frame
 
 _IDENTIFIER = re.compile(r"\w[\w.$-]*")
 _WORD = re.compile(r"[^\W_]+")
-# Names of one word need it most: a name of several is rare anyway, and would only push its own words' owners back.
+# Names of one word need this most. A name of several words is rare anyway, and repeating it would push down the frames
+# that define one of these words.
 _REPEATS_AT_LEAST, _WORDS_A_REPEAT = 9, 4
 _FEWEST_REPEATS, _MOST_REPEATS = 2, 60
 
 
 class SearchText(Enum):
-    """How much of a frame is searched."""
+    """How much of a frame is indexed."""
 
     FULL = "full"
-    """Text, title and uri, as they are."""
+    """Text, title and URI, unchanged."""
     LEAN = "lean"
-    """Title, first paragraph and uri as they are, each identifier of the rest once."""
+    """Title, first paragraph and URI unchanged, and each identifier of the rest once."""
 
 
 def search_text(frame: Frame, amount: SearchText) -> str:
-    """The words to index; never blank, because a frame without any would break the recovery of its capsule."""
+    """The text to index. Never blank: a frame without any words would break the capsule's recovery."""
     if frame.search_text and not frame.search_text.isspace():
         return frame.search_text
     words = _full(frame) if amount is SearchText.FULL else _lean(frame)

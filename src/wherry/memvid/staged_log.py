@@ -1,18 +1,18 @@
-"""Writes all frames of a capsule at once, as pending records of its own write-ahead log.
+"""Writes all frames of a capsule at once, as pending records in its write-ahead log.
 
-In: an empty capsule that the SDK has made, and frames. Out: the same file with every frame pending in its log, as if
-a writer had died before its commit. Opening it for writing then makes the SDK's crash recovery commit all of them in
-one go, some hundred times as fast as putting them one by one.
+In: an empty capsule, created by the SDK, and frames. Out: the same file with every frame pending in its log, as if a
+writer had died before its commit. When the file is next opened for writing, the SDK's crash recovery commits them all
+at once, about a hundred times faster than putting them one by one.
 
 The layout was derived from the public source of memvid-core (Apache-2.0) and from records that SDK 2.0.160 writes. All
 numbers are little-endian.
 
-    file      0  header, 4096 bytes        8  u64 footer_offset   from here on: table of contents and footer
+    file      0  header, 4096 bytes        8  u64 footer_offset   start of the table of contents and the footer
                                           16  u64 wal_offset      4096
                                           24  u64 wal_size        bytes in the log region, used or not
                                           32  u64 checkpoint_pos  where in the region the next record goes
                                           40  u64 sequence        of the last committed record
-           4096  log region               records one behind the other, up to the first with sequence and length 0
+           4096  log region               records in sequence, up to the first with sequence and length 0
               …  payloads, indexes, table of contents, footer
 
     record    0  u64 sequence
@@ -21,8 +21,8 @@ numbers are little-endian.
              16  BLAKE3 of the entry, 32 bytes
              48  the entry
 
-    entry     bincode with fixed-width integers: a string or list is preceded by its length as u64; an option is one
-              byte 0, or 1 and the value; the variant of an enum is a u32.
+    entry     bincode with fixed-width integers: a string or list is preceded by its length as u64; an option is a
+              byte 0, or a byte 1 and the value; an enum's variant is a u32.
 
               u32 variant = 0 (frame)        i64 timestamp, s            string? kind          string? track
               bytes payload                  f32[]? embedding = none     string? uri           string? title
@@ -33,8 +33,8 @@ numbers are little-endian.
               u64? supersedes = none         u64? reuses = none          sha256? = none        string? path = none
               u32 enrichment = 1 (done)
 
-The layout is a private detail of one version of the SDK. So that version is pinned, its own records are compared with
-ours by the tests, and every capsule is verified before anybody sees it.
+The layout is a private detail of one SDK version. So that version is pinned, the tests compare the SDK's records with
+ours, and every capsule is verified before it is published.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Encoder:
     """Encodes frames as entries of the log.
 
     Args:
-        timestamp: Unix seconds; the moment that every frame of the capsule carries.
+        timestamp: of every frame, in Unix seconds.
     """
 
     def __init__(self, timestamp: int) -> None:
@@ -85,13 +85,13 @@ class Encoder:
         self._compressor = zstandard.ZstdCompressor(level=6)
 
     def payload(self, text: str, *, packed: bool = True) -> tuple[bytes, int, int]:
-        """The stored bytes of a text, their encoding, and the length of the text itself in bytes."""
+        """The stored bytes of a text, their encoding, and the text's own length in bytes."""
         plain = text.encode()
         shorter = self._compressor.compress(plain) if packed else plain
         return (shorter, _ZSTD, len(plain)) if len(shorter) < len(plain) else (plain, _PLAIN, len(plain))
 
     def entry(self, frame: Frame, search_text: str, *, packed: bool = True) -> Entry:
-        """One frame; its text compressed where that makes it shorter, or never."""
+        """Encode a frame. Its text is compressed if that makes it shorter, unless `packed` is false."""
         payload, encoding, length = self.payload(frame.text, packed=packed)
         metadata = sorted((name.encode(), _json.encode(value)) for name, value in frame.metadata.items())
         parts = (
@@ -129,7 +129,7 @@ def _strings(values: list[str]) -> bytes:
 
 
 def record(sequence: int, entry: bytes) -> bytes:
-    """One record of the log."""
+    """A record of the log."""
     return _RECORD.pack(sequence, len(entry), 0) + blake3(entry).digest() + entry
 
 
@@ -147,13 +147,12 @@ def records(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def stage(path: Path, entries: Iterable[Entry], last: Entry, capacity: int = CAPACITY) -> int:
-    """Write entries, and one more behind them, into the log of the empty capsule at `path`; how many there are.
+    """Write entries, then `last`, into the log of the empty capsule at `path`. Returns the number of entries.
 
-    What stood behind the log moves up; the header is written last, so that until then the file is the empty capsule's
-    header with another file's body, and nobody takes it for a capsule.
+    Everything after the log moves back. The header is written last, so that a half-written file is not a valid capsule.
 
     Raises:
-        DoesNotFit: header, log and payloads would be more than `capacity` bytes.
+        DoesNotFit: header, log and payloads would exceed `capacity` bytes.
     """
     with path.open("r+b", buffering=_WRITE_BUFFER) as file:
         header = bytearray(file.read(HEADER))

@@ -1,9 +1,7 @@
-"""Proves that a capsule holds what was meant to be in it.
+"""Verifies that a new capsule contains the frames that were written to it.
 
-In: a capsule that has just been written, and a sample of its frames. Out: nothing, or `VerificationFailed`.
-
-The SDK's deep verification looks at its own structures; it overlooked a flipped byte in the middle of a payload. So
-frames are also counted, and a sample is read back byte for byte and searched for.
+The SDK's deep verification checks only its own structures; it missed a flipped byte in the middle of a payload. So we
+also count the frames, and read a sample of them back byte for byte and search for it.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from wherry.errors import VerificationFailed
 from wherry.memvid import sdk
 from wherry.memvid.frame import Frame
 
-# Search may miss for reasons of its own (stems, ties), so a single miss proves nothing; most found proves the index.
+# A search may miss a frame for other reasons (stems, ties), so one miss proves nothing; finding most proves the index.
 FOUND_AT_LEAST = 0.5
 _SEARCHED = 8
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_]{3,}")
@@ -27,12 +25,12 @@ def verify(path: Path, sample: Sequence[Frame], count: int) -> None:
     """Verify the capsule at `path`.
 
     Args:
-        path: a capsule that nobody has open.
+        path: a capsule that no process has open.
         sample: some of its frames.
-        count: how many frames it must hold.
+        count: how many frames it must contain.
 
     Raises:
-        VerificationFailed: says what differs.
+        VerificationFailed: with what differs.
     """
     status = sdk.verify(path)
     if status != "passed":
@@ -70,15 +68,15 @@ def _searchable(frame: Frame) -> str | None:
 
 
 def is_found(capsule: sdk.Capsule, name: str, k: int = 10) -> bool:
-    """Whether a search for a name gives a frame that has it in its title or its text."""
+    """Whether a search for a name finds a frame with the name in its title or text."""
     try:
         hits = capsule.find(quoted(name), k=k)["hits"]
     except sdk.error():
-        # What the SDK raises where nothing is left of the candidates.
+        # The SDK raises if no candidate is left.
         return False
     return any(name.lower() in f"{hit['title']}\n{hit['text']}".lower() for hit in hits)
 
 
 def quoted(name: str) -> str:
-    """A query for exactly this name: a phrase, or, where it has quotes of its own, all of its words."""
+    """A query for exactly this name: a phrase, or all of its words if it contains quotes."""
     return f'"{name}"' if '"' not in name else " ".join(re.findall(r"\w+", name))

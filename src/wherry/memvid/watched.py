@@ -1,7 +1,8 @@
-"""Runs one writer process and watches it.
+"""Runs a writer process and watches it.
 
-In: the writer's arguments. Out: its messages, with a sign of life at least every second in between; at the end its
-answer, or `Failed` where it ended, hung, or ran out of time. The process never outlives the block that started it.
+In: the writer's arguments. Out: its messages, with interpolated progress at least every second in between; the last is
+its result, or `Failed` if it exited early, hung, or ran out of time. The process never outlives the block that started
+it.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from wherry.memvid.messages import Failed, Message, Progress, Stage
 _SIGN_OF_LIFE = 1.0
 _STARTING = Progress(Stage.WRITE_CAPSULE, 0.0, 0.01, 1.0, 60.0, "Starting the writer")
 _LOG_TAIL = 500
-# All that a writer may see of our environment: in particular no credential, and no setting of memvid's own.
+# The environment variables that a writer gets: in particular no credentials and no memvid settings.
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "SYSTEMROOT")
-# One arena and small thresholds give memory back between the steps: at 29,000 frames 330 MB instead of 400.
+# One arena and small thresholds return memory between the stages: 330 MB instead of 400 at 29,000 frames.
 _ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 class Watched:
-    """A writer process, for the length of an `async with` block.
+    """A writer process that runs for the duration of an `async with` block.
 
     Args:
         python: the interpreter.
-        arguments: of `writer_process`, without the parent.
+        arguments: of `writer_process`, without the parent's process id.
         home: a new folder for the process's HOME, TMPDIR and log.
-        deadline: of `time.monotonic`; the process is killed then.
+        deadline: when the process is killed, in the time of `time.monotonic`.
     """
 
     def __init__(self, python: str, arguments: list[str], home: Path, deadline: float) -> None:
@@ -69,7 +70,7 @@ class Watched:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         process = self._running()
-        # Its session too: a command that it runs must not go on without it.
+        # Kill its whole session: a command that it runs must not outlive it.
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
         await asyncio.shield(process.wait())
@@ -81,11 +82,11 @@ class Watched:
 
     @property
     def pid(self) -> int:
-        """The process's id, which is also that of its session."""
+        """The process id, which is also the id of its session."""
         return self._running().pid
 
     async def messages(self) -> AsyncIterator[Message]:
-        """Progress, then one answer, which is the last message."""
+        """Progress messages, then the result, which is the last message."""
         stream = self._running().stdout
         if stream is None:
             raise RuntimeError("the writer's output is not ours")
@@ -126,6 +127,6 @@ class Watched:
 
 
 def _creeping(last: Progress, silent: float) -> Progress:
-    """The last message again, a little further: never quite at the point where the next one is expected."""
+    """The last message with a little more progress, always short of the progress expected in the next message."""
     share = 1 - math.exp(-silent / max(last.expected, 0.1))
     return msgspec.structs.replace(last, done=last.done + (last.until - last.done) * min(share, 0.95))

@@ -1,7 +1,7 @@
 """The three ways to write a capsule.
 
-In: a spool of frames, and where the capsule is to be. Out: the capsule, not yet checked; or an exception that says
-why not. They run in a process of their own, and tell through `report` how far they are.
+In: a spool of frames and the path of the capsule. Out: the capsule, not yet verified, or an exception with the reason.
+They run in a separate process and report their progress.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from wherry.memvid.staged_log import RECORD_HEADER, Encoder, Entry, stage
 
 Report = Callable[[Progress], None]
 
-# Calls of 1,500 frames hung for ever inside the SDK; calls of 500 never did.
+# Calls with 1,500 frames hung forever inside the SDK; calls with 500 never did.
 BATCH: Final = 500
 _ATTEMPTS = 3
 _SPLIT_FROM = 2400
 _REPORT_EVERY = 1000
-# Measured on two cores: 3,000 frames a second are recovered, 10 to 25 put in batches. A way is taken for hung at a
-# small fraction of that.
+# Measured on two cores: 3,000 frames per second are recovered, 10 to 25 put in batches. A writer counts as hung if it
+# is many times slower.
 _RECOVERED_A_SECOND, _PUT_A_SECOND = 3000, 15
 _PATIENCE = 20
 _LEAST_PATIENCE = 60.0
@@ -41,7 +41,7 @@ _STAGED_UNTIL = 0.3
 
 
 def write(way: Way, spool: Path, capsule: Path, frames: int, report: Report) -> SearchText:
-    """Write the capsule in one of the ways, and say how much of each frame can be searched."""
+    """Write the capsule in the given way. Returns how much of each frame can be searched."""
     if way is Way.STAGED:
         return _staged(spool, capsule, frames, report)
     _refuse_batches(spool, frames)
@@ -62,14 +62,14 @@ def _staged(spool: Path, capsule: Path, frames: int, report: Report) -> SearchTe
 
 
 def stage_what_fits(spool: Path, capsule: Path, frames: int, report: Report, capacity: int = CAPACITY) -> SearchText:
-    """Stage all frames, with as many words to search as there is room for.
+    """Stage all frames, with as much search text as there is room for.
 
     Raises:
-        DoesNotFit: they do not fit however few words there are.
+        DoesNotFit: they do not fit, even with the least search text.
     """
     encoder, final = Encoder(int(time.time())), read_last(spool)
-    # The last frame counts the others. So that it is never longer where it counts fewer, it is not compressed: as many
-    # as are said to fit do fit.
+    # The last frame contains the number of the others. It is not compressed, so that it never gets longer if that
+    # number is smaller: the number of frames that we report to fit does fit.
     last = encoder.entry(final, search_text(final, SearchText.FULL), packed=False)
     fits = 0
     for amount in SearchText:
@@ -84,7 +84,7 @@ def stage_what_fits(spool: Path, capsule: Path, frames: int, report: Report, cap
 
 
 def _entries(encoder: Encoder, spool: Path, frames: int, amount: SearchText, report: Report) -> Iterator[Entry]:
-    """All frames but the last."""
+    """All frames except the last."""
     for index, frame in enumerate(islice(read_spool(spool), frames - 1)):
         if index % _REPORT_EVERY == 0:
             done = _STAGED_UNTIL * index / frames
@@ -98,7 +98,7 @@ def _progress(done: float, until: float, expected: float, message: str) -> Progr
 
 
 def _refuse_batches(spool: Path, frames: int) -> None:
-    """Tell before the long work that batches cannot hold these frames."""
+    """Fail before the long work starts if these frames cannot be put in batches."""
     encoder = Encoder(0)
     log, payloads, long = 0, 0, 0
     for frame in read_spool(spool):
@@ -121,7 +121,7 @@ def _put_many(spool: Path, capsule: Path, frames: int, report: Report) -> None:
 
 
 def _put_all(memory: sdk.Capsule, batch: list[Frame]) -> None:
-    """Put a batch, and what the SDK loses of it again: when its log grows, some frames that it took are not there."""
+    """Put a batch, then again the frames that the SDK has lost: some go missing when its log grows."""
     missing = batch
     for _ in range(_ATTEMPTS):
         sdk.put_many(memory, [_request(frame) for frame in missing])
@@ -146,7 +146,7 @@ def _cli(spool: Path, capsule: Path, frames: int, report: Report) -> None:
 
 
 def _run(*command: str) -> None:
-    """Run to the end; the parent process watches the time, and kills the whole session."""
+    """Run a command to its end. The parent process enforces the time limit by killing the whole session."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode:
         raise WayFailed(
@@ -164,7 +164,7 @@ def _batches(spool: Path, frames: int, report: Report) -> Iterator[list[Frame]]:
 
 
 def _request(frame: Frame) -> dict[str, Any]:
-    # Batches have no field for track and kind, so these stand in the metadata of a capsule that is written this way.
+    # `put_many` has no fields for track and kind, so they go into the metadata.
     places = {name: value for name, value in (("track", frame.track), ("kind", frame.kind)) if value}
     return {
         "title": frame.title,

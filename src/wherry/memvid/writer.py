@@ -1,11 +1,8 @@
-"""Writes capsules, from the side of a worker.
+"""Writes capsules: the part that runs in a worker.
 
-In: frames, a folder to work in, where the capsule is to be. Out: a `CapsuleFile`, verified and on disk, and events on
-the way.
-
-The SDK's native calls cannot be interrupted, and some have hung. So a capsule is written by a process of its own,
-which is watched, killed when it is overdue or no longer wanted, and which ends with its parent. Three ways are tried
-in order; see `ways`. Nothing is at the destination before all checks have passed.
+The SDK's native calls cannot be interrupted, and some have hung. So each capsule is written by a separate process,
+which is watched, is killed if it is overdue or the job is cancelled, and ends with its parent. Three ways are tried in
+order (see `ways`). The destination appears only after all checks have passed.
 """
 
 from __future__ import annotations
@@ -25,25 +22,25 @@ from wherry.errors import CAPSULE_TOO_LARGE, EXPORT_FAILED, JobFailed
 from wherry.memvid import sdk
 from wherry.memvid.capacity import CAPACITY
 from wherry.memvid.frame import Frame
-from wherry.memvid.messages import Failed, Finished, Progress, Stage, TooLarge, Way
+from wherry.memvid.messages import CapsuleTooLarge, Failed, Finished, Progress, Stage, Way
 from wherry.memvid.spool import spool_frames
 from wherry.memvid.watched import Watched
 
-# Where each stage lies within the whole; measured on 9,656 frames, where it takes 5, 85 and 10 % of the time.
+# Start and end of each stage as a share of the whole. Measured on 9,656 frames: 5, 85 and 10 % of the time.
 _SPANS = {Stage.FRAME_PREP: (0.0, 0.1), Stage.WRITE_CAPSULE: (0.1, 0.9), Stage.FINALIZE: (0.9, 1.0)}
 DEFAULT_TIME_LIMIT = 3600.0
 
 
 class WriterEvent(msgspec.Struct, frozen=True):
-    """How far a capsule is.
+    """Progress of a capsule.
 
     Args:
-        stage: what is being done.
-        progress: of the whole, 0 to 1; never falls.
+        stage: the current stage.
+        progress: of the whole, 0 to 1; never decreases.
         stage_progress: of the stage, 0 to 1.
         message: one line for the job's owner.
         way: the way that is being tried.
-        failed: this way has failed, and the next one begins.
+        failed: this way has failed, and the next one is tried.
     """
 
     stage: Stage
@@ -58,13 +55,13 @@ class CapsuleFile(msgspec.Struct, frozen=True):
     """A finished capsule.
 
     Args:
-        path: where it is.
-        size: bytes.
+        path: its path.
+        size: in bytes.
         sha256: lower-case hexadecimal.
-        frames: how many it holds.
+        frames: number of frames.
         way: how it was written.
         search: how much of each frame can be searched, `full` or `lean`.
-        version: the SDK that wrote it.
+        version: name and version of the SDK that wrote it.
     """
 
     path: Path
@@ -93,23 +90,23 @@ async def write_capsule(
 ) -> CapsuleFile:
     """Write frames into a new capsule at `destination`.
 
-    A cancel kills the writer at once and removes everything it wrote.
+    Cancelling kills the writer at once and removes everything it has written.
 
     Args:
-        frames: what to write; consumed in a thread.
+        frames: consumed in a thread.
         destination: replaced if it exists.
-        workspace: a folder for what is written on the way; best on the destination's file system.
-        on_progress: called, and awaited, at least about every second.
-        total: how many frames there will be, where that is known.
+        workspace: a folder for temporary files, preferably on the destination's file system.
+        on_progress: called, and awaited, about every second at least.
+        total: the number of frames, if known.
         python: the interpreter that runs the writer.
-        advice: what the job's owner can do where only so many of the first frames fit, together with the last.
-        time_limit: seconds for the whole.
-        ways: which ways are tried, in order.
+        advice: what the job's owner can do if only this many of the first frames fit, together with the last.
+        time_limit: in seconds, for everything.
+        ways: the ways to try, in order.
 
     Raises:
-        JobFailed: `CAPSULE_TOO_LARGE` where the frames do not fit, with `fits` and `frames` in its detail;
-            `EXPORT_FAILED` where no way worked, with each way's reason.
-        OSError: the disk is full, or whatever else the system refused.
+        JobFailed: `CAPSULE_TOO_LARGE` if the frames do not fit, with `fits` and `frames` in its detail;
+            `EXPORT_FAILED` if no way worked, with the reason of each.
+        OSError: the disk is full, or another system error.
     """
     await asyncio.to_thread(workspace.mkdir, parents=True, exist_ok=True)
     room = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="capsule-", dir=workspace))
@@ -121,12 +118,12 @@ async def write_capsule(
         version = f"{sdk.DISTRIBUTION} {sdk.installed_version()}"
         return CapsuleFile(destination, finished.size, finished.sha256, count, way, finished.search, version)
     finally:
-        # Shielded, so that a task that is cancelled again still leaves nothing behind.
+        # Shielded, so that nothing is left even if the task is cancelled a second time.
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, room, ignore_errors=True))
 
 
 class _Job:
-    """One capsule on its way."""
+    """A capsule that is being written."""
 
     def __init__(self, room: Path, on_progress: OnProgress, python: str, deadline: float) -> None:
         self._room = room
@@ -138,7 +135,7 @@ class _Job:
         self.capsule = room / "capsule.mv2"
 
     async def spool(self, frames: Iterable[Frame], total: int | None) -> int:
-        """Write all frames to the spool, and count them."""
+        """Write all frames to the spool. Returns their number."""
 
         async def tell(count: int) -> None:
             of = f" of {total}" if total else ""
@@ -152,14 +149,14 @@ class _Job:
         return count
 
     async def try_ways(self, ways: Iterable[Way], count: int, advice: Callable[[int], str]) -> tuple[Finished, Way]:
-        """The first way that ends in a verified capsule."""
+        """Try the ways in order. Returns the result of the first that produces a verified capsule."""
         reasons: dict[str, str] = {}
         for way in ways:
             answer = await self._try_twice(way, count)
             if isinstance(answer, Finished):
                 await self._emit(Stage.FINALIZE, 1.0, f"Wrote and verified {count} frames", way)
                 return answer, way
-            if isinstance(answer, TooLarge):
+            if isinstance(answer, CapsuleTooLarge):
                 raise _too_large(count, answer.fits, advice(answer.fits))
             if answer.errno is not None:
                 raise OSError(answer.errno, os.strerror(answer.errno))
@@ -168,8 +165,8 @@ class _Job:
                 break
         raise JobFailed(EXPORT_FAILED, "the capsule could not be written", detail={"ways": reasons})
 
-    async def _try_twice(self, way: Way, count: int) -> Finished | Failed | TooLarge:
-        """One way; once more where its process was killed from outside, which says nothing about the way."""
+    async def _try_twice(self, way: Way, count: int) -> Finished | Failed | CapsuleTooLarge:
+        """Try one way, and try it again if its process was killed from outside, which says nothing about the way."""
         answer = await self._try(way, count, "first")
         if isinstance(answer, Failed):
             await self._tell_failure(way, answer)
@@ -183,7 +180,7 @@ class _Job:
         message = f"Writing the capsule failed ({way.value}): {answer.reason}"
         await self._emit(Stage.WRITE_CAPSULE, 0.0, message, way, failed=True)
 
-    async def _try(self, way: Way, count: int, attempt: str) -> Finished | Failed | TooLarge:
+    async def _try(self, way: Way, count: int, attempt: str) -> Finished | Failed | CapsuleTooLarge:
         self.capsule.unlink(missing_ok=True)
         arguments = [way.value, str(self._spool), str(self.capsule), str(count)]
         home = self._room / f"{way.value}-{attempt}"
@@ -194,7 +191,7 @@ class _Job:
                 await self._emit(message.stage, message.done, message.message, way)
         raise JobFailed(EXPORT_FAILED, "the writer ended without a result")
 
-    def _without_paths(self, answer: Finished | Failed | TooLarge) -> Finished | Failed | TooLarge:
+    def _without_paths(self, answer: Finished | Failed | CapsuleTooLarge) -> Finished | Failed | CapsuleTooLarge:
         if not isinstance(answer, Failed):
             return answer
         return msgspec.structs.replace(answer, reason=answer.reason.replace(str(self._room), "…"))

@@ -1,7 +1,7 @@
-"""Writes one capsule in one way: ``python -m wherry.memvid.writer_process WAY SPOOL CAPSULE FRAMES PARENT``.
+"""Writes a capsule in one way: ``python -m wherry.memvid.writer_process WAY SPOOL CAPSULE FRAMES PARENT``.
 
 In: a spool of frames. Out: the capsule, verified and on disk, and `messages` as JSON lines on standard output.
-Whatever else a library prints goes to standard error. The process ends with its parent.
+Anything that libraries print goes to standard error. The process ends with its parent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 
 from wherry.errors import DoesNotFit
 from wherry.memvid.frame import Frame
-from wherry.memvid.messages import Failed, Finished, Message, Progress, Stage, TooLarge, Way
+from wherry.memvid.messages import CapsuleTooLarge, Failed, Finished, Message, Progress, Stage, Way
 from wherry.memvid.spool import read_spool
 from wherry.memvid.verification import verify
 from wherry.memvid.ways import write
@@ -36,7 +36,7 @@ _PATIENCE = 120.0
 
 
 def main(arguments: list[str]) -> int:
-    """Write the capsule that the arguments describe; 0 if it is there and verified."""
+    """Write and verify the capsule that the arguments describe. Returns the exit status."""
     way, spool, capsule, frames, parent = arguments
     end_with(int(parent), signal.SIGKILL)
     give_way()
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _speaker() -> Callable[[Message], None]:
-    """Keep standard output for messages, and point it at standard error for everybody else."""
+    """Reserve standard output for messages; whatever else is printed to it goes to standard error."""
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     encode = msgspec.json.Encoder().encode
@@ -66,16 +66,16 @@ def _write(way: Way, spool: Path, capsule: Path, frames: int, say: Callable[[Pro
         verify(capsule, _sample(spool, frames), frames)
         return Finished(capsule.stat().st_size, _digest(capsule), frames, amount.value)
     except DoesNotFit as error:
-        return TooLarge(error.args[0])
+        return CapsuleTooLarge(error.args[0])
     except Exception as error:
-        # Whatever the reason, the parent is told it, and tries another way.
-        with suppress(OSError):  # where the disk is full, the log is too
+        # Whatever the reason, it is reported to the parent, which tries another way.
+        with suppress(OSError):  # if the disk is full, the log cannot be written either
             traceback.print_exc()
         return Failed(f"{type(error).__name__}: {error}", errno=_errno(error))
 
 
 def _errno(error: Exception) -> int | None:
-    """The number of a disk's error; the SDK has it in its text only."""
+    """The errno of a disk error, or None if it is another error. The SDK's errors have it only in their text."""
     if isinstance(error, OSError):
         number = error.errno
     else:
@@ -85,13 +85,13 @@ def _errno(error: Exception) -> int | None:
 
 
 def _sample(spool: Path, frames: int) -> list[Frame]:
-    """Frames at even distances, the first and the last among them."""
+    """Evenly spaced frames, including the first and the last."""
     step = max(1, frames // _SAMPLES)
     return [frame for index, frame in enumerate(read_spool(spool)) if index % step == 0 or index == frames - 1]
 
 
 def _digest(capsule: Path) -> str:
-    """Put the capsule on disk, and hash it."""
+    """Sync the capsule to disk and hash it."""
     with capsule.open("rb") as file:
         os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,6 @@
-"""Which hosts an outgoing request may be made to.
+"""Decides which hosts outgoing requests may be sent to.
 
-In: a URL, a host's address. Out: whether it may be asked, or `Invalid` for what can be seen at once. The lists below
-are ours: what Python calls global differs from one release to the next.
+The address lists are our own, because `ipaddress.is_global` differs between Python releases.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from wherry.errors import UrlNotAllowed
 
 Address = IPv4Address | IPv6Address
 
-# Every block of IANA's IPv4 Special-Purpose Address Registry (RFC 6890) that is not globally reachable, with the whole
-# of 192.0.0.0/24 and of the withdrawn 6to4 relays (RFC 7526); multicast (RFC 5771), and what is reserved.
+# Every block of IANA's IPv4 Special-Purpose Address Registry (RFC 6890) that is not globally reachable, including all
+# of 192.0.0.0/24 and the deprecated 6to4 relays (RFC 7526); multicast (RFC 5771); and reserved addresses.
 _NOT_PUBLIC_4 = tuple(
     IPv4Network(text)
     for text in (
@@ -28,23 +27,23 @@ _NOT_PUBLIC_4 = tuple(
     )
 )  # fmt: skip
 
-# All that IANA has given to the public internet (RFC 4291, section 2.4), and what is special within: protocols, Teredo
-# among them (2001::/23), documentation (2001:db8::/32, 3fff::/20) and 6to4, which hides an IPv4 address (2002::/16).
+# The whole public address space (RFC 4291, section 2.4), and the special blocks within it: protocols such as Teredo
+# (2001::/23), documentation (2001:db8::/32, 3fff::/20) and 6to4, which embeds an IPv4 address (2002::/16).
 _GLOBAL_UNICAST_6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = tuple(map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 MAX_URL = 8000
-"""Characters; RFC 9110, section 4.1, asks for at least so many to be taken."""
+"""In characters. RFC 9110, section 4.1, recommends supporting at least this many."""
 
 MAX_PORT = 65535
 
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
-_HOST = re.compile(r"[a-z0-9._:-]+", re.IGNORECASE)  # the parser lets a colon pass in an IPv6 address only
+_HOST = re.compile(r"[a-z0-9._:-]+", re.IGNORECASE)  # the URL parser accepts a colon in IPv6 addresses only
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the public internet, as is the one inside it, if one is."""
+    """Whether an address, or the IPv4 address embedded in it, is on the public internet."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC_4)
     hidden = IPv4Address(address.packed[-4:]) if address in _NAT64 else address.ipv4_mapped
@@ -54,12 +53,12 @@ def is_public(address: Address) -> bool:
 
 
 def judge(url: object, allowed_hosts: Sequence[str], permits: Callable[[Address], bool] = is_public) -> str:
-    """The URL, trimmed, where nothing can be said against it before its host is looked up.
+    """The URL, trimmed, if it passes every check that needs no DNS lookup.
 
     Args:
-        url: as the caller gave it.
-        allowed_hosts: names, each with its subdomains; none allows all.
-        permits: which addresses may be asked.
+        url: as the caller sent it.
+        allowed_hosts: host names, each including its subdomains; an empty list allows all.
+        permits: whether requests may be sent to an address.
 
     Raises:
         Invalid: on `url`, with code `URL_NOT_ALLOWED`.
@@ -84,18 +83,18 @@ def judge(url: object, allowed_hosts: Sequence[str], permits: Callable[[Address]
 
 
 def host_of(url: httpx.URL) -> str:
-    """The host that is asked for a URL: an international name in ASCII, and none with the dot of the root."""
+    """The host of a URL: an international name in ASCII, without a trailing dot."""
     return url.raw_host.decode("ascii").rstrip(".")
 
 
 def is_allowed_host(host: str, allowed_hosts: Sequence[str]) -> bool:
-    """Whether a host is one of these names or below one."""
+    """Whether a host is one of these names or a subdomain of one. An empty list allows all."""
     names = [name.rstrip(".").lower() for name in allowed_hosts]
     return not names or any(host == name or host.endswith(f".{name}") for name in names)
 
 
 def literal_address(host: str) -> Address | None:
-    """The address that a host spells out: `127.1`, `0x7f000001` and `2130706433` too; None for a name."""
+    """The address if the host is one, including forms such as `127.1`, `0x7f000001` and `2130706433`, or None."""
     try:
         return ip_address(host)
     except ValueError:
@@ -107,10 +106,10 @@ def literal_address(host: str) -> Address | None:
 
 
 def _parsed(url: str) -> httpx.URL:
-    """The parts of a URL as whoever fetches it reads them: two parsers could see two hosts in one URL."""
+    """The URL, parsed by the library that fetches it: two parsers could see two different hosts in one URL."""
     try:
         parts = httpx.URL(url)
-        _ = parts.host  # raises where an international name is none
+        _ = parts.host  # raises if an international name is invalid
     except (httpx.InvalidURL, UnicodeError) as error:
         raise _refused("url must be an http or https URL") from error
     if not _HOST.fullmatch(host_of(parts)):

@@ -1,7 +1,7 @@
-"""Files of a local directory that are there only when they are complete, and on disk.
+"""Writes files to a local directory; a file appears only when it is complete and on disk.
 
-On its way a file has the name that obstore gives one: its own, and `#` with a number behind it. Folders and files are
-their owner's alone, and a folder goes with the last of its files.
+Until then its name ends in `#` and a number, as obstore's own temporary files do. Files and folders are accessible to
+their owner only, and a folder is removed with its last file.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from io import FileIO
 from pathlib import Path
 
 WRITE_BACK_BYTES = 16 << 20
-"""How often Linux is told to begin putting a file on disk (posix_fadvise(2)), so that the fsync at its end finds little
-left to wait for: it took a tenth of an export's time."""
+"""After how many bytes Linux is told to start writing a file to disk (posix_fadvise(2)), so that little is left for the
+final fsync, which otherwise took a tenth of an export's time."""
 
 CREATE_TRIES = 100
 
@@ -24,13 +24,13 @@ _INCOMPLETE = re.compile(r"#\d+$")
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that its owner alone can enter; what is there stays as it is."""
+    """Create a folder that only its owner can enter; an existing one is left as it is."""
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700, parents=True)
 
 
 def write_complete(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file; nothing of it stays if its stream fails."""
+    """Write a file; nothing is left of it if `chunks` raises."""
     staged = path.with_name(f"{path.name}#0")
     try:
         with _create(staged) as file:
@@ -54,13 +54,13 @@ def write_complete(path: Path, chunks: Iterable[bytes]) -> None:
 def _create(path: Path) -> FileIO:
     for _ in range(CREATE_TRIES):
         make_private(path.parent)
-        with suppress(FileNotFoundError):  # somebody has just removed the folder, as it was empty
+        with suppress(FileNotFoundError):  # somebody has just removed the empty folder
             return path.open("wb", buffering=0)
     return path.open("wb", buffering=0)
 
 
 def keep(path: Path) -> None:
-    """Make a complete file its owner's alone, and wait until it and its name are on disk."""
+    """Make a complete file accessible to its owner only, and wait until it and its name are on disk."""
     path.chmod(0o600)
     sync(path)
 
@@ -76,12 +76,12 @@ def sync(path: Path) -> None:
 
 
 def remove_incomplete(directory: Path, older_than_seconds: float) -> int:
-    """Delete what writers that crashed have left; how many files."""
+    """Delete the files that crashed writers have left. Returns their number."""
     newest = time.time() - older_than_seconds
     removed = 0
-    for folder, _, names in os.walk(directory):  # which passes over folders that others remove meanwhile
+    for folder, _, names in os.walk(directory):  # skips folders that others remove in the meantime
         for path in (Path(folder, name) for name in names if _INCOMPLETE.search(name)):
-            with suppress(FileNotFoundError):  # its writer was alive
+            with suppress(FileNotFoundError):  # its writer was alive and has finished it
                 if path.stat().st_mtime < newest:
                     path.unlink()
                     remove_empty(path.parent, directory)
@@ -90,7 +90,7 @@ def remove_incomplete(directory: Path, older_than_seconds: float) -> int:
 
 
 def remove_empty(folder: Path, root: Path) -> None:
-    """Remove the folder of a file that is gone, if it was the last one there and the folder is not the root itself."""
+    """Remove a folder if it is empty and not the root itself."""
     if folder != root:
-        with suppress(OSError):  # it is not empty, or gone already
+        with suppress(OSError):  # it is not empty, or already gone
             folder.rmdir()

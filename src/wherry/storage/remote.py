@@ -1,8 +1,8 @@
-"""Fetches what a URL names, from the public internet alone.
+"""Downloads a URL from the public internet only.
 
-In: a URL. Out: its bytes as they are sent (still compressed, if they are), no more than a limit. Its host is looked up
-once, every address that it has is judged, and the connection is made to one of these addresses, never to the name,
-which could answer differently; redirects are not followed; proxies of the environment are not used.
+In: a URL. Out: its bytes as sent (not decompressed), up to a limit. The host is resolved once, all of its addresses are
+checked, and the connection is made to one of these addresses rather than to the name, which could resolve differently
+the next time. Redirects are not followed, and proxies from the environment are not used.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from wherry.errors import ErrorCode, Invalid, JobFailed
 from wherry.storage.addresses import Address, host_of, is_public, judge
 
 STALL_SECONDS = 30.0
-"""To connect, and between two bytes."""
+"""Time limit for connecting, and between two bytes."""
 
 GRACE_SECONDS = 60.0
 LEAST_BYTES_PER_SECOND = 32 << 10
-"""A quarter of a megabit a second, on average, after the grace: a gigabyte then holds a worker for nine hours at the
-most, and a host that sends a byte now and then for a minute."""
+"""The minimum average rate after the grace period. A gigabyte then occupies a worker for nine hours at most, and a host
+that sends only a byte now and then for a minute."""
 
-# What the import's source can decompress; whether it must is told by the first bytes.
+# What the import's source can decompress. Whether it has to is decided by the first bytes.
 _ENCODINGS = ("", "identity", "gzip", "x-gzip", "zstd")
 _HEADERS = {"Accept-Encoding": "gzip, identity", "User-Agent": "wherry"}
 
 
 class Fetch(Protocol):
-    """Brings in what a URL names."""
+    """Downloads a URL."""
 
     def __call__(self, url: str, *, allowed_hosts: Sequence[str], max_bytes: int) -> AsyncIterator[bytes]:
-        """The bytes.
+        """The bytes of the response's body.
 
         Raises:
-            JobFailed: URL_NOT_ALLOWED, URL_FETCH_FAILED, FILE_TOO_LARGE.
+            JobFailed: URL_NOT_ALLOWED, URL_FETCH_FAILED or FILE_TOO_LARGE.
         """
         ...
 
@@ -75,7 +75,7 @@ async def _permitted_addresses(target: httpx.URL, permits: Callable[[Address], b
     """All addresses of a host.
 
     Raises:
-        JobFailed: URL_NOT_ALLOWED where one of them is not permitted, URL_FETCH_FAILED where the host is not known.
+        JobFailed: URL_NOT_ALLOWED if one of them is not permitted, URL_FETCH_FAILED if the host cannot be resolved.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -90,7 +90,7 @@ async def _permitted_addresses(target: httpx.URL, permits: Callable[[Address], b
 
 
 async def _first_answer(client: httpx.AsyncClient, target: httpx.URL, addresses: Sequence[Address]) -> httpx.Response:
-    """The answer of the first address that lets us connect. Its certificate must be the name's."""
+    """The response from the first address that accepts a connection. The certificate must match the host's name."""
     for address in addresses:
         request = client.build_request(
             "GET",
@@ -107,7 +107,7 @@ async def _first_answer(client: httpx.AsyncClient, target: httpx.URL, addresses:
 
 
 async def _paced(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """The same chunks, as long as they do not come too slowly: what their reader takes is not counted."""
+    """The same chunks; fails if they arrive too slowly. The time that their consumer takes does not count."""
     waited, total = 0.0, 0
     loop = asyncio.get_running_loop()
     while True:
@@ -135,7 +135,7 @@ async def _body(response: httpx.Response, max_bytes: int) -> AsyncGenerator[byte
     total = 0
     if length.isdecimal() and int(length) > max_bytes:
         raise _too_large(max_bytes)
-    # Never decompressed here: a small answer could grow without limit in one step.
+    # Never decompressed here: a small response could expand without limit in a single step.
     async for chunk in response.aiter_raw():
         total += len(chunk)
         if total > max_bytes:

@@ -1,8 +1,8 @@
-"""Keeps the bytes of sources and artifacts.
+"""Stores the bytes of sources and artifacts.
 
 In: a key and a stream of chunks. Out: an object that becomes visible only when it is complete, with its size and
-SHA-256. A root is a local directory or the URL of a bucket (`s3://bucket/prefix`), whose credentials and endpoint come
-from its own environment variables (`AWS_…`).
+SHA-256. A root is a local directory or the URL of a bucket (`s3://bucket/prefix`); a bucket's credentials and endpoint
+are read from the usual environment variables (`AWS_…`).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from wherry.storage.directory import keep, make_private, remove_empty, remove_in
 
 CHUNK_BYTES = 1 << 20
 LONG_TO_HASH = 1 << 17
-"""Bytes whose hash takes long enough, a quarter of a millisecond, to leave it to a thread."""
+"""From this many bytes on, hashing takes long enough (a quarter of a millisecond) to do it in a thread."""
 PATIENCE = timedelta(seconds=10)
-"""How long somebody who waits for an answer is kept waiting for a bucket that does not give one."""
+"""How long a request waits for a bucket that does not respond."""
 
 LONG_PATIENCE = timedelta(minutes=3)
-"""The same for a job: nobody waits for it, and it would have to be done again."""
+"""The same for a job: nobody is waiting for a response, and giving up would mean starting over."""
 
 MAX_BACKOFF = timedelta(seconds=5)
-MAX_RETRIES = 1000  # time is what ends the retries
+MAX_RETRIES = 1000  # retries end by time, not by number
 
 BUCKETS = (S3Store, GCSStore, AzureStore)
 
@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Stored:
-    """A complete object: bytes, and their SHA-256 in hexadecimal."""
+    """An object that was just stored: its size in bytes and its SHA-256 in hexadecimal."""
 
     key: str
     size: int
@@ -52,7 +52,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Listed:
-    """An object that is there."""
+    """An existing object."""
 
     key: str
     size: int
@@ -60,11 +60,11 @@ class Listed:
 
 
 class Store:
-    """One root under which objects are kept.
+    """A root under which objects are stored.
 
     Args:
-        root: a directory, made where it is missing, or a bucket's URL.
-        patience: how long a request to a bucket is tried again before it fails.
+        root: a directory, which is created if it is missing, or a bucket's URL.
+        patience: how long a request to a bucket is retried before it fails.
 
     Raises:
         Misconfigured: the root cannot be used.
@@ -91,10 +91,10 @@ class Store:
         return store
 
     async def put(self, key: str, chunks: AsyncIterable[bytes]) -> Stored:
-        """Write a stream as one object; nothing is visible if it fails or the process ends on the way.
+        """Write a stream as one object; nothing becomes visible if it fails or the process ends before it is complete.
 
         Raises:
-            Unavailable: the storage does not answer; errors of the stream itself pass through.
+            Unavailable: the storage does not respond; errors of the stream itself pass through.
         """
         meter = _Meter()
         with _explained("written", meter), self._in_own_folder(key):
@@ -103,10 +103,10 @@ class Store:
         return Stored(key, meter.size, meter.digest)
 
     def put_blocking(self, key: str, chunks: Iterable[bytes]) -> Stored:
-        """`put` for a producer that blocks: its thread hashes and writes too, at three quarters of the cost. Blocks.
+        """`put` for a blocking producer: its thread also hashes and writes, for three quarters of the cost. Blocks.
 
         Raises:
-            Unavailable: the storage does not answer; errors of the stream itself pass through.
+            Unavailable: the storage does not respond; errors of the stream itself pass through.
         """
         meter = _Meter()
         path = self.local_path(key)
@@ -122,11 +122,11 @@ class Store:
         return await self.put(key, read_file(path))
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to and without `end`, in chunks of about 1 MiB.
+        """The bytes from `start` up to but not including `end`, in chunks of about 1 MiB.
 
         Raises:
             FileNotFoundError: no such object.
-            Unavailable: the storage does not answer.
+            Unavailable: the storage does not respond.
         """
         if end is not None and end <= start:
             return
@@ -141,20 +141,20 @@ class Store:
                 yield bytes(chunk)
 
     async def size(self, key: str) -> int | None:
-        """The object's bytes, or None where there is none.
+        """The object's size in bytes, or None if there is no such object.
 
         Raises:
-            Unavailable: the storage does not answer.
+            Unavailable: the storage does not respond.
         """
         with suppress(FileNotFoundError), _explained("read"):
             return int((await obstore.head_async(self._store, key))["size"])
         return None
 
     async def delete(self, key: str) -> None:
-        """Remove an object; it is no error if it is not there.
+        """Remove an object, if it exists.
 
         Raises:
-            Unavailable: the storage does not answer.
+            Unavailable: the storage does not respond.
         """
         with suppress(FileNotFoundError), _explained("written"):
             try:
@@ -163,17 +163,17 @@ class Store:
                 self._remove_empty_folder(key)
 
     async def discard(self, key: str) -> None:
-        """Remove an object whose job has ended without it; what cannot be removed now is left to retention."""
+        """Remove an object that its job does not need any more; if that fails now, retention removes it later."""
         try:
             await self.delete(key)
-        except Unavailable:  # what ended the job matters more
+        except Unavailable:  # the reason that the job ended matters more
             log.warning("stored file left to retention", key=key, exc_info=True)
 
     async def list(self, prefix: str = "") -> AsyncIterator[Listed]:
-        """Every complete object under a prefix, in no order.
+        """Every complete object under a prefix, in no particular order.
 
         Raises:
-            Unavailable: the storage does not answer.
+            Unavailable: the storage does not respond.
         """
         with _explained("read"):
             async for batch in obstore.list(self._store, prefix or None):
@@ -181,10 +181,10 @@ class Store:
                     yield Listed(entry["path"], int(entry["size"]), entry["last_modified"])
 
     async def check(self) -> None:
-        """Look whether the root answers.
+        """Check that the root responds and a local one is writable.
 
         Raises:
-            Unavailable: it does not.
+            Unavailable: if not.
         """
         async for _ in self.list("readiness-probe"):
             break
@@ -193,17 +193,17 @@ class Store:
                 raise PermissionError("not writable")
 
     async def signed_url(self, key: str, expires_in: timedelta) -> str | None:
-        """A URL that reads the object without credentials, or None where the storage cannot give one."""
+        """A URL that reads the object without credentials, or None if the storage cannot sign URLs."""
         if isinstance(self._store, (S3Store, GCSStore, AzureStore)):
             return await obstore.sign_async(self._store, "GET", key, expires_in)
         return None
 
     def local_path(self, key: str) -> Path | None:
-        """The file behind an object of a local root."""
+        """The path of an object's file, or None if the root is a bucket."""
         return None if self._directory is None else self._directory / key
 
     def remove_abandoned_uploads(self, older_than_seconds: float) -> int:
-        """Delete what crashed writers left in a local root, before it became visible; how many files. Blocks."""
+        """Delete the incomplete files that crashed writers left in a local root. Returns their number. Blocks."""
         if self._directory is None:
             return 0
         return remove_incomplete(self._directory, older_than_seconds)
@@ -215,7 +215,7 @@ class Store:
 
     @contextmanager
     def _in_own_folder(self, key: str) -> Iterator[None]:
-        """Make the folder of a local root's object, as only we would make it; none stays that nothing came into."""
+        """Create a private folder for an object of a local root, and remove it if it stays empty."""
         path = self.local_path(key)
         if path is not None:
             make_private(path.parent)
@@ -230,7 +230,7 @@ class Store:
 
 
 class _Meter:
-    """Counts and hashes a stream on its way, and remembers what it raised."""
+    """Counts and hashes a stream as it passes through, and remembers the exception that it raised."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -272,7 +272,7 @@ class _Meter:
 
 @contextmanager
 def _explained(action: str, meter: _Meter | None = None) -> Iterator[None]:
-    """Raise what a stream itself raised, which obstore wraps, as it is; and what the storage raises in our words."""
+    """Re-raise a stream's own exception, which obstore wraps, unchanged, and the storage's errors as `Unavailable`."""
     try:
         yield
     except BaseException as error:

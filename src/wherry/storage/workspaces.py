@@ -1,8 +1,8 @@
-"""Temporary folders that outlive their process by a few minutes at the most.
+"""Temporary folders that outlive their process by a few minutes at most.
 
-In: nothing. Out: a folder under TMPDIR (by default /tmp) for one piece of work, which is removed behind it. Its lock
-(flock(2), on the folder itself) ends with the process that holds it, however that ends: whoever begins a piece of work
-on the same host, and retention, remove the folders whose lock nobody holds.
+A workspace is a folder under TMPDIR (by default /tmp) that is removed after use. It is locked (flock(2), on the folder
+itself), and the lock ends with its process, however that ends. Abandoned folders, which nobody holds the lock of, are
+removed by retention and whenever a new workspace is created on the same host.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ PREFIX = "wherry-work-"
 
 @contextmanager
 def workspace() -> Iterator[Path]:
-    """A folder for the length of a `with` block. Blocks for a moment at both ends.
+    """A folder for the duration of a `with` block. Blocks briefly at both ends.
 
     Raises:
-        Unavailable: instead of a system error that leaves the block. It names the cause: a disk that is full, or
-            whatever else this host lacks.
+        Unavailable: in place of any OSError that leaves the block; names the cause, such as a full disk.
     """
     try:
         remove_abandoned()
@@ -44,19 +43,19 @@ def workspace() -> Iterator[Path]:
 
 
 def remove_abandoned() -> int:
-    """Remove this account's folders that no living process holds; how many. Blocks."""
+    """Remove this user's folders that no living process holds. Returns their number. Blocks."""
     return sum(_remove(folder) for folder in _parent().glob(f"{PREFIX}*"))
 
 
 def _parent() -> Path:
-    """TMPDIR and nothing else: if that is full, `tempfile` silently writes to another disk."""
+    """TMPDIR, or /tmp if it is not set. `tempfile` would silently use another disk if this one is full."""
     return Path(os.environ.get("TMPDIR") or "/tmp")
 
 
 def _locked_folder() -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_parent()))
-        with suppress(FileNotFoundError):  # somebody took it for abandoned in the moment before it was locked
+        with suppress(FileNotFoundError):  # somebody removed it as abandoned just before it was locked
             lock = _opened(folder)
             fcntl.flock(lock, fcntl.LOCK_EX)
             if folder.exists():
@@ -67,7 +66,7 @@ def _locked_folder() -> tuple[Path, int]:
 def _remove(folder: Path) -> bool:
     try:
         lock = _opened(folder)
-    except OSError:  # gone, somebody else's, or no folder at all
+    except OSError:  # gone, somebody else's, or not a folder
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

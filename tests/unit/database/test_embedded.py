@@ -20,7 +20,7 @@ import pytest
 from tests.unit.database import holder
 from wherry.database.binaries import Binaries
 from wherry.database.embedded import EmbeddedPostgres, url_of_running
-from wherry.database.server_account import Account, runnable
+from wherry.database.server_account import SystemAccount, runnable
 from wherry.errors import DataDirectoryInUse, Misconfigured, Unavailable
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -220,7 +220,7 @@ def test_root_gives_its_privileges_up(own_postgres: EmbeddedPostgres) -> None:
 
 @as_root
 def test_an_ordinary_user_can_run_it(open_folder: Path, binaries: Binaries) -> None:
-    nobody = Account(65534, 65534, drop=True)
+    nobody = SystemAccount(65534, 65534, drop=True)
     readable = runnable(binaries, nobody, open_folder)
     home = open_folder / "home"
     home.mkdir(mode=0o700)

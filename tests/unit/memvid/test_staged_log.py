@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.capsules.entries import decode
-from tests.unit.capsules.makers import frame
+from tests.unit.memvid.entries import decode
+from tests.unit.memvid.makers import frame
 from wherry.errors import DoesNotFit
 from wherry.memvid import sdk
 from wherry.memvid.capacity import CAPACITY, HEADER, LOG_SLACK

@@ -6,9 +6,10 @@ The ledger, not the queue, records what became of a job.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -65,7 +66,7 @@ class Executor:
             with lines_of(job) as lines:
                 lines.started()
                 end = _too_many_deaths(job) if job.deaths >= MAX_DEATHS else await self._until_stopped(run)
-                await self._settle(run, end, lines)
+                await _despite_stop(self._settle(run, end, lines))
 
     async def _is_suspect(self, job_id: UUID) -> bool:
         try:
@@ -184,6 +185,17 @@ class _End:
     def log_cause(self) -> None:
         if self.cause is not None:
             log.error(self.what, exc_info=self.cause)
+
+
+async def _despite_stop(settling: Coroutine[Any, Any, None]) -> None:
+    """Let the end of a run be written and logged, even if the worker stops meanwhile."""
+    task = asyncio.create_task(settling)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=STOP_SECONDS)
+        await end_task(task)
+        task.result()
 
 
 async def _written(connection: Connection, lease: Lease, result: Outcome | JobReleased | None) -> Job:

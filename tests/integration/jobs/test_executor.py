@@ -177,6 +177,30 @@ async def test_a_stopping_worker_lets_the_batch_in_hand_end_and_gives_the_job_ba
     assert (job.status, job.success_count, job.checkpoint) == (Status.QUEUED, 5, {"index": 5})
 
 
+async def test_a_worker_that_stops_while_the_end_is_written_lets_it_be_written(pool: Pool) -> None:
+    async def work(run: Run) -> Outcome:
+        await other.execute("select from jobs where id = %s for update", [run.job.id])
+        return Outcome(status=Status.SUCCEEDED, total_records=3)
+
+    job_id = await _submit(pool)
+    async with pool.connection() as other:
+        async with other.transaction():
+            task = asyncio.create_task(_executor(pool, work).execute(job_id))
+            async with asyncio.timeout(10):
+                while not await _someone_waits_for_a_lock(pool):
+                    pass
+            task.cancel()
+            await asyncio.sleep(0)
+        await task
+    assert (await _job(pool, job_id)).status is Status.SUCCEEDED
+
+
+async def _someone_waits_for_a_lock(pool: Pool) -> bool:
+    async with pool.connection() as connection:
+        waiting = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        return (await connection.execute(waiting)).rowcount > 0
+
+
 async def test_a_job_that_kills_its_workers_fails_and_says_where(pool: Pool) -> None:
     async def work(run: Run) -> Outcome:
         raise AssertionError("the job must not be run again")

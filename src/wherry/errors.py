@@ -73,12 +73,11 @@ class RequestError(WherryError):
         detail: one sentence that names what is wrong.
         field: the request field that is at fault, if there is one; `detail` becomes its message.
         fields: several fields with their messages, instead of `field`.
-        code: in place of the class's.
         headers: response headers, beside those of the class.
     """
 
     status: ClassVar[int]
-    default_code: ClassVar[str]
+    code: ClassVar[str]
     default_headers: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init_subclass__(cls, *, status: int | None = None, code: str | None = None) -> None:
@@ -86,7 +85,7 @@ class RequestError(WherryError):
         if status is not None:
             cls.status = status
         if code is not None:
-            cls.default_code = code
+            cls.code = code
 
     def __init__(
         self,
@@ -94,7 +93,6 @@ class RequestError(WherryError):
         *,
         field: str | None = None,
         fields: Mapping[str, Sequence[str]] | None = None,
-        code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
@@ -102,7 +100,6 @@ class RequestError(WherryError):
         self.fields = {name: list(messages) for name, messages in (fields or {}).items()}
         if field is not None:
             self.fields.setdefault(field, []).append(detail)
-        self.code = code or self.default_code
         self.headers = {**self.default_headers, **(headers or {})}
 
     @classmethod
@@ -276,8 +273,8 @@ class InternalError(RequestError, status=500, code=ErrorCode.INTERNAL_ERROR.name
 class Unavailable(RequestError, status=503, code="UNAVAILABLE"):
     """Try again after `Retry-After` seconds."""
 
-    def __init__(self, detail: str, *, code: str | None = None, retry_after: int = 5) -> None:
-        super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
+    def __init__(self, detail: str, *, retry_after: int = 5) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
 class Busy(Unavailable, code="BUSY"):
@@ -389,7 +386,7 @@ class RequestFailed(WherryError):
 
 CODES: tuple[str, ...] = tuple(
     sorted(
-        {kind.default_code for child in RequestError.__subclasses__() for kind in child.tree() if kind is not Refused}
+        {kind.code for child in RequestError.__subclasses__() for kind in child.tree() if kind is not Refused}
         | {EXPORT_FAILED, CAPSULE_TOO_LARGE}
         | ErrorCode.__members__.keys()
     )

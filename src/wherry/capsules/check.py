@@ -20,7 +20,7 @@ IN_PROCESS_BYTES = 1 << 19
 else, but only for a moment. A body of `[],[],[]` takes 15 MB of lists."""
 
 
-_KINDS: dict[str, type[Refused]] = {kind.default_code: kind for kind in (Malformed, EmptyGraph, Invalid, GraphTooLarge)}
+_KINDS: dict[str, type[Refused]] = {kind.code: kind for kind in (Malformed, EmptyGraph, Invalid, GraphTooLarge)}
 
 
 async def check_file(path: Path, size: int) -> Summary:

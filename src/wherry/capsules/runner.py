@@ -16,7 +16,7 @@ import structlog
 from wherry.capsules.names import capsule_name
 from wherry.capsules.transform import transform
 from wherry.capsules.transform_process import Transformed
-from wherry.errors import JobFailed
+from wherry.errors import EXPORT_FAILED, JobFailed
 from wherry.jobs.models import Advance, Outcome
 from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
@@ -93,7 +93,7 @@ class CapsuleRunner:
                 async for chunk in self._store.read(key):
                     await asyncio.to_thread(out.write, chunk)
         except FileNotFoundError as error:
-            raise JobFailed("EXPORT_FAILED", "The stored request is gone") from error
+            raise JobFailed(EXPORT_FAILED, "The stored request is gone") from error
         return file
 
     async def _keep(self, run: Run, written: CapsuleFile, frames: Transformed, report: _Report) -> Outcome:
@@ -108,7 +108,7 @@ class CapsuleRunner:
             raise
         if stored.sha256 != written.sha256:
             await self._store.discard(key)
-            raise JobFailed("EXPORT_FAILED", "The stored capsule is not the one that was verified")
+            raise JobFailed(EXPORT_FAILED, "The stored capsule is not the one that was verified")
         log.debug("capsule made", frames=written.frames, way=written.way, bytes=written.size)
         return Outcome(
             status=Status.SUCCEEDED,

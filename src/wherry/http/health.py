@@ -10,7 +10,7 @@ import msgspec
 from litestar import HttpMethod, route
 
 from wherry.database import migrations
-from wherry.errors import Unavailable
+from wherry.errors import TimedOut
 from wherry.http.problems import responses
 from wherry.http.services import Injected, Services
 from wherry.jobs.rescue import count_alive
@@ -76,7 +76,7 @@ async def _in_time(check: Coroutine[None, None, T], what: str, deadline: float) 
     try:
         await asyncio.wait([task], timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
         if not task.done():
-            raise Unavailable(f"{what} does not answer", code="TIMEOUT")
+            raise TimedOut(f"{what} does not answer")
         return await task
     finally:
         task.cancel()

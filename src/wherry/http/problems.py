@@ -87,7 +87,7 @@ def responses(*errors: type[RequestError]) -> dict[int, ResponseSpec]:
     """The `responses` of a route that may raise these errors, beside those of any route."""
     by_status: dict[int, list[str]] = {}
     for error in dict.fromkeys((*errors, *ANY_ROUTE)):
-        by_status.setdefault(error.status, []).append(f"`{error.default_code}`: {error.__doc__}")
+        by_status.setdefault(error.status, []).append(f"`{error.code}`: {error.__doc__}")
     return {
         status: ResponseSpec(
             Problem,

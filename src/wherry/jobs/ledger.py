@@ -16,7 +16,7 @@ from uuid import UUID
 from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.database.rows import fetch_all, fetch_one
-from wherry.errors import ErrorCode, Invalid, LeaseLost
+from wherry.errors import ErrorCode, KeyReused, LeaseLost
 from wherry.jobs.events import append_event, as_json, notify
 from wherry.jobs.models import Advance, Job, Lease, NewJob, Outcome
 from wherry.jobs.states import UNFINISHED, Kind, Status, sources
@@ -56,7 +56,7 @@ async def create(connection: Connection, new: NewJob) -> tuple[Job, bool]:
     failed because its URL could not be fetched releases its key.
 
     Raises:
-        Invalid: the key was already used for a different request.
+        KeyReused: the key was already used for a different request.
     """
     row = await _one(connection, "insert", _new_values(new))
     if row is None and await _one(connection, "release_key", {**_new_values(new), "released_by": RELEASES_KEY}):
@@ -66,11 +66,7 @@ async def create(connection: Connection, new: NewJob) -> tuple[Job, bool]:
         return _job(row), False
     row = await _one(connection, "by_key", _new_values(new))
     if row is None or row["fingerprint"] != new.fingerprint:
-        raise Invalid(
-            "idempotencyKey was already used for a different request",
-            field="idempotencyKey",
-            code="IDEMPOTENCY_KEY_REUSED",
-        )
+        raise KeyReused("idempotencyKey was already used for a different request", field="idempotencyKey")
     return _job(row), True
 
 

@@ -65,7 +65,12 @@ class ExportRunner:
         request = ExportRequest.of_job(run.job)
         key = artifact.key(run.job.id, run.lease.epoch, request)
         await self._remove_older(run)
-        snapshot = Snapshot(self._read_conninfo, request.selection, max_rows=self._settings.export_max_records)
+        snapshot = Snapshot(
+            self._read_conninfo,
+            request.selection,
+            window_rows=self._settings.export_batch_size,
+            max_rows=self._settings.export_max_records,
+        )
         output = Artifact(request, snapshot)
         progress = _Progress(run, snapshot, output)
         await progress.begin()

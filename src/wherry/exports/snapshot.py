@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, cast
 
 import psycopg
-from psycopg import capabilities
+from psycopg import capabilities, sql
 
 from wherry.database.pools import connection_options
 from wherry.database.queries import load
@@ -56,12 +56,14 @@ class Snapshot:
     Args:
         conninfo: the database, or a hot standby of it.
         selection: what to read.
+        window_rows: rows a statement; between two statements the server holds nothing but the snapshot.
         max_rows: where to end; `truncated` says afterwards whether there was more.
     """
 
-    def __init__(self, conninfo: str, selection: Selection, *, max_rows: int) -> None:
+    def __init__(self, conninfo: str, selection: Selection, *, window_rows: int, max_rows: int) -> None:
         self._conninfo = conninfo
         self._selection = selection
+        self._window_rows = window_rows
         self._max_rows = max_rows
         self._stopping = threading.Event()
         self._connection: psycopg.Connection[Row] | None = None
@@ -82,11 +84,10 @@ class Snapshot:
             try:
                 connection.execute("select repeat(' ', %s)", [RECEIVE_BYTES])
                 connection.execute("begin isolation level repeatable read read only")
-                # It holds no lock that blocks anyone, so it may take its time, and idle while slow storage catches up.
+                # It holds no lock that blocks anyone, so it may idle while slow storage catches up.
                 connection.execute("set local idle_in_transaction_session_timeout = '10min'")
-                connection.execute("set local statement_timeout = 0")
                 self.estimate = self._estimate(connection)
-                yield from self._read(connection)
+                yield from self._windows(connection)
             except psycopg.errors.QueryCanceled:
                 self._check()
                 raise
@@ -110,19 +111,35 @@ class Snapshot:
         if self._stopping.is_set():
             raise SnapshotStopped
 
-    def _read(self, connection: psycopg.Connection[Row]) -> Iterator[Batch]:
-        statement = statements.all_records(self._selection)
-        values = statements.values(self._selection, limit=self._max_rows + 1)
+    def _windows(self, connection: psycopg.Connection[Row]) -> Iterator[Batch]:
+        statement = statements.window(self._selection)
+        position = statements.id_position(self._selection)
         size = self._batch_rows(connection)
+        last = 0
+        while True:
+            room = min(self._window_rows, self._max_rows - self.rows)
+            if room == 0:
+                self.truncated = any(self._stream(connection, statement, last, 1, 1))
+                return
+            count = 0
+            for batch in self._stream(connection, statement, last, room, size):
+                count += len(batch)
+                last = batch[-1][position]
+                self.rows += len(batch)
+                yield statements.without_added_id(self._selection, batch)
+            if count < room:
+                return
+
+    def _stream(
+        self, connection: psycopg.Connection[Row], statement: sql.Composed, after: int, limit: int, size: int
+    ) -> Iterator[list[Row]]:
+        values = statements.values(self._selection, after=after, limit=limit)
         self._check()
         with connection.cursor() as cursor:
             rows = cast("Generator[Row, None, None]", cursor.stream(statement, values, binary=True, size=size))
             with closing(rows):
                 while batch := list(islice(rows, size)):
-                    room = self._max_rows - self.rows
-                    self.truncated = len(batch) > room
-                    self.rows += min(room, len(batch))
-                    yield batch[:room] if self.truncated else batch
+                    yield batch
                     self._check()
 
     def _estimate(self, connection: psycopg.Connection[Row]) -> int:

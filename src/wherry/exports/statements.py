@@ -18,15 +18,14 @@ from wherry.exports.selection import Selection
 _INSTANT = sql.SQL("""to_char({column}, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as {column}""")
 
 
-def all_records(selection: Selection) -> sql.Composed:
-    """The first `%(limit)s` records, in `id` order: the fields alone."""
-    return _select(selection, selection.fields, after=False)
-
-
 def window(selection: Selection) -> sql.Composed:
     """At most `%(limit)s` records with ids above `%(after)s`, in `id` order: the fields, and `id` if it is not one."""
-    added = [] if id_position(selection) >= 0 else ["id"]
-    return _select(selection, [*selection.fields, *added], after=True)
+    columns = [_column(selection, field) for field in selection.fields]
+    if id_position(selection) < 0:
+        columns.append(sql.Identifier("id"))
+    return sql.SQL("select {columns}\nfrom {table}\nwhere {where}\norder by id\nlimit %(limit)s").format(
+        columns=_comma(columns), table=_table(selection), where=_where(selection, after=True)
+    )
 
 
 def id_position(selection: Selection) -> int:
@@ -51,14 +50,6 @@ def values(selection: Selection, **others: object) -> dict[str, object]:
     return {**{f"value_{place}": test.value for place, test in enumerate(selection.conditions)}, **others}
 
 
-def _select(selection: Selection, fields: Iterable[str], *, after: bool) -> sql.Composed:
-    return sql.SQL("select {columns}\nfrom {table}\nwhere {where}\norder by {table}.id\nlimit %(limit)s").format(
-        columns=sql.SQL(", ").join(_column(selection, field) for field in fields),
-        table=_table(selection),
-        where=_where(selection, after=after),
-    )
-
-
 def _where(selection: Selection, *, after: bool) -> sql.Composed:
     tests: list[sql.Composable] = [sql.SQL("id > %(after)s")] if after else [sql.SQL("true")]
     for place, test in enumerate(selection.conditions):
@@ -79,3 +70,7 @@ def _column(selection: Selection, field: str) -> sql.Composable:
 
 def _table(selection: Selection) -> sql.Identifier:
     return sql.Identifier(selection.resource.name)
+
+
+def _comma(parts: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(parts)

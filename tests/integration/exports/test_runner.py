@@ -25,7 +25,7 @@ from wherry.jobs.states import Status
 
 async def test_an_artifact_is_described_exactly(exports: Exports) -> None:
     await exports.fill(250)
-    job = await exports.execute(await exports.submit(resource="articles", compression="gzip"))
+    job = await exports.execute(await exports.submit(resource="articles", compression="gzip"), export_batch_size=100)
     content = await exports.content(job)
     shown = export_job(job, exports.settings.model_copy(update={"export_download_base_url": "https://x.example"}))
     expected = {
@@ -59,14 +59,10 @@ async def test_a_queued_job_shows_no_artifact(exports: Exports) -> None:
     assert (shown["status"], shown["processedRecords"], shown["progress"]) == ("queued", 0, 0.0)
 
 
-@pytest.mark.parametrize("batch_rows", [1, 3, 5, 1000])
 @pytest.mark.parametrize(("limit", "truncated"), [(9, True), (10, False), (11, False)])
-async def test_an_export_is_cut_at_the_limit_and_says_so(
-    exports: Exports, limit: int, truncated: bool, batch_rows: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(snapshot, "BATCH_ROWS", batch_rows)
+async def test_an_export_is_cut_at_the_limit_and_says_so(exports: Exports, limit: int, truncated: bool) -> None:
     await exports.fill(10)
-    job = await exports.execute(await exports.submit(resource="users"), export_max_records=limit)
+    job = await exports.execute(await exports.submit(resource="users"), export_max_records=limit, export_batch_size=4)
     shown = export_job(job, exports.settings)
     assert (shown["processedRecords"], shown["totalRecords"]) == (min(limit, 10), 10)
     assert (await exports.content(job)).count(b"\n") == min(limit, 10)
@@ -74,14 +70,14 @@ async def test_an_export_is_cut_at_the_limit_and_says_so(
     assert (shown["truncated"], shown["reason"], shown["recordLimit"]) == (truncated, *reason)
 
 
-@pytest.mark.parametrize("batch_rows", [1, 7, 10, 1000])
-async def test_batches_of_any_size_give_the_same_bytes(
-    exports: Exports, batch_rows: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 1000])
+async def test_windows_of_any_size_give_the_same_bytes(exports: Exports, batch_size: int) -> None:
     await exports.fill(20)
     whole = await exports.exported(resource="articles", fields="slug,title")
-    monkeypatch.setattr(snapshot, "BATCH_ROWS", batch_rows)
-    assert await exports.exported(resource="articles", fields="slug,title") == whole
+    assert (
+        await exports.exported(resource="articles", fields="slug,title", settings={"export_batch_size": batch_size})
+        == whole
+    )
     assert whole.count(b"\n") == 20
 
 

@@ -13,13 +13,13 @@ where job_id = %(job_id)s
   and record_index = -1
 
 -- name: prepare
--- A generic plan made while the table was small would scan all of it for each batch, so every statement is planned for
--- its own values. The application name lets the worker that takes the job over find this session. One statement sets
--- these and reads the transaction's time and the owner's current role, as each round trip costs about two percent of a
--- batch. The owner's row is not locked: an atomic import would prevent its owner from being demoted until it ends.
+-- Lookups by thousands of keys must not scan the table. The application name lets the worker that takes the job over
+-- find this session. One statement sets these and reads the transaction's time and the owner's current role, as each
+-- round trip costs about two percent of a batch. The owner's row is not locked: an atomic import would prevent its owner
+-- from being demoted until it ends.
 select now() as now,
        (select role from users where id = %(owner_id)s and active) as role,
-       set_config('plan_cache_mode', 'force_custom_plan', true),
+       set_config('enable_seqscan', 'off', true),
        set_config('application_name', %(name)s, true)
 
 -- name: end_predecessors

@@ -6,7 +6,7 @@ The ledger, not the queue, records what became of a job.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +66,9 @@ class Executor:
             with lines_of(job) as lines:
                 lines.started()
                 end = _too_many_deaths(job) if job.deaths >= MAX_DEATHS else await self._until_stopped(run)
-                await _despite_stop(self._settle(run, end, lines))
+                settling = asyncio.create_task(self._settle(run, end, lines), name=f"settle {job.id}")
+                await _despite_stop(settling, run.stopping)
+                settling.result()
 
     async def _is_suspect(self, job_id: UUID) -> bool:
         try:
@@ -86,15 +88,10 @@ class Executor:
     async def _until_stopped(self, run: Run) -> _End:
         """Await the runner; if this task is cancelled, let the runner reach its next checkpoint first."""
         work = asyncio.create_task(self._attempt(run), name=f"run {run.job.id}")
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            run.stopping.set()
-            await asyncio.wait([work], timeout=STOP_SECONDS)
-            await end_task(work)
-            if work.cancelled():
-                return _End(JobReleased(f"job {run.job.id} was interrupted, as the worker is stopping"))
-            return work.result()
+        await _despite_stop(work, run.stopping)
+        if work.cancelled():
+            return _End(JobReleased(f"job {run.job.id} was interrupted, as the worker is stopping"))
+        return work.result()
 
     async def _attempt(self, run: Run) -> _End:
         try:
@@ -187,15 +184,14 @@ class _End:
             log.error(self.what, exc_info=self.cause)
 
 
-async def _despite_stop(settling: Coroutine[Any, Any, None]) -> None:
-    """Let the end of a run be written and logged, even if the worker stops meanwhile."""
-    task = asyncio.create_task(settling)
+async def _despite_stop(task: asyncio.Task[Any], stopping: asyncio.Event) -> None:
+    """Wait until a task is done. If this one is cancelled, as the worker stops, the other has `STOP_SECONDS` left."""
     try:
-        await asyncio.shield(task)
+        await asyncio.wait([task])
     except asyncio.CancelledError:
+        stopping.set()
         await asyncio.wait([task], timeout=STOP_SECONDS)
         await end_task(task)
-        task.result()
 
 
 async def _written(connection: Connection, lease: Lease, result: Outcome | JobReleased | None) -> Job:

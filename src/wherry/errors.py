@@ -111,7 +111,7 @@ class RequestError(WherryError):
 
 
 class Refused(RequestError):
-    """The caller's fault. Each direct subclass has a status of its own."""
+    """The caller's fault. Each direct subclass has its own status."""
 
 
 class Malformed(Refused, status=400, code="BAD_REQUEST"):
@@ -273,8 +273,7 @@ class InternalError(RequestError, status=500, code=ErrorCode.INTERNAL_ERROR.name
 class Unavailable(RequestError, status=503, code="UNAVAILABLE"):
     """Try again after `Retry-After` seconds."""
 
-    def __init__(self, detail: str, *, retry_after: int = 5) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+    default_headers = MappingProxyType({"Retry-After": "5"})
 
 
 class Busy(Unavailable, code="BUSY"):
@@ -303,6 +302,8 @@ class QueueUnavailable(Unavailable, code="QUEUE_UNAVAILABLE"):
 
 class KeyNotConfigured(Unavailable, code="API_KEY_NOT_CONFIGURED"):
     """The server has no key for the capsule routes."""
+
+    default_headers = MappingProxyType({"Retry-After": "60"})
 
 
 class MailNotSent(Unavailable):
@@ -370,6 +371,10 @@ class SnapshotStopped(WherryError):
 
 class DoesNotFit(WherryError):
     """The frames exceed a capsule's capacity; the argument is how many of the first fit together with the last."""
+
+
+class SpoolFull(WherryError):
+    """The frames exceed the spool's size limit."""
 
 
 class WayFailed(WherryError):

@@ -135,7 +135,7 @@ class Submissions:
     async def _require_room(self, connection: Connection, *, waiting_allowed: int) -> None:
         if await ledger.count_queued(connection, Kind.CAPSULE) > waiting_allowed:
             message = f"the capsule queue is full ({self._capacity} jobs)"
-            raise QueueUnavailable(message, retry_after=RETRY_SECONDS)
+            raise QueueUnavailable(message, headers={"Retry-After": str(RETRY_SECONDS)})
 
     def _too_large(self) -> GraphTooLarge:
         return GraphTooLarge(f"the body may have at most {self._max_body_bytes} bytes", field="body")

@@ -14,8 +14,8 @@ import msgspec
 from wherry.capsules.child_process import TOO_MUCH_MEMORY, limit_memory, own_arguments
 from wherry.capsules.graph import read_graph
 from wherry.capsules.graph_frames import counts, graph_frames
-from wherry.errors import Refused
-from wherry.memvid.spool import Spool, SpoolFull
+from wherry.errors import Refused, SpoolFull
+from wherry.memvid.spool import Spool
 
 MAX_SPOOL_BYTES = 4 << 30
 """Far more than fits a capsule, and little enough that nodes with long snippets do not fill the disk."""

@@ -95,7 +95,7 @@ async def require_capsule_key(connection: Connection, _: BaseRouteHandler) -> No
     services = services_of(connection)
     expected = services.capsule_api_key
     if expected is None:
-        raise KeyNotConfigured("no API key is configured on this server", retry_after=60)
+        raise KeyNotConfigured("no API key is configured on this server")
     given = credential(connection, CAPSULE_SCHEMES)
     # header fields were read as Latin-1, one character per byte
     await require_key(services.pool, expected, given.encode("latin-1"), visitor_of(connection).address)

@@ -17,16 +17,13 @@ from typing import Any, Self
 
 import msgspec
 
+from wherry.errors import SpoolFull
 from wherry.memvid.frame import Frame
 from wherry.waiting import beside_the_loop
 
 _LENGTH = struct.Struct("<I")
 _BUFFER = 1 << 20
 _TELL_SECONDS = 0.5
-
-
-class SpoolFull(Exception):
-    """The frames exceed the spool's size limit."""
 
 
 class Spool:

@@ -32,7 +32,7 @@ RAISED: dict[str, Exception] = {
     "range": errors.RangeNotSatisfiable("no such bytes", headers={"Content-Range": "bytes */5"}),
     "invalid": errors.Invalid("resource must be one of users, articles, comments", field="resource"),
     "limit": errors.LimitReached("slow down", headers={"Retry-After": "7"}),
-    "unavailable": errors.QueueUnavailable("later", retry_after=9),
+    "unavailable": errors.QueueUnavailable("later", headers={"Retry-After": "9"}),
     "database": psycopg.OperationalError(SECRET_DETAIL),
     "pool": PoolTimeout(SECRET_DETAIL),
     "bug": RuntimeError(SECRET_DETAIL),

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.memvid.makers import frame
+from wherry.errors import SpoolFull
 from wherry.memvid.frame import Frame
-from wherry.memvid.spool import Spool, SpoolFull, read_last, read_spool
+from wherry.memvid.spool import Spool, read_last, read_spool
 
 
 def test_frames_come_back_in_order(tmp_path: Path) -> None:

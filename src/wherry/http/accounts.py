@@ -48,7 +48,14 @@ from wherry.http.api_tokens import api_token_routes
 from wherry.http.described import JSON, WORDS, described, members
 from wherry.http.password_page import password_page
 from wherry.http.problems import JSON_BODY, responses
-from wherry.http.security import require_account, require_admin, require_login, require_open_registration, visitor_of
+from wherry.http.security import (
+    BY_TOKEN,
+    require_account,
+    require_admin,
+    require_login,
+    require_open_registration,
+    visitor_of,
+)
 from wherry.http.services import Injected, Services
 from wherry.times import rfc3339
 
@@ -120,7 +127,7 @@ async def current_user(request: Request[Account, str, Any], caller: Injected[Acc
     security=SECURITY,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(body={JSON: members(["user"], user=CHANGES)}, fields={200: LIMITS}),
-    responses=responses(Unauthenticated, Forbidden, *JSON_BODY, LimitReached, Busy),
+    responses=responses(*BY_TOKEN, *JSON_BODY, LimitReached, Busy),
 )
 async def update_user(
     request: Request[Account, str, Any],
@@ -179,7 +186,7 @@ async def set_password(
     summary="A link for an imported account",
     tags=TAGS,
     security=SECURITY,
-    responses=responses(Unauthenticated, Forbidden, UserNotFound, PasswordAlreadySet),
+    responses=responses(*BY_TOKEN, UserNotFound, PasswordAlreadySet),
 )
 async def onboarding_link(user_id: FromPath[int], services: Injected[Services]) -> Response[LinkAnswer]:
     """For an account that has no password yet; administrators only."""

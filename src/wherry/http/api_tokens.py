@@ -12,10 +12,10 @@ from litestar.params import FromPath, JSONBody
 
 from wherry.accounts.api_tokens import MAX_NAME
 from wherry.accounts.models import Account, ApiToken
-from wherry.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from wherry.errors import Conflict, NotFound
 from wherry.http.described import JSON, described, members, nullable, wrapped_or_bare
 from wherry.http.problems import JSON_BODY, responses
-from wherry.http.security import require_account, require_login
+from wherry.http.security import BY_TOKEN, require_account, require_login
 from wherry.http.services import Injected, Services
 from wherry.times import rfc3339
 
@@ -80,7 +80,7 @@ class ApiTokensAnswer(msgspec.Struct, rename="camel"):
     security=SECURITY,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(body={JSON: wrapped_or_bare("apiToken", ASKED)}),
-    responses=responses(Unauthenticated, Forbidden, Conflict, *JSON_BODY),
+    responses=responses(*BY_TOKEN, Conflict, *JSON_BODY),
 )
 async def create_token(
     data: JSONBody[TokenBody], caller: Injected[Account], services: Injected[Services]
@@ -98,7 +98,7 @@ async def create_token(
     summary="Your API tokens",
     tags=["accounts"],
     security=SECURITY,
-    responses=responses(Unauthenticated, Forbidden),
+    responses=responses(*BY_TOKEN),
 )
 async def list_tokens(caller: Injected[Account], services: Injected[Services]) -> Response[ApiTokensAnswer]:
     """Those that have not expired."""
@@ -113,7 +113,7 @@ async def list_tokens(caller: Injected[Account], services: Injected[Services]) -
     summary="Revoke an API token",
     tags=["accounts"],
     security=SECURITY,
-    responses=responses(Unauthenticated, Forbidden, NotFound),
+    responses=responses(*BY_TOKEN, NotFound),
 )
 async def revoke_token(token_id: FromPath[str], caller: Injected[Account], services: Injected[Services]) -> None:
     """It ends at once."""

@@ -23,13 +23,10 @@ from wherry.errors import (
     GraphTooLarge,
     Invalid,
     JobNotFound,
-    KeyNotConfigured,
     KeyReused,
-    LimitReached,
     PreconditionFailed,
     QueueUnavailable,
     RangeNotSatisfiable,
-    Unauthenticated,
     UnsupportedMedia,
 )
 from wherry.http.answers import CapsuleAccepted, CapsuleEvents, CapsuleJob
@@ -54,7 +51,7 @@ from wherry.http.keys import idempotency_key
 from wherry.http.parameters import Query
 from wherry.http.problems import responses
 from wherry.http.requests import JSON_CODINGS, content_coding, require_json, unpacked
-from wherry.http.security import require_capsule_key
+from wherry.http.security import BY_KEY, require_capsule_key
 from wherry.http.services import Injected, Services
 from wherry.http.streams import event, event_stream, keep_alive, last_event_id
 from wherry.jobs import ledger
@@ -65,8 +62,6 @@ from wherry.jobs.watching import IDLE, looks
 
 MAX_EVENTS = 2000
 DEFAULT_EVENTS = 200
-BY_KEY = (Unauthenticated, LimitReached, KeyNotConfigured)
-"""What every route that needs the key may raise."""
 
 SINCE = query("sinceSeq", whole(0), "The `seq` of the last event that is known already.")
 

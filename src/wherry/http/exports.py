@@ -19,18 +19,13 @@ from wherry.accounts.models import Account
 from wherry.accounts.quota import admit
 from wherry.database.pools import brief_transaction
 from wherry.errors import (
-    ConcurrentLimit,
     DownloadExpired,
-    Forbidden,
     Invalid,
     JobFinished,
     JobNotFound,
-    KeyReused,
-    LimitReached,
     NotReady,
     PreconditionFailed,
     RangeNotSatisfiable,
-    Unauthenticated,
     UnsupportedFormat,
     UnsupportedResource,
 )
@@ -68,11 +63,12 @@ from wherry.http.described import (
     wrapped_or_bare,
 )
 from wherry.http.downloads import Download, download_response
-from wherry.http.job_answers import accepted, cancelled
+from wherry.http.job_answers import NEW_JOB, accepted, cancelled
 from wherry.http.jobs import find_job
 from wherry.http.keys import idempotency_key
 from wherry.http.parameters import object_in, query_of
-from wherry.http.problems import JSON_BODY, responses
+from wherry.http.problems import responses
+from wherry.http.security import BY_TOKEN
 from wherry.http.services import Injected, Services
 from wherry.jobs import ledger
 from wherry.jobs.identifiers import new_job_id
@@ -109,7 +105,7 @@ MAX_BODY_BYTES = 1 << 20
         ],
         answers={200: (NDJSON, JSON)},
     ),
-    responses=responses(Unauthenticated, Forbidden, Invalid, UnsupportedResource, UnsupportedFormat),
+    responses=responses(*BY_TOKEN, Invalid, UnsupportedResource, UnsupportedFormat),
 )
 async def page(request: Request[Account, Any, Any], services: Injected[Services]) -> Stream:
     """Records in the order of their ids, after `cursor`."""
@@ -132,17 +128,7 @@ async def page(request: Request[Account, Any, Any], services: Injected[Services]
         body={JSON: wrapped_or_bare("export", ASKED)},
         fields=QUEUED_FIELDS,
     ),
-    responses=responses(
-        Unauthenticated,
-        Forbidden,
-        *JSON_BODY,
-        UnsupportedResource,
-        UnsupportedFormat,
-        KeyReused,
-        LimitReached,
-        ConcurrentLimit,
-    )
-    | queued(ExportAnswer),
+    responses=responses(*NEW_JOB) | queued(ExportAnswer),
 )
 async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
     """Queues a job; its artifact is one consistent snapshot of the database."""
@@ -157,7 +143,7 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
     "/exports/{job_id:str}",
     summary="An export job",
     tags=TAGS,
-    responses=responses(Unauthenticated, Forbidden, JobNotFound) | answered(ExportAnswer),
+    responses=responses(*BY_TOKEN, JobNotFound) | answered(ExportAnswer),
 )
 async def show(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -175,9 +161,7 @@ async def show(
     operation_class=described(
         answers={200: DOWNLOAD_TYPES, 206: (*DOWNLOAD_TYPES, BYTE_RANGES)}, fields={307: ("Location",)}
     ),
-    responses=responses(
-        Unauthenticated, Forbidden, JobNotFound, NotReady, DownloadExpired, PreconditionFailed, RangeNotSatisfiable
-    )
+    responses=responses(*BY_TOKEN, JobNotFound, NotReady, DownloadExpired, PreconditionFailed, RangeNotSatisfiable)
     | FILE_ANSWERS,
 )
 async def download(
@@ -197,7 +181,7 @@ async def download(
     summary="Cancel an export, or delete its artifact",
     tags=TAGS,
     status_code=200,
-    responses=responses(Unauthenticated, Forbidden, JobNotFound, JobFinished) | cancelling(ExportAnswer),
+    responses=responses(*BY_TOKEN, JobNotFound, JobFinished) | cancelling(ExportAnswer),
 )
 async def cancel(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]

@@ -16,18 +16,11 @@ from litestar.response import Stream
 from wherry.accounts.models import Account
 from wherry.database.pools import brief_transaction
 from wherry.errors import (
-    ConcurrentLimit,
     EmptyFile,
-    Forbidden,
     Invalid,
     JobFinished,
     JobNotFound,
-    KeyReused,
-    LimitReached,
     NoErrors,
-    Unauthenticated,
-    UnsupportedFormat,
-    UnsupportedResource,
     UrlNotAllowed,
 )
 from wherry.http.answers import ErrorsPage, ImportAnswer, ImportStatusAnswer
@@ -56,10 +49,11 @@ from wherry.http.described import (
     whole,
     wrapped_or_bare,
 )
-from wherry.http.job_answers import accepted, cancelled
+from wherry.http.job_answers import NEW_JOB, accepted, cancelled
 from wherry.http.jobs import find_job
 from wherry.http.parameters import Query
-from wherry.http.problems import JSON_BODY, responses
+from wherry.http.problems import responses
+from wherry.http.security import BY_TOKEN
 from wherry.http.services import Injected, Services
 from wherry.http.uploads import ENCODINGS, hand_in
 from wherry.imports import report
@@ -112,19 +106,7 @@ BY_URL = members(
         },
         fields=QUEUED_FIELDS,
     ),
-    responses=responses(
-        Unauthenticated,
-        Forbidden,
-        *JSON_BODY,
-        EmptyFile,
-        UrlNotAllowed,
-        UnsupportedResource,
-        UnsupportedFormat,
-        KeyReused,
-        LimitReached,
-        ConcurrentLimit,
-    )
-    | queued(ImportAnswer),
+    responses=responses(*NEW_JOB, EmptyFile, UrlNotAllowed) | queued(ImportAnswer),
 )
 async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
     """Takes a form with a file, a file as the body, or a URL; needs an `Idempotency-Key`."""
@@ -137,7 +119,7 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
     "/imports/{job_id:str}",
     summary="An import job",
     tags=TAGS,
-    responses=responses(Unauthenticated, Forbidden, JobNotFound) | answered(ImportStatusAnswer),
+    responses=responses(*BY_TOKEN, JobNotFound) | answered(ImportStatusAnswer),
 )
 async def show(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -156,7 +138,7 @@ async def show(
             query("cursor", TEXT, "The `nextCursor` of the page before."),
         ],
     ),
-    responses=responses(Unauthenticated, Forbidden, JobNotFound, Invalid) | answered(ErrorsPage),
+    responses=responses(*BY_TOKEN, JobNotFound, Invalid) | answered(ErrorsPage),
 )
 async def errors(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -175,7 +157,7 @@ async def errors(
     summary="An import's error report",
     tags=TAGS,
     operation_class=described(answers={200: (NDJSON, JSON)}),
-    responses=responses(Unauthenticated, Forbidden, JobNotFound, NoErrors),
+    responses=responses(*BY_TOKEN, JobNotFound, NoErrors),
 )
 async def download_errors(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -197,7 +179,7 @@ async def download_errors(
     summary="Cancel an import",
     tags=TAGS,
     status_code=200,
-    responses=responses(Unauthenticated, Forbidden, JobNotFound, JobFinished) | cancelling(ImportAnswer),
+    responses=responses(*BY_TOKEN, JobNotFound, JobFinished) | cancelling(ImportAnswer),
 )
 async def cancel(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]

@@ -11,11 +11,32 @@ from typing import Any
 
 from litestar import Response
 
-from wherry.errors import JobFinished
+from wherry.errors import (
+    ConcurrentLimit,
+    JobFinished,
+    KeyReused,
+    LimitReached,
+    RequestError,
+    UnsupportedFormat,
+    UnsupportedResource,
+)
+from wherry.http.problems import JSON_BODY
+from wherry.http.security import BY_TOKEN
 from wherry.jobs.models import Job
 from wherry.jobs.states import Status
 
 View = dict[str, Any]
+NEW_JOB: tuple[type[RequestError], ...] = (
+    *BY_TOKEN,
+    *JSON_BODY,
+    UnsupportedResource,
+    UnsupportedFormat,
+    KeyReused,
+    LimitReached,
+    ConcurrentLimit,
+)
+"""What a route may raise that creates an import or an export."""
+
 NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -29,7 +50,7 @@ def cancelled(job: Job, view: View, *, ended: Container[Status]) -> Response[Vie
     """202 while the job still runs, 200 once it does not.
 
     Raises:
-        JobFinished: it had come to one of these ends.
+        JobFinished: the job has already ended in one of these states.
     """
     if job.status in ended:
         raise JobFinished(f"the job has ended as {job.status}")

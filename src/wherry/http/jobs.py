@@ -15,12 +15,13 @@ from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 
 from wherry.accounts.models import Account
-from wherry.errors import Forbidden, Invalid, JobNotFound, Unauthenticated
+from wherry.errors import Invalid, JobNotFound, Unauthenticated
 from wherry.exports.view import export_job
 from wherry.http.answers import JobsPage
 from wherry.http.described import UUID_TEXT, also, answered, described, one_of, query, whole
 from wherry.http.parameters import Query
 from wherry.http.problems import responses
+from wherry.http.security import BY_TOKEN
 from wherry.http.services import Injected, Services
 from wherry.http.streams import event, event_stream, keep_alive, last_event_id
 from wherry.imports.view import import_job
@@ -50,7 +51,7 @@ AUTHORITY_SECONDS = 5.0
             query("limit", whole(1, MAX_JOBS), f"Most jobs; by default {DEFAULT_JOBS}."),
         ],
     ),
-    responses=responses(Unauthenticated, Forbidden, Invalid) | answered(JobsPage),
+    responses=responses(*BY_TOKEN, Invalid) | answered(JobsPage),
 )
 async def list_jobs(request: Request[Account, Any, Any], services: Injected[Services]) -> dict[str, Any]:
     """A page of the caller's jobs; `nextCursor` is null after the last."""
@@ -70,8 +71,7 @@ async def list_jobs(request: Request[Account, Any, Any], services: Injected[Serv
     "/jobs/{job_id:str}/events",
     summary="A job's progress, as it happens",
     media_type="text/event-stream",
-    responses=responses(Unauthenticated, Forbidden, JobNotFound, Invalid)
-    | also({204: ("The last event was seen already.", None)}),
+    responses=responses(*BY_TOKEN, JobNotFound, Invalid) | also({204: ("The last event was seen already.", None)}),
 )
 async def job_events(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]

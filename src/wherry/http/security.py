@@ -19,7 +19,7 @@ from wherry.accounts.api_tokens import is_api_token
 from wherry.accounts.capsule_key import require_key
 from wherry.accounts.models import Account, Visitor
 from wherry.accounts.service import ADMIN
-from wherry.errors import Forbidden, KeyNotConfigured, Unauthenticated
+from wherry.errors import Forbidden, KeyNotConfigured, LimitReached, RequestError, Unauthenticated
 from wherry.http.services import services_of
 from wherry.networks import parse_address
 from wherry.settings import Settings
@@ -30,6 +30,12 @@ USER_SCHEMES = ("bearer", "token")
 CAPSULE_SCHEMES = ("bearer",)
 BLANKS = " \t"
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+BY_TOKEN: tuple[type[RequestError], ...] = (Unauthenticated, Forbidden)
+"""What a route may raise that takes a token and not everybody's."""
+
+BY_KEY: tuple[type[RequestError], ...] = (Unauthenticated, LimitReached, KeyNotConfigured)
+"""What a route may raise that takes the capsule key."""
 
 
 async def require_account(connection: Connection, _: BaseRouteHandler) -> None:

@@ -44,11 +44,11 @@ class Service:
         self.log = data_dir / "processes.log"
         self.url = ""
 
-    def start(self, *command: str, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
-        """A `wherry` command as a process of its own session."""
+    def start(self, *command: str, program: str = "wherry", pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+        """A command of `wherry`, or of another Python program, as a process in its own session."""
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "wherry", *command],
+                [sys.executable, "-m", program, *command],
                 env=self.environment,
                 cwd=self.data_dir,
                 stdin=subprocess.DEVNULL,

@@ -24,6 +24,7 @@ from wherry.jobs.retention import Periods, Retention
 from wherry.jobs.states import Kind
 from wherry.jobs.worker_app import Services, WorkerApp
 from wherry.logs import configure_logs
+from wherry.priority import give_way
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import LONG_PATIENCE, Store
 
@@ -94,6 +95,7 @@ def __getattr__(name: str) -> WorkerApp:
     try:
         settings = load_settings()
         configure_logs(settings)
+        give_way()
         return make_worker_app(settings)
     except Misconfigured as error:
         sys.stderr.write(f"wherry: {error}\n")  # of any other error that command line would show a traceback

@@ -123,9 +123,11 @@ async def test_threads_that_check_passwords_let_others_go_first() -> None:
     passwords.close()
 
 
-def test_a_worker_lets_the_api_go_first(database_url: str, tmp_path: Path) -> None:  # noqa: F811
+@pytest.mark.parametrize("command", [("wherry", "worker"), ("procrastinate", "--app=wherry.worker.app", "worker")])
+def test_a_worker_lets_the_api_go_first(database_url: str, tmp_path: Path, command: tuple[str, ...]) -> None:  # noqa: F811
     with service(database_url, tmp_path, workers=0) as running, running.admin() as admin:
-        worker = running.worker()
+        program, *arguments = command
+        worker = running.start(*arguments, program=program)
         job = import_file(admin, "users", b'{"email": "one@example.com", "name": "One"}\n', key="one")
         assert finished(admin, job["id"])["status"] == "succeeded"
         assert os.getpriority(os.PRIO_PROCESS, worker.pid) == priority.NICENESS

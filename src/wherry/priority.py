@@ -1,4 +1,4 @@
-"""Lets processes that answer people go before those that work through files."""
+"""Lowers the CPU priority of processes and threads that do bulk work, so that the API stays responsive."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from contextlib import suppress
 from pathlib import Path
 
 NICENESS = 10
-"""Of at most 19: a tenth of the processor time of others if they want it, and all of it if they do not."""
+"""Of at most 19: about a tenth of the CPU time of a competing process, and all of it if there is none."""
 
 
 def give_way() -> None:
-    """Let other processes go first. Call it before threads are started; what is started later gives way, too."""
+    """Lower this process's priority. Call it before threads or processes are started, as they inherit it."""
     lower_thread(NICENESS)
-    # Linux may share time out among sessions first (sched(7), "The autogroup feature"): nice values then only count
-    # within one. Not every system has the file, nor lets a container write to it; it serves as well without, if slower.
+    # Linux may divide CPU time among sessions first (sched(7), "The autogroup feature"); nice values then only count
+    # within a session. The file may be missing, or read-only in a container: the process then just competes as usual.
     if os.getsid(0) == os.getpid():
         with suppress(OSError), Path("/proc/self/autogroup").open("r+") as autogroup:
             autogroup.write(str(NICENESS))
 
 
 def lower_thread(niceness: int) -> None:
-    """Let other threads go before the calling one; outside Linux, where threads have no priority, its whole process."""
+    """Lower the calling thread's priority; outside of Linux, where threads have none, that of the process."""
     os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))

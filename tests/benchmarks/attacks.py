@@ -3,8 +3,8 @@
     python -m tests.benchmarks.attacks [--seconds 20] [--only login_flood slow_bodies …]
 
 One service, an API and a worker, is attacked from 127.0.0.2 in one way at a time. Meanwhile a client at 127.0.0.1 asks
-for a job's status, a page of records and its account, twenty times a second, and imports one record after the other,
-one per second at the most. The table has the 99th percentile of its requests without an attack and under it, the ratio
+for a job's status, a page of records and its account, twenty times a second, and imports one record at a time,
+at most once per second. The table has the 99th percentile of its requests without an attack and under it, the ratio
 of the two, and the slowest of its imports. The attackers run in a session of low priority: on two cores they would
 otherwise take the time that the service is measured by.
 """

@@ -62,7 +62,7 @@ def complete_lines(truncated: str) -> list[str]:
 
 
 def is_ambiguous(text: str) -> bool:
-    """Whether an excerpt begins or ends like a separator, so that it cannot be told from one."""
+    """Whether an excerpt begins or ends like a separator, so that the two cannot be distinguished."""
     return _TWO_SEPARATORS in text
 
 

@@ -1,4 +1,4 @@
-"""Makes an iterator's next items in a thread, while their consumer is busy with the last.
+"""Produces an iterator's next items in a thread while the consumer works on the current one.
 
 Database driver and JSON encoder hold the interpreter's lock, compression, hashing and writing do not: one thread of
 each kind, and a server, keep two cores busy.
@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 def ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
-    """The same items, made in a thread of their own, up to `AHEAD` before they are asked for.
+    """The same items, produced in a thread, up to `AHEAD` of them in advance.
 
-    What `items` raises is raised where its item would have come. Closing waits for the item in the making.
+    An exception from `items` is raised after the items before it. Closing waits for the item that is being produced.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="export-ahead") as thread:
         waiting: deque[Future[T | None]] = deque()

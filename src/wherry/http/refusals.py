@@ -1,11 +1,8 @@
-"""Answers clients that are refused again and again no faster than a few times a second.
+"""Limits how many error responses (4xx) per second a client gets.
 
-Refusing takes as long as serving: a connection's worth of parsing, often a query. A client that sends nothing but wrong
-passwords, damaged JSON or unknown keys would otherwise have as much of the process as it can take. So every client,
-by its address or IPv6 network, has a budget of refusals (4xx); whoever has used it up gets further ones a little
-later, each in its turn. What succeeds is never held back.
-
-In: an application. Out: the same, whose refusals of one client are at most so many a second.
+Refusing a request costs as much as serving one, so a client that sends nothing but wrong passwords or invalid JSON
+could keep the process busy. Each address or IPv6 network therefore has a budget of 4xx responses. If it is used up,
+further ones are delayed. Successful responses are never delayed.
 """
 
 from __future__ import annotations
@@ -19,18 +16,18 @@ from wherry.networks import network_of
 
 PER_SECOND = 20
 AT_ONCE = 100
-"""Refusals without a wait, for a client that had none in the last seconds: a page or a script that goes wrong."""
+"""The budget of a client that had no 4xx in the last seconds: enough for a page or a script with a bug."""
 
 MANY_NETWORKS = 10_000
 
 
 class PacedRefusals:
-    """Wraps the whole application, so that refusals which no route makes count as well.
+    """Wraps the whole application, so that 4xx responses from outside of the routes count as well.
 
     Args:
         app: the application.
-        per_second: refusals of one client, in the long run.
-        at_once: how many of them may come without a wait.
+        per_second: 4xx responses per client, in the long run.
+        at_once: how many of them may be sent without delay.
     """
 
     def __init__(self, app: ASGIApp, *, per_second: float = PER_SECOND, at_once: int = AT_ONCE) -> None:
@@ -38,7 +35,7 @@ class PacedRefusals:
         self._interval = 1 / per_second
         self._ahead = (at_once - 1) / per_second
         self._used_until: dict[str, float] = {}
-        """When the last refusal of each client would be due if they came evenly (ITU-T I.371, annex A, "GCRA")."""
+        """By client, when its next refusal would be due if they were spread evenly (ITU-T I.371, annex A, "GCRA")."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or pass on whatever else it is."""

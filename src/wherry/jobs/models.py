@@ -76,7 +76,7 @@ class Job:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether it is to be claimed from a dead worker, not for the first time: the job may be the cause."""
+        """Whether workers have died while running this job, more than once in a row: the job may be the cause."""
         return self.status is Status.RUNNING and self.deaths > 0
 
     @property

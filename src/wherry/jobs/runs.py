@@ -38,7 +38,7 @@ class Run:
     async def advance(
         self, step: Advance, *, event: str | None = None, meta: Mapping[str, object] | None = None
     ) -> None:
-        """Count a step in a transaction of its own, then see whether to go on.
+        """Count a step in its own transaction, then check whether to go on.
 
         Args:
             step: what was done.

@@ -114,7 +114,7 @@ async def hand_in(submissions: Submissions, graph: dict[str, Any]) -> tuple[Job,
     return await submissions.hand_in(body(), declared_bytes=None, idempotency_key=None)
 
 
-async def test_the_process_that_reads_a_large_body_lets_the_api_go_first(tmp_path: Path) -> None:
+async def test_the_process_that_reads_a_large_body_lets_the_api_go_first_and_leaves_it_cpus(tmp_path: Path) -> None:
     request = tmp_path / "request"
     os.mkfifo(request)
     checking = asyncio.create_task(check_file(request, IN_PROCESS_BYTES + 1))
@@ -122,6 +122,8 @@ async def test_the_process_that_reads_a_large_body_lets_the_api_go_first(tmp_pat
         (process,) = _given(request)
         assert os.getpriority(os.PRIO_PROCESS, process) >= NICENESS > os.getpriority(os.PRIO_PROCESS, os.getpid())
         assert os.getsid(process) == process
+        ours = os.sched_getaffinity(0)
+        assert len(os.sched_getaffinity(process)) == len(ours) - len(ours) // 2
         pipe.write(msgspec.json.encode(SMALL_GRAPH))
     assert (await checking).nodes == len(SMALL_GRAPH["nodes"])
 

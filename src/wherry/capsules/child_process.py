@@ -12,7 +12,7 @@ import signal
 import sys
 
 from wherry.parents import end_with
-from wherry.priority import give_way
+from wherry.priority import give_way, leave_half_of_the_cpus
 
 BASE_BYTES = 1 << 30
 MEMORY_FACTOR = 6
@@ -20,7 +20,7 @@ TOO_MUCH_MEMORY = "takes far more memory than a graph of its size should"
 
 
 def own_arguments() -> list[str]:
-    """The arguments that were passed to `output_of`. The process now ends with its parent and has low priority.
+    """The arguments that were passed to `output_of`. The process now ends with its parent, has low priority and uses half of the CPUs.
 
     Garbage collection is turned off: JSON has no cycles, and searching tens of millions of small lists for them takes
     longer than everything else.
@@ -29,6 +29,7 @@ def own_arguments() -> list[str]:
     parent, *arguments = sys.argv[1:]
     end_with(int(parent), signal.SIGKILL)
     give_way()
+    leave_half_of_the_cpus()
     return arguments
 
 

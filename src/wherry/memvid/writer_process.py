@@ -26,7 +26,7 @@ from wherry.memvid.spool import read_spool
 from wherry.memvid.verification import verify
 from wherry.memvid.ways import write
 from wherry.parents import end_with
-from wherry.priority import give_way
+from wherry.priority import give_way, leave_half_of_the_cpus
 
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> int:
     way, spool, capsule, frames, parent = arguments
     end_with(int(parent), signal.SIGKILL)
     give_way()
+    leave_half_of_the_cpus()
     say = _speaker()
     answer = _write(Way(way), Path(spool), Path(capsule), int(frames), say)
     say(answer)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import shutil
 import signal
 import sys
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,30 @@ async def test_hostile_texts_survive(quiet_home: Path) -> None:
     ]
     made = [frame(index, title=f"n_{index}", text=text) for index, text in enumerate(texts)]
     verify((await write(quiet_home, made)).path, made, len(made))
+
+
+async def test_the_writer_leaves_half_of_the_cpus(quiet_home: Path) -> None:
+    seen: list[set[int]] = []
+
+    def look(event: WriterEvent) -> None:
+        if event.stage is Stage.FINALIZE:
+            seen.extend(os.sched_getaffinity(pid) for pid in writers(quiet_home))
+
+    await write(quiet_home, some(300), Log(look))
+    ours = os.sched_getaffinity(0)
+    assert seen
+    assert all(len(cpus) == len(ours) - len(ours) // 2 for cpus in seen)
+
+
+def writers(folder: Path) -> list[int]:
+    """The running processes that write a capsule below a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            if b"wherry.memvid.writer_process" in command and str(folder).encode() in b" ".join(command):
+                found.append(int(process.name))
+    return found
 
 
 async def test_a_way_that_fails_is_told_and_the_next_one_is_tried(

@@ -39,7 +39,7 @@ async def end_task(task: asyncio.Future[Any]) -> None:
 async def beside_the_loop(
     work: Callable[[], T],
     *,
-    stop: Callable[[], None],
+    stop: Callable[[], None] | None = None,
     tick: Callable[[], Awaitable[object]] | None = None,
     seconds: float | None = None,
 ) -> T:
@@ -47,7 +47,8 @@ async def beside_the_loop(
 
     Args:
         work: blocks.
-        stop: makes `work` end soon, with an error that is dropped; called repeatedly, from another thread.
+        stop: makes `work` end soon, with an error that is dropped; called repeatedly, from another thread. Without it,
+            a cancel waits for the end of the work.
         tick: awaited every so many seconds; if it raises, or this task is cancelled, the work is stopped first.
         seconds: between two ticks.
     """
@@ -60,7 +61,8 @@ async def beside_the_loop(
         return working.result()
     finally:
         while not working.done():
-            await asyncio.to_thread(stop)
+            if stop is not None:
+                await asyncio.to_thread(stop)
             await asyncio.wait({working}, timeout=STOP_SECONDS)
         working.exception()  # marked as retrieved: it was raised above, or is dropped
         thread.shutdown(wait=False)

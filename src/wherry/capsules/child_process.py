@@ -20,10 +20,11 @@ TOO_MUCH_MEMORY = "takes far more memory than a graph of its size should"
 
 
 def own_arguments() -> list[str]:
-    """The arguments that were passed to `output_of`. The process now ends with its parent, has low priority and uses half of the CPUs.
+    """The arguments that were passed to `output_of`.
 
-    Garbage collection is turned off: JSON has no cycles, and searching tens of millions of small lists for them takes
-    longer than everything else.
+    From now on the process ends with its parent, has a low priority, and uses half of the CPUs. Garbage collection is
+    turned off: JSON has no cycles, and searching tens of millions of small lists for them takes longer than everything
+    else.
     """
     gc.disable()
     parent, *arguments = sys.argv[1:]

@@ -101,14 +101,12 @@ class CapsuleRunner:
         await storing()
         key = f"{run.job.id}/{run.lease.epoch}.mv2"
         try:
-            stored = await with_ticks(self._store.put_file(key, written.path), storing, seconds=LOOK_SECONDS)
+            moving = self._store.move_file(key, written.path, sha256=written.sha256)
+            stored = await with_ticks(moving, storing, seconds=LOOK_SECONDS)
             await report.advance("finalize", 99.0, 100.0, "Stored the capsule")
         except BaseException:
             await self._store.discard(key)
             raise
-        if stored.sha256 != written.sha256:
-            await self._store.discard(key)
-            raise JobFailed(EXPORT_FAILED, "The stored capsule is not the one that was verified")
         log.debug("capsule made", frames=written.frames, way=written.way, bytes=written.size)
         return Outcome(
             status=Status.SUCCEEDED,

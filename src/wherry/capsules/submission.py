@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -23,11 +24,15 @@ from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Job, NewJob
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind
+from wherry.priority import NICENESS, lower_thread
 from wherry.storage.store import Store
 from wherry.storage.workspaces import workspace
 
 RESOURCE = "graph"
 RETRY_SECONDS = 30
+
+BODY_THREADS = 4
+"""How many threads hash and write the bodies that arrive."""
 
 CHUNKS_AT_ONCE = 8
 """How many chunks of a body are hashed and written in one call, in a thread."""
@@ -56,6 +61,9 @@ class Submissions:
         self._store = store
         self._max_body_bytes = max_body_bytes
         self._capacity = capacity
+        self._threads = ThreadPoolExecutor(
+            BODY_THREADS, thread_name_prefix="graph-bodies", initializer=lower_thread, initargs=(NICENESS,)
+        )
         self._large_checks = asyncio.Semaphore(CHECKS_AT_ONCE)
         self._small_checks = asyncio.Semaphore(SMALL_CHECKS_AT_ONCE)
 
@@ -83,6 +91,7 @@ class Submissions:
             return await self._queue(file, digest, summary, idempotency_key)
 
     async def _spool(self, body: AsyncIterable[bytes], file: Path) -> tuple[str, int]:
+        loop = asyncio.get_running_loop()
         digest, size = hashlib.sha256(), 0
         waiting: list[bytes] = []
         with file.open("wb") as out:
@@ -98,15 +107,15 @@ class Submissions:
                     raise self._too_large()
                 waiting.append(chunk)
                 if len(waiting) == CHUNKS_AT_ONCE:
-                    await asyncio.to_thread(keep, waiting)
+                    await loop.run_in_executor(self._threads, keep, waiting)
                     waiting = []
-            await asyncio.to_thread(keep, waiting)
+            await loop.run_in_executor(self._threads, keep, waiting)
         return digest.hexdigest(), size
 
     async def _queue(self, file: Path, digest: str, summary: Summary, key: str | None) -> tuple[Job, bool]:
         job_id = new_job_id()
         source_key = f"{job_id}/request.json"
-        stored = await self._store.put_file(source_key, file)
+        stored = await self._store.move_file(source_key, file, sha256=digest)
         new = NewJob(
             id=job_id,
             kind=Kind.CAPSULE,

@@ -6,19 +6,22 @@ their owner only, and a folder is removed with its last file.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from io import FileIO
 from pathlib import Path
+from typing import TypeVar
 
 WRITE_BACK_BYTES = 16 << 20
 """After how many bytes Linux is told to start writing a file to disk (posix_fadvise(2)), so that little is left for the
 final fsync, which otherwise took a tenth of an export's time."""
 
 CREATE_TRIES = 100
+
+T = TypeVar("T")
 
 _INCOMPLETE = re.compile(r"#\d+$")
 
@@ -33,7 +36,7 @@ def write_complete(path: Path, chunks: Iterable[bytes]) -> None:
     """Write a file; nothing is left of it if `chunks` raises."""
     staged = path.with_name(f"{path.name}#0")
     try:
-        with _create(staged) as file:
+        with _in_folder(path.parent, lambda: staged.open("wb", buffering=0)) as file:
             written = begun = 0
             for chunk in chunks:
                 rest = memoryview(chunk)
@@ -51,12 +54,27 @@ def write_complete(path: Path, chunks: Iterable[bytes]) -> None:
     keep(path)
 
 
-def _create(path: Path) -> FileIO:
+def move_complete(path: Path, target: Path) -> int | None:
+    """Move a complete file to its place. Returns its size, or None if it is on another file system and was left."""
+    size = path.stat().st_size
+    sync(path)
+    try:
+        _in_folder(target.parent, lambda: path.replace(target))
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return None
+    keep(target)
+    return size
+
+
+def _in_folder(folder: Path, create: Callable[[], T]) -> T:
+    """Create something in a folder, which is created first, and again if somebody removes it because it is empty."""
     for _ in range(CREATE_TRIES):
-        make_private(path.parent)
-        with suppress(FileNotFoundError):  # somebody has just removed the empty folder
-            return path.open("wb", buffering=0)
-    return path.open("wb", buffering=0)
+        make_private(folder)
+        with suppress(FileNotFoundError):
+            return create()
+    return create()
 
 
 def keep(path: Path) -> None:

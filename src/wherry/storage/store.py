@@ -14,6 +14,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import obstore
@@ -22,7 +23,15 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
 from wherry.errors import Misconfigured, StorageUnavailable, Unavailable
-from wherry.storage.directory import keep, make_private, remove_empty, remove_incomplete, write_complete
+from wherry.storage.directory import (
+    keep,
+    make_private,
+    move_complete,
+    remove_empty,
+    remove_incomplete,
+    write_complete,
+)
+from wherry.waiting import beside_the_loop
 
 CHUNK_BYTES = 1 << 20
 LONG_TO_HASH = 1 << 17
@@ -117,9 +126,28 @@ class Store:
                 write_complete(path, meter.follow_blocking(chunks))
         return Stored(key, meter.size, meter.digest)
 
-    async def put_file(self, key: str, path: Path) -> Stored:
-        """Write a local file as one object."""
-        return await self.put(key, read_file(path))
+    async def move_file(self, key: str, path: Path, *, sha256: str) -> Stored:
+        """Turn a local file into an object. Within one file system its bytes are neither copied nor read again.
+
+        Args:
+            key: of the object.
+            path: of the file, which must not be used any more.
+            sha256: of the file, in hexadecimal.
+
+        Raises:
+            Unavailable: the storage does not respond, or what was copied differs from the file.
+        """
+        target = self.local_path(key)
+        if target is not None:
+            with _explained("written"), self._in_own_folder(key):
+                size = await beside_the_loop(partial(move_complete, path, target))
+            if size is not None:
+                return Stored(key, size, sha256)
+        stored = await self.put(key, read_file(path))
+        if stored.sha256 != sha256:
+            await self.delete(key)
+            raise StorageUnavailable("the storage has not kept what was written")
+        return stored
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from `start` up to but not including `end`, in chunks of about 1 MiB.

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import shutil
 import stat
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -74,6 +75,40 @@ async def test_a_stream_becomes_an_object_with_its_size_and_digest(store: Store,
     assert await read(store, "job/1.ndjson") == CONTENT
     assert await store.size("job/1.ndjson") == len(CONTENT)
     assert [(listed.key, listed.size) async for listed in store.list("job")] == [("job/1.ndjson", len(CONTENT))]
+
+
+@pytest.fixture(params=[None, "/dev/shm"], ids=["same file system", "another file system"])
+def loose_file(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A file with the content, outside of any store."""
+    with tempfile.TemporaryDirectory(dir=request.param or tmp_path) as folder:
+        path = Path(folder, "file")
+        path.write_bytes(CONTENT)
+        yield path
+
+
+async def test_a_file_becomes_an_object(store: Store, loose_file: Path) -> None:
+    assert await store.move_file("job/1.ndjson", loose_file, sha256=STORED.sha256) == STORED
+    assert await read(store, "job/1.ndjson") == CONTENT
+    assert [(listed.key, listed.size) async for listed in store.list("job")] == [("job/1.ndjson", len(CONTENT))]
+
+
+async def test_a_moved_file_is_neither_copied_nor_readable_by_others(tmp_path: Path) -> None:
+    store, loose = Store(str(tmp_path / "store")), tmp_path / "loose"
+    loose.write_bytes(CONTENT)
+    loose.chmod(0o644)
+    before = loose.stat().st_ino
+    await store.move_file("job/1.ndjson", loose, sha256=STORED.sha256)
+    after = (tmp_path / "store/job/1.ndjson").stat()
+    assert (after.st_ino, stat.S_IMODE(after.st_mode)) == (before, 0o600)
+    assert not loose.exists()
+
+
+async def test_a_copy_that_differs_from_its_file_is_not_kept(bucket: str, tmp_path: Path) -> None:
+    store, loose = Store(bucket), tmp_path / "loose"
+    loose.write_bytes(b"other")
+    with pytest.raises(Unavailable, match="has not kept"):
+        await store.move_file("job/1.ndjson", loose, sha256=STORED.sha256)
+    assert await keys(store) == []
 
 
 async def test_an_empty_stream_is_an_empty_object(store: Store, put: Put) -> None:

@@ -5,8 +5,8 @@
 One service, an API and a worker, is attacked from 127.0.0.2 in one way at a time. Meanwhile a client at 127.0.0.1 asks
 for a job's status, a page of records and its account, twenty times a second, and imports one record at a time,
 at most once per second. The table has the 99th percentile of its requests without an attack and under it, the ratio
-of the two, and the slowest of its imports. The attackers stand for other machines: they run in a session of low priority
-and on half of the CPUs, because they would otherwise take the time that the service is measured by.
+of the two, and the slowest of its imports. The attackers stand for other machines: they run in a session of low
+priority and on half of the CPUs, because they would otherwise take the time that the service is measured by.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from wherry.database.server_account import temporary_folder
 from wherry.priority import leave_half_of_the_cpus
 
 ATTACKERS = 8
+SLOW_CONNECTIONS = 100
 ATTACKER = "127.0.0.2"
 INTERVAL = 0.05
 SETTINGS = {"IMPORT_CONCURRENT_LIMIT_USER": "20"}
@@ -140,16 +141,17 @@ async def one_line_graphs(client: httpx.AsyncClient, target: Target) -> None:
 
 
 async def slow_bodies(client: httpx.AsyncClient, target: Target) -> None:
-    """Keep a hundred connections with a byte per second each."""
+    """Keep a hundred connections that send a byte per second, and open a new one for each that is closed."""
     fields = (b"Host: localhost", b"Content-Type: application/json", b"Content-Length: 60000")
     head = b"\r\n".join((b"POST /api/users HTTP/1.1", *fields, b"", b""))
-    streams = []
+    streams: list[asyncio.StreamWriter] = []
     try:
-        for _ in range(100):
-            _, writer = await asyncio.open_connection(*target.address, local_addr=(ATTACKER, 0))
-            writer.write(head)
-            streams.append(writer)
         while True:
+            streams = [writer for writer in streams if not writer.is_closing()]
+            while len(streams) < SLOW_CONNECTIONS:
+                _, writer = await asyncio.open_connection(*target.address, local_addr=(ATTACKER, 0))
+                writer.write(head)
+                streams.append(writer)
             for writer in streams:
                 writer.write(b" ")
             await asyncio.sleep(1)

@@ -14,8 +14,8 @@ import pytest
 
 from tests.object_store import ObjectStore, object_store
 from tests.postgres import CHOICES, Plan, TestServer, plan, quick_folder
-from wherry.database.binaries import Binaries, find_binaries
-from wherry.database.embedded import EmbeddedPostgres
+from wherry.local.binaries import Binaries, find_binaries
+from wherry.local.embedded import EmbeddedPostgres
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wherry.database.embedded import EmbeddedPostgres
+from wherry.local.embedded import EmbeddedPostgres
 
 
 @contextmanager

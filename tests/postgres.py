@@ -29,9 +29,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from wherry.database import migrations
-from wherry.database.binaries import find_binaries
-from wherry.database.embedded import EmbeddedPostgres
-from wherry.database.server_account import temporary_folder
+from wherry.local.binaries import find_binaries
+from wherry.local.embedded import EmbeddedPostgres
+from wherry.local.server_account import temporary_folder
 
 CHOICES = ("auto", "url", "docker", "embedded")
 IMAGE = "postgres:18.6"

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from wherry.database.embedded import HOST
+from wherry.local.embedded import HOST
 
 SECRET = "a secret of at least thirty-two bytes, for tests"
 API_KEY = "a key for tests, long enough"

@@ -10,7 +10,7 @@ import httpx
 import psycopg
 
 from tests.processes import START_SECONDS, Service, finished, import_file
-from wherry.database.embedded import HOST
+from wherry.local.embedded import HOST
 
 
 def onboarding_link(admin: httpx.Client) -> str:

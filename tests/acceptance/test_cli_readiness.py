@@ -12,9 +12,9 @@ import pytest
 
 from tests.accounts_app import running
 from tests.outages import frozen
-from wherry.database.embedded import EmbeddedPostgres
 from wherry.database.migrations import migrate
 from wherry.http import health
+from wherry.local.embedded import EmbeddedPostgres
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the server's sessions in /proc")

@@ -15,8 +15,8 @@ import pytest
 
 from tests.outages import frozen, shut_down
 from tests.processes import PASSWORD, service
-from wherry.database.embedded import EmbeddedPostgres
 from wherry.database.migrations import migrate
+from wherry.local.embedded import EmbeddedPostgres
 
 LIMIT_SECONDS = 5
 Outage = Callable[[EmbeddedPostgres], AbstractContextManager[None]]

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from tests.processes import Service, finished, service
-from wherry.database.embedded import EmbeddedPostgres
 from wherry.database.migrations import migrate
+from wherry.local.embedded import EmbeddedPostgres
 
 USERS = "insert into users (id, email, username, name) select n, n || '@example.com', n, 'User' from {} as n"
 

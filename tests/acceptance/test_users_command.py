@@ -16,9 +16,9 @@ import httpx
 import pytest
 
 from tests.processes import PASSWORD, Service
-from wherry.database.binaries import Binaries
-from wherry.database.embedded import EmbeddedPostgres
 from wherry.database.migrations import migrate
+from wherry.local.binaries import Binaries
+from wherry.local.embedded import EmbeddedPostgres
 from wherry.settings import Settings
 
 BARE = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}

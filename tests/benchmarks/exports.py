@@ -26,9 +26,7 @@ import psycopg
 import structlog
 
 from wherry.database import migrations
-from wherry.database.embedded import EmbeddedPostgres
 from wherry.database.pools import Pool, make_pool
-from wherry.database.server_account import temporary_folder
 from wherry.exports.page import open_page
 from wherry.exports.requests import parse_export, parse_page
 from wherry.exports.runner import ExportRunner
@@ -38,6 +36,8 @@ from wherry.jobs.executor import Executor
 from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Job, NewJob
 from wherry.jobs.states import Kind, Status
+from wherry.local.embedded import EmbeddedPostgres
+from wherry.local.server_account import temporary_folder
 from wherry.settings import load_settings
 from wherry.storage.store import Store
 

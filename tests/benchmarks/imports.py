@@ -34,9 +34,7 @@ import structlog
 
 from tests.benchmarks.exports import peak_megabytes, reset_peak
 from wherry.database import migrations
-from wherry.database.embedded import EmbeddedPostgres
 from wherry.database.pools import Pool, make_pool
-from wherry.database.server_account import temporary_folder
 from wherry.garbage import collect_garbage_less_often
 from wherry.imports.models import Format, OnConflict, Options
 from wherry.imports.requests import Source, job_options
@@ -46,6 +44,8 @@ from wherry.jobs.executor import Executor
 from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Job, NewJob
 from wherry.jobs.states import Kind, Status
+from wherry.local.embedded import EmbeddedPostgres
+from wherry.local.server_account import temporary_folder
 from wherry.settings import load_settings
 from wherry.storage.store import Store
 

@@ -19,8 +19,8 @@ import pytest
 from tests.faults import load
 from tests.faults.proxy import cutting
 from tests.processes import Service, service
-from wherry.database.embedded import EmbeddedPostgres
 from wherry.database.migrations import migrate
+from wherry.local.embedded import EmbeddedPostgres
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(7200)]
 

@@ -19,9 +19,9 @@ import pytest
 
 from tests.faults import load
 from tests.processes import PASSWORD
-from wherry.database.embedded import EmbeddedPostgres
-from wherry.database.supervision import keep_serving
 from wherry.errors import Unavailable
+from wherry.local.embedded import EmbeddedPostgres
+from wherry.local.supervision import keep_serving
 from wherry.settings import Settings
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]

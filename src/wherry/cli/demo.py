@@ -16,9 +16,9 @@ from rich.markup import escape
 
 from wherry.cli.demo_report import Report, summary
 from wherry.cli.demo_steps import Demo
-from wherry.cli.service import running
-from wherry.cli.signals import cancel_on_signal
-from wherry.database.server_account import temporary_folder
+from wherry.local.processes import cancel_on_signal
+from wherry.local.server_account import temporary_folder
+from wherry.local.service import running
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
 

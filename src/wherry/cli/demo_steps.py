@@ -22,7 +22,7 @@ from wherry.cli.client import Client, Json
 from wherry.cli.demo_data import Batch
 from wherry.cli.demo_graph import own_graph
 from wherry.cli.demo_report import Moved, Report
-from wherry.cli.service import Service
+from wherry.local.service import Service
 from wherry.memvid.search import found_in
 from wherry.storage.store import read_file
 

@@ -12,8 +12,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from wherry.cli.service import Service, running
-from wherry.cli.signals import cancel_on_signal
+from wherry.local.processes import cancel_on_signal
+from wherry.local.service import Service, running
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
 

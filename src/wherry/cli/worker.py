@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from wherry.cli.processes import follow_parent
 from wherry.database.migrations import require_ready
+from wherry.local.processes import follow_parent
 from wherry.logs import configure_logs
 from wherry.priority import give_way
 from wherry.settings import load_settings

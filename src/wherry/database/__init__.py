@@ -1,1 +1,1 @@
-"""PostgreSQL: pools, migrations, named queries, and the embedded server."""
+"""PostgreSQL: connection pools, migrations and named queries."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from wherry.database import binaries as module
-from wherry.database.binaries import Binaries, find_binaries
 from wherry.errors import Misconfigured
+from wherry.local import binaries as module
+from wherry.local.binaries import Binaries, find_binaries
 
 
 def pretend_server(bindir: Path, version: str) -> Path:

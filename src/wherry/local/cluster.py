@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wherry.database.binaries import Binaries
-from wherry.database.server_account import SystemAccount
-from wherry.database.server_process import log_tail, server_environment
 from wherry.errors import DataDirectoryInUse, EmbeddedServerFailed, Misconfigured
+from wherry.local.binaries import Binaries
+from wherry.local.server_account import SystemAccount
+from wherry.local.server_process import log_tail, server_environment
 
 INIT_TIMEOUT = 120.0  # seconds; measured 0.7 s, but a slow disk takes longer
 STRAY_TIMEOUT = 30.0  # seconds that the server of a dead owner gets to shut down cleanly

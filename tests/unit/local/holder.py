@@ -13,8 +13,8 @@ import pwd
 import sys
 from pathlib import Path
 
-from wherry.database.binaries import find_binaries
-from wherry.database.embedded import EmbeddedPostgres
+from wherry.local.binaries import find_binaries
+from wherry.local.embedded import EmbeddedPostgres
 
 
 def main(data_dir: str, bindir: str, user: str = "") -> None:

@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wherry.database.server_account import SystemAccount
 from wherry.errors import EmbeddedServerFailed
+from wherry.local.server_account import SystemAccount
 from wherry.parents import end_with
 
 READY = (

@@ -19,11 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
-from wherry.database.binaries import Binaries, find_binaries
-from wherry.database.data_directory import beside, end_strays, held, prepare
-from wherry.database.server_account import SystemAccount, account_for, require_reachable, runnable
-from wherry.database.server_process import ServerProcess
 from wherry.errors import EmbeddedServerFailed, Unavailable
+from wherry.local.binaries import Binaries, find_binaries
+from wherry.local.cluster import beside, end_strays, held, prepare
+from wherry.local.server_account import SystemAccount, account_for, require_reachable, runnable
+from wherry.local.server_process import ServerProcess
 
 logger = logging.getLogger(__name__)
 

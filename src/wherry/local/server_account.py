@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wherry.database.binaries import Binaries
 from wherry.errors import Misconfigured
+from wherry.local.binaries import Binaries
 
 UNPRIVILEGED = ("postgres", "nobody")
 """Users to run the server as if we are root, in order of preference."""

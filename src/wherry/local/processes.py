@@ -1,4 +1,4 @@
-"""Child processes of `wherry up`: restarted when they exit, and ended when their supervisor dies."""
+"""The processes of `wherry up`: how they listen, are restarted when they exit, and are stopped."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from wherry.parents import end_with
 
 FOLLOW = "WHERRY_PARENT_PID"
 BACKLOG = 2048
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_SECONDS = 15.0
 RESTART_SECONDS = 1.0
 QUICK_SECONDS = 5.0
@@ -58,6 +59,24 @@ def follow_parent() -> None:
     parent = os.environ.pop(FOLLOW, None)
     if parent is not None:
         end_with(int(parent), signal.SIGTERM)
+
+
+def cancel_on_signal() -> None:
+    """Cancel the current task on the first of `STOP_SIGNALS`, so that everything it opened is closed in order."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+
+    # A signal that is ignored stays ignored: `nohup` relies on that.
+    handled = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def stop() -> None:
+        for number in handled:
+            loop.remove_signal_handler(number)
+        task.cancel()
+
+    for number in handled:
+        loop.add_signal_handler(number, stop)
 
 
 class Child:

@@ -13,8 +13,8 @@ from typing import NoReturn
 
 import structlog
 
-from wherry.database.embedded import EmbeddedPostgres
 from wherry.errors import EmbeddedServerFailed, Unavailable
+from wherry.local.embedded import EmbeddedPostgres
 
 WAITS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, *[30.0] * 9)
 """Seconds before each attempt; about five minutes in total."""

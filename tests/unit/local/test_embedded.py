@@ -17,11 +17,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.unit.database import holder
-from wherry.database.binaries import Binaries
-from wherry.database.embedded import EmbeddedPostgres, url_of_running
-from wherry.database.server_account import SystemAccount, runnable
+from tests.unit.local import holder
 from wherry.errors import DataDirectoryInUse, Misconfigured, Unavailable
+from wherry.local.binaries import Binaries
+from wherry.local.embedded import EmbeddedPostgres, url_of_running
+from wherry.local.server_account import SystemAccount, runnable
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 

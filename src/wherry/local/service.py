@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import json
 import os
-import secrets
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +13,23 @@ from typing import Any
 import httpx
 
 from wherry.accounts.mail import Mailer
-from wherry.cli.database import cluster_directory, noted_url
-from wherry.cli.processes import Child, listen
-from wherry.database.binaries import find_binaries
-from wherry.database.embedded import EmbeddedPostgres
 from wherry.database.migrations import migrate
-from wherry.database.supervision import keep_serving
-from wherry.errors import Misconfigured, Unavailable
+from wherry.errors import Unavailable
+from wherry.local.binaries import find_binaries
+from wherry.local.data_directory import (
+    cluster_directory,
+    generated_secrets,
+    noted_url,
+    private_directory,
+    secrets_file,
+)
+from wherry.local.embedded import EmbeddedPostgres
+from wherry.local.processes import Child, listen
+from wherry.local.supervision import keep_serving
 from wherry.settings import Settings
 from wherry.storage.store import Store
 
 READY_SECONDS = 60.0
-GENERATED = ("JWT_SECRET", "MEMVID_EXPORT_API_KEY")
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,12 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
     Raises:
         Misconfigured, Unavailable: something did not start; the message says what and why.
     """
-    data_dir = _private_directory(settings.wherry_data_dir)
+    data_dir = private_directory(settings.wherry_data_dir)
     _require_usable(settings)
     with ExitStack() as stack:
         sock = stack.enter_context(listen(settings.host, settings.port))
         url = settings.model_copy(update={"port": sock.getsockname()[1]}).local_url
-        generated = _secrets(settings, data_dir / "secrets.json")
+        generated = generated_secrets(settings, data_dir)
         stack.enter_context(noted_url(data_dir, url))
         database_serves = asyncio.Event()
         database_serves.set()
@@ -87,7 +89,7 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
         async with _kept_alive(parts) as failed:
             await _ready(url, failed)
             api_key = generated.get("MEMVID_EXPORT_API_KEY") or settings.capsule_api_key()
-            yield Service(url, database, database_url, api_key, data_dir / "secrets.json", failed)
+            yield Service(url, database, database_url, api_key, secrets_file(data_dir), failed)
 
 
 async def _embedded(settings: Settings, data_dir: Path, stack: ExitStack) -> EmbeddedPostgres:
@@ -140,75 +142,3 @@ def _require_usable(settings: Settings) -> None:
     settings.open_roots(Store)
     if settings.smtp_url is not None:
         Mailer.from_url(settings.smtp_url.get_secret_value(), settings.smtp_from)
-
-
-def _private_directory(path: Path) -> Path:
-    try:
-        # If root starts it, the embedded server runs as another account, which must be able to enter its own folder.
-        path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Misconfigured(f"WHERRY_DATA_DIR must be a directory that can be made: {error}") from error
-    return path.resolve()
-
-
-def _secrets(settings: Settings, file: Path) -> dict[str, str]:
-    """Secrets for the settings that are missing, generated once and kept in a file that only its owner can read.
-
-    Raises:
-        Misconfigured: the file cannot be used. It is never replaced, as every login and client depends on it.
-    """
-    is_set = {
-        "JWT_SECRET": settings.jwt_secret is not None,
-        "MEMVID_EXPORT_API_KEY": settings.capsule_api_key() is not None,
-    }
-    try:
-        complete = _complete_secrets(file)
-    except OSError as error:
-        raise Misconfigured(
-            f"{file} cannot be read and written ({error.strerror}): WHERRY_DATA_DIR must be a directory that "
-            "this account may write to"
-        ) from error
-    return {name: value for name, value in complete.items() if not is_set[name]}
-
-
-def _complete_secrets(file: Path) -> dict[str, str]:
-    with _locked(file.parent):  # another service may be starting in the same directory
-        kept = _secrets_in(file) if file.exists() else {}
-        complete = {name: kept.get(name) or secrets.token_urlsafe(48) for name in GENERATED}
-        if complete != kept:
-            # renamed once it is complete, so that a process that is killed here leaves no damaged file
-            unfinished = file.with_suffix(".new")
-            unfinished.unlink(missing_ok=True)
-            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-                json.dump(complete, opened, indent=1)
-                opened.flush()
-                os.fsync(opened.fileno())
-            unfinished.replace(file)
-    return complete
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    opened = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(opened)
-
-
-def _secrets_in(file: Path) -> dict[str, str]:
-    if file.stat().st_mode & 0o077:
-        raise Misconfigured(f"{file} can be read by other accounts: run `chmod 600 {file}`")
-    text = file.read_bytes()
-    try:
-        kept = json.loads(text)
-    except (ValueError, RecursionError):
-        kept = None
-    if not isinstance(kept, dict) or not all(isinstance(value, str) and value for value in kept.values()):
-        state = "is damaged" if text.strip() else "is empty"
-        raise Misconfigured(
-            f"{file} {state}: restore it from a backup, or delete it to generate new secrets, which ends all logins "
-            "and changes the capsule key"
-        )
-    return kept

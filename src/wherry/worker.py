@@ -17,16 +17,15 @@ from wherry.capsules.runner import CapsuleRunner
 from wherry.database.pools import Pool, make_pool
 from wherry.errors import Misconfigured
 from wherry.exports.runner import ExportRunner
-from wherry.garbage import collect_garbage_less_often
 from wherry.imports.runner import ImportRunner
 from wherry.jobs.executor import Executor
 from wherry.jobs.retention import Periods, Retention
 from wherry.jobs.states import Kind
 from wherry.jobs.worker_app import Services, WorkerApp
 from wherry.logs import configure_logs
-from wherry.priority import give_way
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import LONG_PATIENCE, Store
+from wherry.this_process import collect_garbage_less_often, give_way
 
 
 class WorkerServices:

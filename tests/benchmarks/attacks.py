@@ -33,7 +33,7 @@ import httpx
 from tests.postgres import plan
 from tests.processes import API_KEY, PASSWORD, Service, service
 from wherry.local.server_account import temporary_folder
-from wherry.priority import leave_half_of_the_cpus
+from wherry.this_process import leave_half_of_the_cpus
 
 ATTACKERS = 8
 SLOW_CONNECTIONS = 100

@@ -30,7 +30,6 @@ from wherry.database.pools import Pool, make_pool
 from wherry.exports.page import open_page
 from wherry.exports.requests import parse_export, parse_page
 from wherry.exports.runner import ExportRunner
-from wherry.garbage import collect_garbage_less_often
 from wherry.jobs import ledger
 from wherry.jobs.executor import Executor
 from wherry.jobs.identifiers import new_job_id
@@ -40,6 +39,7 @@ from wherry.local.embedded import EmbeddedPostgres
 from wherry.local.server_account import temporary_folder
 from wherry.settings import load_settings
 from wherry.storage.store import Store
+from wherry.this_process import collect_garbage_less_often
 
 ARTICLE_COLUMNS = "id, slug, title, body, author_id, tags, published_at, status"
 

@@ -35,7 +35,6 @@ import structlog
 from tests.benchmarks.exports import peak_megabytes, reset_peak
 from wherry.database import migrations
 from wherry.database.pools import Pool, make_pool
-from wherry.garbage import collect_garbage_less_often
 from wherry.imports.models import Format, OnConflict, Options
 from wherry.imports.requests import Source, job_options
 from wherry.imports.runner import ImportRunner
@@ -48,6 +47,7 @@ from wherry.local.embedded import EmbeddedPostgres
 from wherry.local.server_account import temporary_folder
 from wherry.settings import load_settings
 from wherry.storage.store import Store
+from wherry.this_process import collect_garbage_less_often
 
 CASES = ("clean", "bad", "update", "array", "gzip")
 AUTHORS = 1000

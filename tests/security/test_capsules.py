@@ -24,8 +24,8 @@ from wherry.capsules.transform import transform
 from wherry.database.pools import make_pool
 from wherry.errors import Invalid, JobFailed, TooLarge
 from wherry.jobs.models import Job
-from wherry.priority import NICENESS
 from wherry.storage.store import Store
+from wherry.this_process import NICENESS
 
 pytestmark = pytest.mark.security
 

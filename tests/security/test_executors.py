@@ -16,7 +16,7 @@ from argon2 import PasswordHasher
 from tests.accounts_app import Running, register, running
 from tests.integration.accounts.conftest import accounts_database, database_url  # noqa: F401
 from tests.processes import finished, import_file, service
-from wherry import priority
+from wherry import this_process
 from wherry.accounts import mail
 from wherry.accounts.mail import Mailer
 from wherry.accounts.passwords import NICENESS, Passwords
@@ -130,4 +130,4 @@ def test_a_worker_lets_the_api_go_first(database_url: str, tmp_path: Path, comma
         worker = running.start(*arguments, program=program)
         job = import_file(admin, "users", b'{"email": "one@example.com", "name": "One"}\n', key="one")
         assert finished(admin, job["id"])["status"] == "succeeded"
-        assert os.getpriority(os.PRIO_PROCESS, worker.pid) == priority.NICENESS
+        assert os.getpriority(os.PRIO_PROCESS, worker.pid) == this_process.NICENESS

@@ -20,7 +20,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from wherry.errors import Busy
-from wherry.priority import lower_thread
+from wherry.this_process import lower_thread
 
 T = TypeVar("T")
 

@@ -11,8 +11,7 @@ import resource
 import signal
 import sys
 
-from wherry.parents import end_with
-from wherry.priority import give_way, leave_half_of_the_cpus
+from wherry.this_process import end_with, give_way, leave_half_of_the_cpus
 
 BASE_BYTES = 1 << 30
 MEMORY_FACTOR = 6

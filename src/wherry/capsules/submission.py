@@ -24,9 +24,9 @@ from wherry.jobs.identifiers import new_job_id
 from wherry.jobs.models import Job, NewJob
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind
-from wherry.priority import NICENESS, lower_thread
 from wherry.storage.store import Store
 from wherry.storage.workspaces import workspace
+from wherry.this_process import NICENESS, lower_thread
 
 RESOURCE = "graph"
 RETRY_SECONDS = 30

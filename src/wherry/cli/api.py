@@ -11,13 +11,13 @@ from cyclopts import Parameter
 from litestar import Litestar
 
 from wherry.app import create_app
-from wherry.garbage import collect_garbage_less_often
 from wherry.http.access_log import AccessLog
 from wherry.http.protocol import BoundedProtocol
 from wherry.http.refusals import PacedRefusals
 from wherry.local.processes import BACKLOG, follow_parent, listen
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
+from wherry.this_process import collect_garbage_less_often
 
 SHUTDOWN_SECONDS = 5
 

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 from wherry.database.migrations import require_ready
 from wherry.local.processes import follow_parent
 from wherry.logs import configure_logs
-from wherry.priority import give_way
 from wherry.settings import load_settings
+from wherry.this_process import give_way
 from wherry.worker import make_worker_app
 
 

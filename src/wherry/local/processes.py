@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from wherry.errors import Misconfigured, Unavailable
-from wherry.parents import end_with
+from wherry.this_process import end_with
 
 FOLLOW = "WHERRY_PARENT_PID"
 BACKLOG = 2048

@@ -21,7 +21,7 @@ from typing import Any
 
 from wherry.errors import EmbeddedServerFailed
 from wherry.local.server_account import SystemAccount
-from wherry.parents import end_with
+from wherry.this_process import end_with
 
 READY = (
     b"database system is ready to accept connections",

@@ -25,8 +25,7 @@ from wherry.memvid.messages import CapsuleTooLarge, Failed, Finished, Message, P
 from wherry.memvid.spool import read_spool
 from wherry.memvid.verification import verify
 from wherry.memvid.ways import write
-from wherry.parents import end_with
-from wherry.priority import give_way, leave_half_of_the_cpus
+from wherry.this_process import end_with, give_way, leave_half_of_the_cpus
 
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")

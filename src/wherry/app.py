@@ -21,7 +21,7 @@ from wherry.accounts.passwords import Passwords
 from wherry.accounts.service import Accounts
 from wherry.accounts.tokens import Tokens
 from wherry.capsules.submission import Submissions
-from wherry.database.prompt import make_prompt_pool
+from wherry.database.api_pool import make_api_pool
 from wherry.http.accounts import account_routes
 from wherry.http.capsules import capsule_router
 from wherry.http.cross_origin import CrossOrigin
@@ -81,7 +81,7 @@ async def _connected(app: Litestar) -> AsyncIterator[None]:
 
 def _services(settings: Settings) -> Services:
     conninfo = settings.require_database_url()
-    pool = make_prompt_pool(conninfo, name="wherry api", max_size=settings.database_pool_size, min_size=2)
+    pool = make_api_pool(conninfo, name="wherry api", max_size=settings.database_pool_size, min_size=2)
     passwords, closing = Passwords(), ExitStack()
     closing.callback(passwords.close)
     tokens = Tokens(settings.require_jwt_secret(), timedelta(hours=settings.jwt_expiry_hours))

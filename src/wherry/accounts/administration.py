@@ -15,8 +15,7 @@ from wherry.accounts.passwords import Passwords
 from wherry.accounts.service import ADMIN
 from wherry.accounts.validation import check_password, checked_invitation, checked_registration, normalize_email
 from wherry.database.pools import Connection, Pool, brief_transaction
-from wherry.database.queries import load
-from wherry.database.rows import fetch_all, fetch_one
+from wherry.database.queries import fetch_all, fetch_one, load
 from wherry.errors import Conflict, NotFound
 
 

@@ -19,8 +19,7 @@ from wherry.accounts import repository
 from wherry.accounts.models import Account, ApiToken, NewApiToken
 from wherry.accounts.validation import BLANK, refuse
 from wherry.database.pools import Connection, Pool, brief_transaction
-from wherry.database.queries import load
-from wherry.database.rows import fetch_all, fetch_one
+from wherry.database.queries import fetch_all, fetch_one, load
 from wherry.errors import Conflict, NotFound
 from wherry.jobs.identifiers import new_job_id
 from wherry.times import now

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from wherry.accounts.service import ADMIN
 from wherry.database.pools import Connection, Pool
-from wherry.database.queries import load
-from wherry.database.rows import fetch_one
+from wherry.database.queries import fetch_one, load
 from wherry.errors import ErrorCode, JobFailed
 
 LOST = "The owner's account was deactivated, or has lost the role that this job needs"

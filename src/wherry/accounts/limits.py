@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wherry.database.pools import Connection
-from wherry.database.queries import load
-from wherry.database.rows import fetch_one
+from wherry.database.queries import fetch_one, load
 from wherry.errors import ConcurrentLimit, LimitReached
 from wherry.jobs import ledger
 from wherry.jobs.states import Kind

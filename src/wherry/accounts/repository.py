@@ -16,8 +16,7 @@ from psycopg.errors import UniqueViolation
 from wherry.accounts.models import Account, Changes, Login, Registration
 from wherry.accounts.validation import refuse_taken
 from wherry.database.pools import Connection
-from wherry.database.queries import load
-from wherry.database.rows import fetch_one
+from wherry.database.queries import fetch_one, load
 from wherry.errors import DatabaseUnavailable
 from wherry.times import now
 

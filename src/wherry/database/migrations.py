@@ -20,8 +20,7 @@ from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import tuple_row
 
 from wherry.database.pools import Connection, connect
-from wherry.database.queries import load, sql_root
-from wherry.database.rows import fetch_one
+from wherry.database.queries import fetch_one, load, sql_root
 from wherry.errors import DatabaseUnavailable, MigrationsPending, Misconfigured, Unavailable
 
 WHOLE_QUEUE = "procrastinate"

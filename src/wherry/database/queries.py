@@ -1,7 +1,7 @@
-"""Named SQL queries from `sql/`.
+"""Named SQL queries from `sql/`, and their rows as dictionaries by column name.
 
 A section of `sql/queries/limits.sql` that is headed `-- name: take` is `load("limits")["take"]`, a `LiteralString`. The
-folder is read from the installed package or, in a checkout, from its root.
+files are read from the installed package or, in a checkout, from its root.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import LiteralString, cast
+from typing import Any, LiteralString, cast
+
+from psycopg.rows import dict_row
+
+from wherry.database.pools import Connection
+
+Values = Mapping[str, object]
 
 _HEADING = re.compile(r"^-- name: (\w+)[ \t]*$", re.MULTILINE)
 
@@ -38,6 +44,22 @@ def load(subject: str, folder: str = "queries") -> Mapping[str, LiteralString]:
     parts = _HEADING.split(text)[1:]
     names, bodies = parts[::2], parts[1::2]
     if len(set(names)) != len(names):
-        raise ValueError(f"a query name stands twice in {folder}/{subject}.sql")
+        raise ValueError(f"a query name is used twice in {folder}/{subject}.sql")
     # The files ship with the package and never contain input, so they are as literal as strings in the code.
     return MappingProxyType({name: cast(LiteralString, body.strip()) for name, body in zip(names, bodies, strict=True)})
+
+
+async def fetch_one(
+    connection: Connection, query: LiteralString, values: Mapping[str, object]
+) -> dict[str, Any] | None:
+    """Run a query and return its first row, or None if there are no rows."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(query, values)
+        return await cursor.fetchone()
+
+
+async def fetch_all(connection: Connection, query: LiteralString, values: Values) -> list[dict[str, Any]]:
+    """Run a query and return all of its rows."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(query, values)
+        return await cursor.fetchall()

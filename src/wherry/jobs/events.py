@@ -14,8 +14,7 @@ from uuid import UUID
 import msgspec
 
 from wherry.database.pools import Connection
-from wherry.database.queries import load
-from wherry.database.rows import fetch_all, fetch_one
+from wherry.database.queries import fetch_all, fetch_one, load
 
 
 @dataclass(frozen=True)

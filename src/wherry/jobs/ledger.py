@@ -14,8 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from wherry.database.pools import Connection
-from wherry.database.queries import load
-from wherry.database.rows import fetch_all, fetch_one
+from wherry.database.queries import fetch_all, fetch_one, load
 from wherry.errors import ErrorCode, KeyReused, LeaseLost
 from wherry.jobs.events import append_event, as_json, notify
 from wherry.jobs.models import Advance, Job, Lease, NewJob, Outcome

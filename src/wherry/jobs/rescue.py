@@ -19,8 +19,7 @@ from procrastinate.worker import Worker
 from psycopg_pool import PoolTimeout
 
 from wherry.database.pools import Connection
-from wherry.database.queries import load
-from wherry.database.rows import fetch_one
+from wherry.database.queries import fetch_one, load
 from wherry.jobs.queue import enqueue
 from wherry.jobs.states import Kind
 

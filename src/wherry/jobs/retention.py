@@ -17,8 +17,7 @@ from uuid import UUID
 import structlog
 
 from wherry.database.pools import Pool
-from wherry.database.queries import load
-from wherry.database.rows import fetch_all
+from wherry.database.queries import fetch_all, load
 from wherry.jobs import ledger
 from wherry.jobs.states import Kind
 from wherry.storage.store import Listed, Store

@@ -8,18 +8,18 @@ import pytest
 from psycopg import OperationalError
 from psycopg_pool import AsyncConnectionPool
 
-from wherry.database import prompt
+from wherry.database import api_pool
+from wherry.database.api_pool import make_api_pool
 from wherry.database.pools import Connection
-from wherry.database.prompt import make_prompt_pool
 
 
 @pytest.fixture(autouse=True)
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prompt, "LOOK_SECONDS", 0.05)
+def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_pool, "PROBE_AFTER_SECONDS", 0.05)
 
 
 async def test_a_connection_that_others_use_is_waited_for_and_a_slow_query_is_not_cut(database_url: str) -> None:
-    async with make_prompt_pool(database_url, name="test", max_size=1) as pool:
+    async with make_api_pool(database_url, name="test", max_size=1) as pool:
 
         async def slow() -> str:
             async with pool.connection() as connection:
@@ -31,7 +31,7 @@ async def test_a_connection_that_others_use_is_waited_for_and_a_slow_query_is_no
 
 
 async def test_whoever_stops_waiting_takes_no_connection_along(database_url: str) -> None:
-    async with make_prompt_pool(database_url, name="test", max_size=1) as pool:
+    async with make_api_pool(database_url, name="test", max_size=1) as pool:
         async with pool.connection():
             waiting = [asyncio.create_task(pool.getconn()) for _ in range(3)]
             await asyncio.sleep(0)
@@ -44,6 +44,6 @@ async def test_whoever_stops_waiting_takes_no_connection_along(database_url: str
 
 async def test_a_server_that_refuses_connections_is_reported_at_once(unused_tcp_port: int) -> None:
     pool: AsyncConnectionPool[Connection]
-    async with make_prompt_pool(f"postgresql://127.0.0.1:{unused_tcp_port}/x", name="test", max_size=1) as pool:
+    async with make_api_pool(f"postgresql://127.0.0.1:{unused_tcp_port}/x", name="test", max_size=1) as pool:
         with pytest.raises(OperationalError, match="refused"):
             await asyncio.wait_for(pool.getconn(), 3)

@@ -12,8 +12,7 @@ from rich.console import Console
 from wherry.accounts.administration import Administration, Standing
 from wherry.accounts.models import Account, Link, Registration
 from wherry.accounts.passwords import Passwords
-from wherry.cli.password_input import read_password
-from wherry.cli.users_list import print_json, print_table, printable
+from wherry.cli.users_terminal import print_json, print_table, printable, read_password
 from wherry.database.pools import make_pool
 from wherry.local.data_directory import reached_database, service_url
 from wherry.settings import Settings, load_settings

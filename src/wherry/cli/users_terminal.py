@@ -1,19 +1,47 @@
-"""Prints the list of accounts as a table or as JSON."""
+"""What `wherry users` reads from and prints to the terminal: passwords, and the list of accounts."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterable
+from getpass import getpass
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from wherry.accounts.administration import ListedAccount
+from wherry.errors import Invalid, Misconfigured
 from wherry.times import rfc3339
 
 COLUMNS = ("id", "e-mail", "username", "role", "operator", "active", "password", "created")
+
+
+def read_password(*, from_stdin: bool) -> str:
+    """Prompt for the password twice, or read the first line of standard input.
+
+    It is never an argument, which other users of this machine could see.
+
+    Raises:
+        Misconfigured: there is no terminal to prompt at.
+        Invalid: the passwords differ, or the line is not UTF-8.
+    """
+    if from_stdin:
+        return _first_line()
+    if not sys.stdin.isatty():
+        raise Misconfigured("there is no terminal to ask for the password on: use --password-stdin")
+    password = getpass("New password: ")
+    if getpass("Repeat the password: ") != password:
+        raise Invalid("the passwords differ; nothing was changed")
+    return password
+
+
+def _first_line() -> str:
+    try:
+        return sys.stdin.buffer.readline().decode().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise Invalid("the password on standard input must be UTF-8") from error
 
 
 def print_table(found: Iterable[ListedAccount]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from wherry.accounts.administration import ListedAccount
 from wherry.accounts.models import Account
-from wherry.cli.users_list import print_json, print_table
+from wherry.cli.users_terminal import print_json, print_table
 
 NAME = "\x1b[2J\r\nmallory[bold]"
 LISTED = ListedAccount(

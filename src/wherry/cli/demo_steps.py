@@ -24,7 +24,7 @@ from wherry.cli.demo_graph import own_graph
 from wherry.cli.demo_report import Moved, Report
 from wherry.local.service import Service
 from wherry.memvid.search import found_in
-from wherry.storage.store import read_file
+from wherry.storage.streams import read_file
 
 SHOWN_ERRORS = 3
 CHUNK_LINES = 1000

@@ -8,7 +8,6 @@ are read from the usual environment variables (`AWS_…`).
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,11 +30,9 @@ from wherry.storage.directory import (
     remove_incomplete,
     write_complete,
 )
+from wherry.storage.streams import CHUNK_BYTES, Meter, explained, read_file
 from wherry.waiting import beside_the_loop
 
-CHUNK_BYTES = 1 << 20
-LONG_TO_HASH = 1 << 17
-"""From this many bytes on, hashing takes long enough (a quarter of a millisecond) to do it in a thread."""
 PATIENCE = timedelta(seconds=10)
 """How long a request waits for a bucket that does not respond."""
 
@@ -105,8 +102,8 @@ class Store:
         Raises:
             Unavailable: the storage does not respond; errors of the stream itself pass through.
         """
-        meter = _Meter()
-        with _explained("written", meter), self._in_own_folder(key):
+        meter = Meter()
+        with explained("written", meter), self._in_own_folder(key):
             await obstore.put_async(self._store, key, meter.follow(chunks), use_multipart=True)
             await self._make_durable(key)
         return Stored(key, meter.size, meter.digest)
@@ -117,9 +114,9 @@ class Store:
         Raises:
             Unavailable: the storage does not respond; errors of the stream itself pass through.
         """
-        meter = _Meter()
+        meter = Meter()
         path = self.local_path(key)
-        with _explained("written", meter), self._in_own_folder(key):
+        with explained("written", meter), self._in_own_folder(key):
             if path is None:
                 obstore.put(self._store, key, meter.follow_blocking(chunks), use_multipart=True)
             else:
@@ -139,7 +136,7 @@ class Store:
         """
         target = self.local_path(key)
         if target is not None:
-            with _explained("written"), self._in_own_folder(key):
+            with explained("written"), self._in_own_folder(key):
                 size = await beside_the_loop(partial(move_complete, path, target))
             if size is not None:
                 return Stored(key, size, sha256)
@@ -163,7 +160,7 @@ class Store:
             options = {"range": (start, end)}
         elif start:
             options = {"range": {"offset": start}}
-        with _explained("read"):
+        with explained("read"):
             result = await obstore.get_async(self._store, key, options=options)
             async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(chunk)
@@ -174,7 +171,7 @@ class Store:
         Raises:
             Unavailable: the storage does not respond.
         """
-        with suppress(FileNotFoundError), _explained("read"):
+        with suppress(FileNotFoundError), explained("read"):
             return int((await obstore.head_async(self._store, key))["size"])
         return None
 
@@ -184,7 +181,7 @@ class Store:
         Raises:
             Unavailable: the storage does not respond.
         """
-        with suppress(FileNotFoundError), _explained("written"):
+        with suppress(FileNotFoundError), explained("written"):
             try:
                 await obstore.delete_async(self._store, key)
             finally:
@@ -203,7 +200,7 @@ class Store:
         Raises:
             Unavailable: the storage does not respond.
         """
-        with _explained("read"):
+        with explained("read"):
             async for batch in obstore.list(self._store, prefix or None):
                 for entry in batch:
                     yield Listed(entry["path"], int(entry["size"]), entry["last_modified"])
@@ -216,7 +213,7 @@ class Store:
         """
         async for _ in self.list("readiness-probe"):
             break
-        with _explained("written"):
+        with explained("written"):
             if self._directory is not None and not os.access(self._directory, os.W_OK):
                 raise PermissionError("not writable")
 
@@ -255,67 +252,3 @@ class Store:
     def _remove_empty_folder(self, key: str) -> None:
         if self._directory is not None:
             remove_empty((self._directory / key).parent, self._directory)
-
-
-class _Meter:
-    """Counts and hashes a stream as it passes through, and remembers the exception that it raised."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self.size = 0
-        self.failure: BaseException | None = None
-
-    @property
-    def digest(self) -> str:
-        return self._hash.hexdigest()
-
-    async def follow(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-        with self._remembering():
-            async for chunk in chunks:
-                if len(chunk) < LONG_TO_HASH:
-                    yield self._counted(chunk)
-                else:
-                    yield await asyncio.to_thread(self._counted, chunk)
-
-    def follow_blocking(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        with self._remembering():
-            for chunk in chunks:
-                yield self._counted(chunk)
-
-    def _counted(self, chunk: bytes) -> bytes:
-        self.size += len(chunk)
-        self._hash.update(chunk)
-        return chunk
-
-    @contextmanager
-    def _remembering(self) -> Iterator[None]:
-        try:
-            yield
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self.failure = error
-            raise
-
-
-@contextmanager
-def _explained(action: str, meter: _Meter | None = None) -> Iterator[None]:
-    """Re-raise a stream's own exception, which obstore wraps, unchanged, and the storage's errors as `Unavailable`."""
-    try:
-        yield
-    except BaseException as error:
-        if meter is not None and meter.failure is not None:
-            raise meter.failure from None
-        if isinstance(error, FileNotFoundError) and meter is None:
-            raise
-        if isinstance(error, (BaseError, OSError)):
-            raise StorageUnavailable(f"the storage cannot be {action}") from error
-        raise
-
-
-async def read_file(path: Path) -> AsyncIterator[bytes]:
-    """A local file in chunks of 1 MiB, read in a thread."""
-    file = await asyncio.to_thread(path.open, "rb")
-    with file:
-        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
-            yield chunk

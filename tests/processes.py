@@ -6,6 +6,7 @@ In: a database's URL. Out: a running service, whose processes a test may kill; a
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,11 +20,17 @@ from typing import Any
 import httpx
 
 from wherry.local.embedded import HOST
+from wherry.settings import Settings
 
 SECRET = "a secret of at least thirty-two bytes, for tests"
 API_KEY = "a key for tests, long enough"
 PASSWORD = "a long and salty password"
-START_SECONDS = 60
+START_SECONDS = 90
+
+
+def bare_environment() -> dict[str, str]:
+    """This process's environment without any of wherry's settings."""
+    return {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
 
 
 class Service:
@@ -117,6 +124,66 @@ def service(database_url: str, data_dir: Path, *, workers: int = 1, **settings: 
         yield running
     finally:
         running.stop()
+
+
+class Up:
+    """A running `wherry up`, with its data in `folder/.wherry` or in `WHERRY_DATA_DIR`."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.log = folder / "up.log"
+        self.url = ""
+        self._cluster = Path(settings.get("WHERRY_DATA_DIR", folder / ".wherry"), "postgres")
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "wherry", "up", "--port", "0"],
+                cwd=folder,
+                env={**bare_environment(), **settings},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    def wait_until_up(self) -> None:
+        """Wait for the service, and learn its URL."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if found := re.search(r"wherry is up\s+(http://\S+:\d+)", self.log.read_text()):
+                self.url = found[1]
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"wherry up did not come up:\n{self.log.read_text()}")
+
+    @property
+    def postmaster(self) -> int:
+        """The process id of its embedded server."""
+        return int(self._pid_file()[0])
+
+    @property
+    def database_url(self) -> str:
+        """The URL of its embedded database."""
+        return f"postgresql://postgres@127.0.0.1:{self._pid_file()[3]}/postgres"
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it with a signal; returns its exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def _pid_file(self) -> list[str]:
+        return (self._cluster / "postmaster.pid").read_text().splitlines()
+
+
+@contextmanager
+def wherry_up(folder: Path, **settings: str) -> Iterator[Up]:
+    """`wherry up` in a folder, once it is up; killed at the end unless the test has stopped it."""
+    up = Up(folder, **settings)
+    try:
+        up.wait_until_up()
+        yield up
+    finally:
+        if up.process.poll() is None:
+            up.process.kill()
+            up.process.wait()
 
 
 def import_file(

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import SECRET
+from tests.processes import SECRET, bare_environment
 from wherry.database.migrations import missing_steps
-from wherry.settings import Settings
 
 NOWHERE = "postgresql://postgres@127.0.0.1:9/nowhere"
 API = (sys.executable, "-m", "wherry", "api", "--port", "0")
@@ -24,11 +23,10 @@ BUCKET = "EXPORT_STORAGE_PATH must be a directory that can be made, or the URL o
 
 def _refused(folder: Path, command: tuple[str, ...], **settings: str) -> str:
     """What a command writes to standard error before it exits with status 2."""
-    environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
     ended = subprocess.run(
         command,
         cwd=folder,
-        env={**environment, "JWT_SECRET": SECRET, "DATABASE_URL": NOWHERE, **settings},
+        env={**bare_environment(), "JWT_SECRET": SECRET, "DATABASE_URL": NOWHERE, **settings},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -79,12 +77,11 @@ def test_the_supervisor_does_not_restart_a_process_that_refuses_its_settings(tmp
 
 @pytest.mark.parametrize("command", ["migrate", "worker"])
 def test_an_unreachable_database_is_reported_in_one_line(tmp_path: Path, command: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
     url = "postgresql://postgres:hornblower@127.0.0.1:9/nowhere"
     ended = subprocess.run(
         [sys.executable, "-m", "wherry", command],
         cwd=tmp_path,
-        env={**environment, "DATABASE_URL": url},
+        env={**bare_environment(), "DATABASE_URL": url},
         capture_output=True,
         text=True,
         timeout=60,

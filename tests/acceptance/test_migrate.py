@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import uuid
@@ -14,15 +13,14 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.processes import bare_environment
 from wherry.database.migrations import missing_steps, own_steps, pending, queue_steps
 from wherry.database.pools import connect
-from wherry.settings import Settings
 
 
 def _migrate(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
     command = [sys.executable, "-m", "wherry", "migrate"]
-    environment |= {"DATABASE_URL": url, "COLUMNS": "400"}
+    environment = {**bare_environment(), "DATABASE_URL": url, "COLUMNS": "400"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
 
 

@@ -15,13 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.processes import PASSWORD, Service
+from tests.processes import PASSWORD, Service, bare_environment
 from wherry.database.migrations import migrate
 from wherry.local.binaries import Binaries
 from wherry.local.embedded import EmbeddedPostgres
-from wherry.settings import Settings
 
-BARE = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
+BARE = bare_environment()
 CAPTAIN = "captain@example.com"
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,72 +16,25 @@ import psycopg
 import pytest
 
 from tests.faults import load
-from tests.processes import PASSWORD
+from tests.processes import PASSWORD, Up, wherry_up
 from wherry.errors import Unavailable
 from wherry.local.embedded import EmbeddedPostgres
 from wherry.local.supervision import keep_serving
-from wherry.settings import Settings
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
 
 SECONDS = 60
 
 
-class Up:
-    """`wherry up` in a folder, and a client of it."""
-
-    def __init__(self, folder: Path, data: Path, **settings: str) -> None:
-        kept = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
-        self.log = folder / "up.log"
-        with self.log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "wherry", "up", "--port", "0"],
-                cwd=folder,
-                env={**kept, "WHERRY_DATA_DIR": str(data), **settings},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
-        self.cluster = data / "postgres"
-
-    def wait_for_address(self) -> str:
-        """Its URL, once it is up."""
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            if found := re.search(r"wherry is up\s+(http://127\.0\.0\.1:\d+)", self.log.read_text()):
-                return found[1]
-            time.sleep(0.1)
-        raise AssertionError(f"wherry up did not come up:\n{self.log.read_text()}")
-
-    @property
-    def postmaster(self) -> int:
-        return int((self.cluster / "postmaster.pid").read_text().split("\n", 1)[0])
-
-    @property
-    def database_url(self) -> str:
-        port = (self.cluster / "postmaster.pid").read_text().splitlines()[3]
-        return f"postgresql://postgres@127.0.0.1:{port}/postgres"
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
-
-
 @contextmanager
-def up(folder: Path, data: Path, **settings: str) -> Iterator[tuple[Up, httpx.Client]]:
+def up_with_admin(folder: Path, data: Path, **settings: str) -> Iterator[tuple[Up, httpx.Client]]:
     """The service, and an admin's client."""
-    service = Up(folder, data, **settings)
-    try:
-        with httpx.Client(base_url=service.wait_for_address(), timeout=60, trust_env=False) as client:
+    with wherry_up(folder, WHERRY_DATA_DIR=str(data), **settings) as service:
+        with httpx.Client(base_url=service.url, timeout=60, trust_env=False) as client:
             user = {"username": "captain", "email": "captain@example.com", "password": PASSWORD}
             answer = client.post("/api/users", json={"user": user}).raise_for_status()
             client.headers["Authorization"] = f"Bearer {answer.json()['user']['token']}"
             yield service, client
-    finally:
-        if service.process.poll() is None:
-            service.process.kill()
-            service.process.wait()
 
 
 def _wait_for_log(service: Up, text: str) -> None:
@@ -118,7 +69,7 @@ def _expect_each_record_once(service: Up, client: httpx.Client, job_ids: list[st
 
 
 def test_a_killed_postgresql_is_restarted_and_the_import_loses_no_record(open_folder: Path) -> None:
-    with up(open_folder, open_folder / "data", IMPORT_BATCH_SIZE="500") as (service, client):
+    with up_with_admin(open_folder, open_folder / "data", IMPORT_BATCH_SIZE="500") as (service, client):
         jobs = load.submit(client, 0, 1, 40_000)
         url = service.database_url
         _wait_for_rows(url, 0)
@@ -167,7 +118,7 @@ def _write_ahead_until_it_panics(url: str) -> None:
 def test_a_disk_that_was_full_and_is_free_again_is_served_from_again(open_folder: Path) -> None:
     elsewhere = {"IMPORT_STORAGE_PATH": str(open_folder / "imports")}
     with _small_disk(open_folder, 400) as disk:
-        with up(open_folder, disk / "data", IMPORT_BATCH_SIZE="500", **elsewhere) as (service, client):
+        with up_with_admin(open_folder, disk / "data", IMPORT_BATCH_SIZE="500", **elsewhere) as (service, client):
             jobs = load.submit(client, 0, 1, 40_000)
             url = service.database_url
             _wait_for_rows(url, 0)

@@ -201,13 +201,18 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the environment and `.env`; `overrides` win, by field name.
+    """Read the environment and `.env`.
+
+    Args:
+        overrides: values by field name, which win over both; None counts as not given. Names that begin with an
+            underscore are options of pydantic-settings.
 
     Raises:
-        Misconfigured: names every variable that cannot be read, and what it must be.
+        Misconfigured: names every invalid variable, and says what it must be.
     """
+    given = {name: value for name, value in overrides.items() if value is not None or name.startswith("_")}
     try:
-        return Settings(**overrides)
+        return Settings(**given)
     except (OSError, UnicodeDecodeError) as error:
         raise Misconfigured(f".env must be UTF-8 text that can be read: {error}") from error
     except ValidationError as error:

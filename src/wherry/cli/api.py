@@ -38,8 +38,7 @@ def api(
         Port to listen on. [default: PORT, else 3000]
     """
     follow_parent()
-    given = {"host": host, "port": port}
-    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    settings = load_settings(host=host, port=port)
     configure_logs(settings)
     sockets = _sockets(settings, fd)
     settings = settings.model_copy(update={"port": sockets[0].getsockname()[1]})  # links contain it

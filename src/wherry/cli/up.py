@@ -33,10 +33,9 @@ def up(*, port: int | None = None, data_dir: Path | None = None, workers: int = 
     workers
         Number of worker processes; each runs JOB_WORKER_CONCURRENCY jobs at a time.
     """
-    given = {"port": port, "wherry_data_dir": data_dir}
     if sys.stderr.isatty():
         os.environ.setdefault("LOG_PRETTY", "true")  # for the person at the terminal; the child processes inherit it
-    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    settings = load_settings(port=port, wherry_data_dir=data_dir)
     configure_logs(settings)
     asyncio.run(_serve(settings, workers))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -15,11 +15,11 @@ from wherry.accounts.passwords import Passwords
 from wherry.cli.users_terminal import print_json, print_table, printable, read_password
 from wherry.database.pools import make_pool
 from wherry.local.data_directory import reached_database, service_url
+from wherry.setting_values import Role
 from wherry.settings import Settings, load_settings
 from wherry.times import rfc3339
 
 T = TypeVar("T")
-Role = Literal["admin", "user"]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Who = Annotated[str, Parameter(name="ACCOUNT", help="E-mail address or id of the account.")]
 PasswordFromStdin = Annotated[

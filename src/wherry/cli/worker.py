@@ -29,8 +29,7 @@ def worker(*, concurrency: Annotated[int | None, Parameter(name=["--concurrency"
     """
     follow_parent()
     give_way()
-    overrides = {} if concurrency is None else {"job_worker_concurrency": concurrency}
-    settings = load_settings(**overrides)
+    settings = load_settings(job_worker_concurrency=concurrency)
     configure_logs(settings)
     app = make_worker_app(settings)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from wherry.memvid import sdk
+from wherry.memvid.verification import quoted
 
 TIMEOUT_SECONDS = 120
 HITS = 10
@@ -31,8 +32,7 @@ def found_in(capsule: Path, words: str) -> list[str]:
 def main(capsule: Path, words: str) -> None:
     """Print the titles as one line of JSON."""
     reader = sdk.open_for_reading(capsule)
-    # Quoted, so that the words are not parsed as query syntax.
-    hits = reader.find('"' + words.replace('"', " ") + '"', k=HITS)["hits"]
+    hits = reader.find(quoted(words), k=HITS)["hits"]
     reader.close()
     sys.stdout.buffer.write(msgspec.json.encode([str(hit["title"]) for hit in hits]) + b"\n")
 

@@ -1,1 +1,1 @@
-"""wherry carries data in and out of PostgreSQL, in bulk, over HTTP, as jobs that survive anything."""
+"""wherry moves data in and out of PostgreSQL in bulk, over HTTP, as jobs that survive crashes and restarts."""

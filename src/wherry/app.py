@@ -1,7 +1,4 @@
-"""Composition root of the HTTP side: opens pools and stores, and puts the routes together.
-
-In: settings. Out: a Litestar application; `create_app` reads the environment itself where it is not given any.
-"""
+"""Composition root of the API: creates its connection pool, its stores and its services, and mounts the routes."""
 
 from __future__ import annotations
 
@@ -42,10 +39,13 @@ from wherry.storage.store import Store
 
 
 def create_app(settings: Settings | None = None) -> Litestar:
-    """The application; it opens its connections when it starts.
+    """The application. It connects to the database when it starts.
+
+    Args:
+        settings: read from the environment if not given.
 
     Raises:
-        Misconfigured: a setting is missing or cannot be read, or what it names cannot be used.
+        Misconfigured: a setting is missing or invalid, or refers to something that cannot be used.
     """
     settings = settings or load_settings()
     app = Litestar(

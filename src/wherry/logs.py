@@ -15,13 +15,13 @@ from wherry.settings import Settings
 
 _REQUEST_ID = "requestId"
 
-# pino's names, which the older service had, and nothing at all.
+# The older service's names of levels (pino's), and "silent" for no logs at all.
 _LEVELS = {"trace": logging.DEBUG, "warn": logging.WARNING, "fatal": logging.CRITICAL, "silent": logging.CRITICAL + 10}
 
 
 @contextmanager
 def serving(request_id: str) -> Iterator[None]:
-    """Give every line that is logged while one HTTP request is served that request's id."""
+    """Add a request's id to every line that is logged while the request is served."""
     with structlog.contextvars.bound_contextvars(**{_REQUEST_ID: request_id}):
         yield
 
@@ -33,7 +33,7 @@ def current_request_id() -> str | None:
 
 
 def configure_logs(settings: Settings) -> None:
-    """Send structlog's and the standard library's records one way, at `LOG_LEVEL`."""
+    """Send the logs of structlog and of the standard library to standard error, from `LOG_LEVEL` up."""
     level = _LEVELS.get(settings.log_level) or logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -58,14 +58,14 @@ def configure_logs(settings: Settings) -> None:
 def _render(settings: Settings) -> list[structlog.typing.Processor]:
     without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if settings.log_pretty:
-        # The default shows the variables of every frame: passwords and keys among them.
+        # The default formatter prints local variables, which may be passwords and keys.
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_traceback)
         return [without_meta, _escape_values, renderer]
     return [without_meta, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 
 def _escape_values(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Clients' text must neither steer a terminal nor look like a line of its own."""
+    """Escape values, so that clients' text can neither control the terminal nor fake a log line."""
     return {name: escaped(value.rstrip("\n")) if isinstance(value, str) else value for name, value in event.items()}
 
 
@@ -76,7 +76,7 @@ def _write_traceback(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
 
 
 def escaped(text: str) -> str:
-    """A text on one line, with an escape in place of every character that cannot be printed (`\\x1b`)."""
+    """The text on one line, with unprintable characters escaped (`\\x1b`)."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -1,7 +1,4 @@
-"""What the value of a setting may be.
-
-In: a variable's text. Out: the value, or a `ValueError` that says what it must be.
-"""
+"""The types of settings: each validates the text of a variable, and says what it must be if it is invalid."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 MIN_SECRET_BYTES = 32
-"""HS256 wants a key at least as long as its digest (RFC 7518, section 3.2)."""
+"""HS256 requires a key at least as long as its digest (RFC 7518, section 3.2)."""
 
 WELL_KNOWN_SECRETS = frozenset({"superSecret", "secret", "change-me", "changeme", "your-secret-key", "your_jwt_secret"})
 PRISMA_PARAMETERS = frozenset(
@@ -25,7 +22,7 @@ ORIGIN = re.compile(r"https?://[^\s/?#:@]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\
 HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
 MAX_DAYS = 36_500
-"""A hundred years: no end of a period may lie past the last date that Python and PostgreSQL can both hold."""
+"""A hundred years, so that a period that starts now ends on a date that both Python and PostgreSQL support."""
 
 Role = Literal["admin", "user"]
 
@@ -44,19 +41,19 @@ def _strong(secret: SecretStr) -> SecretStr:
 
 
 def _postgres_url(url: str) -> str:
-    """The URL without what only Prisma understands, so that the older service's own setting keeps working."""
+    """Remove the parameters that only Prisma understands, so that the older service's setting keeps working."""
     if not url.startswith(("postgresql://", "postgres://")):
         raise ValueError("must be a URL that begins with postgresql://")
     parts = urlsplit(url)
     if dict(parse_qsl(parts.query, keep_blank_values=True)).get("schema", "public") != "public":
         raise ValueError("must not name a schema other than public")
-    # What is kept stays as it was written: to libpq, other than to a form, a plus sign is no blank.
+    # The other parameters are not encoded again: to libpq, unlike in HTML forms, a plus sign is not a space.
     kept = [pair for pair in parts.query.split("&") if pair.partition("=")[0] not in PRISMA_PARAMETERS]
     return urlunsplit(parts._replace(query="&".join(kept)))
 
 
 def _unquoted(value: object) -> object:
-    """Without the quotes that some ways of passing an environment on leave in place."""
+    """Remove quotes, which `docker run --env-file` leaves in place."""
     return value.strip().strip("\"'") if isinstance(value, str) else value
 
 
@@ -74,7 +71,7 @@ def _base_url(url: str) -> str:
 
 
 def _hosts(names: tuple[str, ...]) -> tuple[str, ...]:
-    if names == ("*",):  # how other programs spell what no name at all says here
+    if names == ("*",):  # what other programs call any host; here, that is an empty list
         return ()
     for name in names:
         if not (HOST_NAME.fullmatch(name) or _is_address(name)):

@@ -1,7 +1,7 @@
-"""Everything that can be set, read once from the environment and a `.env` file.
+"""All settings, read once from the environment and a `.env` file.
 
-In: environment variables. Out: one frozen `Settings`, or `Misconfigured`, which names every variable that
-cannot be read and says what it must be. Secrets never appear in a repr or a log.
+If variables are invalid, `Misconfigured` names each of them and says what it must be. Secrets never appear in a repr or
+a log.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ from wherry.setting_values import (
     is_from_file,
 )
 
-NOT_NEEDED = ("REDIS_URL", "ERROR_REPORT_STORAGE_PATH")
-EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""What a server listens on to be reached at all of a machine's addresses, and the one to reach it at from there."""
+OBSOLETE = ("REDIS_URL", "ERROR_REPORT_STORAGE_PATH")
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Wildcard addresses, and the loopback address that reaches a server on them."""
 
 Opened = TypeVar("Opened")
 
 
 class Settings(BaseSettings):
-    """One frozen reading of the environment; names are those of the variables, in lower case."""
+    """The settings, frozen. A field is named like its variable, in lower case."""
 
     model_config = SettingsConfigDict(
         env_file=".env", frozen=True, extra="ignore", hide_input_in_errors=True, validate_default=False
     )
 
-    # where
+    # the service
     wherry_data_dir: Path = Path(".wherry")
     database_url: PostgresUrl | None = None
     export_database_url: PostgresUrl | None = None
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     cors_allowed_origins: Origins = ("*",)
     database_pool_size: Count = 10
 
-    # who
+    # accounts
     jwt_secret: StrongSecret | None = None
     jwt_expiry_hours: Hours = 24
     transfer_roles: Roles = ("admin",)
@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     smtp_url: Secret | None = None
     smtp_from: str = "wherry@localhost"
 
-    # the queue
+    # jobs
     job_worker_concurrency: Count = 4
     job_retention_days: Days = 30
 
@@ -113,14 +113,14 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _look_over(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Warn of what is not needed, `.env` included; leave out what is blank, as `${X:-}` of compose; read files."""
-        for name in NOT_NEEDED:
+    def _prepare(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Warn about obsolete variables, drop blank values (such as `${X:-}` in compose), and read each `…_FILE`."""
+        for name in OBSOLETE:
             if os.environ.get(name) or given.get(name.lower()):
                 warnings.warn(f"{name} is set but not needed, and ignored", stacklevel=1)
         present = {name: value for name, value in given.items() if not _is_blank(value)}
         for name in cls.model_fields:
-            # What the environment says of a file wins over `.env`, even if it is blank.
+            # A `…_FILE` variable in the environment overrides the one in `.env`, even if it is blank.
             path = os.environ.get(f"{name}_file".upper(), given.get(f"{name}_file"))
             if is_from_file(cls.model_fields[name].annotation) and not _is_blank(path):
                 present[name] = _from_file(name, str(path), present.get(name))
@@ -128,8 +128,8 @@ class Settings(BaseSettings):
 
     @property
     def local_url(self) -> str:
-        """Where this machine reaches the API: at HOST and PORT, or over loopback where HOST is every address."""
-        host = EVERY_ADDRESS.get(self.host, self.host)
+        """The URL of the API on this machine: HOST and PORT, or loopback if HOST is a wildcard address."""
+        host = LOOPBACK.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
@@ -140,24 +140,27 @@ class Settings(BaseSettings):
 
     @property
     def import_root(self) -> str:
-        """Where import sources are kept: a directory or a URL."""
+        """Directory or bucket URL for import sources."""
         return self.import_storage_path or str(self.wherry_data_dir / "imports")
 
     @property
     def export_root(self) -> str:
-        """Where export artifacts are kept: a directory or a URL."""
+        """Directory or bucket URL for export artifacts."""
         return self.export_storage_path or str(self.wherry_data_dir / "exports")
 
     @property
     def capsule_root(self) -> str:
-        """Where capsule requests and capsules are kept: a directory or a URL."""
+        """Directory or bucket URL for capsule requests and capsules."""
         return self.memvid_export_root or str(self.wherry_data_dir / "capsules")
 
     def open_roots(self, open_root: Callable[[str], Opened]) -> tuple[Opened, Opened, Opened]:
-        """What keeps imports, exports and capsules, opened by directories or URLs.
+        """Open the storage of imports, exports and capsules, in this order.
+
+        Args:
+            open_root: gets a directory or the URL of a bucket.
 
         Raises:
-            Misconfigured: one of them cannot be opened; names the variable that says where it is.
+            Misconfigured: one of them cannot be opened; names the variable to change.
         """
         return (
             self._open_root("import_storage_path", self.import_root, open_root),
@@ -169,27 +172,27 @@ class Settings(BaseSettings):
         try:
             return open_root(root)
         except Misconfigured as error:
-            variable, wanted = "WHERRY_DATA_DIR", "a directory that can be made"
+            variable, wanted = "WHERRY_DATA_DIR", "a directory that can be created"
             if getattr(self, name) is not None:
                 variable, wanted = name.upper(), f"{wanted}, or the URL of a bucket (s3://, gs://, az://)"
-            reason = str(error).partition("\n")[0]  # below its first line obstore prints its own structures
+            reason = str(error).partition("\n")[0]  # the other lines show obstore's internals
             raise Misconfigured(f"{variable} must be {wanted}: {reason}") from error
 
     def require_database_url(self) -> str:
         """The database's URL.
 
         Raises:
-            Misconfigured: none is set.
+            Misconfigured: it is not set.
         """
         if self.database_url is None:
             raise Misconfigured("DATABASE_URL must be set: a URL that begins with postgresql://")
         return self.database_url
 
     def require_jwt_secret(self) -> str:
-        """The key that tokens are signed with.
+        """The key that signs tokens.
 
         Raises:
-            Misconfigured: none is set.
+            Misconfigured: it is not set.
         """
         if self.jwt_secret is None:
             raise Misconfigured(f"JWT_SECRET must be set: at least {MIN_SECRET_BYTES} bytes")
@@ -225,7 +228,7 @@ def _is_blank(value: object) -> bool:
 
 
 def _from_file(name: str, path: str, given: object) -> str:
-    """The value of a setting that is kept in a file; white space around it does not count.
+    """Read a setting from a file; surrounding white space is removed.
 
     Raises:
         Misconfigured: the file cannot be read, or is empty, or the setting is also given and differs.

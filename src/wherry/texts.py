@@ -1,7 +1,7 @@
 """Bounds on clients' text before it is normalised.
 
-Normalisation sorts the combining marks of a run, which takes Python quadratic time: 30,000 marks in a row stop a
-process for seconds. So text is cut or refused by its length first, and long runs are refused.
+Normalisation sorts each run of combining marks, which takes Python quadratic time: 30,000 marks in a row block a
+process for seconds. So the length of a text is limited first, and long runs are refused.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import unicodedata
 
 MAX_EMAIL_CHARACTERS = 254
-"""Of an address that mail can be sent to (RFC 5321, section 4.5.3.1.3, without its angle brackets)."""
+"""The longest address that mail can be sent to (RFC 5321, section 4.5.3.1.3, without its angle brackets)."""
 
 MAX_MARKS = 30
-"""Combining marks in a row: as many as the Stream-Safe Text Format allows (Unicode Standard Annex #15, section 13)."""
+"""The most combining marks in a row, as in the Stream-Safe Text Format (Unicode Standard Annex #15, section 13)."""
 
 
 def has_long_run_of_marks(text: str) -> bool:

@@ -65,10 +65,9 @@ def lower_thread(niceness: int) -> None:
 
 
 def collect_garbage_less_often() -> None:
-    """Call it when a process has loaded its code, which is then never looked through.
+    """Call this once the process has loaded its code, which is then excluded from garbage collection.
 
-    Records and requests are tens of thousands of objects without cycles: looking through them cost an import 10 % of
-    its time.
+    Records and requests are tens of thousands of objects without cycles; scanning them took 10 % of an import's time.
     """
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)

@@ -1,6 +1,6 @@
-"""Composition root of the queue side: `procrastinate --app=wherry.worker.app worker`, or `wherry worker`.
+"""Composition root of the workers: `procrastinate --app=wherry.worker.app worker`, or `wherry worker`.
 
-In: settings. Out: a `WorkerApp` whose workers run imports, exports and capsules, and remove what is past its time.
+A worker runs imports, exports and capsules, and deletes what has expired.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class WorkerServices:
         await self._executor.execute(job_id)
 
     async def retain(self) -> None:
-        """Remove what is past its time."""
+        """Delete what has expired: files, jobs, rate limits and password links."""
         await self._retention.sweep()
         async with self._pool.connection() as connection:
             await limits.purge(connection)
@@ -49,7 +49,7 @@ class WorkerServices:
 
 
 def make_worker_app(settings: Settings) -> WorkerApp:
-    """The queue's application; it connects to nothing before a worker runs.
+    """The queue's application; it connects to the database only when a worker runs.
 
     Raises:
         Misconfigured: no database is set, or a storage path cannot be used.
@@ -60,7 +60,7 @@ def make_worker_app(settings: Settings) -> WorkerApp:
     @asynccontextmanager
     async def open_services() -> AsyncIterator[Services]:
         collect_garbage_less_often()
-        # A job may hold one connection for its batches and one for its progress.
+        # A job may use one connection for its batches and one for its progress.
         pool = make_pool(conninfo, name="wherry worker", max_size=2 * settings.job_worker_concurrency + 2)
         async with pool:
             executor = Executor(
@@ -88,7 +88,7 @@ def make_worker_app(settings: Settings) -> WorkerApp:
 
 
 def __getattr__(name: str) -> WorkerApp:
-    """`app`, made when it is first asked for, as procrastinate's command line does."""
+    """Create `app` when it is first accessed, which procrastinate's command line does."""
     if name != "app":
         raise AttributeError(f"module {__name__} has no attribute {name}")
     try:
@@ -97,5 +97,5 @@ def __getattr__(name: str) -> WorkerApp:
         give_way()
         return make_worker_app(settings)
     except Misconfigured as error:
-        sys.stderr.write(f"wherry: {error}\n")  # of any other error that command line would show a traceback
+        sys.stderr.write(f"wherry: {error}\n")  # procrastinate would print a traceback
         sys.exit(2)

@@ -18,7 +18,7 @@ WORKER = (sys.executable, "-m", "wherry", "worker")
 UP = (sys.executable, "-m", "wherry", "up", "--port", "0")
 PROCRASTINATE = (sys.executable, "-m", "procrastinate", "--app=wherry.worker.app", "worker")
 
-BUCKET = "EXPORT_STORAGE_PATH must be a directory that can be made, or the URL of a bucket"
+BUCKET = "EXPORT_STORAGE_PATH must be a directory that can be created, or the URL of a bucket"
 
 
 def _refused(folder: Path, command: tuple[str, ...], **settings: str) -> str:

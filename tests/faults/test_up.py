@@ -1,4 +1,4 @@
-"""`wherry up` when its PostgreSQL is killed or its disk fills up: serving again by itself, nothing lost."""
+"""`wherry up` recovers by itself, without losing anything, if its PostgreSQL is killed or its disk fills up."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_killed_postgresql_is_restarted_and_the_import_loses_no_record(open_fo
         _wait_for_rows(url, 0)
         killed = service.postmaster
         os.kill(killed, signal.SIGKILL)
-        _wait_for_log(service, "PostgreSQL serves again")
+        _wait_for_log(service, "PostgreSQL is running again")
         _wait_until_ready(client)
         assert service.postmaster != killed
         assert service.database_url == url
@@ -90,7 +90,7 @@ def _small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0711", "tmpfs", str(disk)]
     mounted = subprocess.run(mount, capture_output=True, check=False)
     if mounted.returncode != 0:
-        pytest.skip(f"no file system may be mounted here: {mounted.stderr.decode().strip()}")
+        pytest.skip(f"this environment does not allow mounting file systems: {mounted.stderr.decode().strip()}")
     try:
         yield disk
     finally:
@@ -115,7 +115,7 @@ def _write_ahead_until_it_panics(url: str) -> None:
             connection.execute("select pg_logical_emit_message(true, 'test', repeat('x', 1000000))")
 
 
-def test_a_disk_that_was_full_and_is_free_again_is_served_from_again(open_folder: Path) -> None:
+def test_the_service_recovers_when_a_full_disk_has_space_again(open_folder: Path) -> None:
     elsewhere = {"IMPORT_STORAGE_PATH": str(open_folder / "imports")}
     with _small_disk(open_folder, 400) as disk:
         with up_with_admin(open_folder, disk / "data", IMPORT_BATCH_SIZE="500", **elsewhere) as (service, client):
@@ -132,7 +132,7 @@ def test_a_disk_that_was_full_and_is_free_again_is_served_from_again(open_folder
             assert service.stop() == 0
 
 
-async def test_a_postgresql_that_cannot_start_again_is_given_up_with_its_reason(
+async def test_a_postgresql_that_cannot_restart_is_reported_with_the_reason(
     own_postgres: EmbeddedPostgres,
 ) -> None:
     (own_postgres.data_dir / "global" / "pg_control").rename(own_postgres.data_dir / "pg_control.lost")

@@ -1,4 +1,4 @@
-"""Settings: what can be set, and how a bad value is named."""
+"""Settings: defaults, sources, and messages about bad values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_nothing_needs_to_be_set() -> None:
+def test_every_setting_has_a_default() -> None:
     settings = load_settings()
     assert (settings.port, settings.job_worker_concurrency, settings.import_max_file_size) == (3000, 4, 1 << 30)
     assert settings.transfer_roles == ("admin",)
@@ -31,7 +31,7 @@ def test_nothing_needs_to_be_set() -> None:
     assert (settings.import_concurrent_limit_user, settings.export_concurrent_limit_user) == (100, 100)
 
 
-def test_a_dot_env_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_dot_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("PORT=4000\nIMPORT_BATCH_SIZE=7\n")
     monkeypatch.setenv("PORT", "5000")
     settings = load_settings()
@@ -83,7 +83,7 @@ def test_a_dot_env_file_is_read_and_the_environment_wins(monkeypatch: pytest.Mon
         ("CORS_ALLOWED_ORIGINS", "https://app.example/path", "not https://app.example/path"),
     ],
 )
-def test_a_bad_value_is_named_with_what_it_must_be(
+def test_a_bad_value_is_reported_with_its_variable_and_what_it_must_be(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -117,13 +117,13 @@ def test_a_blank_value_counts_as_absent(monkeypatch: pytest.MonkeyPatch, name: s
     assert getattr(load_settings(), name) == default
 
 
-def test_a_dot_env_file_that_is_no_text_is_said_to_be() -> None:
+def test_a_dot_env_file_that_is_not_text_is_reported() -> None:
     Path(".env").write_bytes(b"PORT=\xff\n")
     with pytest.raises(Misconfigured, match=r"^\.env must be UTF-8 text"):
         load_settings()
 
 
-def test_every_bad_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_bad_values_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "x")
     monkeypatch.setenv("EXPORT_BATCH_SIZE", "y")
     with pytest.raises(Misconfigured) as refused:
@@ -143,18 +143,18 @@ def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "s3cr3t" not in str(refused.value)
 
 
-def test_a_url_made_for_the_older_service_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_older_services_database_url_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:p%40@db:5432/x?schema=public&connection_limit=5&sslmode=require")
     assert load_settings().database_url == "postgresql://u:p%40@db:5432/x?sslmode=require"
 
 
-def test_what_a_url_says_to_postgresql_stays_as_it_was_written() -> None:
+def test_parameters_for_postgresql_in_a_url_are_unchanged() -> None:
     url = "postgresql://db/x?options=-c%20statement_timeout%3D60000&application_name=a+b"
     assert load_settings(database_url=url).database_url == url
 
 
 @pytest.mark.parametrize("name", ["REDIS_URL", "ERROR_REPORT_STORAGE_PATH"])
-def test_settings_that_are_not_needed_any_more_are_said_to_be(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_obsolete_setting_is_reported_in_a_warning(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "something")
     with pytest.warns(UserWarning, match=name):
         load_settings()
@@ -174,24 +174,24 @@ def test_settings_that_are_not_needed_any_more_are_said_to_be(monkeypatch: pytes
         ("wherry.example", "http://wherry.example:3000"),
     ],
 )
-def test_the_address_for_this_machine_is_one_that_can_be_asked(host: str, url: str) -> None:
+def test_the_local_url_is_an_address_that_this_machine_can_connect_to(host: str, url: str) -> None:
     assert load_settings(host=host).local_url == url
 
 
 @pytest.mark.parametrize("name", ["IMPORT_STORAGE_PATH", "EXPORT_STORAGE_PATH", "MEMVID_EXPORT_ROOT"])
 @pytest.mark.parametrize("root", ["ftp://x/y", "memory://", "http://x/y", "/dev/null/x"])
-def test_a_storage_path_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, name: str, root: str) -> None:
+def test_an_unusable_storage_path_is_reported(monkeypatch: pytest.MonkeyPatch, name: str, root: str) -> None:
     monkeypatch.setenv(name, root)
     with pytest.raises(Misconfigured) as refused:
         load_settings().open_roots(Store)
     said = str(refused.value)
-    assert said.startswith(f"{name} must be a directory that can be made, or the URL of a bucket")
+    assert said.startswith(f"{name} must be a directory that can be created, or the URL of a bucket")
     assert root in said
     assert "\n" not in said
 
 
-def test_a_data_directory_that_cannot_be_used_is_named() -> None:
-    with pytest.raises(Misconfigured, match=r"^WHERRY_DATA_DIR must be a directory that can be made: "):
+def test_an_unusable_data_directory_is_reported() -> None:
+    with pytest.raises(Misconfigured, match=r"^WHERRY_DATA_DIR must be a directory that can be created: "):
         load_settings(wherry_data_dir="/dev/null").open_roots(Store)
 
 
@@ -210,7 +210,7 @@ def _plain(name: str) -> str:
 
 
 @pytest.mark.parametrize(("name", "value"), SECRETS.items())
-def test_any_secret_may_be_kept_in_a_file(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_a_secret_can_be_read_from_a_file(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     Path("secret").write_text(f"{value}\n")
     monkeypatch.setenv(f"{name}_FILE", "secret")
     assert _plain(name) == value
@@ -223,7 +223,9 @@ def test_any_secret_may_be_kept_in_a_file(monkeypatch: pytest.MonkeyPatch, name:
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_a_file_that_gives_no_secret_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_missing_or_empty_secrets_file_is_reported_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setenv(f"{name}_FILE", "absent")
     with pytest.raises(Misconfigured, match=f"^{name}_FILE must name a readable text file: .*absent"):
         load_settings()
@@ -235,14 +237,14 @@ def test_a_file_that_gives_no_secret_is_named_by_its_variable(monkeypatch: pytes
     assert getattr(load_settings(), name.lower()) is None
 
 
-def test_every_setting_that_is_a_secret_may_be_kept_in_a_file() -> None:
+def test_every_secret_can_be_read_from_a_file() -> None:
     found = {name.upper() for name, field in Settings.model_fields.items() if is_from_file(field.annotation)}
     secret = {name.upper() for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)}
     assert secret <= found
     assert found == set(SECRETS)
 
 
-def test_a_dot_env_file_may_name_a_secrets_file_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_a_secrets_file_in_the_dot_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("JWT_SECRET_FILE=first\n")
     for name in ("first", "second"):
         Path(name).write_text(name * 10)
@@ -252,16 +254,16 @@ def test_a_dot_env_file_may_name_a_secrets_file_and_the_environment_wins(monkeyp
 
 
 @pytest.mark.parametrize("quote", ["", '"', "'"])
-def test_quotes_around_the_second_address_do_not_count(monkeypatch: pytest.MonkeyPatch, quote: str) -> None:
+def test_quotes_around_the_bind_address_are_removed(monkeypatch: pytest.MonkeyPatch, quote: str) -> None:
     monkeypatch.setenv("MEMVID_EXPORT_BIND_ADDR", f"{quote}0.0.0.0:8080{quote}")
     assert load_settings().memvid_export_bind_addr == "0.0.0.0:8080"
 
 
-def test_without_a_key_there_is_none() -> None:
+def test_there_is_no_capsule_key_by_default() -> None:
     assert load_settings().capsule_api_key() is None
 
 
-def test_the_demo_uses_nobodys_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_demo_ignores_secrets_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
     for name in SECRETS:
         os.environ[f"{name}_FILE"] = "/run/secrets/production"

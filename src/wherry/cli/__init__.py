@@ -26,8 +26,8 @@ app = App(
     ),
     help_format="markdown",
 )
-# Registered by import path, so that a command loads only what it needs. `wherry up --help` shows the command's own
-# docstring, which says more than its line in this list.
+# Registered by import path, so that a command loads only what it needs. `wherry up --help` shows the docstring of `up`
+# instead of this summary.
 for command, purpose in {
     "demo": "Import, export and build a capsule in a temporary directory, and check the results.",
     "up": "Run the database, the API and the workers on this machine.",

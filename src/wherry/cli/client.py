@@ -21,7 +21,7 @@ class Client:
     """Use it as an async context manager.
 
     Args:
-        url: the service's.
+        url: the URL of the service.
         token: authorizes requests under `/api`.
         api_key: authorizes requests under `/v1`.
     """
@@ -47,14 +47,14 @@ class Client:
 
     async def start_import(self, resource: str, lines: AsyncIterable[bytes], **options: str) -> Json:
         """Send ndjson as the request's body; return the job."""
-        answer = await self._json(
+        response = await self._json(
             "POST",
             "/api/v1/imports",
             params={"resource": resource, "format": "ndjson", **options},
             headers={"Content-Type": "application/x-ndjson", "Idempotency-Key": str(uuid.uuid4())},
             content=lines,
         )
-        return dict(answer["importJob"])
+        return dict(response["importJob"])
 
     async def start_export(self, resource: str, **options: str) -> Json:
         """Request an export; return the job."""

@@ -54,7 +54,7 @@ def articles(count: int, user_count: int) -> Batch:
             "slug": f"log-entry-{index + 1}",
             "title": f"Log entry {index + 1}: {_words(index, 3)}",
             "body": _words(index, 40),
-            "author_id": FIRST_USER_ID + _sound(index, user_count),
+            "author_id": FIRST_USER_ID + _valid_index(index, user_count),
             "tags": [WORDS[index % len(WORDS)], WORDS[index // 7 % len(WORDS)]],
             "status": "published",
             "published_at": f"2026-01-{index % 28 + 1:02d}T12:00:00.000Z",
@@ -69,8 +69,8 @@ def comments(count: int, article_count: int, user_count: int) -> Batch:
     def record(index: int) -> Record:
         return {
             "id": index + 1,
-            "article_id": 1 + _sound(index, article_count),
-            "user_id": FIRST_USER_ID + _sound(index * 7, user_count),
+            "article_id": 1 + _valid_index(index, article_count),
+            "user_id": FIRST_USER_ID + _valid_index(index * 7, user_count),
             "body": _words(index, 12),
         }
 
@@ -103,12 +103,12 @@ def _batch(resource: str, count: int, record: Callable[[int], Record], breakages
 
     def lines() -> Iterator[bytes]:
         for index in range(count):
-            made: Record | bytes = record(index)
-            if _is_broken(index) and isinstance(made, dict):
+            line: Record | bytes = record(index)
+            if _is_broken(index) and isinstance(line, dict):
                 name, spoil = breakages[index // BROKEN_EVERY % len(breakages)]
                 batch.errors[name] += 1
-                made = spoil(made)
-            yield (made if isinstance(made, bytes) else msgspec.json.encode(made)) + b"\n"
+                line = spoil(line)
+            yield (line if isinstance(line, bytes) else msgspec.json.encode(line)) + b"\n"
 
     batch.lines = lines()
     return batch
@@ -118,7 +118,7 @@ def _is_broken(index: int) -> bool:
     return index % BROKEN_EVERY == BROKEN_EVERY - 1
 
 
-def _sound(index: int, count: int) -> int:
+def _valid_index(index: int, count: int) -> int:
     """An index below `count` whose record is not broken."""
     chosen = index % count
     return chosen - 1 if _is_broken(chosen) else chosen

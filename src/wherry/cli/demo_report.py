@@ -1,4 +1,4 @@
-"""The results of `wherry demo`, and the tables that show them."""
+"""The results of `wherry demo`, as tables."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Check:
     """One expectation, and whether it was met."""
 
     claim: str
-    holds: bool
+    is_met: bool
 
 
 @dataclass
@@ -54,13 +54,13 @@ class Report:
     errors: Counter[str] = field(default_factory=Counter)
 
     @property
-    def is_right(self) -> bool:
-        return bool(self.checks) and all(check.holds for check in self.checks)
+    def all_met(self) -> bool:
+        return bool(self.checks) and all(check.is_met for check in self.checks)
 
     def expect(self, claim: str, actual: object, expected: object) -> None:
         """Record a check; a failed one shows both values."""
-        holds = actual == expected
-        self.checks.append(Check(claim if holds else f"{claim}: {actual}, not {expected}", holds))
+        is_met = actual == expected
+        self.checks.append(Check(claim if is_met else f"{claim}: {actual}, not {expected}", is_met))
 
 
 def summary(report: Report) -> Group:
@@ -88,7 +88,7 @@ def _errors(report: Report) -> Table:
 def _checks(report: Report) -> Text:
     lines = Text()
     for check in report.checks:
-        lines.append("✓ " if check.holds else "✗ ", "green" if check.holds else "bold red")
+        lines.append("✓ " if check.is_met else "✗ ", "green" if check.is_met else "bold red")
         lines.append(check.claim + "\n")
     return lines
 

@@ -71,8 +71,8 @@ class Demo:
         job = await client.start_import(batch.resource, _chunks(batch.lines))
         done = await self._follow(client, job["id"], f"import {batch.total:,} {batch.resource}")
         self._report.moved.append(_moved(f"import {batch.resource}", done, errors=done["errorCount"]))
-        sound = batch.total - batch.broken
-        self._report.expect(f"{batch.resource}: {sound:,} imported", done["successCount"], sound)
+        valid = batch.total - batch.broken
+        self._report.expect(f"{batch.resource}: {valid:,} imported", done["successCount"], valid)
         self._report.expect(f"{batch.resource}: {batch.broken:,} refused", done["errorCount"], batch.broken)
         seen = await self._error_report(client, done["id"])
         self._report.expect(f"{batch.resource}: the error report lists every refused record", seen, batch.errors)

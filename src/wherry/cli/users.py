@@ -14,7 +14,7 @@ from wherry.accounts.models import Account, Link, Registration
 from wherry.accounts.passwords import Passwords
 from wherry.cli.users_terminal import print_json, print_table, printable, read_password
 from wherry.database.pools import make_pool
-from wherry.local.data_directory import reached_database, service_url
+from wherry.local.data_directory import database_of, service_url
 from wherry.setting_values import Role
 from wherry.settings import Settings, load_settings
 from wherry.times import rfc3339
@@ -152,7 +152,7 @@ def operator(account: Who, /, *, revoke: Flag = False) -> None:
 
 def _run(work: Callable[[Administration], Awaitable[T]]) -> T:
     settings = load_settings()
-    with reached_database(settings) as url:
+    with database_of(settings) as url:
         return asyncio.run(_work_on(url, settings, work))
 
 

@@ -21,7 +21,7 @@ COLUMNS = ("id", "e-mail", "username", "role", "operator", "active", "password",
 def read_password(*, from_stdin: bool) -> str:
     """Prompt for the password twice, or read the first line of standard input.
 
-    It is never an argument, which other users of this machine could see.
+    A password is never an argument, which other users of this machine could see.
 
     Raises:
         Misconfigured: there is no terminal to prompt at.
@@ -30,7 +30,7 @@ def read_password(*, from_stdin: bool) -> str:
     if from_stdin:
         return _first_line()
     if not sys.stdin.isatty():
-        raise Misconfigured("there is no terminal to ask for the password on: use --password-stdin")
+        raise Misconfigured("there is no terminal to prompt for the password: use --password-stdin")
     password = getpass("New password: ")
     if getpass("Repeat the password: ") != password:
         raise Invalid("the passwords differ; nothing was changed")
@@ -45,7 +45,7 @@ def _first_line() -> str:
 
 
 def print_table(found: Iterable[ListedAccount]) -> None:
-    """One account per line; lines may be longer than the terminal is wide, so that nothing is cut off."""
+    """Print one account per line. Nothing is cut off, even if the lines are wider than the terminal."""
     table = Table(*COLUMNS, box=None, pad_edge=False)
     for listed in found:
         account = listed.account
@@ -58,7 +58,7 @@ def print_table(found: Iterable[ListedAccount]) -> None:
 
 
 def print_json(found: Iterable[ListedAccount]) -> None:
-    """One JSON object per line."""
+    """Print one JSON object per account and line."""
     for listed in found:
         account = listed.account
         entry = {
@@ -75,7 +75,7 @@ def print_json(found: Iterable[ListedAccount]) -> None:
 
 
 def printable(text: str) -> str:
-    """Text chosen by users, with control characters replaced, as they could control the terminal."""
+    """Replace control characters in a user's text, as they could control the terminal."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 

@@ -1,4 +1,4 @@
-"""Migrates a database to the schema that this version needs, forward only.
+"""Migrates a database to this version's schema; there is no way back.
 
 The steps are `sql/migrations/NNNN_name.sql` and procrastinate's own migrations. The table `wherry_migrations` records
 the name and SHA-256 of every applied step; if an applied step's file has changed, migrating fails. Each step is one
@@ -64,7 +64,7 @@ async def migrate(conninfo: str, on_applied: Callable[[str], object] = lambda na
             try:
                 await _apply(connection, step)
             except psycopg.OperationalError as error:
-                raise Unavailable(f"the database was lost during {step.name}: {_first_line(error)}") from error
+                raise Unavailable(f"the connection was lost during {step.name}: {_first_line(error)}") from error
             except psycopg.Error as error:
                 raise await _refused(connection, step, error) from error
             applied.append(step.name)
@@ -117,7 +117,7 @@ async def _reached(conninfo: str) -> Connection:
     try:
         return await connect(conninfo, name="wherry migrate")
     except psycopg.OperationalError as error:
-        # The first line is about the first address; it contains no password.
+        # The other lines are about the host's other addresses. The first contains no password.
         reason = _first_line(error)
         raise DatabaseUnavailable(f"the database of DATABASE_URL cannot be reached: {reason}") from error
 
@@ -134,8 +134,9 @@ def _pending(steps: list[Step], known: Mapping[str, str]) -> Iterator[Step]:
 @asynccontextmanager
 async def _locked(conninfo: str) -> AsyncIterator[Connection]:
     async with await _reached(conninfo) as connection:
-        if connection.info.server_version < 150000:
-            raise Misconfigured(f"PostgreSQL 15 or newer is needed; this is {connection.info.server_version // 10000}")
+        release = connection.info.server_version // 10000
+        if release < 15:
+            raise Misconfigured(f"PostgreSQL 15 or newer is required; this is {release}")
         await connection.execute("select pg_advisory_lock(%s)", [LOCK_KEY])
         try:
             yield connection
@@ -155,7 +156,7 @@ async def _known(connection: Connection) -> dict[str, str]:
 
 
 async def _refused(connection: Connection, step: Step, error: psycopg.Error) -> Misconfigured:
-    """The error with what is missing and how to fix it."""
+    """The error as `Misconfigured`, with the missing privilege and how to grant it."""
     said = error.diag.message_primary or _first_line(error)
     row = await fetch_one(connection, load("migrations")["rights"], {})
     if row is None or (row["may_create"] and not isinstance(error, InsufficientPrivilege)):
@@ -166,7 +167,7 @@ async def _refused(connection: Connection, step: Step, error: psycopg.Error) -> 
             f"the role {role} may not create tables in the schema {schema} of the database {database}; "
             f"let the schema's owner run: grant usage, create on schema {schema} to {role}"
         )
-    return Misconfigured(f"migration {step.name} failed: {said}; run wherry migrate as the role that did so before")
+    return Misconfigured(f"migration {step.name} failed: {said}; run wherry migrate as the role that ran it before")
 
 
 async def _apply(connection: Connection, step: Step) -> None:

@@ -1,7 +1,7 @@
 """Connection pools with the session settings that all of wherry's queries rely on.
 
-Sessions use UTC and autocommit, so transactions are always explicit. The server ends a transaction if its process has
-gone silent.
+Sessions use UTC and autocommit, so transactions are always explicit. The server ends a transaction whose
+process has stopped responding.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ few connections that all requests share."""
 
 SESSION_OPTIONS = f"-c TimeZone=UTC -c DateStyle=ISO -c idle_in_transaction_session_timeout={ABANDONED_SECONDS}s"
 WAIT_SECONDS = 30
-"""How long to wait for a connection from a pool."""
+"""How long to wait for a connection from the pool."""
 
 CONNECT_TIMEOUT_SECONDS = 10
 # A peer that vanishes is noticed within about half a minute, not after the kernel's default of two hours.
@@ -75,7 +75,7 @@ async def brief_transaction(pool: Pool, *, force_rollback: bool = False) -> Asyn
             yield connection
     except (LockNotAvailable, DeadlockDetected):
         detail = "another job or request is changing the same rows; try again"
-        raise DatabaseUnavailable(detail) from None  # which says it all, in the log too
+        raise DatabaseUnavailable(detail) from None  # PostgreSQL's message would only repeat this in the log
 
 
 async def connect(conninfo: str, *, name: str) -> Connection:

@@ -32,21 +32,21 @@ def beside(data_dir: Path, suffix: str) -> Path:
 
 
 @contextmanager
-def held(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory's lock, until this process ends at the latest.
+def locked(data_dir: Path) -> Iterator[None]:
+    """Lock the data directory. The lock ends with this process at the latest.
 
     Raises:
-        Unavailable: another process holds it; the message has its id.
+        Unavailable: another process has the lock; the message contains its id.
     """
-    # truncated only after it is locked, so that others can read the holder's id
+    # truncated only after it is locked, so that others can read the id of the process that has it
     descriptor = os.open(beside(data_dir, ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
     with os.fdopen(descriptor, "r+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = lock.read().strip() or "unknown"
+            owner = lock.read().strip() or "unknown"
             raise DataDirectoryInUse(
-                f"the data directory {data_dir} is in use by another wherry (process {holder}): stop that one, or "
+                f"the data directory {data_dir} is in use by another wherry (process {owner}): stop that one, or "
                 "set another WHERRY_DATA_DIR"
             ) from None
         lock.truncate(0)
@@ -59,15 +59,15 @@ def prepare(data_dir: Path, binaries: Binaries, account: SystemAccount) -> None:
     """Make sure that `data_dir` contains a cluster of this major version; create it if there is none.
 
     Raises:
-        Misconfigured: it belongs to another major version, or is not a data directory.
-        Unavailable: `initdb` failed; the message has the end of its output.
+        Misconfigured: it was created by another major version, or is not a data directory.
+        Unavailable: `initdb` failed; the message contains the end of its output.
     """
     version_file = data_dir / "PG_VERSION"
     if version_file.exists():
         release = version_file.read_text().strip()
         if release != str(binaries.major):
             raise Misconfigured(
-                f"{data_dir} was made by PostgreSQL {release}, and {binaries} cannot read it: set PG_BINDIR to a "
+                f"{data_dir} was created by PostgreSQL {release}, and {binaries} cannot read it: set PG_BINDIR to a "
                 f"PostgreSQL {release}, or choose another WHERRY_DATA_DIR"
             )
     elif data_dir.exists() and any(data_dir.iterdir()):
@@ -77,7 +77,7 @@ def prepare(data_dir: Path, binaries: Binaries, account: SystemAccount) -> None:
 
 
 def _create(data_dir: Path, binaries: Binaries, account: SystemAccount) -> None:
-    """Run `initdb` next to `data_dir`, then move the result there, so that a killed `initdb` leaves no half cluster."""
+    """Run `initdb` next to `data_dir`, then move the result there, so that killing it leaves nothing incomplete."""
     unfinished = beside(data_dir, ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -97,15 +97,15 @@ def _create(data_dir: Path, binaries: Binaries, account: SystemAccount) -> None:
         ).returncode
     if status != 0:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise EmbeddedServerFailed(f"initdb ended with status {status}; the end of {log_file}:\n{log_tail(log_file)}")
+        raise EmbeddedServerFailed(f"initdb exited with status {status}; the end of {log_file}:\n{log_tail(log_file)}")
     unfinished.rename(data_dir)  # replaces an empty folder
 
 
 def end_strays(data_dir: Path) -> None:
     """Stop the server that a killed owner left running on `data_dir`, and remove a stale `postmaster.pid`.
 
-    Call this with the lock held, so that nobody else can be using the directory. Such a server is usually shutting down
-    already, and only has to be waited for.
+    Call this with the directory locked, so that nobody else is using it. Such a server is usually shutting down
+    already, so this only waits for it.
 
     Raises:
         Unavailable: a process of the old server does not exit.
@@ -118,7 +118,7 @@ def end_strays(data_dir: Path) -> None:
     _end_orphans(data_dir)
     if strays := _processes_in(data_dir):
         raise DataDirectoryInUse(f"processes {strays} of an earlier server still use {data_dir}: end them first")
-    # its id may meanwhile be another program's, and PostgreSQL would take that for a running server
+    # PostgreSQL would refuse to start if another program has the same process id by now
     (data_dir / "postmaster.pid").unlink(missing_ok=True)
 
 

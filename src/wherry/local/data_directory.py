@@ -1,4 +1,4 @@
-"""The data directory of `wherry up`: its database, the URL of the running service, and generated secrets."""
+"""The data directory of `wherry up`: the embedded database, the URL of the running service, generated secrets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def private_directory(path: Path) -> Path:
         # If root starts it, the embedded server runs as another account, which must be able to enter its own folder.
         path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise Misconfigured(f"WHERRY_DATA_DIR must be a directory that can be made: {error}") from error
+        raise Misconfigured(f"WHERRY_DATA_DIR must be a directory that can be created: {error}") from error
     return path.resolve()
 
 
@@ -51,26 +51,26 @@ def cluster_directory(data_dir: Path) -> Path:
 
 
 @contextmanager
-def noted_url(data_dir: Path, url: str) -> Iterator[None]:
+def recorded_url(data_dir: Path, url: str) -> Iterator[None]:
     """Record the URL of the running service for other commands in this data directory."""
-    note = data_dir / URL_FILE
-    note.write_text(url, "utf-8")
+    file = data_dir / URL_FILE
+    file.write_text(url, "utf-8")
     try:
         yield
     finally:
-        note.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
 
 
 def service_url(settings: Settings) -> str:
-    """The start of links: PUBLIC_URL, else the URL of the `wherry up` in this data directory, else HOST and PORT."""
-    note = settings.wherry_data_dir / URL_FILE
-    if settings.public_url is not None or not note.exists():
+    """The base URL of links: PUBLIC_URL, else the URL of the `wherry up` in this data directory, else HOST and PORT."""
+    file = settings.wherry_data_dir / URL_FILE
+    if settings.public_url is not None or not file.exists():
         return settings.public_url or settings.local_url
-    return note.read_text("utf-8")
+    return file.read_text("utf-8")
 
 
 @contextmanager
-def reached_database(settings: Settings) -> Iterator[str]:
+def database_of(settings: Settings) -> Iterator[str]:
     """The URL of a migrated database. An embedded server that is not running is started, and stopped at the end.
 
     Raises:

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from wherry.errors import EmbeddedServerFailed, Unavailable
 from wherry.local.binaries import Binaries, find_binaries
-from wherry.local.cluster import beside, end_strays, held, prepare
+from wherry.local.cluster import beside, end_strays, locked, prepare
 from wherry.local.server_account import SystemAccount, account_for, require_reachable, runnable
 from wherry.local.server_process import ServerProcess
 
@@ -81,7 +81,7 @@ class EmbeddedPostgres:
         self._port = 0
         self._account: SystemAccount | None = None
         self._process: ServerProcess | None = None
-        self._holds = ExitStack()
+        self._locks = ExitStack()
 
     def __enter__(self) -> EmbeddedPostgres:
         self.start()
@@ -132,20 +132,20 @@ class EmbeddedPostgres:
         """Create the data directory if it is missing, and start the server on a free port.
 
         Raises:
-            Misconfigured: no programs, or a data directory that cannot be used; the message says what to change.
-            Unavailable: another process holds the data directory, or the server did not start.
+            Misconfigured: there are no programs, or the data directory cannot be used; the message says what to change.
+            Unavailable: another process uses the data directory, or the server did not start.
         """
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as holds:
+        with ExitStack() as locks:
             account = account_for(self.data_dir)
             require_reachable(self.data_dir, account)
-            holds.enter_context(held(self.data_dir))
+            locks.enter_context(locked(self.data_dir))
             self._binaries = runnable(self.binaries, account, self.data_dir.parent)
             self._keep_log_small()
             prepare(self.data_dir, self._binaries, account)
             self._account = account
             self._process = self._start_on_free_port()
-            self._holds = holds.pop_all()
+            self._locks = locks.pop_all()
         logger.info("%s accepts connections on %s:%d, process %d", self.binaries, HOST, self._port, self.pid)
 
     def stop(self) -> None:
@@ -155,7 +155,7 @@ class EmbeddedPostgres:
                 self._process.stop()
                 self._process = None
         finally:
-            self._holds.close()
+            self._locks.close()
 
     def restart(self, *, immediate: bool = False) -> None:
         """Stop the server, if it still runs, and start it on the same port. `immediate` stops it as a crash would.
@@ -172,7 +172,7 @@ class EmbeddedPostgres:
 
     def _running(self) -> ServerProcess:
         if self._process is None:
-            raise EmbeddedServerFailed("the embedded PostgreSQL is not started")
+            raise EmbeddedServerFailed("the embedded PostgreSQL is not running")
         return self._process
 
     def _keep_log_small(self) -> None:

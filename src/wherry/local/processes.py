@@ -55,14 +55,14 @@ def listen(host: str, port: int, *, setting: str = "HOST", option: str = "--port
 
 
 def follow_parent() -> None:
-    """In a supervised child: receive SIGTERM when the supervisor dies. Does nothing except on Linux."""
+    """In a child of `wherry up`: receive SIGTERM when the parent dies. Does nothing except on Linux."""
     parent = os.environ.pop(FOLLOW, None)
     if parent is not None:
         end_with(int(parent), signal.SIGTERM)
 
 
 def cancel_on_signal() -> None:
-    """Cancel the current task on the first of `STOP_SIGNALS`, so that everything it opened is closed in order."""
+    """Cancel the current task on the first of `STOP_SIGNALS`, so that everything that it opened is closed in order."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
@@ -85,7 +85,7 @@ class Child:
     Args:
         arguments: of the command, without the program's name.
         environment: the child's whole environment.
-        database_serves: set while the database can be reached; a restart waits for it.
+        database_serves: set while the database can be reached; a (re)start waits for it.
         pass_fds: file descriptors that the child inherits.
     """
 

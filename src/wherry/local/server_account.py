@@ -77,7 +77,7 @@ def account_for(data_dir: Path) -> SystemAccount:
         if entry is not None:
             return SystemAccount(entry.pw_uid, entry.pw_gid, drop=True)
     raise Misconfigured(
-        "PostgreSQL does not run as root, and there is neither a user postgres nor a user nobody to run it as"
+        "PostgreSQL does not run as root, and there is no unprivileged user (postgres or nobody) to run it as"
     )
 
 

@@ -66,7 +66,7 @@ class ServerProcess:
         """Start a server and wait up to `timeout` seconds until it accepts connections.
 
         Raises:
-            Unavailable: it exited or did not become ready; the message has the end of its log.
+            Unavailable: it exited or did not become ready; the message contains the end of its log.
         """
         server = cls(command, account, log_file)
         server._keeper.start()
@@ -120,7 +120,7 @@ class ServerProcess:
             self._keeper.join(timeout)
             timeout = 10.0
         if self.is_running:
-            raise EmbeddedServerFailed(f"PostgreSQL (process {self.pid}) does not stop")
+            raise EmbeddedServerFailed(f"PostgreSQL (process {self.pid}) did not stop")
 
     def _signal(self, number: int) -> None:
         try:
@@ -148,7 +148,7 @@ class ServerProcess:
         else:
             self._fail(
                 EmbeddedServerFailed(
-                    f"PostgreSQL ended with status {status}; the end of {self._log_file}:\n{self.log_end}"
+                    f"PostgreSQL exited with status {status}; the end of {self._log_file}:\n{self.log_end}"
                 )
             )
 

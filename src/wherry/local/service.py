@@ -1,4 +1,4 @@
-"""The whole service on one machine, as `up` and `demo` run it. It is stopped in the order API, workers, database."""
+"""Runs the whole service on one machine, for `up` and `demo`. It is stopped in the order API, workers, database."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from wherry.local.binaries import find_binaries
 from wherry.local.data_directory import (
     cluster_directory,
     generated_secrets,
-    noted_url,
     private_directory,
+    recorded_url,
     secrets_file,
 )
 from wherry.local.embedded import EmbeddedPostgres
@@ -37,12 +37,12 @@ class Service:
     """A running service.
 
     Attributes:
-        url: the API's.
-        database: which PostgreSQL it uses, for people.
-        database_url: that PostgreSQL's.
+        url: the URL of the API.
+        database: describes the PostgreSQL that it uses.
+        database_url: the URL of that PostgreSQL.
         api_key: the key of the capsule routes; None if there is none.
-        secrets_file: where generated secrets are kept.
-        failed: fails with the reason if a part of the service does not stay up.
+        secrets_file: contains the generated secrets.
+        failed: raises the reason if a part of the service cannot be kept running.
     """
 
     url: str
@@ -66,7 +66,7 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
         sock = stack.enter_context(listen(settings.host, settings.port))
         url = settings.model_copy(update={"port": sock.getsockname()[1]}).local_url
         generated = generated_secrets(settings, data_dir)
-        stack.enter_context(noted_url(data_dir, url))
+        stack.enter_context(recorded_url(data_dir, url))
         database_serves = asyncio.Event()
         database_serves.set()
         server = None if settings.database_url else await _embedded(settings, data_dir, stack)
@@ -77,7 +77,7 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
             **os.environ,
             **generated,
             "DATABASE_URL": database_url,
-            "DATABASE_URL_FILE": "",  # its content is in DATABASE_URL by now
+            "DATABASE_URL_FILE": "",  # already read into DATABASE_URL
             "WHERRY_DATA_DIR": str(data_dir),
         }
         sock.set_inheritable(True)
@@ -87,7 +87,7 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
         if server is not None:
             parts.append(keep_serving(server, database_serves))
         async with _kept_alive(parts) as failed:
-            await _ready(url, failed)
+            await _wait_until_ready(url, failed)
             api_key = generated.get("MEMVID_EXPORT_API_KEY") or settings.capsule_api_key()
             yield Service(url, database, database_url, api_key, secrets_file(data_dir), failed)
 
@@ -104,13 +104,13 @@ async def _kept_alive(parts: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterat
     """Run every part; at the end, stop them one after the other, in this order."""
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def note(task: asyncio.Task[None]) -> None:
+    def record_failure(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None and not failed.done():
             failed.set_exception(error)
 
     tasks = [asyncio.create_task(part) for part in parts]
     for task in tasks:
-        task.add_done_callback(note)
+        task.add_done_callback(record_failure)
     try:
         yield failed
     finally:
@@ -120,7 +120,7 @@ async def _kept_alive(parts: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterat
         failed.cancel()
 
 
-async def _ready(url: str, failed: asyncio.Future[None]) -> None:
+async def _wait_until_ready(url: str, failed: asyncio.Future[None]) -> None:
     # The socket is already listening, so this request waits in its backlog until the API accepts it.
     async with httpx.AsyncClient(trust_env=False, timeout=READY_SECONDS) as client:
         request = asyncio.ensure_future(client.get(f"{url}/readyz"))
@@ -132,7 +132,7 @@ async def _ready(url: str, failed: asyncio.Future[None]) -> None:
         try:
             response = await request
         except httpx.HTTPError as error:
-            raise Unavailable(f"the API does not answer on {url}: {error!r}") from error
+            raise Unavailable(f"the API does not respond at {url}: {error!r}") from error
         if response.status_code != 200:
             raise Unavailable(f"the API is not ready: {response.text}")
 

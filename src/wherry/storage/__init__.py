@@ -1,1 +1,1 @@
-"""Sources and artifacts: a local directory or an S3-compatible bucket, through obstore."""
+"""Stores sources and artifacts in a local directory or a bucket, and fetches sources from URLs."""

@@ -39,16 +39,16 @@ MAX_URL = 8000
 MAX_PORT = 65535
 
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
-_HOST = re.compile(r"[a-z0-9._:-]+", re.IGNORECASE)  # the URL parser accepts a colon in IPv6 addresses only
+_HOST = re.compile(r"[a-z0-9._:-]+", re.IGNORECASE)  # the URL parser accepts colons in IPv6 addresses only
 
 
 def is_public(address: Address) -> bool:
     """Whether an address, or the IPv4 address embedded in it, is on the public internet."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC_4)
-    hidden = IPv4Address(address.packed[-4:]) if address in _NAT64 else address.ipv4_mapped
-    if hidden is not None:
-        return is_public(hidden)
+    embedded = IPv4Address(address.packed[-4:]) if address in _NAT64 else address.ipv4_mapped
+    if embedded is not None:
+        return is_public(embedded)
     return address in _GLOBAL_UNICAST_6 and not any(address in network for network in _NOT_PUBLIC_6)
 
 
@@ -67,15 +67,15 @@ def judge(url: object, allowed_hosts: Sequence[str], permits: Callable[[Address]
         raise _refused("url must be an http or https URL")
     url = url.strip()
     if len(url) > MAX_URL or _BLANK.search(url):
-        raise _refused(f"url must have no blank or control character, and at most {MAX_URL} characters")
+        raise _refused(f"url must be at most {MAX_URL} characters, without spaces or control characters")
     parts = _parsed(url)
     if parts.scheme not in ("http", "https") or not 0 <= (parts.port or 0) <= MAX_PORT:
         raise _refused("url must be an http or https URL")
     if parts.userinfo:
-        raise _refused("url must not hold a user name or password")
+        raise _refused("url must not contain a user name or password")
     host = host_of(parts)
     if not is_allowed_host(host, allowed_hosts):
-        raise _refused("url must be on one of the allowed hosts")
+        raise _refused("url must be on an allowed host")
     address = literal_address(host)
     if (address is not None and not permits(address)) or host == "localhost" or host.endswith(".localhost"):
         raise _refused("url must be on a public host")
@@ -94,7 +94,7 @@ def is_allowed_host(host: str, allowed_hosts: Sequence[str]) -> bool:
 
 
 def literal_address(host: str) -> Address | None:
-    """The address if the host is one, including forms such as `127.1`, `0x7f000001` and `2130706433`, or None."""
+    """The address if the host is one, including forms such as `127.1`, `0x7f000001` and `2130706433`; else None."""
     try:
         return ip_address(host)
     except ValueError:
@@ -106,14 +106,14 @@ def literal_address(host: str) -> Address | None:
 
 
 def _parsed(url: str) -> httpx.URL:
-    """The URL, parsed by the library that fetches it: two parsers could see two different hosts in one URL."""
+    """Parse a URL with the library that fetches it: another parser could see another host in it."""
     try:
         parts = httpx.URL(url)
         _ = parts.host  # raises if an international name is invalid
     except (httpx.InvalidURL, UnicodeError) as error:
         raise _refused("url must be an http or https URL") from error
     if not _HOST.fullmatch(host_of(parts)):
-        raise _refused("url must name its host with letters, digits, dots and hyphens")
+        raise _refused("the host of url must consist of letters, digits, dots and hyphens")
     return parts
 
 

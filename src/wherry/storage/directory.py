@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 WRITE_BACK_BYTES = 16 << 20
-"""After how many bytes Linux is told to start writing a file to disk (posix_fadvise(2)), so that little is left for the
-final fsync, which otherwise took a tenth of an export's time."""
+"""Linux is asked to start writing a file to disk each time this many bytes were added (posix_fadvise(2)). Otherwise the
+final fsync took a tenth of an export's time."""
 
 CREATE_TRIES = 100
 
@@ -37,15 +37,15 @@ def write_complete(path: Path, chunks: Iterable[bytes]) -> None:
     staged = path.with_name(f"{path.name}#0")
     try:
         with _in_folder(path.parent, lambda: staged.open("wb", buffering=0)) as file:
-            written = begun = 0
+            written = flushed = 0
             for chunk in chunks:
                 rest = memoryview(chunk)
                 while rest:
                     rest = rest[file.write(rest) :]
                 written += len(chunk)
-                if written - begun >= WRITE_BACK_BYTES and hasattr(os, "posix_fadvise"):
-                    os.posix_fadvise(file.fileno(), begun, written - begun, os.POSIX_FADV_DONTNEED)
-                    begun = written
+                if written - flushed >= WRITE_BACK_BYTES and hasattr(os, "posix_fadvise"):
+                    os.posix_fadvise(file.fileno(), flushed, written - flushed, os.POSIX_FADV_DONTNEED)
+                    flushed = written
         sync(staged)
         staged.replace(path)
     except BaseException:
@@ -55,7 +55,7 @@ def write_complete(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def move_complete(path: Path, target: Path) -> int | None:
-    """Move a complete file to its place. Returns its size, or None if it is on another file system and was left."""
+    """Move a complete file. Returns its size, or None, without moving it, if the target is on another file system."""
     size = path.stat().st_size
     sync(path)
     try:
@@ -69,7 +69,7 @@ def move_complete(path: Path, target: Path) -> int | None:
 
 
 def _in_folder(folder: Path, create: Callable[[], T]) -> T:
-    """Create something in a folder, which is created first, and again if somebody removes it because it is empty."""
+    """Create something in a folder, which is created if it is missing, and again if somebody removes it as empty."""
     for _ in range(CREATE_TRIES):
         make_private(folder)
         with suppress(FileNotFoundError):
@@ -94,12 +94,12 @@ def sync(path: Path) -> None:
 
 
 def remove_incomplete(directory: Path, older_than_seconds: float) -> int:
-    """Delete the files that crashed writers have left. Returns their number."""
+    """Delete incomplete files of crashed writers. Returns their number."""
     newest = time.time() - older_than_seconds
     removed = 0
     for folder, _, names in os.walk(directory):  # skips folders that others remove in the meantime
         for path in (Path(folder, name) for name in names if _INCOMPLETE.search(name)):
-            with suppress(FileNotFoundError):  # its writer was alive and has finished it
+            with suppress(FileNotFoundError):  # its writer has finished it
                 if path.stat().st_mtime < newest:
                     path.unlink()
                     remove_empty(path.parent, directory)

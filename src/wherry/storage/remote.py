@@ -1,8 +1,8 @@
-"""Downloads a URL from the public internet only.
+"""Downloads a URL, from the public internet only.
 
-In: a URL. Out: its bytes as sent (not decompressed), up to a limit. The host is resolved once, all of its addresses are
-checked, and the connection is made to one of these addresses rather than to the name, which could resolve differently
-the next time. Redirects are not followed, and proxies from the environment are not used.
+The host is resolved once, all of its addresses are checked, and the connection is made to one of them rather than to
+the name, which could resolve differently the next time. Redirects are not followed, proxies from the environment are
+not used, and the bytes are not decompressed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ STALL_SECONDS = 30.0
 
 GRACE_SECONDS = 60.0
 LEAST_BYTES_PER_SECOND = 32 << 10
-"""The minimum average rate after the grace period. A gigabyte then occupies a worker for nine hours at most, and a host
-that sends only a byte now and then for a minute."""
+"""The minimum average rate after the grace period. So a gigabyte occupies a worker for nine hours at most, and a host
+that sends hardly anything occupies it for a minute."""
 
-# What the import's source can decompress. Whether it has to is decided by the first bytes.
+# What imports can decompress; they recognise it by the first bytes.
 _ENCODINGS = ("", "identity", "gzip", "x-gzip", "zstd")
 _HEADERS = {"Accept-Encoding": "gzip, identity", "User-Agent": "wherry"}
 
@@ -48,7 +48,7 @@ async def fetch(
     url: str, *, allowed_hosts: Sequence[str], max_bytes: int, permits: Callable[[Address], bool] = is_public
 ) -> AsyncGenerator[bytes]:
     """See `Fetch`."""
-    target = _judged(url, allowed_hosts, permits)
+    target = _checked(url, allowed_hosts, permits)
     async with aclosing(_sent(target, max_bytes, permits)) as chunks, aclosing(_paced(chunks)) as paced:
         async for chunk in paced:
             yield chunk
@@ -62,7 +62,7 @@ async def _sent(target: httpx.URL, max_bytes: int, permits: Callable[[Address], 
             client = await stack.enter_async_context(
                 httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=timeout, headers=_HEADERS)
             )
-            response = await _first_answer(client, target, addresses)
+            response = await _first_response(client, target, addresses)
             stack.push_async_callback(response.aclose)
             chunks = await stack.enter_async_context(aclosing(_body(response, max_bytes)))
             async for chunk in chunks:
@@ -89,7 +89,7 @@ async def _permitted_addresses(target: httpx.URL, permits: Callable[[Address], b
     return addresses
 
 
-async def _first_answer(client: httpx.AsyncClient, target: httpx.URL, addresses: Sequence[Address]) -> httpx.Response:
+async def _first_response(client: httpx.AsyncClient, target: httpx.URL, addresses: Sequence[Address]) -> httpx.Response:
     """The response from the first address that accepts a connection. The certificate must match the host's name."""
     for address in addresses:
         request = client.build_request(
@@ -103,11 +103,11 @@ async def _first_answer(client: httpx.AsyncClient, target: httpx.URL, addresses:
         except (httpx.ConnectError, httpx.ConnectTimeout):
             if address is addresses[-1]:
                 raise
-    raise AssertionError("a host that is known has an address")
+    raise AssertionError("getaddrinfo returned no address")
 
 
 async def _paced(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """The same chunks; fails if they arrive too slowly. The time that their consumer takes does not count."""
+    """The same chunks; fails if they arrive too slowly. The time that the consumer takes does not count."""
     waited, total = 0.0, 0
     loop = asyncio.get_running_loop()
     while True:
@@ -128,7 +128,7 @@ async def _paced(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
 async def _body(response: httpx.Response, max_bytes: int) -> AsyncGenerator[bytes]:
     if not response.is_success:
         redirect = "; redirects are not followed" if response.is_redirect else ""
-        raise JobFailed(ErrorCode.URL_FETCH_FAILED, f"The URL answered {response.status_code}{redirect}")
+        raise JobFailed(ErrorCode.URL_FETCH_FAILED, f"The URL responded with status {response.status_code}{redirect}")
     if response.headers.get("content-encoding", "").strip().lower() not in _ENCODINGS:
         raise JobFailed(ErrorCode.URL_FETCH_FAILED, "The URL's response has an unsupported Content-Encoding")
     length = response.headers.get("content-length", "")
@@ -143,7 +143,7 @@ async def _body(response: httpx.Response, max_bytes: int) -> AsyncGenerator[byte
         yield chunk
 
 
-def _judged(url: str, allowed_hosts: Sequence[str], permits: Callable[[Address], bool]) -> httpx.URL:
+def _checked(url: str, allowed_hosts: Sequence[str], permits: Callable[[Address], bool]) -> httpx.URL:
     try:
         return httpx.URL(judge(url, allowed_hosts, permits))
     except Invalid as error:

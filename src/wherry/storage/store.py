@@ -1,8 +1,7 @@
-"""Stores the bytes of sources and artifacts.
+"""Stores the bytes of sources and artifacts as objects, which become visible only when they are complete.
 
-In: a key and a stream of chunks. Out: an object that becomes visible only when it is complete, with its size and
-SHA-256. A root is a local directory or the URL of a bucket (`s3://bucket/prefix`); a bucket's credentials and endpoint
-are read from the usual environment variables (`AWS_…`).
+The root of a store is a local directory or the URL of a bucket (`s3://bucket/prefix`). A bucket's credentials and
+endpoint are read from the usual environment variables (`AWS_…`).
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ from wherry.storage.streams import CHUNK_BYTES, Meter, explained, read_file
 from wherry.waiting import beside_the_loop
 
 PATIENCE = timedelta(seconds=10)
-"""How long a request waits for a bucket that does not respond."""
+"""How long an HTTP request waits for a bucket that does not respond."""
 
 LONG_PATIENCE = timedelta(minutes=3)
 """The same for a job: nobody is waiting for a response, and giving up would mean starting over."""
 
 MAX_BACKOFF = timedelta(seconds=5)
-MAX_RETRIES = 1000  # retries end by time, not by number
+MAX_RETRIES = 1000  # never reached: retries are limited by time
 
 BUCKETS = (S3Store, GCSStore, AzureStore)
 
@@ -109,7 +108,7 @@ class Store:
         return Stored(key, meter.size, meter.digest)
 
     def put_blocking(self, key: str, chunks: Iterable[bytes]) -> Stored:
-        """`put` for a blocking producer: its thread also hashes and writes, for three quarters of the cost. Blocks.
+        """`put` for a blocking producer, whose thread also hashes and writes: a quarter less CPU time. Blocks.
 
         Raises:
             Unavailable: the storage does not respond; errors of the stream itself pass through.
@@ -128,11 +127,11 @@ class Store:
 
         Args:
             key: of the object.
-            path: of the file, which must not be used any more.
+            path: of the file, which must not be used afterwards.
             sha256: of the file, in hexadecimal.
 
         Raises:
-            Unavailable: the storage does not respond, or what was copied differs from the file.
+            Unavailable: the storage does not respond, or its copy differs from the file.
         """
         target = self.local_path(key)
         if target is not None:
@@ -143,7 +142,7 @@ class Store:
         stored = await self.put(key, read_file(path))
         if stored.sha256 != sha256:
             await self.delete(key)
-            raise StorageUnavailable("the storage has not kept what was written")
+            raise StorageUnavailable("the stored copy differs from the file")
         return stored
 
     async def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
@@ -188,11 +187,11 @@ class Store:
                 self._remove_empty_folder(key)
 
     async def discard(self, key: str) -> None:
-        """Remove an object that its job does not need any more; if that fails now, retention removes it later."""
+        """Remove an object that its job no longer needs. If that fails, retention removes it later."""
         try:
             await self.delete(key)
-        except Unavailable:  # the reason that the job ended matters more
-            log.warning("stored file left to retention", key=key, exc_info=True)
+        except Unavailable:  # why the job ended matters more
+            log.warning("stored file not removed yet: retention will remove it", key=key, exc_info=True)
 
     async def list(self, prefix: str = "") -> AsyncIterator[Listed]:
         """Every complete object under a prefix, in no particular order.
@@ -224,7 +223,7 @@ class Store:
         return None
 
     def local_path(self, key: str) -> Path | None:
-        """The path of an object's file, or None if the root is a bucket."""
+        """The path of an object's file, or None if the store is a bucket."""
         return None if self._directory is None else self._directory / key
 
     def remove_abandoned_uploads(self, older_than_seconds: float) -> int:

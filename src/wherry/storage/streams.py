@@ -60,7 +60,7 @@ class Meter:
 
 @contextmanager
 def explained(action: str, meter: Meter | None = None) -> Iterator[None]:
-    """Re-raise a stream's own exception, which obstore wraps, unchanged, and the storage's errors as `Unavailable`."""
+    """Raise the storage's errors as `Unavailable`, and the stream's own exception, which obstore wraps, unchanged."""
     try:
         yield
     except BaseException as error:

@@ -1,8 +1,8 @@
 """Temporary folders that outlive their process by a few minutes at most.
 
 A workspace is a folder under TMPDIR (by default /tmp) that is removed after use. It is locked (flock(2), on the folder
-itself), and the lock ends with its process, however that ends. Abandoned folders, which nobody holds the lock of, are
-removed by retention and whenever a new workspace is created on the same host.
+itself), and the lock ends with its process, even if that is killed. Folders that nobody has locked are abandoned; they
+are removed by retention, and whenever a new workspace is created on the same host.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ PREFIX = "wherry-work-"
 
 @contextmanager
 def workspace() -> Iterator[Path]:
-    """A folder for the duration of a `with` block. Blocks briefly at both ends.
+    """A folder for the duration of a `with` block. Entering and leaving it block briefly.
 
     Raises:
-        Unavailable: in place of any OSError that leaves the block; names the cause, such as a full disk.
+        Unavailable: instead of any OSError that leaves the block; names the cause, such as a full disk.
     """
     try:
         remove_abandoned()
@@ -38,12 +38,12 @@ def workspace() -> Iterator[Path]:
     except OSError as error:
         if error.errno is None:
             raise
-        cause = os.strerror(error.errno).lower()  # the error's own text may hold a path
+        cause = os.strerror(error.errno).lower()  # the error's own text may contain a path
         raise StorageUnavailable(f"this host cannot keep temporary files: {cause}") from error
 
 
 def remove_abandoned() -> int:
-    """Remove this user's folders that no living process holds. Returns their number. Blocks."""
+    """Remove this user's abandoned folders. Returns their number. Blocks."""
     return sum(_remove(folder) for folder in _parent().glob(f"{PREFIX}*"))
 
 

@@ -1,4 +1,4 @@
-"""What is fetched from a URL, from a real server on this machine, and what is refused before a byte is sent."""
+"""Fetching a URL from a real server on this machine, and what is refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Server:
-    """Answers every connection alike, and counts them."""
+    """A server that sends every client the same response, and counts connections."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/file.ndjson"
@@ -73,7 +73,7 @@ async def failure(url: str, **limits: object) -> str:
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
 
 
-async def test_the_bytes_come_as_they_are_sent() -> None:
+async def test_the_body_is_returned_as_sent_without_decompressing_it() -> None:
     gzipped = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\n\x1f\x8babc"
     async with serving(OK, b"ab", b"cde") as server:
         assert await fetched(server.url) == b"abcde"
@@ -86,14 +86,16 @@ async def test_a_redirect_is_not_followed() -> None:
     async with serving(OK, b"abcde") as target:
         redirect = f"HTTP/1.1 302 Found\r\nLocation: {target.url}\r\nContent-Length: 0\r\n\r\n".encode()
         async with serving(redirect) as server:
-            assert await failure(server.url) == ("URL_FETCH_FAILED: The URL answered 302; redirects are not followed")
+            assert await failure(server.url) == (
+                "URL_FETCH_FAILED: The URL responded with status 302; redirects are not followed"
+            )
         assert target.connections == 0
 
 
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "URL_FETCH_FAILED: The URL answered 404"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "URL_FETCH_FAILED: The URL responded with status 404"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nabc", "URL_FETCH_FAILED: The URL could not be fetched"),
         (b"nonsense\r\n\r\n", "URL_FETCH_FAILED: The URL could not be fetched"),
         (
@@ -104,18 +106,18 @@ async def test_a_redirect_is_not_followed() -> None:
         (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * 1001, "FILE_TOO_LARGE: "),
     ],
 )
-async def test_an_answer_that_is_no_file_or_too_large_fails(answer: bytes, told: str) -> None:
+async def test_an_error_a_broken_response_or_too_large_a_file_fails(answer: bytes, told: str) -> None:
     async with serving(answer) as server:
         assert (await failure(server.url)).startswith(told)
 
 
-async def test_a_stall_ends_the_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stalled_download_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "STALL_SECONDS", 0.3)
     async with serving(OK, b"ab", stay=True) as server:
         assert "no data for" in await failure(server.url)
 
 
-async def test_a_private_address_is_refused_without_a_connection() -> None:
+async def test_a_private_address_is_refused_without_connecting_to_it() -> None:
     async with serving(OK, b"abcde") as server:
         assert (await failure(server.url, permits=is_public)).startswith("URL_NOT_ALLOWED")
         by_name = server.url.replace("127.0.0.1", "localhost")
@@ -125,7 +127,7 @@ async def test_a_private_address_is_refused_without_a_connection() -> None:
 
 
 class NameServer:
-    """Answers for `data.example`, the first answer first, and from then on with the last one."""
+    """Resolves `data.example` to each of the answers in turn, and then always to the last one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
         self.answers = list(answers)
@@ -150,8 +152,10 @@ def named(server: Server) -> str:
     return server.url.replace("127.0.0.1", "data.example")
 
 
-async def test_a_name_that_changes_its_address_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even a connection: whether one can be made would tell which ports of a private host are open."""
+async def test_a_host_is_resolved_once_so_that_it_cannot_rebind_to_a_private_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is not even connected to: success or failure would show which ports of a private host are open."""
     names = NameServer(monkeypatch, ["127.0.0.2"], ["127.0.0.1"])
     async with serving(OK, b"abcde") as server:
         assert (await failure(named(server), permits=but_127_0_0_1)).startswith("URL_FETCH_FAILED")
@@ -160,7 +164,7 @@ async def test_a_name_that_changes_its_address_gains_nothing(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("answer", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
-async def test_a_host_with_one_private_address_among_others_is_refused(
+async def test_a_host_is_refused_if_any_of_its_addresses_is_private(
     monkeypatch: pytest.MonkeyPatch, answer: list[str]
 ) -> None:
     NameServer(monkeypatch, answer)
@@ -169,7 +173,7 @@ async def test_a_host_with_one_private_address_among_others_is_refused(
         assert server.connections == 0
 
 
-async def test_the_next_address_is_tried_and_the_request_names_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_next_address_is_tried_and_the_host_header_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     NameServer(monkeypatch, ["127.0.0.2", "127.0.0.1"])
     async with serving(OK, b"abcde") as server:
         assert await fetched(named(server)) == b"abcde"
@@ -177,7 +181,7 @@ async def test_the_next_address_is_tried_and_the_request_names_the_host(monkeypa
         assert f"host: {host}\r\n".encode() in server.requests[0].lower()
 
 
-async def test_a_certificate_is_asked_for_by_the_hosts_name(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tls_uses_the_host_name_and_not_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     NameServer(monkeypatch, ["127.0.0.1"])
     hello = asyncio.get_running_loop().create_future()
 
@@ -192,13 +196,13 @@ async def test_a_certificate_is_asked_for_by_the_hosts_name(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "])
-async def test_a_host_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+async def test_a_download_that_is_too_slow_fails(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
     monkeypatch.setattr(remote, "GRACE_SECONDS", 0.5)
     async with serving(head, *[b"x"] * 900, pause=0.02) as server:
         assert await failure(server.url) == "URL_FETCH_FAILED: The URL sent less than 32768 bytes per second"
 
 
-async def test_what_comes_fast_enough_may_take_longer_and_be_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fast_enough_download_may_take_long_and_be_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "GRACE_SECONDS", 0.2)
     monkeypatch.setattr(remote, "LEAST_BYTES_PER_SECOND", 1000)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n"

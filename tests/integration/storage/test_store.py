@@ -1,4 +1,4 @@
-"""What is stored is there when it is complete, in a directory and in a bucket alike."""
+"""The store: objects are complete or absent, in a directory as in a bucket."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Put = Callable[[Store, str, Iterable[bytes]], Awaitable[Stored]]
 
 @pytest.fixture
 def bucket(s3: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of a bucket for this test alone."""
+    """The URL of a bucket of this test's own."""
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     name = uuid4().hex
@@ -57,7 +57,7 @@ async def _from_loop(store: Store, key: str, chunks: Iterable[bytes]) -> Stored:
 
 @pytest.fixture(params=[_from_thread, _from_loop], ids=["blocking", "async"])
 def put(request: pytest.FixtureRequest) -> Put:
-    """The two ways in."""
+    """The two ways to write an object."""
     way: Put = request.param
     return way
 
@@ -70,7 +70,7 @@ async def keys(store: Store) -> list[str]:
     return sorted([listed.key async for listed in store.list()])
 
 
-async def test_a_stream_becomes_an_object_with_its_size_and_digest(store: Store, put: Put) -> None:
+async def test_a_stream_is_stored_with_its_size_and_digest(store: Store, put: Put) -> None:
     assert await put(store, "job/1.ndjson", CHUNKS) == STORED
     assert await read(store, "job/1.ndjson") == CONTENT
     assert await store.size("job/1.ndjson") == len(CONTENT)
@@ -86,13 +86,13 @@ def loose_file(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
         yield path
 
 
-async def test_a_file_becomes_an_object(store: Store, loose_file: Path) -> None:
+async def test_a_file_is_moved_into_the_store(store: Store, loose_file: Path) -> None:
     assert await store.move_file("job/1.ndjson", loose_file, sha256=STORED.sha256) == STORED
     assert await read(store, "job/1.ndjson") == CONTENT
     assert [(listed.key, listed.size) async for listed in store.list("job")] == [("job/1.ndjson", len(CONTENT))]
 
 
-async def test_a_moved_file_is_neither_copied_nor_readable_by_others(tmp_path: Path) -> None:
+async def test_a_moved_file_is_not_copied_and_becomes_private(tmp_path: Path) -> None:
     store, loose = Store(str(tmp_path / "store")), tmp_path / "loose"
     loose.write_bytes(CONTENT)
     loose.chmod(0o644)
@@ -106,18 +106,18 @@ async def test_a_moved_file_is_neither_copied_nor_readable_by_others(tmp_path: P
 async def test_a_copy_that_differs_from_its_file_is_not_kept(bucket: str, tmp_path: Path) -> None:
     store, loose = Store(bucket), tmp_path / "loose"
     loose.write_bytes(b"other")
-    with pytest.raises(Unavailable, match="has not kept"):
+    with pytest.raises(Unavailable, match="copy differs"):
         await store.move_file("job/1.ndjson", loose, sha256=STORED.sha256)
     assert await keys(store) == []
 
 
-async def test_an_empty_stream_is_an_empty_object(store: Store, put: Put) -> None:
+async def test_an_empty_stream_is_stored_as_an_empty_object(store: Store, put: Put) -> None:
     assert (await put(store, "empty", [])).size == 0
     assert await store.size("empty") == 0
     assert await read(store, "empty") == b""
 
 
-async def test_an_object_is_replaced_whole(store: Store, put: Put) -> None:
+async def test_an_object_is_replaced_completely(store: Store, put: Put) -> None:
     await put(store, "job/1.ndjson", [b"old and longer than the new one"])
     await put(store, "job/1.ndjson", [b"new"])
     assert await read(store, "job/1.ndjson") == b"new"
@@ -131,7 +131,7 @@ async def test_any_part_of_an_object_can_be_read(store: Store, part: tuple[int, 
     assert await read(store, "job/1.ndjson", *part) == CONTENT[slice(*part) if len(part) > 1 else slice(part[0], None)]
 
 
-async def test_what_is_not_there_is_told_and_can_be_deleted(store: Store) -> None:
+async def test_a_missing_object_is_reported_and_deleting_it_is_no_error(store: Store) -> None:
     assert await store.size("job/none") is None
     with pytest.raises(FileNotFoundError):
         await read(store, "job/none")
@@ -141,14 +141,14 @@ async def test_what_is_not_there_is_told_and_can_be_deleted(store: Store) -> Non
     assert await keys(store) == []
 
 
-async def test_the_root_is_not_left_by_what_is_listed(store: Store) -> None:
+async def test_listing_a_folder_does_not_list_folders_whose_names_begin_alike(store: Store) -> None:
     for key in ("a/1", "a/2", "ab/1"):
         store.put_blocking(key, [b"x"])
     assert sorted([listed.key async for listed in store.list("a")]) == ["a/1", "a/2"]
     await store.check()
 
 
-async def test_a_stream_that_fails_raises_its_own_error_and_leaves_nothing(
+async def test_a_failing_stream_raises_its_own_error_and_leaves_nothing(
     store: Store, put: Put, s3: ObjectStore
 ) -> None:
     def failing() -> Iterator[bytes]:
@@ -160,17 +160,17 @@ async def test_a_stream_that_fails_raises_its_own_error_and_leaves_nothing(
     assert await keys(store) == []
     assert await store.size("job/1.ndjson") is None
     async with asyncio.timeout(10):
-        while s3.unfinished_uploads():  # noqa: ASYNC110  # the upload is aborted beside us
+        while s3.unfinished_uploads():  # noqa: ASYNC110  # the upload is aborted in the background
             await asyncio.sleep(0.01)
 
 
 @pytest.fixture
 def folder(store: Store, s3: ObjectStore) -> Path:
-    """Where the store's complete objects are files."""
+    """The folder in which the store's complete objects are files."""
     return s3.folder / store.root.removeprefix("s3://") if "://" in store.root else Path(store.root)
 
 
-async def test_nothing_is_visible_before_it_is_complete(store: Store, put: Put, folder: Path) -> None:
+async def test_an_object_is_visible_only_once_it_is_complete(store: Store, put: Put, folder: Path) -> None:
     seen: list[bool] = []
 
     def watching() -> Iterator[bytes]:
@@ -184,7 +184,7 @@ async def test_nothing_is_visible_before_it_is_complete(store: Store, put: Put, 
     assert (folder / "job/1.ndjson").exists()
 
 
-async def test_only_a_bucket_gives_a_url_that_reads_an_object_without_credentials(bucket: str, tmp_path: Path) -> None:
+async def test_a_bucket_signs_urls_and_a_directory_does_not(bucket: str, tmp_path: Path) -> None:
     local, remote = Store(str(tmp_path / "store")), Store(bucket)
     for store in (local, remote):
         store.put_blocking("job/1.ndjson", CHUNKS)
@@ -195,7 +195,7 @@ async def test_only_a_bucket_gives_a_url_that_reads_an_object_without_credential
         assert (await stranger.get(url)).content == CONTENT
 
 
-async def test_a_bucket_that_does_not_answer_is_said_to_be_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bucket_that_does_not_respond_is_reported_as_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
@@ -209,7 +209,7 @@ async def test_a_bucket_that_does_not_answer_is_said_to_be_unavailable(monkeypat
         await store.size("job/1.ndjson")
 
 
-def test_a_directory_holds_nothing_but_complete_objects(tmp_path: Path) -> None:
+def test_an_interrupted_write_leaves_no_file(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
 
     def stopped() -> Iterator[bytes]:
@@ -222,7 +222,7 @@ def test_a_directory_holds_nothing_but_complete_objects(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_directory_that_cannot_be_written_is_said_to_be_unavailable(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written_is_reported_as_unavailable(tmp_path: Path) -> None:
     root = tmp_path / "store"
     store = Store(str(root))
     shutil.rmtree(root)
@@ -231,7 +231,7 @@ def test_a_directory_that_cannot_be_written_is_said_to_be_unavailable(tmp_path: 
         store.put_blocking("job/1.ndjson", CHUNKS)
 
 
-async def test_a_new_directory_and_what_is_put_in_are_their_owners_alone(tmp_path: Path, put: Put) -> None:
+async def test_a_new_directory_and_its_objects_are_private(tmp_path: Path, put: Put) -> None:
     root = tmp_path / "store"
     store = Store(str(root))
     await put(store, "job/1.ndjson", CHUNKS)
@@ -242,13 +242,13 @@ async def test_a_new_directory_and_what_is_put_in_are_their_owners_alone(tmp_pat
     }
 
 
-def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+def test_an_existing_directory_keeps_its_mode(tmp_path: Path) -> None:
     tmp_path.chmod(0o750)
     Store(str(tmp_path))
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o750
 
 
-async def test_a_folder_goes_with_the_last_of_its_objects(tmp_path: Path, put: Put) -> None:
+async def test_a_folder_is_removed_with_its_last_object(tmp_path: Path, put: Put) -> None:
     store = Store(str(tmp_path / "store"))
     for key in ("job/1", "job/2", "other/1", "top"):
         await put(store, key, [b"x"])
@@ -260,7 +260,7 @@ async def test_a_folder_goes_with_the_last_of_its_objects(tmp_path: Path, put: P
     await store.check()
 
 
-async def test_a_put_that_fails_leaves_no_folder(tmp_path: Path, put: Put) -> None:
+async def test_a_failed_write_leaves_no_folder(tmp_path: Path, put: Put) -> None:
     def failing() -> Iterator[bytes]:
         yield b"x"
         raise LookupError
@@ -271,7 +271,7 @@ async def test_a_put_that_fails_leaves_no_folder(tmp_path: Path, put: Put) -> No
     assert list((tmp_path / "store").iterdir()) == []
 
 
-def test_what_a_crashed_writer_left_goes_with_its_folder(tmp_path: Path) -> None:
+def test_the_files_of_a_crashed_writer_are_removed_with_their_folder(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     (tmp_path / "job").mkdir()
     (tmp_path / "job/1#3").write_bytes(b"x")
@@ -279,7 +279,7 @@ def test_what_a_crashed_writer_left_goes_with_its_folder(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_delete_never_takes_the_folder_of_a_put_away(tmp_path: Path, put: Put) -> None:
+async def test_deleting_never_removes_a_folder_that_is_being_written_to(tmp_path: Path, put: Put) -> None:
     store = Store(str(tmp_path / "store"))
     done = False
 

@@ -1,4 +1,4 @@
-"""What the embedded server promises to whoever starts it."""
+"""The embedded server: durability, locking, privileges, and recovery from crashes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from wherry.local.binaries import Binaries
 from wherry.local.embedded import EmbeddedPostgres, url_of_running
 from wherry.local.server_account import SystemAccount, runnable
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can switch to another user")
 
 
 @contextmanager
 def another_process(
     data_dir: Path, binaries: Binaries, user: str = ""
 ) -> Iterator[tuple[subprocess.Popen[str], str, int]]:
-    """Yields (the process that holds a server, the server's URL, the server's process id)."""
+    """Yields (the process that owns a server, the server's URL, the server's process id)."""
     command = [sys.executable, holder.__file__, str(data_dir), str(binaries.bindir), user]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -61,7 +61,7 @@ def has_ended(pid: int, seconds: float) -> bool:
         return bool(select.select([process], [], [], seconds)[0])
 
 
-def test_it_listens_on_loopback_alone_and_speaks_utf8(own_postgres: EmbeddedPostgres) -> None:
+def test_it_listens_only_on_loopback_and_uses_utf8_and_utc(own_postgres: EmbeddedPostgres) -> None:
     with psycopg.connect(own_postgres.url) as connection:
         shown = {
             name: connection.execute("select current_setting(%s)", [name]).fetchone()
@@ -70,13 +70,13 @@ def test_it_listens_on_loopback_alone_and_speaks_utf8(own_postgres: EmbeddedPost
     assert [value for (value,) in filter(None, shown.values())] == ["127.0.0.1", "", "UTF8", "UTC"]
 
 
-def test_durability_is_on_unless_it_is_switched_off(open_folder: Path, binaries: Binaries) -> None:
+def test_it_is_durable_by_default(open_folder: Path, binaries: Binaries) -> None:
     with EmbeddedPostgres(open_folder / "pg", binaries=binaries) as server, psycopg.connect(server.url) as connection:
         for name in ("fsync", "full_page_writes", "synchronous_commit"):
             assert connection.execute("select current_setting(%s)", [name]).fetchone() == ("on",)
 
 
-def test_data_survives_a_killed_server_and_every_kind_of_restart(own_postgres: EmbeddedPostgres) -> None:
+def test_data_survives_a_crash_and_every_kind_of_restart(own_postgres: EmbeddedPostgres) -> None:
     url = own_postgres.url
     write(url, 1)
     os.kill(own_postgres.pid, signal.SIGKILL)
@@ -89,27 +89,27 @@ def test_data_survives_a_killed_server_and_every_kind_of_restart(own_postgres: E
     assert read(url) == [1, 2, 3]
 
 
-def test_an_immediate_restart_cuts_open_connections(own_postgres: EmbeddedPostgres) -> None:
+def test_an_immediate_restart_closes_open_connections(own_postgres: EmbeddedPostgres) -> None:
     with psycopg.connect(own_postgres.url, autocommit=True) as connection:
         own_postgres.restart(immediate=True)
         with pytest.raises(psycopg.OperationalError):
             connection.execute("select 1")
 
 
-def test_a_second_holder_is_refused_and_told_who_holds_it(own_postgres: EmbeddedPostgres) -> None:
+def test_a_second_server_on_a_data_directory_is_refused(own_postgres: EmbeddedPostgres) -> None:
     second = EmbeddedPostgres(own_postgres.data_dir, binaries=own_postgres.binaries)
     with pytest.raises(DataDirectoryInUse, match=rf"in use by another wherry \(process {os.getpid()}\)"):
         second.start()
     write(own_postgres.url, 1)
 
 
-def test_a_holder_in_another_process_is_seen_too(data_dir: Path, binaries: Binaries) -> None:
+def test_a_data_directory_that_another_process_uses_is_refused(data_dir: Path, binaries: Binaries) -> None:
     with another_process(data_dir, binaries) as (process, _, _):
         with pytest.raises(Unavailable, match=f"process {process.pid}"):
             EmbeddedPostgres(data_dir, binaries=binaries).start()
 
 
-def test_a_killed_owner_takes_its_server_along_and_loses_nothing(data_dir: Path, binaries: Binaries) -> None:
+def test_a_server_stops_when_its_owner_is_killed_and_loses_nothing(data_dir: Path, binaries: Binaries) -> None:
     with another_process(data_dir, binaries) as (owner, url, pid):
         write(url, 7)
         owner.kill()
@@ -119,10 +119,10 @@ def test_a_killed_owner_takes_its_server_along_and_loses_nothing(data_dir: Path,
         assert read(server.url) == [7]
 
 
-def test_a_successor_can_start_while_the_dead_owners_server_still_ends(data_dir: Path, binaries: Binaries) -> None:
+def test_a_new_owner_can_start_while_the_killed_owners_server_is_stopping(data_dir: Path, binaries: Binaries) -> None:
     with another_process(data_dir, binaries) as (owner, url, pid):
         write(url, 7)
-        os.kill(pid, signal.SIGSTOP)  # it cannot even begin to end
+        os.kill(pid, signal.SIGSTOP)  # so that it cannot begin to shut down
         owner.kill()
         owner.wait()
         wake = threading.Timer(0.5, os.kill, (pid, signal.SIGCONT))
@@ -132,7 +132,7 @@ def test_a_successor_can_start_while_the_dead_owners_server_still_ends(data_dir:
         wake.join()
 
 
-def test_stopping_leaves_no_process_and_frees_the_folder(data_dir: Path, binaries: Binaries) -> None:
+def test_stop_ends_every_process_and_unlocks_the_data_directory(data_dir: Path, binaries: Binaries) -> None:
     server = EmbeddedPostgres(data_dir, binaries=binaries)
     server.start()
     pid = server.pid
@@ -144,7 +144,7 @@ def test_stopping_leaves_no_process_and_frees_the_folder(data_dir: Path, binarie
         pass
 
 
-def test_a_pid_file_that_names_another_program_is_no_obstacle(data_dir: Path, binaries: Binaries) -> None:
+def test_it_starts_despite_a_stale_pid_file_with_the_id_of_another_program(data_dir: Path, binaries: Binaries) -> None:
     with EmbeddedPostgres(data_dir, binaries=binaries):
         pid_file = (data_dir / "postmaster.pid").read_text().splitlines()
     stale = data_dir / "postmaster.pid"
@@ -153,18 +153,20 @@ def test_a_pid_file_that_names_another_program_is_no_obstacle(data_dir: Path, bi
         write(server.url, 1)
 
 
-def test_neither_pg_variables_nor_secrets_reach_the_server(
+def test_the_server_does_not_inherit_pg_variables_or_secrets(
     data_dir: Path, binaries: Binaries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("PGDATA", "/nowhere"), ("PGPORT", "1"), ("PGOPTIONS", "-x"), ("JWT_SECRET", "hush")):
         monkeypatch.setenv(name, value)
     with EmbeddedPostgres(data_dir, binaries=binaries) as server:
         names = {entry.partition(b"=")[0] for entry in Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")}
-    # PostgreSQL writes its own titles over the environment's memory, so only names that could be read are judged
+    # PostgreSQL overwrites part of the environment's memory with its process title, so some names cannot be read
     assert not names & {b"PGPORT", b"PGOPTIONS", b"JWT_SECRET"}
 
 
-def test_a_server_that_does_not_start_shows_its_log_and_frees_the_folder(data_dir: Path, binaries: Binaries) -> None:
+def test_a_server_that_does_not_start_reports_its_log_and_unlocks_the_data_directory(
+    data_dir: Path, binaries: Binaries
+) -> None:
     broken = EmbeddedPostgres(data_dir, binaries=binaries, options={"shared_buffers": "plenty"})
     with pytest.raises(Unavailable, match='invalid value for parameter "shared_buffers"'):
         broken.start()
@@ -172,21 +174,21 @@ def test_a_server_that_does_not_start_shows_its_log_and_frees_the_folder(data_di
         pass
 
 
-def test_what_a_killed_initdb_left_is_replaced(open_folder: Path, binaries: Binaries) -> None:
+def test_the_remains_of_a_killed_initdb_are_replaced(open_folder: Path, binaries: Binaries) -> None:
     (open_folder / "pg.unfinished" / "base").mkdir(parents=True)
     with EmbeddedPostgres(open_folder / "pg", binaries=binaries) as server:
         write(server.url, 1)
     assert not (open_folder / "pg.unfinished").exists()
 
 
-def test_another_releases_data_is_refused(open_folder: Path, binaries: Binaries) -> None:
+def test_data_of_another_major_version_is_refused(open_folder: Path, binaries: Binaries) -> None:
     (open_folder / "pg").mkdir(mode=0o755)
     (open_folder / "pg" / "PG_VERSION").write_text("9.6\n")
-    with pytest.raises(Misconfigured, match=r"made by PostgreSQL 9\.6"):
+    with pytest.raises(Misconfigured, match=r"created by PostgreSQL 9\.6"):
         EmbeddedPostgres(open_folder / "pg", binaries=binaries).start()
 
 
-def test_a_folder_of_something_else_is_refused_and_left_alone(open_folder: Path, binaries: Binaries) -> None:
+def test_a_folder_with_other_files_is_refused_and_left_unchanged(open_folder: Path, binaries: Binaries) -> None:
     (open_folder / "photos").mkdir()
     (open_folder / "photos" / "cat.jpg").write_bytes(b"meow")
     with pytest.raises(Misconfigured, match="not a PostgreSQL data directory"):
@@ -194,7 +196,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(open_folder: Path,
     assert [path.name for path in (open_folder / "photos").iterdir()] == ["cat.jpg"]
 
 
-def test_a_server_outlives_the_thread_that_started_it(data_dir: Path, binaries: Binaries) -> None:
+def test_a_server_keeps_running_after_the_thread_that_started_it_ends(data_dir: Path, binaries: Binaries) -> None:
     server = EmbeddedPostgres(data_dir, binaries=binaries)
     starter = threading.Thread(target=server.start)
     starter.start()
@@ -206,12 +208,12 @@ def test_a_server_outlives_the_thread_that_started_it(data_dir: Path, binaries: 
         server.stop()
 
 
-def test_a_signal_to_our_terminal_does_not_reach_the_server(own_postgres: EmbeddedPostgres) -> None:
+def test_ctrl_c_in_the_terminal_does_not_reach_the_server(own_postgres: EmbeddedPostgres) -> None:
     assert os.getsid(own_postgres.pid) != os.getsid(0)
 
 
 @as_root
-def test_root_gives_its_privileges_up(own_postgres: EmbeddedPostgres) -> None:
+def test_a_server_that_root_starts_runs_without_privileges(own_postgres: EmbeddedPostgres) -> None:
     status = Path(f"/proc/{own_postgres.pid}/status").read_text().splitlines()
     facts = {line.partition(":")[0]: line.partition(":")[2].split() for line in status}
     assert "0" not in facts["Uid"] + facts["Gid"]
@@ -219,7 +221,7 @@ def test_root_gives_its_privileges_up(own_postgres: EmbeddedPostgres) -> None:
 
 
 @as_root
-def test_an_ordinary_user_can_run_it(open_folder: Path, binaries: Binaries) -> None:
+def test_an_ordinary_user_can_run_a_server(open_folder: Path, binaries: Binaries) -> None:
     nobody = SystemAccount(65534, 65534, drop=True)
     readable = runnable(binaries, nobody, open_folder)
     home = open_folder / "home"
@@ -236,7 +238,7 @@ def test_an_ordinary_user_can_run_it(open_folder: Path, binaries: Binaries) -> N
 
 
 @as_root
-def test_programs_in_a_closed_folder_are_copied_out(open_folder: Path, binaries: Binaries) -> None:
+def test_programs_in_an_inaccessible_folder_are_copied(open_folder: Path, binaries: Binaries) -> None:
     if binaries.package is None:
         pytest.skip("only a Python package can be copied as a whole")
     closed = open_folder / "closed"
@@ -254,7 +256,7 @@ def test_programs_in_a_closed_folder_are_copied_out(open_folder: Path, binaries:
 
 
 @as_root
-def test_a_closed_folder_above_the_data_is_named(tmp_path: Path, binaries: Binaries) -> None:
+def test_an_inaccessible_folder_above_the_data_directory_is_named(tmp_path: Path, binaries: Binaries) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     with pytest.raises(Misconfigured, match=r"may not enter .*WHERRY_DATA_DIR"):
@@ -266,7 +268,7 @@ def test_another_process_finds_a_running_server_by_its_data_directory(data_dir: 
         assert url_of_running(data_dir) == url
 
 
-def test_a_server_that_is_not_ready_is_not_taken_for_one_that_runs(tmp_path: Path) -> None:
+def test_a_server_that_is_not_ready_has_no_url(tmp_path: Path) -> None:
     for content in (None, "1\n", "1\n/x\n0\n5432\n\n127.0.0.1\n0\nstarting\n"):
         if content is not None:
             (tmp_path / "postmaster.pid").write_text(content)
@@ -274,8 +276,8 @@ def test_a_server_that_is_not_ready_is_not_taken_for_one_that_runs(tmp_path: Pat
             url_of_running(tmp_path, timeout=0)
 
 
-def test_a_busy_child_of_a_killed_server_does_not_keep_it_from_starting_again(own_postgres: EmbeddedPostgres) -> None:
-    """A session in the middle of a computation does not look whether its postmaster is there."""
+def test_a_killed_server_restarts_despite_a_busy_child_process(own_postgres: EmbeddedPostgres) -> None:
+    """A session in the middle of a computation does not notice that its postmaster was killed."""
     with psycopg.connect(own_postgres.url, autocommit=True) as connection:
         pid = connection.info.backend_pid
         busy = threading.Thread(target=_run_until_cut, args=(connection,))

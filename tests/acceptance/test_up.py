@@ -50,7 +50,7 @@ def _running_below(folder: Path) -> list[str]:
     return found
 
 
-def test_it_serves_stops_cleanly_and_finds_everything_again(open_folder: Path) -> None:
+def test_it_serves_stops_cleanly_and_keeps_its_data(open_folder: Path) -> None:
     user = {"username": "captain", "email": "captain@example.com", "password": "a long and salty password"}
     with wherry_up(open_folder) as up, httpx.Client(base_url=up.url, trust_env=False, timeout=30) as client:
         assert client.get("/healthz").json()["status"] == "ok"

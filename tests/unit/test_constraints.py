@@ -41,7 +41,7 @@ def needed() -> Iterator[tuple[str, str]]:
                 waiting += [(Requirement(line), wanted) for line in installed.requires or ()]
 
 
-def test_everything_that_is_installed_for_wherry_is_pinned_to_its_version() -> None:
+def test_every_installed_package_is_pinned_to_its_version() -> None:
     known = pins()
     wrong = {
         f"{name} {version} is pinned as {known.get(name)}"
@@ -56,7 +56,7 @@ def test_a_pin_names_one_version() -> None:
     assert not loose, RENEW
 
 
-def test_what_is_needed_is_really_followed_through_dependencies() -> None:
+def test_dependencies_of_dependencies_are_checked_too() -> None:
     names = {name for name, _ in needed()}
     assert {"litestar", "pyyaml", "anyio", "psycopg-binary", "uvloop", "pytest", "execnet"} <= names
 

@@ -1,4 +1,4 @@
-"""What is logged helps, and gives nothing away."""
+"""Logs help to find an error, and contain no secrets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ except ValueError:
 
 
 @pytest.mark.parametrize("pretty", ["false", "true"])
-def test_a_traceback_shows_where_and_why_but_no_variables(pretty: str) -> None:
+def test_a_traceback_shows_no_variables(pretty: str) -> None:
     command = [sys.executable, "-c", PROGRAM]
     ended = subprocess.run(command, env={"LOG_PRETTY": pretty}, capture_output=True, text=True, check=True)
     assert "request failed" in ended.stderr
@@ -39,7 +39,7 @@ def test_a_traceback_shows_where_and_why_but_no_variables(pretty: str) -> None:
 
 
 def _fields_of_log_calls() -> Iterator[tuple[str, str]]:
-    """Every (file, field) that a log call of ours names; `exc_info` and the like are structlog's own."""
+    """Yields (file, field) for every field of our log calls; `exc_info` is structlog's own."""
     for file in Path(wherry.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and _is_log_call(node.func):
@@ -51,7 +51,7 @@ def _is_log_call(called: ast.expr) -> bool:
     return isinstance(called, ast.Attribute) and called.attr in methods
 
 
-def test_fields_are_named_in_camel_case_and_a_job_always_in_one_way() -> None:
+def test_log_fields_are_camel_case_and_a_job_is_always_jobId() -> None:
     fields = set(_fields_of_log_calls())
     assert ("rescue.py", "jobId") in fields
     assert not [(file, name) for file, name in fields if "_" in name or name in ("job", "jobID")]

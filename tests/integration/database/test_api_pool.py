@@ -1,4 +1,4 @@
-"""The API's pool: patient with a busy database, and with nobody else."""
+"""The API's pool waits for a busy database, but not for one that does not respond."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_pool, "PROBE_AFTER_SECONDS", 0.05)
 
 
-async def test_a_connection_that_others_use_is_waited_for_and_a_slow_query_is_not_cut(database_url: str) -> None:
+async def test_a_request_waits_for_a_busy_connection_and_slow_queries_are_not_interrupted(database_url: str) -> None:
     async with make_api_pool(database_url, name="test", max_size=1) as pool:
 
         async def slow() -> str:
@@ -30,7 +30,7 @@ async def test_a_connection_that_others_use_is_waited_for_and_a_slow_query_is_no
         assert await asyncio.gather(*(slow() for _ in range(3))) == ["whole"] * 3
 
 
-async def test_whoever_stops_waiting_takes_no_connection_along(database_url: str) -> None:
+async def test_a_cancelled_wait_does_not_lose_a_connection(database_url: str) -> None:
     async with make_api_pool(database_url, name="test", max_size=1) as pool:
         async with pool.connection():
             waiting = [asyncio.create_task(pool.getconn()) for _ in range(3)]

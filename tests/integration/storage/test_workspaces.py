@@ -1,4 +1,4 @@
-"""What processes left behind that were killed goes in the periodic sweep."""
+"""Retention removes the workspaces of killed processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wherry.jobs.retention import Periods, Retention
 from wherry.storage.workspaces import PREFIX, workspace
 
 
-async def test_retention_removes_the_folders_that_nobody_holds(
+async def test_retention_removes_abandoned_workspaces_and_keeps_used_ones(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))

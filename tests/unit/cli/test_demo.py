@@ -1,4 +1,4 @@
-"""What the demonstration shows of its jobs."""
+"""How `wherry demo` shows the results of its jobs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from wherry.cli.demo_report import Moved
 from wherry.cli.demo_steps import sample
 
 
-def test_frames_are_counted_as_frames_and_records_as_rows() -> None:
+def test_a_capsule_is_counted_in_frames_and_an_import_in_rows() -> None:
     capsule, records = Moved("capsule", 9657, 2.0, unit="frames"), Moved("import", 5000, 0.5)
     assert (capsule.amount, capsule.rate) == ("9,657 frames", "4,828 frames/s")
     assert (records.amount, records.rate) == ("5,000 rows", "10,000 rows/s")
 
 
-def test_a_sample_of_an_error_is_a_whole_sentence() -> None:
+def test_an_error_is_shown_on_one_line_without_its_value() -> None:
     error = {
         "recordIndex": 99,
         "errorName": "INVALID_REFERENCE",

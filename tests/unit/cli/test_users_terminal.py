@@ -1,4 +1,4 @@
-"""The list of accounts on a terminal."""
+"""The list of accounts in the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LISTED = ListedAccount(
 )
 
 
-def test_no_username_steers_the_terminal_and_no_column_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_replaces_control_characters_and_cuts_nothing_off(capsys: pytest.CaptureFixture[str]) -> None:
     print_table([LISTED])
     header, line = capsys.readouterr().out.splitlines()
 
@@ -31,7 +31,7 @@ def test_no_username_steers_the_terminal_and_no_column_is_cut(capsys: pytest.Cap
     ]
 
 
-def test_a_program_reads_one_object_per_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_has_one_object_per_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_json([LISTED, LISTED])
 
     lines = capsys.readouterr().out.splitlines()

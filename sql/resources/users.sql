@@ -1,6 +1,6 @@
 -- name: lookup
 -- A new account's username is its e-mail address: no other account may have it as a username. Both are looked up by one
--- statement, as two would see different moments. `state` is what resources/users.py judges: admin, active, password.
+-- statement, as two would see different moments. `state` has flags for resources/users.py: admin, active, password.
 select id, email as key, import_job_id is not distinct from %(job_id)s::uuid as mine, username as first_key,
   (role = 'admin')::integer + 2 * active::integer + 4 * (password_hash is not null)::integer as state
 from users

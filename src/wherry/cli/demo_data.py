@@ -18,34 +18,46 @@ _TEXT = (
 WORDS = tuple(_TEXT.split())
 
 Record = dict[str, Any]
-Breakage = tuple[str, Callable[[Record], Record | bytes]]
+Breakage = tuple[str, Callable[[Record], Record | msgspec.Raw]]
 
 
 @dataclass
-class Batch:
-    """One resource's ndjson lines, and how many errors of each name they contain."""
+class Sample:
+    """One resource's records, and how many errors of each name the lines so far contain."""
 
     resource: str
     total: int
-    lines: Iterator[bytes]
+    record: Callable[[int], Record]
+    breakages: tuple[Breakage, ...]
     errors: Counter[str] = field(default_factory=Counter)
 
     @property
     def broken(self) -> int:
         return self.total // BROKEN_EVERY
 
+    def lines(self) -> Iterator[bytes]:
+        """The records as ndjson."""
+        for index in range(self.total):
+            record = self.record(index)
+            line: Record | msgspec.Raw = record
+            if _is_broken(index):
+                error, spoil = self.breakages[index // BROKEN_EVERY % len(self.breakages)]
+                self.errors[error] += 1
+                line = spoil(record)
+            yield msgspec.json.encode(line) + b"\n"
 
-def users(count: int) -> Batch:
+
+def users(count: int) -> Sample:
     """Accounts with ids from 2."""
 
     def record(index: int) -> Record:
         number = FIRST_USER_ID + index
         return {"id": number, "email": f"sailor{number}@example.com", "name": f"Sailor {number}", "active": True}
 
-    return _batch("users", count, record, (*_BAD_ANY, *_BAD_USERS))
+    return Sample("users", count, record, (*_BAD_ANY, *_BAD_USERS))
 
 
-def articles(count: int, user_count: int) -> Batch:
+def articles(count: int, user_count: int) -> Sample:
     """Articles of about 400 bytes, whose authors are valid accounts."""
 
     def record(index: int) -> Record:
@@ -60,10 +72,10 @@ def articles(count: int, user_count: int) -> Batch:
             "published_at": f"2026-01-{index % 28 + 1:02d}T12:00:00.000Z",
         }
 
-    return _batch("articles", count, record, (*_BAD_ANY, *_BAD_ARTICLES))
+    return Sample("articles", count, record, (*_BAD_ANY, *_BAD_ARTICLES))
 
 
-def comments(count: int, article_count: int, user_count: int) -> Batch:
+def comments(count: int, article_count: int, user_count: int) -> Sample:
     """Comments by valid accounts on valid articles."""
 
     def record(index: int) -> Record:
@@ -74,12 +86,12 @@ def comments(count: int, article_count: int, user_count: int) -> Batch:
             "body": _words(index, 12),
         }
 
-    return _batch("comments", count, record, (*_BAD_ANY, *_BAD_COMMENTS))
+    return Sample("comments", count, record, (*_BAD_ANY, *_BAD_COMMENTS))
 
 
 _BAD_ANY: tuple[Breakage, ...] = (
     ("INVALID_FIELD_TYPE", lambda record: record | {"id": str(record["id"])}),
-    ("PARSE_ERROR", lambda record: msgspec.json.encode(record)[:-1]),
+    ("PARSE_ERROR", lambda record: msgspec.Raw(msgspec.json.encode(record)[:-1])),
 )
 _BAD_USERS: tuple[Breakage, ...] = (
     ("MISSING_REQUIRED_FIELD", lambda record: record | {"name": None}),
@@ -96,22 +108,6 @@ _BAD_COMMENTS: tuple[Breakage, ...] = (
     ("INVALID_REFERENCE", lambda record: record | {"article_id": 2_000_000_000}),
     ("INVALID_FIELD_FORMAT", lambda record: record | {"body": "cut\x00off"}),
 )
-
-
-def _batch(resource: str, count: int, record: Callable[[int], Record], breakages: tuple[Breakage, ...]) -> Batch:
-    batch = Batch(resource, count, iter(()))
-
-    def lines() -> Iterator[bytes]:
-        for index in range(count):
-            line: Record | bytes = record(index)
-            if _is_broken(index) and isinstance(line, dict):
-                name, spoil = breakages[index // BROKEN_EVERY % len(breakages)]
-                batch.errors[name] += 1
-                line = spoil(line)
-            yield (line if isinstance(line, bytes) else msgspec.json.encode(line)) + b"\n"
-
-    batch.lines = lines()
-    return batch
 
 
 def _is_broken(index: int) -> bool:

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from wherry.cli import demo_data
 from wherry.cli.client import Client, Json
-from wherry.cli.demo_data import Batch
+from wherry.cli.demo_data import Sample
 from wherry.cli.demo_graph import own_graph
 from wherry.cli.demo_report import Moved, Report
 from wherry.local.service import Service
@@ -67,15 +67,15 @@ class Demo:
                     await self._capsule(client, Path(folder))
         return self._report
 
-    async def _import(self, client: Client, batch: Batch) -> None:
-        job = await client.start_import(batch.resource, _chunks(batch.lines))
-        done = await self._follow(client, job["id"], f"import {batch.total:,} {batch.resource}")
-        self._report.moved.append(_moved(f"import {batch.resource}", done, errors=done["errorCount"]))
-        valid = batch.total - batch.broken
-        self._report.expect(f"{batch.resource}: {valid:,} imported", done["successCount"], valid)
-        self._report.expect(f"{batch.resource}: {batch.broken:,} refused", done["errorCount"], batch.broken)
+    async def _import(self, client: Client, sample: Sample) -> None:
+        job = await client.start_import(sample.resource, _chunks(sample.lines()))
+        done = await self._follow(client, job["id"], f"import {sample.total:,} {sample.resource}")
+        self._report.moved.append(_moved(f"import {sample.resource}", done, errors=done["errorCount"]))
+        valid = sample.total - sample.broken
+        self._report.expect(f"{sample.resource}: {valid:,} imported", done["successCount"], valid)
+        self._report.expect(f"{sample.resource}: {sample.broken:,} refused", done["errorCount"], sample.broken)
         seen = await self._error_report(client, done["id"])
-        self._report.expect(f"{batch.resource}: the error report lists every refused record", seen, batch.errors)
+        self._report.expect(f"{sample.resource}: the error report lists every refused record", seen, sample.errors)
         self._report.errors += seen
 
     async def _error_report(self, client: Client, job_id: str) -> Counter[str]:
@@ -83,7 +83,7 @@ class Demo:
         text = b"".join([chunk async for chunk in client.download(f"/api/v1/imports/{job_id}/errors/download")])
         errors = [msgspec.json.decode(line) for line in text.splitlines()]
         for error in errors[:SHOWN_ERRORS]:
-            self._progress.console.print(f"  [dim]{escape(sample(error))}[/]", highlight=False, soft_wrap=True)
+            self._progress.console.print(f"  [dim]{escape(shown(error))}[/]", highlight=False, soft_wrap=True)
         return Counter(error["errorName"] for error in errors)
 
     async def _round_trip(self, client: Client, folder: Path) -> None:
@@ -141,18 +141,14 @@ class Demo:
         return done
 
 
-def sample(error: Json) -> str:
+def shown(error: Json) -> str:
     """An error of the report on one line."""
     return f"record {error['recordIndex']}: {error['message']} ({error['errorName']})"
 
 
 def _moved(what: str, job: Json, errors: int = 0) -> Moved:
-    seconds = (_moment(job["completedAt"]) - _moment(job["startedAt"])).total_seconds()
-    return Moved(what, job["processedRecords"], seconds, errors)
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+    started, completed = (datetime.fromisoformat(job[name]) for name in ("startedAt", "completedAt"))
+    return Moved(what, job["processedRecords"], (completed - started).total_seconds(), errors)
 
 
 async def _chunks(lines: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wherry.errors import DataDirectoryInUse, EmbeddedServerFailed, Misconfigured
@@ -156,10 +156,8 @@ def _processes_in(data_dir: Path) -> list[int]:
 
 
 def _kill(pid: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        return
 
 
 def _await_ends(pids: list[int], seconds: float) -> None:

@@ -121,10 +121,6 @@ def generated_secrets(settings: Settings, data_dir: Path) -> dict[str, str]:
         Misconfigured: the file cannot be used. It is never replaced, as every login and client depends on it.
     """
     file = secrets_file(data_dir)
-    is_set = {
-        "JWT_SECRET": settings.jwt_secret is not None,
-        "MEMVID_EXPORT_API_KEY": settings.capsule_api_key() is not None,
-    }
     try:
         complete = _complete_secrets(file)
     except OSError as error:
@@ -132,7 +128,7 @@ def generated_secrets(settings: Settings, data_dir: Path) -> dict[str, str]:
             f"{file} cannot be read and written ({error.strerror}): WHERRY_DATA_DIR must be a directory that "
             "this account may write to"
         ) from error
-    return {name: value for name, value in complete.items() if not is_set[name]}
+    return {name: value for name, value in complete.items() if getattr(settings, name.lower()) is None}
 
 
 def _complete_secrets(file: Path) -> dict[str, str]:

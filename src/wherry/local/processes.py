@@ -96,15 +96,11 @@ class Child:
         database_serves: asyncio.Event,
         pass_fds: Sequence[int] = (),
     ) -> None:
-        self.arguments = list(arguments)
+        self._arguments = list(arguments)
         self._database_serves = database_serves
         self._environment = {**environment, FOLLOW: str(os.getpid())}
         self._pass_fds = tuple(pass_fds)
         self._process: asyncio.subprocess.Process | None = None
-
-    @property
-    def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
 
     async def keep_alive(self) -> None:
         """Start the child, and restart it whenever it exits; cancel to stop it.
@@ -122,13 +118,13 @@ class Child:
                 status = await (await self._start()).wait()
                 is_quick = loop.time() - started < QUICK_SECONDS and self._database_serves.is_set()
                 quick_ends = quick_ends + 1 if is_quick else 0
-                log.error("process exited", command=self.arguments[0], status=status)
+                log.error("process exited", command=self._arguments[0], status=status)
                 if status == MISCONFIGURED:
                     raise Misconfigured(
-                        f"`wherry {self.arguments[0]}` cannot start with these settings; see the log above"
+                        f"`wherry {self._arguments[0]}` cannot start with these settings; see the log above"
                     )
                 if quick_ends >= MAX_QUICK_ENDS:
-                    raise Unavailable(f"`wherry {self.arguments[0]}` keeps exiting; see the log above")
+                    raise Unavailable(f"`wherry {self._arguments[0]}` keeps exiting; see the log above")
                 await asyncio.sleep(RESTART_SECONDS)
         finally:
             await self._stop()
@@ -139,7 +135,7 @@ class Child:
             sys.executable,
             "-m",
             "wherry",
-            *self.arguments,
+            *self._arguments,
             stdin=asyncio.subprocess.DEVNULL,
             env=self._environment,
             pass_fds=self._pass_fds,
@@ -154,6 +150,6 @@ class Child:
         try:
             await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
         except TimeoutError:
-            log.error("process did not stop in time and was killed", command=self.arguments[0])
+            log.error("process did not stop in time and was killed", command=self._arguments[0])
             self._process.kill()
             await self._process.wait()

@@ -123,10 +123,8 @@ class ServerProcess:
             raise EmbeddedServerFailed(f"PostgreSQL (process {self.pid}) did not stop")
 
     def _signal(self, number: int) -> None:
-        try:
+        with suppress(ProcessLookupError):  # its children will exit too, and the keeper waits for them
             os.kill(self.pid, number)
-        except ProcessLookupError:
-            return  # the postmaster is gone; its children will exit too, and the keeper waits for them
 
     def _keep(self) -> None:
         try:

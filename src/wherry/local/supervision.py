@@ -15,6 +15,7 @@ import structlog
 
 from wherry.errors import EmbeddedServerFailed, Unavailable
 from wherry.local.embedded import EmbeddedPostgres
+from wherry.waiting import beside_the_loop
 
 WAITS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, *[30.0] * 9)
 """Seconds before each attempt; about five minutes in total."""
@@ -71,13 +72,9 @@ async def _wait_for_exit(server: EmbeddedPostgres) -> None:
 
 
 async def _restart(server: EmbeddedPostgres) -> str:
-    """Restart in a thread, which is awaited even if this is cancelled. Returns why it failed, or an empty string."""
-    work = asyncio.create_task(asyncio.to_thread(server.restart))
+    """Restart the server, and return why that failed, or an empty string. A cancel waits for the end of the restart."""
     try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
+        await beside_the_loop(server.restart)
     except (Unavailable, OSError) as error:
         reason = error.detail if isinstance(error, Unavailable) else str(error)
         log.warning("PostgreSQL did not start", reason=reason.strip().rpartition("\n")[2])

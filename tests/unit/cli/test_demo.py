@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wherry.cli.demo_report import Moved
-from wherry.cli.demo_steps import sample
+from wherry.cli.demo_steps import shown
 
 
 def test_a_capsule_is_counted_in_frames_and_an_import_in_rows() -> None:
@@ -19,4 +19,4 @@ def test_an_error_is_shown_on_one_line_without_its_value() -> None:
         "message": "Author id 7 does not exist in users",
         "value": "x" * 900,
     }
-    assert sample(error) == "record 99: Author id 7 does not exist in users (INVALID_REFERENCE)"
+    assert shown(error) == "record 99: Author id 7 does not exist in users (INVALID_REFERENCE)"

@@ -1,11 +1,11 @@
-"""The PostgreSQL that the tests use: one server a run, a migrated template, a clone a test.
+"""The PostgreSQL that the tests use: one server per run, with a migrated template, and a copy of it per test.
 
-In: `--pg`, `TEST_DATABASE_URL`. Out: a `TestServer` that makes and drops databases.
+`--pg` chooses the server:
 
-auto      TEST_DATABASE_URL if it is set, else a container where a Docker engine answers, else embedded
-url       TEST_DATABASE_URL, a superuser's or one who may create databases
-docker    a container; no engine is an error
-embedded  the server that wherry itself embeds
+auto      TEST_DATABASE_URL if it is set, else a container if Docker is running, else embedded
+url       TEST_DATABASE_URL, whose role must be allowed to create databases
+docker    a container; an error if Docker is not running
+embedded  the server that `wherry up` uses
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class TestServer:
     """A server that tests share, from every worker process of a run.
 
     Attributes:
-        url: its maintenance database, as a role that may create databases.
-        description: what it is, for people.
+        url: of a database that always exists, with a role that may create databases.
+        description: describes it to people.
         run: distinguishes this run's databases from another run's on the same server.
     """
 
@@ -67,7 +67,7 @@ class TestServer:
         return f"{PREFIX}{self.run}_template"
 
     def create(self) -> str:
-        """Make a fresh, migrated database; returns its URL."""
+        """Create a new, migrated database. Returns its URL."""
         self._require_template()
         name = f"{PREFIX}{self.run}_{uuid.uuid4().hex[:12]}"
         # measured on small databases: copying files takes half of the time that the write-ahead log does
@@ -76,13 +76,13 @@ class TestServer:
         return with_database(self.url, name)
 
     def create_empty(self) -> str:
-        """Make a database that no migration has touched; returns its URL."""
+        """Create a database without any migrations. Returns its URL."""
         name = f"{PREFIX}{self.run}_{uuid.uuid4().hex[:12]}"
         self._execute(sql.SQL("create database {} template template0").format(sql.Identifier(name)))
         return with_database(self.url, name)
 
     def drop(self, url: str) -> None:
-        """Drop a database, whoever is still connected to it."""
+        """Drop a database, even if it has connections."""
         name = str(conninfo_to_dict(url)["dbname"])
         self._execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
@@ -100,14 +100,14 @@ class TestServer:
             connection.execute(statement)
 
     def _require_template(self) -> None:
-        """Make the template once a run: whichever worker needs it first makes it, the others wait for the lock."""
+        """Create the template once per run: the first process that needs it does, and the others wait for the lock."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             if self._has_template(connection):
                 return
             connection.execute("select pg_advisory_lock(%s)", [TEMPLATE_LOCK])
             if self._has_template(connection):
                 return
-            # renamed when it is whole, so that a migration that fails leaves no template to clone
+            # renamed when it is complete, so that a failed migration leaves no template
             draft = f"{self.template}_draft"
             self.drop(with_database(self.url, draft))
             connection.execute(sql.SQL("create database {} template template0").format(sql.Identifier(draft)))
@@ -128,14 +128,14 @@ class Plan:
 
     Attributes:
         name: one of `CHOICES` but auto.
-        reason: why this one, for people.
+        reason: why it was chosen.
     """
 
     name: str
     reason: str
 
     def open(self) -> AbstractContextManager[TestServer]:
-        """Start (or find) the server; leaving the context drops every test database and ends what was started."""
+        """Start the server, if necessary. Leaving the context drops every test database and stops what was started."""
         return {"url": _given, "docker": _container, "embedded": _embedded}[self.name](self.reason)
 
 
@@ -143,7 +143,7 @@ def plan(choice: str) -> Plan:
     """Decide which server to use. `docker` and `url` never fall back to another.
 
     Raises:
-        pytest.UsageError: what was asked for is not to be had.
+        pytest.UsageError: the requested server is not available.
     """
     if choice == "url" or (choice == "auto" and os.environ.get("TEST_DATABASE_URL")):
         if not os.environ.get("TEST_DATABASE_URL"):
@@ -153,21 +153,21 @@ def plan(choice: str) -> Plan:
         return Plan("embedded", "--pg=embedded")
     fault = _docker_fault()
     if fault is None:
-        return Plan("docker", "a Docker engine answers")
+        return Plan("docker", "Docker is running")
     if choice == "docker":
-        raise pytest.UsageError(f"--pg=docker needs a Docker engine: {fault}")
-    return Plan("embedded", "no Docker engine answers")
+        raise pytest.UsageError(f"--pg=docker needs Docker: {fault}")
+    return Plan("embedded", "Docker is not running")
 
 
 def _docker_fault() -> str | None:
-    """Why no container can be started, or None. A client on PATH proves nothing: the engine itself must answer."""
+    """Why no container can be started, or None. A Docker client does not suffice: the engine must respond."""
     try:
         import docker
         from docker.errors import DockerException
     except ImportError as missing:
         return str(missing)
     with warnings.catch_warnings():
-        # a client that meets no engine leaves its socket to the garbage collector, which would be a warning later
+        # a client that cannot connect does not close its socket, which would cause a warning later
         warnings.simplefilter("ignore", ResourceWarning)
         fault = None
         try:
@@ -182,7 +182,7 @@ def _docker_fault() -> str | None:
 
 @contextmanager
 def quick_folder(prefix: str) -> Iterator[Path]:
-    """A temporary folder in memory where there is plenty: `initdb` takes a third of the time there."""
+    """A temporary folder, in memory if there is enough: `initdb` takes a third of the time there."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= ROOMY
     with temporary_folder(prefix, parent=memory if roomy else None) as folder:
@@ -219,7 +219,7 @@ def _container(reason: str) -> Iterator[TestServer]:
 def _embedded(reason: str) -> Iterator[TestServer]:
     binaries = find_binaries(os.environ.get("PG_BINDIR"))
     with quick_folder("wherry-tests-") as folder:
-        # no test pulls the plug of the machine, so nothing here needs to reach the disk
+        # no test crashes the machine, so nothing has to be flushed to the disk
         with EmbeddedPostgres(folder / "postgres", binaries=binaries, options={"fsync": "off"}) as postgres:
             with _serving(postgres.url, f"embedded from {binaries.source} ({reason})") as server:
                 yield server

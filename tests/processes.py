@@ -1,7 +1,4 @@
-"""wherry's own processes, for tests that treat it as a user does.
-
-In: a database's URL. Out: a running service, whose processes a test may kill; all of them end with the test.
-"""
+"""Runs wherry's commands as processes, which a test may kill; all of them end with the test."""
 
 from __future__ import annotations
 
@@ -68,11 +65,11 @@ class Service:
         return process
 
     def worker(self) -> subprocess.Popen[bytes]:
-        """One more worker."""
+        """Start another worker."""
         return self.start("worker")
 
     def api(self) -> subprocess.Popen[bytes]:
-        """One more API process, on a port of its own; `url` is the last one's."""
+        """Start another API process, on another port; from now on, `url` is its URL."""
         with socket.create_server((HOST, 0)) as listener:
             listener.set_inheritable(True)
             self.url = f"http://{HOST}:{listener.getsockname()[1]}"
@@ -86,7 +83,7 @@ class Service:
         return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)
 
     def admin(self, **options: Any) -> httpx.Client:
-        """A client with the token of the first account: an admin's."""
+        """A client with the token of the first account, which is an admin."""
         with self.client() as client:
             user = {"username": "captain", "email": "captain@example.com", "password": PASSWORD}
             answer = client.post("/api/users", json={"user": user})
@@ -100,7 +97,7 @@ class Service:
         return self.client(headers={"Authorization": f"Bearer {API_KEY}"})
 
     def stop(self) -> None:
-        """End every process that is still there."""
+        """End every process that is still running."""
         for process in self._processes:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGCONT)
@@ -115,7 +112,7 @@ class Service:
 
 @contextmanager
 def service(database_url: str, data_dir: Path, *, workers: int = 1, **settings: str) -> Iterator[Service]:
-    """A service that is up."""
+    """A running service."""
     running = Service(database_url, data_dir, **settings)
     try:
         running.api()
@@ -189,7 +186,7 @@ def wherry_up(folder: Path, **settings: str) -> Iterator[Up]:
 def import_file(
     client: httpx.Client, resource: str, content: bytes, *, key: str, name: str = "records.ndjson", **options: str
 ) -> dict[str, Any]:
-    """Hand in a file by a form; the job."""
+    """Upload a file with a form; returns the job."""
     answer = client.post(
         "/api/v1/imports",
         headers={"Idempotency-Key": key},
@@ -201,7 +198,7 @@ def import_file(
 
 
 def finished(client: httpx.Client, job_id: str, seconds: float = 120) -> dict[str, Any]:
-    """Wait for an import or export to end, by its event stream; the job."""
+    """Follow the events of an import or export until it ends; returns the job."""
     deadline = time.monotonic() + seconds
     with client.stream("GET", f"/api/v1/jobs/{job_id}/events", timeout=seconds) as events:
         events.raise_for_status()

@@ -26,7 +26,7 @@ from wherry.accounts.service import Accounts
 from wherry.accounts.tokens import Tokens
 from wherry.database.pools import Pool, make_pool
 from wherry.http.accounts import account_routes
-from wherry.http.frame import frame
+from wherry.http.framework import litestar_options
 from wherry.http.health import healthz, readyz
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import Store
@@ -106,7 +106,7 @@ async def running(
             capsule_api_key=capsule_api_key,
         )
         handlers = [*account_routes(), healthz, readyz, *routes]
-        yield Running(Litestar(handlers, state=State({"services": parts}), **frame()), pool, parts)
+        yield Running(Litestar(handlers, state=State({"services": parts}), **litestar_options()), pool, parts)
 
 
 async def register(client: httpx.AsyncClient, name: str, **more: str) -> dict[str, Any]:

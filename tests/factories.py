@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wherry.database.pools import Connection
-from wherry.jobs.identifiers import new_job_id
-from wherry.jobs.models import Job, NewJob
+from wherry.jobs.models import Job, NewJob, new_job_id
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind
 

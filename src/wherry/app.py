@@ -24,7 +24,7 @@ from wherry.http.capsules import capsule_router
 from wherry.http.cross_origin import CrossOrigin
 from wherry.http.documentation import documentation
 from wherry.http.exports import export_routes
-from wherry.http.frame import frame
+from wherry.http.framework import litestar_options
 from wherry.http.health import healthz, readyz
 from wherry.http.hosts import OwnHost
 from wherry.http.imports import import_routes
@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         state=State({"services": _services(settings)}),
         lifespan=[_connected],
         openapi_config=documentation(),
-        **frame(),
+        **litestar_options(),
     )
     own_host = OwnHost(app.asgi_handler, settings.public_url, settings.listens_on)
     app.asgi_handler = CrossOrigin(own_host, settings.cors_allowed_origins)

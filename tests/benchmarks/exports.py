@@ -32,8 +32,7 @@ from wherry.exports.requests import parse_export, parse_page
 from wherry.exports.runner import ExportRunner
 from wherry.jobs import ledger
 from wherry.jobs.executor import Executor
-from wherry.jobs.identifiers import new_job_id
-from wherry.jobs.models import Job, NewJob
+from wherry.jobs.models import Job, NewJob, new_job_id
 from wherry.jobs.states import Kind, Status
 from wherry.local.embedded import EmbeddedPostgres
 from wherry.local.server_account import temporary_folder

@@ -40,8 +40,7 @@ from wherry.imports.requests import Source, job_options
 from wherry.imports.runner import ImportRunner
 from wherry.jobs import ledger
 from wherry.jobs.executor import Executor
-from wherry.jobs.identifiers import new_job_id
-from wherry.jobs.models import Job, NewJob
+from wherry.jobs.models import Job, NewJob, new_job_id
 from wherry.jobs.states import Kind, Status
 from wherry.local.embedded import EmbeddedPostgres
 from wherry.local.server_account import temporary_folder

@@ -26,7 +26,7 @@ from wherry.accounts.passwords import Passwords
 from wherry.accounts.service import Accounts
 from wherry.accounts.tokens import Tokens
 from wherry.http.accounts import account_routes
-from wherry.http.frame import frame
+from wherry.http.framework import litestar_options
 
 pytestmark = pytest.mark.security
 
@@ -129,7 +129,7 @@ async def test_how_long_a_login_takes_does_not_tell_whether_the_address_is_known
     costly, tokens = Passwords(), Tokens(SECRET, timedelta(hours=1))
     parts = app.parts
     parts = replace(parts, accounts=Accounts(parts.pool, costly, tokens), logins=Logins(parts.pool, costly, tokens))
-    slow = Running(Litestar(account_routes(), state=State({"services": parts}), **frame()), app.pool, parts)
+    slow = Running(Litestar(account_routes(), state=State({"services": parts}), **litestar_options()), app.pool, parts)
     await app.execute("insert into users (email, username, name) values ('i@example.com', 'i', 'I')")
     async with slow.client() as client:
         await register(client, "alice")

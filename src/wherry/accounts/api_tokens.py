@@ -21,7 +21,7 @@ from wherry.accounts.validation import BLANK, refuse
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.database.queries import fetch_all, fetch_one, load
 from wherry.errors import Conflict, NotFound
-from wherry.jobs.identifiers import new_job_id
+from wherry.jobs.models import new_job_id
 from wherry.times import now
 
 MARK = "whr_"

@@ -20,8 +20,7 @@ from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.database.queries import load
 from wherry.errors import GraphTooLarge, QueueUnavailable, Refused, Unavailable
 from wherry.jobs import ledger
-from wherry.jobs.identifiers import new_job_id
-from wherry.jobs.models import Job, NewJob
+from wherry.jobs.models import Job, NewJob, new_job_id
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind
 from wherry.storage.store import Store

@@ -5,21 +5,28 @@ In: a request and where to read. Out: a generator of chunks, for a thread.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID
 
-from wherry.exports.ahead import ahead
 from wherry.exports.compression import find_compression
+from wherry.exports.formats import find_format
 from wherry.exports.formats.model import Layout, Watch
-from wherry.exports.formats.registry import find_format
 from wherry.exports.requests import ExportRequest
 from wherry.exports.snapshot import Snapshot
 from wherry.storage.workspaces import workspace
 
 CHUNK_BYTES = 2 << 20
 """What one thread hands the other: at each hand-over one waits for the interpreter's lock, as long as a batch takes."""
+
+AHEAD = 2
+"""How many items `produced_ahead` keeps ready: neither side has to wait for the other, and memory stays flat."""
+
+T = TypeVar("T")
 
 
 class Artifact:
@@ -66,7 +73,7 @@ class Artifact:
             with closing(self._snapshot.batches()) as batches:
                 yield from find_format(self._request.format).encode(batches, layout)
 
-        return ahead(_gathered(encode()))
+        return produced_ahead(_gathered(encode()))
 
 
 def extension(request: ExportRequest) -> str:
@@ -99,3 +106,27 @@ def _gathered(pieces: Generator[bytes, None, None]) -> Generator[bytes, None, No
                 held, size = [], 0
     if held:
         yield b"".join(held)
+
+
+def produced_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
+    """The same items, produced in a thread, up to `AHEAD` of them in advance.
+
+    The database driver and the JSON encoder hold the interpreter's lock; compression, hashing and writing do not. So
+    one thread for each, together with the database server, keeps two cores busy.
+
+    An exception from `items` is raised after the items before it. Closing waits for the item that is being produced.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="export-ahead") as thread:
+        waiting: deque[Future[T | None]] = deque()
+        try:
+            while True:
+                while len(waiting) < AHEAD:
+                    waiting.append(thread.submit(next, items, None))
+                item = waiting.popleft().result()
+                if item is None:
+                    return
+                yield item
+        finally:
+            for future in waiting:
+                future.cancel()
+            thread.submit(items.close).result()

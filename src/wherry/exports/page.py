@@ -16,8 +16,8 @@ from psycopg import sql
 
 from wherry.database.pools import Pool
 from wherry.exports import statements
-from wherry.exports.formats.records import RecordEncoder
-from wherry.exports.formats.registry import PAGE_FORMATS
+from wherry.exports.formats import PAGE_FORMATS
+from wherry.exports.formats.json import RecordEncoder
 from wherry.exports.requests import PageRequest
 from wherry.exports.selection import Selection
 from wherry.exports.snapshot import Row

@@ -15,7 +15,7 @@ import msgspec
 
 from wherry.errors import Invalid
 from wherry.exports.compression import find_compression
-from wherry.exports.formats.registry import PAGE_FORMATS, find_format
+from wherry.exports.formats import PAGE_FORMATS, find_format
 from wherry.exports.selection import Selection, parse_selection
 from wherry.jobs.models import Job
 from wherry.resources.rules import MAX_ID

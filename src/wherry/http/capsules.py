@@ -57,8 +57,8 @@ from wherry.http.streams import event, event_stream, keep_alive, last_event_id
 from wherry.jobs import ledger
 from wherry.jobs.events import Event, events_since
 from wherry.jobs.models import Job
+from wherry.jobs.notifications import IDLE, looks
 from wherry.jobs.states import Kind, Status
-from wherry.jobs.watching import IDLE, looks
 
 MAX_EVENTS = 2000
 DEFAULT_EVENTS = 200

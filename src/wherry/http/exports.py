@@ -30,7 +30,7 @@ from wherry.errors import (
     UnsupportedResource,
 )
 from wherry.exports.compression import COMPRESSIONS
-from wherry.exports.formats.registry import FORMATS, PAGE_FORMATS
+from wherry.exports.formats import FORMATS, PAGE_FORMATS
 from wherry.exports.page import open_page
 from wherry.exports.requests import ExportRequest, parse_export, parse_page
 from wherry.exports.view import export_job
@@ -71,8 +71,7 @@ from wherry.http.problems import responses
 from wherry.http.security import BY_TOKEN
 from wherry.http.services import Injected, Services
 from wherry.jobs import ledger
-from wherry.jobs.identifiers import new_job_id
-from wherry.jobs.models import Job, NewJob
+from wherry.jobs.models import Job, NewJob, new_job_id
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind, Status
 

@@ -27,8 +27,8 @@ from wherry.http.streams import event, event_stream, keep_alive, last_event_id
 from wherry.imports.view import import_job
 from wherry.jobs import ledger
 from wherry.jobs.models import Job
+from wherry.jobs.notifications import IDLE, KEEP_ALIVE_SECONDS, looks
 from wherry.jobs.states import Kind, Status
-from wherry.jobs.watching import IDLE, KEEP_ALIVE_SECONDS, looks
 from wherry.settings import Settings
 
 MAX_JOBS = 200

@@ -37,8 +37,7 @@ from wherry.imports.requests import (
     parse_options,
     source_key,
 )
-from wherry.jobs.identifiers import new_job_id
-from wherry.jobs.models import Job
+from wherry.jobs.models import Job, new_job_id
 from wherry.jobs.states import Kind
 from wherry.resources.registry import find_resource
 from wherry.storage.addresses import judge

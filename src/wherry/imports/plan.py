@@ -24,8 +24,7 @@ import msgspec
 from wherry.accounts.authority import Authority
 from wherry.errors import ErrorCode
 from wherry.imports.models import Entry, OnConflict, RecordError, clipped, label, shown
-from wherry.resources.model import Columns, Resource
-from wherry.resources.policy import State
+from wherry.resources.model import Columns, Resource, State
 from wherry.resources.rules import Fault
 
 Key = int | str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +15,16 @@ from wherry.logs import current_request_id
 from wherry.times import now
 
 Json = dict[str, Any]
+
+
+def new_job_id() -> UUID:
+    """A UUID of version 7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, so that ids sort by age, and 74 random
+    bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds & (1 << 48) - 1) << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return UUID(int=value)
 
 
 @dataclass(frozen=True, kw_only=True)

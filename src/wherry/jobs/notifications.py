@@ -1,4 +1,4 @@
-"""Wakes the coroutines of one process when a job changes.
+"""Wakes the coroutines of one process when a job changes, and follows single jobs for server-sent events.
 
 PostgreSQL's NOTIFY arrives on one connection per process, which is reopened if it breaks; each subscriber has an
 `asyncio.Event`. A wake-up is only a hint to look again, so a lost one delays a reader but loses nothing.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from enum import Enum
+from typing import Final, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -20,6 +22,10 @@ from wherry.database.pools import connect
 
 CHANNEL = "wherry_jobs"
 RECONNECT_SECONDS = 1.0
+KEEP_ALIVE_SECONDS = 15.0
+"""Keep-alive interval of a silent stream."""
+
+Seen = TypeVar("Seen")
 
 log = structlog.get_logger(__name__)
 
@@ -79,3 +85,41 @@ class Notifications:
 def _wake(events: set[asyncio.Event]) -> None:
     for event in events:
         event.set()
+
+
+class Idle(Enum):
+    """Nothing has changed for a while: time for a keep-alive."""
+
+    IDLE = "idle"
+
+
+IDLE: Final = Idle.IDLE
+
+
+async def looks(
+    notifications: Notifications,
+    job_id: UUID,
+    look: Callable[[], Awaitable[Seen]],
+    *,
+    at_most_every: float = 0.0,
+    idle_every: float = KEEP_ALIVE_SECONDS,
+) -> AsyncIterator[Seen | Idle]:
+    """Look now and after every change, at most every `at_most_every` seconds, and never end.
+
+    Yields what was seen, or `IDLE` every `idle_every` seconds while nothing changes.
+    """
+    with notifications.subscribe(job_id) as changed:
+        while True:
+            changed.clear()
+            yield await look()
+            await asyncio.sleep(at_most_every)
+            while not await _within(changed.wait(), idle_every):
+                yield IDLE
+
+
+async def _within(waiting: Awaitable[object], seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(waiting, seconds)
+    except TimeoutError:
+        return False
+    return True

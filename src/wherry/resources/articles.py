@@ -10,7 +10,6 @@ import msgspec
 
 from wherry.errors import ErrorCode
 from wherry.resources import rules
-from wherry.resources.keys import id_or
 from wherry.resources.model import Columns, Filter, FilterType, ImportField, ImportShape, Resource
 
 STATUSES = ("draft", "published")
@@ -60,7 +59,7 @@ def is_clean(record: ArticleRecord) -> bool:
 
 def check(values: Mapping[str, Any], given: frozenset[str]) -> Iterator[tuple[str, rules.Fault]]:
     """An article is named by its id or its slug; a draft has no date."""
-    yield from id_or("slug", given)
+    yield from rules.id_or("slug", given)
     if values.get("status") == "draft" and values.get("published_at") is not None:
         yield "published_at", rules.Fault(ErrorCode.INVALID_FIELD_FORMAT, "must not be given for a draft")
 

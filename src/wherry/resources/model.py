@@ -5,7 +5,8 @@ A new resource is one file like `articles.py`, one in `sql/resources/`, one line
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from wherry.resources.policy import Policy
 from wherry.resources.rules import Fault, Rule
 
 Columns = dict[str, Any]
@@ -70,6 +70,34 @@ class ImportField:
     required: bool = False
 
 
+State = int
+"""What a policy knows about a row."""
+
+
+class RowPolicy(ABC):
+    """Rules about whole rows. Judges the records of one batch in order, and keeps count of those that it let pass.
+
+    Args:
+        by_admin: whether an admin imports.
+        keepers: how many rows there are of which one must remain (the query `keepers`, which locks them); None if they
+            have not been counted yet.
+    """
+
+    def __init__(self, *, by_admin: bool, keepers: int | None) -> None:
+        self.by_admin = by_admin
+        self.keepers = keepers
+        self.lacks_keepers = False
+        """Whether a record could not be judged, because the keepers have not been counted."""
+
+    @abstractmethod
+    def faults(self, record: Any, state: State) -> Iterator[tuple[str, Fault]]:
+        """What is wrong with a record that would change an existing row, by field."""
+
+    @abstractmethod
+    def after(self, record: Any, state: State | None) -> State:
+        """The row's state after a record was written to it; `state` is None if the row is new."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImportShape:
     """How records of a resource come in.
@@ -94,7 +122,7 @@ class ImportShape:
     is_clean: Callable[[Any], bool]
     check: Callable[[Mapping[str, Any], frozenset[str]], Iterable[tuple[str, Fault]]]
     admin_only: Mapping[str, object] = field(default_factory=dict)
-    policy: type[Policy] | None = None
+    policy: type[RowPolicy] | None = None
     columns: Mapping[str, str]
     changes: Callable[[Any], Columns]
     clearable: frozenset[str] = frozenset()

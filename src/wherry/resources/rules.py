@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from re import Pattern
@@ -235,3 +235,9 @@ def is_unambiguous(address: str) -> bool:
 def are_words(values: list[str]) -> bool:
     """Whether `words` would leave strings as they are."""
     return "" not in values and len(set(values)) == len(values) and all(map(is_trimmed, values))
+
+
+def id_or(natural_key: str, given: frozenset[str]) -> Iterator[tuple[str, Fault]]:
+    """A fault on `id` unless a record has its id or its natural key, valid or not."""
+    if "id" not in given and natural_key not in given:
+        yield "id", Fault(ErrorCode.MISSING_REQUIRED_FIELD, f"or {natural_key} is required")

@@ -10,9 +10,7 @@ import msgspec
 
 from wherry.errors import ErrorCode
 from wherry.resources import rules
-from wherry.resources.keys import id_or
-from wherry.resources.model import Columns, Filter, FilterType, ImportField, ImportShape, Resource
-from wherry.resources.policy import Policy, State
+from wherry.resources.model import Columns, Filter, FilterType, ImportField, ImportShape, Resource, RowPolicy, State
 
 ROLES = ("user", "admin")
 
@@ -54,7 +52,7 @@ def is_clean(record: UserRecord) -> bool:
 
 def check(values: Mapping[str, Any], given: frozenset[str]) -> Iterator[tuple[str, rules.Fault]]:
     """A user is named by its id or its e-mail address."""
-    yield from id_or("email", given)
+    yield from rules.id_or("email", given)
 
 
 def changes(record: UserRecord) -> Columns:
@@ -84,7 +82,7 @@ ADMIN, ACTIVE, PASSWORD = 1, 2, 4
 """What is true of an account, as bits of its state."""
 
 
-class AdminPolicy(Policy):
+class AdminPolicy(RowPolicy):
     """An admin's account is changed by admins only, and one active admin remains. Nobody who can log in becomes an
     admin by an import: whoever passes a file on need not know what is in it."""
 

@@ -17,8 +17,7 @@ from wherry.accounts.limits import Policy, Usage
 from wherry.database.pools import Pool, make_pool
 from wherry.errors import LimitReached
 from wherry.jobs import ledger
-from wherry.jobs.identifiers import new_job_id
-from wherry.jobs.models import NewJob
+from wherry.jobs.models import NewJob, new_job_id
 from wherry.jobs.states import Kind
 
 EXPORTS = Policy("exports", 10, 3600)

@@ -11,8 +11,7 @@ from wherry.accounts.quota import admit, look_ahead
 from wherry.database.pools import Pool, make_pool
 from wherry.errors import LimitReached
 from wherry.jobs import ledger
-from wherry.jobs.identifiers import new_job_id
-from wherry.jobs.models import NewJob
+from wherry.jobs.models import NewJob, new_job_id
 from wherry.jobs.states import Kind
 from wherry.settings import Settings, load_settings
 

@@ -15,8 +15,7 @@ from wherry.exports.requests import parse_export
 from wherry.exports.runner import ExportRunner
 from wherry.jobs import ledger
 from wherry.jobs.executor import Executor
-from wherry.jobs.identifiers import new_job_id
-from wherry.jobs.models import Job, NewJob
+from wherry.jobs.models import Job, NewJob, new_job_id
 from wherry.jobs.states import Kind
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import Store

@@ -19,8 +19,7 @@ from wherry.imports.requests import Source, job_options, source_key
 from wherry.imports.runner import ImportRunner
 from wherry.jobs import ledger
 from wherry.jobs.executor import Executor
-from wherry.jobs.identifiers import new_job_id
-from wherry.jobs.models import Job, NewJob
+from wherry.jobs.models import Job, NewJob, new_job_id
 from wherry.jobs.states import Kind
 from wherry.settings import Settings
 from wherry.storage.store import Store

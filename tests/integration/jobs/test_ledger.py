@@ -14,8 +14,7 @@ from wherry.database.pools import Connection, connect
 from wherry.errors import Invalid, LeaseLost
 from wherry.jobs import ledger
 from wherry.jobs.events import append_event, events_since
-from wherry.jobs.identifiers import new_job_id
-from wherry.jobs.models import Advance, Outcome
+from wherry.jobs.models import Advance, Outcome, new_job_id
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind, Status
 

@@ -7,9 +7,8 @@ import asyncio
 from tests.factories import submitted
 from wherry.database.pools import Connection, connect
 from wherry.jobs import ledger
-from wherry.jobs.identifiers import new_job_id
-from wherry.jobs.notifications import Notifications
-from wherry.jobs.watching import IDLE, looks
+from wherry.jobs.models import new_job_id
+from wherry.jobs.notifications import IDLE, Notifications, looks
 
 
 async def _wait_for_listener(connection: Connection) -> None:

@@ -14,8 +14,7 @@ from tests.factories import submitted
 from wherry.database.pools import Connection, Pool, make_pool
 from wherry.jobs import ledger
 from wherry.jobs.events import events_since
-from wherry.jobs.identifiers import new_job_id
-from wherry.jobs.models import Job, Outcome
+from wherry.jobs.models import Job, Outcome, new_job_id
 from wherry.jobs.retention import Periods, Retention
 from wherry.jobs.states import Kind, Status
 from wherry.storage.store import Store

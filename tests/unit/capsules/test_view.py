@@ -7,8 +7,7 @@ import pytest
 
 from wherry.capsules import view
 from wherry.jobs.events import Event
-from wherry.jobs.identifiers import new_job_id
-from wherry.jobs.models import Job
+from wherry.jobs.models import Job, new_job_id
 from wherry.jobs.states import Kind, Status
 from wherry.times import now
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from tests.hostile import HOSTILE_TEXTS
 from wherry.errors import Invalid
 from wherry.exports.compression import GZIP, ZSTD, find_compression
+from wherry.exports.formats import FORMATS, PAGE_FORMATS, find_format
 from wherry.exports.formats.csv import FORMULA_STARTS
 from wherry.exports.formats.model import Layout
-from wherry.exports.formats.registry import FORMATS, PAGE_FORMATS, find_format
 from wherry.resources.articles import ARTICLES
 
 FIELDS = ("id", "title", "tags", "active", "published_at")

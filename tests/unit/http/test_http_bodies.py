@@ -12,7 +12,7 @@ import pytest
 from litestar import Litestar, Request, post
 from litestar.params import JSONBody
 
-from wherry.http.frame import frame
+from wherry.http.framework import litestar_options
 from wherry.http.requests import content_coding, json_within
 
 MAX_BYTES = 5000
@@ -59,7 +59,7 @@ async def form(request: Request[Any, Any, Any]) -> None:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    app = Litestar([typed, untyped, streamed, file, form], **frame())
+    app = Litestar([typed, untyped, streamed, file, form], **litestar_options())
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as speaking:
         yield speaking

@@ -12,7 +12,7 @@ from litestar.datastructures import State
 
 from wherry.database.pools import make_pool
 from wherry.errors import Invalid
-from wherry.http.frame import frame
+from wherry.http.framework import litestar_options
 from wherry.http.keys import idempotency_key
 from wherry.http.security import CAPSULE_SCHEMES, credential, require_capsule_key
 from wherry.http.streams import last_event_id
@@ -71,7 +71,7 @@ async def test_a_capsule_key_may_be_of_any_characters(key: str, database_url: st
 
     pool = make_pool(database_url, name="wherry tests", max_size=1)
     services = SimpleNamespace(capsule_api_key=key, pool=pool)
-    app = Litestar([guarded], state=State({"services": services}), **frame())
+    app = Litestar([guarded], state=State({"services": services}), **litestar_options())
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
     async with pool, httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         statuses = [

@@ -13,7 +13,7 @@ from litestar.response import ServerSentEvent, Stream
 from litestar.response.sse import ServerSentEventMessage
 
 from wherry.errors import JobNotFound
-from wherry.http.frame import frame
+from wherry.http.framework import litestar_options
 from wherry.http.streams import event, event_stream
 
 held: list[str] = []
@@ -65,7 +65,7 @@ async def posted() -> None:
     return
 
 
-app = Litestar([plain, stream, events, fault, own, posted], **frame())
+app = Litestar([plain, stream, events, fault, own, posted], **litestar_options())
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import re
 import httpx
 from litestar import Litestar
 
-from wherry.http.frame import frame
+from wherry.http.framework import litestar_options
 from wherry.http.password_page import password_page
 
 
 async def _page() -> httpx.Response:
-    transport = httpx.ASGITransport(app=Litestar([password_page()], **frame()))  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(app=Litestar([password_page()], **litestar_options()))  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         return await client.get("/set-password")
 

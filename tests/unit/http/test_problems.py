@@ -16,7 +16,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from psycopg_pool import PoolTimeout
 
 from wherry import errors
-from wherry.http.frame import frame
+from wherry.http.framework import litestar_options
 from wherry.http.problems import responses
 
 SECRET_DETAIL = 'relation "users" at /srv/wherry/accounts.py'
@@ -93,7 +93,7 @@ def logged() -> Iterator[list[Any]]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=Litestar([raising, body, page], **frame()))  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(app=Litestar([raising, body, page], **litestar_options()))  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as speaking:
         yield speaking
 

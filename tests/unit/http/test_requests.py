@@ -9,7 +9,7 @@ import structlog
 from litestar import Litestar, post
 from litestar.params import JSONBody
 
-from wherry.http.frame import frame
+from wherry.http.framework import litestar_options
 
 
 @post("/api/body")
@@ -41,7 +41,7 @@ async def test_a_client_that_goes_away_is_noted_but_is_no_failure() -> None:
         sent.append(message)
 
     with structlog.testing.capture_logs() as logged:
-        await Litestar([body], **frame())(scope, receive, send)  # type: ignore[arg-type]
+        await Litestar([body], **litestar_options())(scope, receive, send)  # type: ignore[arg-type]
 
     assert [entry["log_level"] for entry in logged] == ["info"]
     assert msgspec.json.decode(sent[1]["body"])["status"] == 500

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wherry.jobs.identifiers import new_job_id
+from wherry.jobs.models import new_job_id
 from wherry.jobs.states import FINISHED, MOVES, UNFINISHED, Status, sources
 
 

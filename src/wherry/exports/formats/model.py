@@ -1,6 +1,6 @@
 """The declaration that a format is.
 
-A new format is one file like `ndjson.py` and one line in `registry.py`.
+A new format is one file like `csv.py`, and its name in `__init__.py`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from wherry.exports.ahead import AHEAD, ahead
+from wherry.exports.artifact import AHEAD, produced_ahead
 
 
 class Source:
@@ -36,7 +36,7 @@ class Source:
 
 def test_every_item_comes_in_order_from_one_thread_of_its_own() -> None:
     source = Source(100)
-    assert list(ahead(source.items())) == list(range(1, 101))
+    assert list(produced_ahead(source.items())) == list(range(1, 101))
     assert source.closed
     assert len(source.threads) == 1
     assert threading.get_ident() not in source.threads
@@ -44,7 +44,7 @@ def test_every_item_comes_in_order_from_one_thread_of_its_own() -> None:
 
 def test_the_next_items_are_made_while_the_consumer_is_busy_but_only_a_few() -> None:
     source = Source(100, hold_at=AHEAD + 1)
-    items = ahead(source.items())
+    items = produced_ahead(source.items())
     assert next(items) == 1
     assert next(items) == 2  # which asks for one more than what may wait
     assert source.held.wait(10)
@@ -61,7 +61,7 @@ def test_what_the_source_raises_comes_out_behind_the_items_before_it() -> None:
         yield 2
         raise LookupError("broken")
 
-    items = ahead(failing())
+    items = produced_ahead(failing())
     assert [next(items), next(items)] == [1, 2]
     with pytest.raises(LookupError, match="broken"):
         next(items)

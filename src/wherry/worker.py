@@ -21,7 +21,7 @@ from wherry.imports.runner import ImportRunner
 from wherry.jobs.executor import Executor
 from wherry.jobs.retention import Periods, Retention
 from wherry.jobs.states import Kind
-from wherry.jobs.worker_app import Services, WorkerApp
+from wherry.jobs.worker_app import JobServices, WorkerApp
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import LONG_PATIENCE, Store
@@ -44,8 +44,8 @@ class WorkerServices:
         """Delete what has expired: files, jobs, rate limits and password links."""
         await self._retention.sweep()
         async with self._pool.connection() as connection:
-            await limits.purge(connection)
-            await repository.purge(connection)
+            await limits.purge_counters(connection)
+            await repository.purge_expired(connection)
 
 
 def make_worker_app(settings: Settings) -> WorkerApp:
@@ -58,7 +58,7 @@ def make_worker_app(settings: Settings) -> WorkerApp:
     imports, exports, capsules = settings.open_roots(partial(Store, patience=LONG_PATIENCE))
 
     @asynccontextmanager
-    async def open_services() -> AsyncIterator[Services]:
+    async def open_services() -> AsyncIterator[JobServices]:
         collect_garbage_less_often()
         # A job may use one connection for its batches and one for its progress.
         pool = make_pool(conninfo, name="wherry worker", max_size=2 * settings.job_worker_concurrency + 2)

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from tests.processes import service
-from wherry.accounts.login import network_hash
+from wherry.accounts.limits import network_hash
 from wherry.cli.api import server_config
 from wherry.http.protocol import MAX_HEAD_BYTES, BoundedProtocol
 

@@ -12,11 +12,11 @@ from wherry.accounts.api_tokens import secret_hash
 from wherry.accounts.links import ONBOARDING_VALID_FOR, RESET_VALID_FOR, link_url
 from wherry.accounts.models import Account, Link, Registration
 from wherry.accounts.passwords import Passwords
-from wherry.accounts.service import ADMIN
 from wherry.accounts.validation import check_password, checked_invitation, checked_registration, normalize_email
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.database.queries import fetch_all, fetch_one, load
 from wherry.errors import Conflict, NotFound
+from wherry.resources.users import ADMIN, USER
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Administration:
         if new.password is not None:
             check_password(new.password)
         password_hash = None if new.password is None else await self._passwords.hash(new.password)
-        role, operator = standing.role or "user", bool(standing.operator)
+        role, operator = standing.role or USER, bool(standing.operator)
         async with brief_transaction(self._pool) as connection:
             await repository.require_free(connection, email=new.email, username=new.username)
             return await repository.insert(connection, new, password_hash=password_hash, role=role, operator=operator)

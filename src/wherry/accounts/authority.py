@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from wherry.accounts.service import ADMIN
 from wherry.database.pools import Connection, Pool
 from wherry.database.queries import fetch_one, load
 from wherry.errors import ErrorCode, JobFailed
+from wherry.resources.users import ADMIN
 
 LOST = "The owner's account was deactivated, or has lost the role that this job needs"
 

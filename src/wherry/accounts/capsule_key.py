@@ -12,12 +12,11 @@ import hmac
 import structlog
 
 from wherry.accounts import limits
-from wherry.accounts.limits import Policy
-from wherry.accounts.login import network_hash
+from wherry.accounts.limits import RatePolicy, network_hash
 from wherry.database.pools import Pool
 from wherry.errors import Unauthenticated
 
-GUESSES_BY_ADDRESS = Policy("capsule-key-address", 20, 300)
+GUESSES_BY_ADDRESS = RatePolicy("capsule-key-address", 20, 300)
 MIN_KEY_CHARACTERS = 16
 
 logger = structlog.get_logger(__name__)

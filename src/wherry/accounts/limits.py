@@ -10,24 +10,21 @@ boundary of two windows it can be twice as many. A single statement counts and d
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from wherry.database.pools import Connection
 from wherry.database.queries import fetch_one, load
-from wherry.errors import ConcurrentLimit, LimitReached
-from wherry.jobs import ledger
-from wherry.jobs.states import Kind
+from wherry.errors import LimitReached
+from wherry.networks import network_of
 
-CONCURRENT_RETRY_SECONDS = 10
 PURGE_BATCH = 1000
-# The first number of two-number advisory locks; it distinguishes these locks from all others.
-_LOCKS = {kind: 0x77680000 + number for number, kind in enumerate(Kind)}
 
 
 @dataclass(frozen=True)
-class Policy:
+class RatePolicy:
     """At most `quota` uses per subject in `window_seconds`. Clients see the `name`."""
 
     name: str
@@ -39,7 +36,7 @@ class Policy:
 class Usage:
     """How many uses a subject has left, and in how many seconds its window ends."""
 
-    policy: Policy
+    policy: RatePolicy
     remaining: int
     reset_seconds: int
 
@@ -49,7 +46,12 @@ class Usage:
         return self.policy.quota
 
 
-async def take(connection: Connection, policy: Policy, subject: str) -> Usage:
+def network_hash(address: str) -> bytes:
+    """SHA-256 of an IPv4 address, or of an IPv6 address's /64 network, as one host can use the whole network."""
+    return hashlib.sha256(network_of(address).encode()).digest()
+
+
+async def take(connection: Connection, policy: RatePolicy, subject: str) -> Usage:
     """Count one use. Keep the transaction short: it locks the subject's counter until its end.
 
     Raises:
@@ -64,7 +66,7 @@ async def take(connection: Connection, policy: Policy, subject: str) -> Usage:
     return usage
 
 
-async def require_unused(connection: Connection, policy: Policy, subject: str) -> None:
+async def require_unused(connection: Connection, policy: RatePolicy, subject: str) -> None:
     """Check that the quota is not used up, without counting a use.
 
     Raises:
@@ -86,29 +88,7 @@ def returned(usage: Usage) -> Usage:
     return replace(usage, remaining=min(usage.limit, usage.remaining + 1))
 
 
-async def concurrent(
-    connection: Connection, kind: Kind, owner_id: int, limit: int, usage: Usage, *, to_come: int = 0
-) -> None:
-    """Check that an owner has at most `limit` unfinished jobs, including the one that this transaction has created.
-
-    Until the transaction ends, this blocks for other jobs of the same owner and kind.
-
-    Args:
-        usage: taken for this job in this transaction; returned if the transaction is rolled back.
-        to_come: jobs that do not exist yet but count too.
-
-    Raises:
-        LimitReached: there are too many.
-    """
-    await connection.execute(load("limits")["lock_owner"], {"kind": _LOCKS[kind], "owner_id": owner_id})
-    if await ledger.count_unfinished(connection, kind, owner_id) + to_come > limit:
-        raise ConcurrentLimit(
-            f"you may have at most {limit} unfinished {kind} jobs",
-            headers={"Retry-After": str(CONCURRENT_RETRY_SECONDS), **headers([returned(usage)])},
-        )
-
-
-async def purge(connection: Connection) -> int:
+async def purge_counters(connection: Connection) -> int:
     """Remove the counters of windows that have ended, in small batches. Returns their number."""
     removed = 0
     while True:
@@ -129,7 +109,7 @@ def headers(usages: Iterable[Usage]) -> dict[str, str]:
     }
 
 
-def _usage(policy: Policy, row: Mapping[str, Any]) -> Usage:
+def _usage(policy: RatePolicy, row: Mapping[str, Any]) -> Usage:
     return Usage(policy, max(0, policy.quota - row["used"]), row["reset_seconds"])
 
 

@@ -15,8 +15,7 @@ import structlog
 
 from wherry.accounts import limits, repository
 from wherry.accounts.api_tokens import secret_hash
-from wherry.accounts.limits import Policy, Usage
-from wherry.accounts.login import network_hash
+from wherry.accounts.limits import RatePolicy, Usage, network_hash
 from wherry.accounts.mail import Mailer
 from wherry.accounts.models import Account, Link, ResetRequest, Session
 from wherry.accounts.passwords import Passwords
@@ -31,10 +30,10 @@ RESET_VALID_FOR = timedelta(hours=1)
 ONBOARDING_VALID_FOR = timedelta(days=3)
 PAGE = "/set-password"
 
-RESET_BY_ADDRESS = Policy("reset-address", 20, 300)
-RESET_BY_ACCOUNT = Policy("reset-account", 5, 3600)
-SET_BY_ADDRESS = Policy("password-address", 20, 300)
-SET_BY_ACCOUNT = Policy("password-account", 10, 3600)
+RESET_BY_ADDRESS = RatePolicy("reset-address", 20, 300)
+RESET_BY_ACCOUNT = RatePolicy("reset-account", 5, 3600)
+SET_BY_ADDRESS = RatePolicy("password-address", 20, 300)
+SET_BY_ACCOUNT = RatePolicy("password-account", 10, 3600)
 
 SUBJECT = "Set your password"
 TEXT = """Somebody, probably you, asked to set a new password for your account.

@@ -16,18 +16,17 @@ import hashlib
 from dataclasses import dataclass
 
 from wherry.accounts import limits, repository
-from wherry.accounts.limits import Policy, Usage
+from wherry.accounts.limits import RatePolicy, Usage, network_hash
 from wherry.accounts.models import Login, Session
 from wherry.accounts.passwords import Passwords
 from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import normalize_email, refuse_blank
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.errors import Forbidden, InvalidCredentials, PasswordNotSet
-from wherry.networks import network_of
 from wherry.times import now
 
-BY_ADDRESS = Policy("login-address", 20, 300)
-BY_ACCOUNT = Policy("login-account", 10, 300)
+BY_ADDRESS = RatePolicy("login-address", 20, 300)
+BY_ACCOUNT = RatePolicy("login-account", 10, 300)
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,3 @@ def _not_set(attempt: _Attempt) -> Forbidden:
         fields={"password": ["is not set yet"]},
         headers=limits.headers([attempt.shown]),
     )
-
-
-def network_hash(address: str) -> bytes:
-    """SHA-256 of an IPv4 address, or of an IPv6 address's /64 network, as one host can use the whole network."""
-    return hashlib.sha256(network_of(address).encode()).digest()

@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from wherry.accounts import limits
-from wherry.accounts.limits import Policy
+from wherry.accounts.limits import RatePolicy, Usage
 from wherry.database.pools import Connection, Pool, brief_transaction
+from wherry.database.queries import load
+from wherry.errors import ConcurrentLimit
 from wherry.jobs import ledger
 from wherry.jobs.states import Kind
 from wherry.settings import Settings
 
 HOUR_SECONDS = 3600
+RETRY_SECONDS = 10
+# The first number of two-number advisory locks; it distinguishes these locks from all others.
+_LOCKS = {kind: 0x77680000 + number for number, kind in enumerate(Kind)}
 
 
 async def admit(
@@ -28,12 +33,34 @@ async def admit(
         LimitReached: a limit is exceeded.
     """
     per_hour, unfinished = _limits(kind, settings)
-    usage = await limits.take(connection, Policy(f"{kind}s", per_hour, HOUR_SECONDS), str(owner_id))
-    await limits.concurrent(connection, kind, owner_id, unfinished, usage, to_come=to_come)
+    usage = await limits.take(connection, RatePolicy(f"{kind}s", per_hour, HOUR_SECONDS), str(owner_id))
+    await check_unfinished_jobs(connection, kind, owner_id, unfinished, usage, to_come=to_come)
     return limits.headers([usage])
 
 
-class Uploads:
+async def check_unfinished_jobs(
+    connection: Connection, kind: Kind, owner_id: int, limit: int, usage: Usage, *, to_come: int = 0
+) -> None:
+    """Check that an owner has at most `limit` unfinished jobs, including the one that this transaction has created.
+
+    Until the transaction ends, this blocks for other jobs of the same owner and kind.
+
+    Args:
+        usage: taken for this job in this transaction; returned if the transaction is rolled back.
+        to_come: jobs that do not exist yet but count too.
+
+    Raises:
+        LimitReached: there are too many.
+    """
+    await connection.execute(load("limits")["lock_owner"], {"kind": _LOCKS[kind], "owner_id": owner_id})
+    if await ledger.count_unfinished(connection, kind, owner_id) + to_come > limit:
+        raise ConcurrentLimit(
+            f"you may have at most {limit} unfinished {kind} jobs",
+            headers={"Retry-After": str(RETRY_SECONDS), **limits.headers([limits.returned(usage)])},
+        )
+
+
+class OpenUploads:
     """Counts the bodies that this process is receiving, by owner: each may become a job.
 
     Each API process has its own counts, which vanish with the process, however it dies.
@@ -43,7 +70,7 @@ class Uploads:
         self._receiving: Counter[int] = Counter()
 
     @contextmanager
-    def one(self, owner_id: int) -> Iterator[int]:
+    def counted(self, owner_id: int) -> Iterator[int]:
         """Count a body until the context ends. Yields how many the owner is sending now."""
         self._receiving[owner_id] += 1
         try:
@@ -52,7 +79,9 @@ class Uploads:
             self._receiving -= Counter([owner_id])
 
 
-async def look_ahead(pool: Pool, kind: Kind, owner_id: int, key: str, settings: Settings, *, to_come: int = 1) -> None:
+async def check_before_upload(
+    pool: Pool, kind: Kind, owner_id: int, key: str, settings: Settings, *, to_come: int = 1
+) -> None:
     """Refuse a job before its body is read if it would be refused afterwards. A replay, known by its key, passes.
 
     Args:

@@ -166,7 +166,7 @@ async def void_links(connection: Connection, user_id: int) -> None:
     await connection.execute(load("accounts")["void_links"], {"user_id": user_id})
 
 
-async def purge(connection: Connection) -> int:
+async def purge_expired(connection: Connection) -> int:
     """Remove expired links, addresses and API tokens. Returns their number."""
     links = await connection.execute(load("accounts")["purge_links"])
     addresses = await connection.execute(load("accounts")["purge_addresses"], {"known_days": KNOWN_DAYS})

@@ -6,22 +6,21 @@ from collections.abc import Iterator
 
 from wherry.accounts import limits, repository
 from wherry.accounts.api_tokens import is_api_token, secret_hash
-from wherry.accounts.limits import Policy
+from wherry.accounts.limits import RatePolicy, network_hash
 from wherry.accounts.links import SET_BY_ACCOUNT, SET_BY_ADDRESS
-from wherry.accounts.login import network_hash
 from wherry.accounts.models import Account, Changes, Registration, Session, Visitor
 from wherry.accounts.passwords import Passwords
 from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import checked_changes, checked_registration
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.errors import Forbidden, Unauthenticated
+from wherry.resources.users import ADMIN, USER
 
-ADMIN, USER = "admin", "user"
-REGISTER_BY_ADDRESS = Policy("register-address", 60, 3600)
+REGISTER_BY_ADDRESS = RatePolicy("register-address", 60, 3600)
 """Enough for a class or an office that shares one address, but not for a script that registers endlessly."""
 
-RENAME_BY_ADDRESS = Policy("rename-address", 60, 3600)
-RENAME_BY_ACCOUNT = Policy("rename-account", 20, 3600)
+RENAME_BY_ADDRESS = RatePolicy("rename-address", 60, 3600)
+RENAME_BY_ACCOUNT = RatePolicy("rename-account", 20, 3600)
 """Limited because the refusal of a taken e-mail address or username reveals that somebody has it."""
 
 
@@ -124,7 +123,7 @@ class Accounts:
         return Session(account, credential, tuple(usages))
 
 
-def _policies(changes: Changes, account: Account) -> Iterator[tuple[Policy, Policy]]:
+def _policies(changes: Changes, account: Account) -> Iterator[tuple[RatePolicy, RatePolicy]]:
     """The policies that limit these changes, per address and per account. Unchanged names count against none."""
     if changes.password is not None:
         yield SET_BY_ADDRESS, SET_BY_ACCOUNT

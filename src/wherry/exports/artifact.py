@@ -15,7 +15,7 @@ from uuid import UUID
 
 from wherry.exports.compression import find_compression
 from wherry.exports.formats import find_format
-from wherry.exports.formats.model import Layout, Watch
+from wherry.exports.formats.model import EncoderSignals, Layout
 from wherry.exports.requests import ExportRequest
 from wherry.exports.snapshot import Snapshot
 from wherry.storage.workspaces import workspace
@@ -40,17 +40,17 @@ class Artifact:
     def __init__(self, request: ExportRequest, snapshot: Snapshot) -> None:
         self._request = request
         self._snapshot = snapshot
-        self._watch = Watch()
+        self._signals = EncoderSignals()
 
     @property
     def progress(self) -> float:
         """How much of it there is, 0 to 1, by the planner's estimate of the records."""
         rows, estimate = self._snapshot.rows, self._snapshot.estimate
-        return 0.0 if estimate is None else rows / max(rows, estimate, 1) * self._watch.share
+        return 0.0 if estimate is None else rows / max(rows, estimate, 1) * self._signals.share
 
     def stop(self) -> None:
         """End `chunks` soon, from another thread. Blocks for a moment; call it again if need be."""
-        self._watch.stopping.set()
+        self._signals.stopping.set()
         self._snapshot.stop()
 
     def chunks(self) -> Generator[bytes, None, None]:
@@ -66,7 +66,7 @@ class Artifact:
             fields=self._request.selection.fields,
             escape_formulas=self._request.escape_formulas,
             workspace=folder,
-            watch=self._watch,
+            signals=self._signals,
         )
 
         def encode() -> Generator[bytes, None, None]:

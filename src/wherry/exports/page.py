@@ -1,6 +1,6 @@
 """One page of a selection, read at once.
 
-In: a `PageRequest`. Out: a `Page`: its next cursor, and its bytes as a stream. It is read in windows of a few
+In: a `PageRequest`. Out: a `RecordPage`: its next cursor, and its bytes as a stream. It is read in windows of a few
 megabytes, whatever its records are like, and the first before anything is sent, so that what the database refuses
 becomes a status. A page of usual size is one window. A connection is held while a window is read, and never while
 bytes are sent: a slow client costs no connection.
@@ -20,7 +20,7 @@ from wherry.exports.formats import PAGE_FORMATS
 from wherry.exports.formats.json import RecordEncoder
 from wherry.exports.requests import PageRequest
 from wherry.exports.selection import Selection
-from wherry.exports.snapshot import Row
+from wherry.exports.snapshot import RecordRow
 
 _FRAMES = MappingProxyType(
     {
@@ -35,7 +35,7 @@ WINDOW_BYTES = 4 << 20
 
 
 @dataclass
-class Page:
+class RecordPage:
     """A page on its way.
 
     `next_cursor` is what the body ends with: None where there is no next page, and where the page is so large that
@@ -50,7 +50,7 @@ class Page:
         return self._chunks
 
 
-async def open_page(pool: Pool, request: PageRequest) -> Page:
+async def open_page(pool: Pool, request: PageRequest) -> RecordPage:
     """Read a page's first window, which is all of it where it is not large.
 
     Raises:
@@ -58,7 +58,7 @@ async def open_page(pool: Pool, request: PageRequest) -> Page:
     """
     reading = _Reading(pool, request)
     head = await reading.next_chunk()
-    return Page(reading.next_cursor, PAGE_FORMATS[request.format].content_type, _chunks(head, reading))
+    return RecordPage(reading.next_cursor, PAGE_FORMATS[request.format].content_type, _chunks(head, reading))
 
 
 async def _chunks(chunk: bytes, reading: _Reading) -> AsyncGenerator[bytes, None]:
@@ -106,7 +106,7 @@ class _Reading:
         self.next_cursor = self._after if self._left == 0 else None
         return records
 
-    async def _window(self, after: int, limit: int) -> list[Row]:
+    async def _window(self, after: int, limit: int) -> list[RecordRow]:
         values = statements.values(self._selection, after=after, limit=limit, bytes=WINDOW_BYTES)
         async with self._pool.connection() as connection, connection.cursor() as cursor:
             await cursor.execute(self._statement, values, binary=True)

@@ -21,8 +21,8 @@ from wherry.errors import Misconfigured, SnapshotStopped
 from wherry.exports import statements
 from wherry.exports.selection import Selection
 
-Row = tuple[Any, ...]
-Batch = Sequence[Row]
+RecordRow = tuple[Any, ...]
+RowBatch = Sequence[RecordRow]
 
 BATCH_ROWS = 250
 """Rows that the client library hands over at once: one at a time takes twice as long; a thousand no longer fit the
@@ -66,12 +66,12 @@ class Snapshot:
         self._window_rows = window_rows
         self._max_rows = max_rows
         self._stopping = threading.Event()
-        self._connection: psycopg.Connection[Row] | None = None
+        self._connection: psycopg.Connection[RecordRow] | None = None
         self.rows = 0
         self.estimate: int | None = None
         self.truncated = False
 
-    def batches(self) -> Generator[Batch, None, None]:
+    def batches(self) -> Generator[RowBatch, None, None]:
         """Every row, a batch at a time.
 
         Raises:
@@ -111,7 +111,7 @@ class Snapshot:
         if self._stopping.is_set():
             raise SnapshotStopped
 
-    def _windows(self, connection: psycopg.Connection[Row]) -> Iterator[Batch]:
+    def _windows(self, connection: psycopg.Connection[RecordRow]) -> Iterator[RowBatch]:
         statement = statements.window(self._selection)
         position = statements.id_position(self._selection)
         size = self._batch_rows(connection)
@@ -131,24 +131,24 @@ class Snapshot:
                 return
 
     def _stream(
-        self, connection: psycopg.Connection[Row], statement: sql.Composed, after: int, limit: int, size: int
-    ) -> Iterator[list[Row]]:
+        self, connection: psycopg.Connection[RecordRow], statement: sql.Composed, after: int, limit: int, size: int
+    ) -> Iterator[list[RecordRow]]:
         values = statements.values(self._selection, after=after, limit=limit)
         self._check()
         with connection.cursor() as cursor:
-            rows = cast("Generator[Row, None, None]", cursor.stream(statement, values, binary=True, size=size))
+            rows = cast("Generator[RecordRow, None, None]", cursor.stream(statement, values, binary=True, size=size))
             with closing(rows):
                 while batch := list(islice(rows, size)):
                     yield batch
                     self._check()
 
-    def _estimate(self, connection: psycopg.Connection[Row]) -> int:
+    def _estimate(self, connection: psycopg.Connection[RecordRow]) -> int:
         statement = statements.estimate(self._selection)
         row = connection.execute(statement, statements.values(self._selection)).fetchone()
         planned = int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
         return min(planned, self._max_rows)
 
-    def _batch_rows(self, connection: psycopg.Connection[Row]) -> int:
+    def _batch_rows(self, connection: psycopg.Connection[RecordRow]) -> int:
         row = connection.execute(load("exports")["row_bytes"], {"table": self._selection.resource.name}).fetchone()
         average = int(row[0]) if row else 0
         return max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, average)))

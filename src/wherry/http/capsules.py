@@ -45,19 +45,19 @@ from wherry.http.described import (
     some,
     whole,
 )
-from wherry.http.downloads import Download, download_response
+from wherry.http.downloads import ArtifactFile, download_response
+from wherry.http.idempotency import idempotency_key
 from wherry.http.job_answers import accepted, keep_from_caches
-from wherry.http.keys import idempotency_key
 from wherry.http.parameters import Query
 from wherry.http.problems import responses
 from wherry.http.requests import JSON_CODINGS, content_coding, require_json, unpacked
 from wherry.http.security import BY_KEY, require_capsule_key
 from wherry.http.services import Injected, Services
-from wherry.http.streams import event, event_stream, keep_alive, last_event_id
+from wherry.http.streams import event_stream, keep_alive, last_event_id, sse_event
 from wherry.jobs import ledger
 from wherry.jobs.events import Event, events_since
 from wherry.jobs.models import Job
-from wherry.jobs.notifications import IDLE, looks
+from wherry.jobs.notifications import IDLE, watch_job
 from wherry.jobs.states import Kind, Status
 
 MAX_EVENTS = 2000
@@ -177,7 +177,7 @@ async def download(
         raise CapsuleGone("the capsule has expired")
     if job.status is not Status.SUCCEEDED or job.artifact is None:
         raise CapsuleNotReady(f"the job is {view.status(job)}: there is no capsule")
-    found = Download.of(job.artifact)
+    found = ArtifactFile.of(job.artifact)
     return await download_response(request, services.capsule_store, found, services.settings, gone=CapsuleGone)
 
 
@@ -215,14 +215,14 @@ async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[S
         # Gone altogether counts as ended: retention may remove a job while somebody watches.
         return entries, job is None or (job.finished and job.last_event_seq <= max([since, *(e.seq for e in entries)]))
 
-    async for seen in looks(services.notifications, job_id, look):
+    async for seen in watch_job(services.notifications, job_id, look):
         if seen is IDLE:
             yield keep_alive()
             continue
         entries, ended = seen
         for entry in entries:
             since = entry.seq
-            yield event(entry.type, entry.seq, view.event(entry))
+            yield sse_event(entry.type, entry.seq, view.event(entry))
         if ended:
             return
 

@@ -21,7 +21,7 @@ from litestar.openapi.spec import (
 )
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
-from wherry.http.keys import MAX_CHARACTERS
+from wherry.http.idempotency import MAX_CHARACTERS
 from wherry.http.requests import JSON_CODINGS
 from wherry.resources.registry import RESOURCES
 

@@ -1,12 +1,11 @@
-"""Downloads of stored files: whole, in ranges, or not at all where the client has them already.
+"""Downloads of stored files, whole or in ranges (RFC 9110, sections 13 and 14).
 
-In: a file's description and the request's headers. Out: 200, 206 or 304 with a strong `ETag` and `Repr-Digest`,
-streamed from storage in flat memory; 412 and 416 as errors; a redirect where the storage may serve it itself.
+    plan_response()       decides about status, headers and ranges, without any I/O
+    download_response()   checks that the file exists, and sends what was planned
 
-    answer()              decides, without touching anything: conditions first, then ranges (RFC 9110, part 13.2.2)
-    download_response()   looks that the file is there, and sends what was decided
-
-A file is sent as it is stored, never with a `Content-Encoding`: clients would unpack it, and its digest would not hold.
+Responses have a strong `ETag` and `Repr-Digest`. They stream from storage, so that memory stays flat, or redirect to
+storage if it can serve clients itself. Files are never sent with a `Content-Encoding`: clients would decompress them,
+and the digest would not match.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ Piece = bytes | tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Download:
+class ArtifactFile:
     """A stored file: bytes, SHA-256 in hexadecimal, and what the client's copy is to be called."""
 
     key: str
@@ -50,7 +49,7 @@ class Download:
     content_type: str
 
     @classmethod
-    def of(cls, artifact: Mapping[str, Any], content_type: str = "application/octet-stream") -> Download:
+    def of(cls, artifact: Mapping[str, Any], content_type: str = "application/octet-stream") -> ArtifactFile:
         """The download of a job's artifact; `content_type` is for one that does not name its own."""
         return cls(
             key=artifact["key"],
@@ -67,7 +66,7 @@ class Download:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PlannedResponse:
     """What to send: a status, headers, and the pieces of the body."""
 
     status: int
@@ -78,7 +77,7 @@ class Answer:
 async def download_response(
     request: Request[Any, Any, Any],
     store: Store,
-    download: Download,
+    download: ArtifactFile,
     settings: Settings,
     *,
     gone: type[Gone] = DownloadExpired,
@@ -97,7 +96,7 @@ async def download_response(
     """
     names = ("if-match", "if-none-match", "if-range", "range")
     headers = {name: ", ".join(request.headers.getall(name, [])) for name in names if name in request.headers}
-    decided = answer(request.method, headers, download)
+    decided = plan_response(request.method, headers, download)
     if await store.size(download.key) != download.size:
         raise gone("the file was deleted")
     if settings.download_redirect and decided.pieces:
@@ -108,7 +107,7 @@ async def download_response(
     return Stream(_body(store, download.key, decided.pieces), status_code=decided.status, headers=decided.headers)
 
 
-def answer(method: str, headers: Mapping[str, str], download: Download) -> Answer:
+def plan_response(method: str, headers: Mapping[str, str], download: ArtifactFile) -> PlannedResponse:
     """Decide what a request gets.
 
     Args:
@@ -123,7 +122,7 @@ def answer(method: str, headers: Mapping[str, str], download: Download) -> Answe
     if "if-match" in headers and not _matches(headers["if-match"], download.etag, weak=False):
         raise PreconditionFailed("the file is not the one that If-Match names")
     if "if-none-match" in headers and _matches(headers["if-none-match"], download.etag, weak=True):
-        return Answer(304, _validators(download))
+        return PlannedResponse(304, _validators(download))
     spans = _asked_spans(method, headers, download)
     if spans is None:
         return _whole(method, download)
@@ -138,7 +137,7 @@ def content_disposition(file_name: str) -> str:
     return f'attachment; filename="{plain}"{extended}'
 
 
-def _asked_spans(method: str, headers: Mapping[str, str], download: Download) -> list[tuple[int, int]] | None:
+def _asked_spans(method: str, headers: Mapping[str, str], download: ArtifactFile) -> list[tuple[int, int]] | None:
     if method != "GET" or "range" not in headers:
         return None
     # A date in If-Range matches nothing, as no Last-Modified is ever sent.
@@ -161,11 +160,11 @@ def _matches(value: str, etag: str, *, weak: bool) -> bool:
     return any(f'"{tag}"' == etag and (weak or not mark) for mark, tag in _ETAG.findall(value))
 
 
-def _validators(download: Download) -> dict[str, str]:
+def _validators(download: ArtifactFile) -> dict[str, str]:
     return {"ETag": download.etag, "Cache-Control": "private, no-cache"}
 
 
-def _headers(download: Download, length: int, content_type: str) -> dict[str, str]:
+def _headers(download: ArtifactFile, length: int, content_type: str) -> dict[str, str]:
     digest = base64.b64encode(bytes.fromhex(download.sha256)).decode()
     return {
         **_validators(download),
@@ -178,17 +177,19 @@ def _headers(download: Download, length: int, content_type: str) -> dict[str, st
     }
 
 
-def _whole(method: str, download: Download) -> Answer:
+def _whole(method: str, download: ArtifactFile) -> PlannedResponse:
     pieces = [(0, download.size)] if method == "GET" and download.size else []
-    return Answer(200, _headers(download, download.size, download.content_type), pieces)
+    return PlannedResponse(200, _headers(download, download.size, download.content_type), pieces)
 
 
-def _single(download: Download, start: int, end: int) -> Answer:
+def _single(download: ArtifactFile, start: int, end: int) -> PlannedResponse:
     headers = _headers(download, end - start, download.content_type)
-    return Answer(206, {**headers, "Content-Range": f"bytes {start}-{end - 1}/{download.size}"}, [(start, end)])
+    return PlannedResponse(
+        206, {**headers, "Content-Range": f"bytes {start}-{end - 1}/{download.size}"}, [(start, end)]
+    )
 
 
-def _multiple(download: Download, spans: Sequence[tuple[int, int]]) -> Answer:
+def _multiple(download: ArtifactFile, spans: Sequence[tuple[int, int]]) -> PlannedResponse:
     """Several ranges as `multipart/byteranges` (RFC 9110, section 14.6)."""
     boundary = secrets.token_hex(16)
     pieces: list[Piece] = []
@@ -200,7 +201,7 @@ def _multiple(download: Download, spans: Sequence[tuple[int, int]]) -> Answer:
         pieces += [head.encode(), (start, end)]
     pieces.append(f"\r\n--{boundary}--\r\n".encode())
     length = sum(len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces)
-    return Answer(206, _headers(download, length, f"multipart/byteranges; boundary={boundary}"), pieces)
+    return PlannedResponse(206, _headers(download, length, f"multipart/byteranges; boundary={boundary}"), pieces)
 
 
 async def _body(store: Store, key: str, pieces: Sequence[Piece]) -> AsyncGenerator[bytes, None]:

@@ -62,10 +62,10 @@ from wherry.http.described import (
     whole,
     wrapped_or_bare,
 )
-from wherry.http.downloads import Download, download_response
+from wherry.http.downloads import ArtifactFile, download_response
+from wherry.http.idempotency import idempotency_key
 from wherry.http.job_answers import NEW_JOB, accepted, cancelled
 from wherry.http.jobs import find_job
-from wherry.http.keys import idempotency_key
 from wherry.http.parameters import object_in, query_of
 from wherry.http.problems import responses
 from wherry.http.security import BY_TOKEN
@@ -172,7 +172,7 @@ async def download(
         raise NotReady(f"the export is {job.status}: there is nothing to download")
     if job.artifact_is_past:
         raise DownloadExpired("the artifact has expired")
-    return await download_response(request, services.export_store, Download.of(job.artifact), services.settings)
+    return await download_response(request, services.export_store, ArtifactFile.of(job.artifact), services.settings)
 
 
 @delete(

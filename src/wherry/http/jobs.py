@@ -23,11 +23,11 @@ from wherry.http.parameters import Query
 from wherry.http.problems import responses
 from wherry.http.security import BY_TOKEN
 from wherry.http.services import Injected, Services
-from wherry.http.streams import event, event_stream, keep_alive, last_event_id
+from wherry.http.streams import event_stream, keep_alive, last_event_id, sse_event
 from wherry.imports.view import import_job
 from wherry.jobs import ledger
 from wherry.jobs.models import Job
-from wherry.jobs.notifications import IDLE, KEEP_ALIVE_SECONDS, looks
+from wherry.jobs.notifications import IDLE, KEEP_ALIVE_SECONDS, watch_job
 from wherry.jobs.states import Kind, Status
 from wherry.settings import Settings
 
@@ -59,7 +59,9 @@ async def list_jobs(request: Request[Account, Any, Any], services: Injected[Serv
     kind, status, before = asked.choice("kind", Kind), asked.choice("status", Status), asked.uuid("cursor")
     limit = asked.whole("limit", least=1, most=MAX_JOBS, default=DEFAULT_JOBS)
     async with services.pool.connection() as connection:
-        found = await ledger.page(connection, request.user.id, kind=kind, status=status, before=before, limit=limit + 1)
+        found = await ledger.page_of_jobs(
+            connection, request.user.id, kind=kind, status=status, before=before, limit=limit + 1
+        )
     page = found[:limit]
     return {
         "jobs": [view(job, services.settings) for job in page],
@@ -125,7 +127,9 @@ async def _live(
         async with services.pool.connection() as connection:
             return await ledger.get(connection, job_id)
 
-    watched = looks(services.notifications, job_id, look, at_most_every=PROGRESS_SECONDS, idle_every=AUTHORITY_SECONDS)
+    watched = watch_job(
+        services.notifications, job_id, look, at_most_every=PROGRESS_SECONDS, idle_every=AUTHORITY_SECONDS
+    )
     silent = 0.0
     async for job in watched:
         if not await _may_read_on(services, credential):
@@ -140,11 +144,11 @@ async def _live(
             return
         version = _version(job)
         if job.finished:
-            yield event("finished", version, view(job, services.settings))
+            yield sse_event("finished", version, view(job, services.settings))
             return
         if version != last_seen:
             last_seen = version
-            yield event("progress", version, view(job, services.settings))
+            yield sse_event("progress", version, view(job, services.settings))
 
 
 def _version(job: Job) -> int:

@@ -18,10 +18,10 @@ from litestar.openapi.spec import SecurityScheme
 from wherry.accounts.api_tokens import is_api_token
 from wherry.accounts.capsule_key import require_key
 from wherry.accounts.models import Account, Visitor
-from wherry.accounts.service import ADMIN
 from wherry.errors import Forbidden, KeyNotConfigured, LimitReached, RequestError, Unauthenticated
 from wherry.http.services import services_of
 from wherry.networks import parse_address
+from wherry.resources.users import ADMIN
 from wherry.settings import Settings
 
 Connection = ASGIConnection[Any, Any, Any, Any]

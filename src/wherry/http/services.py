@@ -18,7 +18,7 @@ from litestar.params import SkipValidation
 from wherry.accounts.api_tokens import ApiTokens
 from wherry.accounts.links import PasswordLinks
 from wherry.accounts.login import Logins
-from wherry.accounts.quota import Uploads
+from wherry.accounts.quota import OpenUploads
 from wherry.accounts.service import Accounts
 from wherry.capsules.submission import Submissions
 from wherry.database.pools import Pool
@@ -50,7 +50,7 @@ class Services:
     intake: Intake
     submissions: Submissions
     notifications: Notifications
-    uploads: Uploads = field(default_factory=Uploads)
+    uploads: OpenUploads = field(default_factory=OpenUploads)
     closing: ExitStack = field(default_factory=ExitStack)
     """What ends with the application: threads that do one kind of work each."""
 

@@ -35,7 +35,7 @@ def last_event_id(request: Request[Any, Any, Any]) -> int | None:
     return int(value)
 
 
-def event(name: str, event_id: int, data: object) -> ServerSentEventMessage:
+def sse_event(name: str, event_id: int, data: object) -> ServerSentEventMessage:
     """One event; `data` as JSON on one line."""
     return ServerSentEventMessage(data=msgspec.json.encode(data).decode(), event=name, id=event_id, sep=_LINE_END)
 

@@ -19,10 +19,10 @@ from litestar import Request
 from multipart import MultipartSegment
 
 from wherry.accounts.models import Account
-from wherry.accounts.quota import admit, look_ahead
+from wherry.accounts.quota import admit, check_before_upload
 from wherry.database.pools import brief_transaction
 from wherry.errors import Invalid, Refused, Unavailable, UnsupportedMedia
-from wherry.http.keys import idempotency_key
+from wherry.http.idempotency import idempotency_key
 from wherry.http.multipart import FILE, read_form
 from wherry.http.parameters import once, query_of, refuse_unknown
 from wherry.http.requests import content_coding, has_body, json_within
@@ -62,8 +62,8 @@ async def hand_in(request: ImportRequest, services: Services) -> tuple[Job, bool
     key = idempotency_key(request, required=True)
     assert key is not None
     owner_id = request.user.id
-    with services.uploads.one(owner_id) as to_come:
-        await look_ahead(services.pool, Kind.IMPORT, owner_id, key, services.settings, to_come=to_come)
+    with services.uploads.counted(owner_id) as to_come:
+        await check_before_upload(services.pool, Kind.IMPORT, owner_id, key, services.settings, to_come=to_come)
         return await _take_in(request, services, key)
 
 

@@ -75,7 +75,7 @@ async def get(connection: Connection, job_id: UUID) -> Job | None:
     return None if row is None else _job(row)
 
 
-async def page(
+async def page_of_jobs(
     connection: Connection,
     owner_id: int,
     *,

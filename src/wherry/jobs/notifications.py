@@ -96,7 +96,7 @@ class Idle(Enum):
 IDLE: Final = Idle.IDLE
 
 
-async def looks(
+async def watch_job(
     notifications: Notifications,
     job_id: UUID,
     look: Callable[[], Awaitable[Seen]],

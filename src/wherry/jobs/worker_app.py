@@ -41,7 +41,7 @@ RETENTION_CRON = "*/5 * * * *"
 log = structlog.get_logger(__name__)
 
 
-class Services(Protocol):
+class JobServices(Protocol):
     """What a worker process opens once, to run jobs and to remove what has expired."""
 
     async def execute(self, job_id: UUID) -> None: ...
@@ -49,7 +49,7 @@ class Services(Protocol):
     async def retain(self) -> None: ...
 
 
-OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
+OpenServices = Callable[[], AbstractAsyncContextManager[JobServices]]
 
 
 class GiveBack(BaseRetryStrategy):
@@ -93,7 +93,7 @@ class WorkerApp(procrastinate.App):
         self.job_manager: FencedJobManager = FencedJobManager(connector)
         self._open_services = open_services
         self._slow = slow
-        self._services: Services | None = None
+        self._services: JobServices | None = None
         self._in_hand: Counter[int] = Counter()  # the same process may fetch a row again that it gave back
         self.task(name=RUN_JOB, pass_context=True, retry=GiveBack())(self._run_job)
         retention = self.task(

@@ -12,7 +12,8 @@ from wherry.errors import ErrorCode
 from wherry.resources import rules
 from wherry.resources.model import Columns, Filter, FilterType, ImportField, ImportShape, Resource, RowPolicy, State
 
-ROLES = ("user", "admin")
+USER, ADMIN = "user", "admin"
+ROLES = (USER, ADMIN)
 
 
 class UserRecord(msgspec.Struct, frozen=True, gc=False):
@@ -71,14 +72,14 @@ def create(record: UserRecord, now: datetime) -> Columns:
         "email": record.email,
         "username": record.email,
         "name": record.name,
-        "role": record.role or "user",
+        "role": record.role or USER,
         "active": record.active is not False,
         "created_at": record.created_at or now,
         "updated_at": record.updated_at or now,
     }
 
 
-ADMIN, ACTIVE, PASSWORD = 1, 2, 4
+IS_ADMIN, IS_ACTIVE, HAS_PASSWORD = 1, 2, 4
 """What is true of an account, as bits of its state."""
 
 
@@ -89,21 +90,21 @@ class AdminPolicy(RowPolicy):
     def faults(self, record: UserRecord, state: State) -> Iterator[tuple[str, rules.Fault]]:
         """Each is `FORBIDDEN`."""
         if not self.by_admin:
-            if state & ADMIN:
+            if state & IS_ADMIN:
                 name = "email" if record.id is None else "id"
                 yield name, _forbidden("belongs to an admin's account, which only an admin may change")
             return
-        if record.role == "admin" and state & PASSWORD and not state & ADMIN:
+        if record.role == ADMIN and state & HAS_PASSWORD and not state & IS_ADMIN:
             yield "role", _forbidden("cannot become admin by an import, as the account has a password")
         if _keeps(state) and not _keeps(_changed(record, state)) and self._is_last():
-            if record.role == "user":
+            if record.role == USER:
                 yield "role", _forbidden("must stay admin: this is the last active admin")
             if record.active is False:
                 yield "active", _forbidden("must stay true: this is the last active admin")
 
     def after(self, record: UserRecord, state: State | None) -> State:
         """Counts the admins as well."""
-        changed = _changed(record, ACTIVE if state is None else state)
+        changed = _changed(record, IS_ACTIVE if state is None else state)
         if self.keepers is not None:
             self.keepers += _keeps(changed) - (state is not None and _keeps(state))
         return changed
@@ -114,14 +115,14 @@ class AdminPolicy(RowPolicy):
 
 
 def _keeps(state: State) -> bool:
-    return state & (ADMIN | ACTIVE) == ADMIN | ACTIVE
+    return state & (IS_ADMIN | IS_ACTIVE) == IS_ADMIN | IS_ACTIVE
 
 
 def _changed(record: UserRecord, state: State) -> State:
     if record.role is not None:
-        state = state | ADMIN if record.role == "admin" else state & ~ADMIN
+        state = state | IS_ADMIN if record.role == ADMIN else state & ~IS_ADMIN
     if record.active is not None:
-        state = state | ACTIVE if record.active else state & ~ACTIVE
+        state = state | IS_ACTIVE if record.active else state & ~IS_ACTIVE
     return state
 
 
@@ -140,7 +141,7 @@ USERS = Resource(
         fields=FIELDS,
         is_clean=is_clean,
         check=check,
-        admin_only={"role": "admin"},
+        admin_only={"role": ADMIN},
         policy=AdminPolicy,
         columns={
             "email": "text",

@@ -172,13 +172,13 @@ async def test_a_token_ends_at_its_expiry_and_is_then_purged(
     expiring, lasting = await make(client, alice, expiresAt=soon), await make(client, alice)
     assert await status(client, expiring["token"]) == 200
     async with app.pool.connection() as connection:
-        assert await repository.purge(connection) == 0
+        assert await repository.purge_expired(connection) == 0
     await app.execute("update api_tokens set expires_at = now() where id = %s", expiring["id"])
 
     assert (await status(client, expiring["token"]), await status(client, lasting["token"])) == (401, 200)
     problem_of(await client.delete(f"{PATH}/{expiring['id']}", headers=alice), 404)
     async with app.pool.connection() as connection:
-        assert await repository.purge(connection) == 1
+        assert await repository.purge_expired(connection) == 1
     assert [token["id"] for token in (await client.get(PATH, headers=alice)).json()["apiTokens"]] == [lasting["id"]]
 
 

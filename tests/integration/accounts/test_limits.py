@@ -12,15 +12,15 @@ import pytest
 
 from tests.accounts_app import Running, bearer, register
 from tests.integration.accounts.test_login import log_in
-from wherry.accounts import limits
-from wherry.accounts.limits import Policy, Usage
+from wherry.accounts import limits, quota
+from wherry.accounts.limits import RatePolicy, Usage
 from wherry.database.pools import Pool, make_pool
 from wherry.errors import LimitReached
 from wherry.jobs import ledger
 from wherry.jobs.models import NewJob, new_job_id
 from wherry.jobs.states import Kind
 
-EXPORTS = Policy("exports", 10, 3600)
+EXPORTS = RatePolicy("exports", 10, 3600)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
         yield opened
 
 
-async def take(pool: Pool, policy: Policy = EXPORTS, subject: str = "1") -> Usage | LimitReached:
+async def take(pool: Pool, policy: RatePolicy = EXPORTS, subject: str = "1") -> Usage | LimitReached:
     async with pool.connection() as connection:
         try:
             return await limits.take(connection, policy, subject)
@@ -96,8 +96,8 @@ async def test_only_counters_whose_window_is_over_are_purged(pool: Pool) -> None
     await take(pool, subject="2")
     async with pool.connection() as connection:
         await connection.execute("update rate_limits set expires_at = clock_timestamp() where subject = '2'")
-        assert await limits.purge(connection) == 1
-        assert await limits.purge(connection) == 0
+        assert await limits.purge_counters(connection) == 1
+        assert await limits.purge_counters(connection) == 0
 
 
 async def test_of_many_jobs_asked_for_at_once_only_as_many_as_may_be_unfinished_are_made(pool: Pool) -> None:
@@ -113,14 +113,14 @@ async def test_of_many_jobs_asked_for_at_once_only_as_many_as_may_be_unfinished_
                 async with connection.transaction():
                     new = NewJob(id=new_job_id(), kind=kind, owner_id=owner_id, resource="users", format="ndjson")
                     await ledger.create(connection, new)
-                    await limits.concurrent(connection, kind, owner_id, 3, Usage(EXPORTS, 9, 3600))
+                    await quota.check_unfinished_jobs(connection, kind, owner_id, 3, Usage(EXPORTS, 9, 3600))
             except LimitReached as refused:
                 return int(refused.headers["Retry-After"]) if refused.code == "CONCURRENT_LIMIT" else -1
             return 0
 
     outcomes = await asyncio.gather(*(ask(1, Kind.EXPORT) for _ in range(12)))
 
-    assert sorted(outcomes) == [0] * 3 + [limits.CONCURRENT_RETRY_SECONDS] * 9
+    assert sorted(outcomes) == [0] * 3 + [quota.RETRY_SECONDS] * 9
     assert await ask(2, Kind.EXPORT) == 0, "another's jobs do not count"
     assert await ask(1, Kind.IMPORT) == 0, "jobs of another kind do not count"
 

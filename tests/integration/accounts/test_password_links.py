@@ -358,9 +358,9 @@ async def test_links_past_their_time_are_purged(app: Running, client: httpx.Asyn
     await register(client, "alice")
     await ask(client, "alice@example.com")
     async with app.pool.connection() as connection:
-        assert await repository.purge(connection) == 0
+        assert await repository.purge_expired(connection) == 0
         await connection.execute("update password_links set expires_at = now() - interval '25 hours'")
-        assert await repository.purge(connection) == 1
+        assert await repository.purge_expired(connection) == 1
 
 
 async def test_a_new_password_has_eight_characters_and_a_short_one_uses_no_link_up(

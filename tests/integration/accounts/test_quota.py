@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from wherry.accounts.quota import admit, look_ahead
+from wherry.accounts.quota import admit, check_before_upload
 from wherry.database.pools import Pool, make_pool
 from wherry.errors import LimitReached
 from wherry.jobs import ledger
@@ -97,7 +97,7 @@ async def test_a_job_that_is_refused_for_its_number_is_told_what_is_left_of_the_
 async def test_what_would_be_refused_is_refused_before_its_body_is_read_and_not_counted(pool: Pool) -> None:
     settings = load_settings(export_rate_limit_per_hour=2, export_concurrent_limit_user=100)
     for _ in range(3):
-        await look_ahead(pool, Kind.EXPORT, 1, "new", settings)
+        await check_before_upload(pool, Kind.EXPORT, 1, "new", settings)
     first = NewJob(
         id=new_job_id(), kind=Kind.EXPORT, owner_id=1, resource="users", format="ndjson", idempotency_key="known"
     )
@@ -106,15 +106,15 @@ async def test_what_would_be_refused_is_refused_before_its_body_is_read_and_not_
         await admit(connection, Kind.EXPORT, 1, settings)
     assert (await ask(pool, settings)).startswith('"exports";r=0;t=')
     with pytest.raises(LimitReached) as refused:
-        await look_ahead(pool, Kind.EXPORT, 1, "new", settings)
+        await check_before_upload(pool, Kind.EXPORT, 1, "new", settings)
     assert refused.value.code == "RATE_LIMITED"
-    await look_ahead(pool, Kind.EXPORT, 1, "known", settings)
+    await check_before_upload(pool, Kind.EXPORT, 1, "known", settings)
 
 
 async def test_a_job_to_come_counts_among_the_unfinished_ones(pool: Pool) -> None:
     settings = load_settings(export_concurrent_limit_user=1)
-    await look_ahead(pool, Kind.EXPORT, 1, "new", settings)
+    await check_before_upload(pool, Kind.EXPORT, 1, "new", settings)
     await ask(pool, settings)
     with pytest.raises(LimitReached) as refused:
-        await look_ahead(pool, Kind.EXPORT, 1, "new", settings)
+        await check_before_upload(pool, Kind.EXPORT, 1, "new", settings)
     assert refused.value.code == "CONCURRENT_LIMIT"

@@ -10,16 +10,16 @@ import psycopg
 import pytest
 
 from tests.integration.exports.conftest import Exports
-from wherry.exports.page import WINDOW_BYTES, Page, open_page
+from wherry.exports.page import WINDOW_BYTES, RecordPage, open_page
 from wherry.exports.requests import parse_page
 
 
-async def page_of(exports: Exports, **query: str) -> Page:
+async def page_of(exports: Exports, **query: str) -> RecordPage:
     given = {name: [value] for name, value in query.items()}
     return await open_page(exports.pool, parse_page(given, query.get("filters"), max_limit=1000))
 
 
-async def content(page: Page) -> bytes:
+async def content(page: RecordPage) -> bytes:
     return b"".join([chunk async for chunk in page])
 
 
@@ -109,7 +109,7 @@ async def test_a_page_of_usual_size_holds_no_connection_while_it_is_sent(exports
     assert len((await content(page)).splitlines()) == 1001
 
 
-async def large_page(exports: Exports, **query: str) -> Page:
+async def large_page(exports: Exports, **query: str) -> RecordPage:
     await exports.sql(
         "insert into users (email, username, name) select n, n, repeat('x', 40000) from generate_series(1, 1000) n"
     )

@@ -214,9 +214,9 @@ async def test_a_page_of_jobs_is_its_owners_newest_first(connection: Connection)
     alice, bob = await new_user(connection), await new_user(connection, "bob@example.com")
     mine = [await submitted(connection, owner_id=alice) for _ in range(3)]
     await submitted(connection, owner_id=bob)
-    page = await ledger.page(connection, alice, limit=2)
+    page = await ledger.page_of_jobs(connection, alice, limit=2)
     assert [job.id for job in page] == [mine[2].id, mine[1].id]
-    rest = await ledger.page(connection, alice, before=page[-1].id, limit=2)
+    rest = await ledger.page_of_jobs(connection, alice, before=page[-1].id, limit=2)
     assert [job.id for job in rest] == [mine[0].id]
-    assert await ledger.page(connection, alice, kind=Kind.EXPORT, limit=2) == []
+    assert await ledger.page_of_jobs(connection, alice, kind=Kind.EXPORT, limit=2) == []
     assert await ledger.count_unfinished(connection, Kind.IMPORT, alice) == 3

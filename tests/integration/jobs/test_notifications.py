@@ -8,7 +8,7 @@ from tests.factories import submitted
 from wherry.database.pools import Connection, connect
 from wherry.jobs import ledger
 from wherry.jobs.models import new_job_id
-from wherry.jobs.notifications import IDLE, Notifications, looks
+from wherry.jobs.notifications import IDLE, Notifications, watch_job
 
 
 async def _wait_for_listener(connection: Connection) -> None:
@@ -63,7 +63,7 @@ async def test_a_watcher_looks_at_once_and_after_every_change(database_url: str)
             return found.epoch
 
         seen = []
-        async for epoch in looks(notifications, job.id, look):
+        async for epoch in watch_job(notifications, job.id, look):
             if epoch is IDLE:
                 continue
             seen.append(epoch)

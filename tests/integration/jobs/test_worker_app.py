@@ -16,7 +16,7 @@ from wherry.database.pools import connect
 from wherry.errors import JobReleased
 from wherry.jobs import rescue
 from wherry.jobs.states import Kind
-from wherry.jobs.worker_app import Services, WorkerApp
+from wherry.jobs.worker_app import JobServices, WorkerApp
 
 
 class Recorder:
@@ -40,7 +40,7 @@ class Recorder:
 @asynccontextmanager
 async def _working(url: str, recorder: Recorder) -> AsyncIterator[WorkerApp]:
     @asynccontextmanager
-    async def open_services() -> AsyncIterator[Services]:
+    async def open_services() -> AsyncIterator[JobServices]:
         yield recorder
 
     app = WorkerApp(url, concurrency=2, open_services=open_services, slow={Kind.CAPSULE})
@@ -182,5 +182,5 @@ async def test_capsules_leave_half_of_the_slots_to_others(database_url: str) -> 
             assert [await asyncio.wait_for(gated.begun.get(), 10) for _ in range(2)] == [Kind.CAPSULE] * 2
 
 
-async def _none() -> AsyncIterator[Services]:
+async def _none() -> AsyncIterator[JobServices]:
     yield Recorder()

@@ -17,10 +17,10 @@ from litestar.params import FromPath
 from litestar.testing import TestClient
 
 from wherry.http.downloads import (
-    Download,
-    answer,
+    ArtifactFile,
     content_disposition,
     download_response,
+    plan_response,
 )
 from wherry.http.problems import exception_handlers
 from wherry.http.ranges import MAX_RANGES
@@ -30,7 +30,7 @@ from wherry.storage.store import Store
 CONTENT = bytes(byte % 251 for byte in range((1 << 20) + 4099))
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 ETAG = f'"{SHA256}"'
-DOWNLOAD = Download(
+DOWNLOAD = ArtifactFile(
     key="job/1.ndjson", size=len(CONTENT), sha256=SHA256, file_name="job.ndjson", content_type="application/x-ndjson"
 )
 
@@ -63,9 +63,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient[Lite
         yield running
 
 
-def described(name: str, content: bytes) -> Download:
+def described(name: str, content: bytes) -> ArtifactFile:
     digest = hashlib.sha256(content).hexdigest()
-    return Download(key=name, size=len(content), sha256=digest, file_name=name, content_type="text/plain")
+    return ArtifactFile(key=name, size=len(content), sha256=digest, file_name=name, content_type="text/plain")
 
 
 def parts_of(response: httpx.Response) -> list[tuple[str, bytes]]:
@@ -343,6 +343,6 @@ def test_a_download_that_was_cut_is_completed_by_a_range(client: TestClient[Lite
 
 
 def test_what_is_decided_needs_no_file() -> None:
-    decided = answer("GET", {"range": "bytes=0-1,5000-5001"}, DOWNLOAD)
+    decided = plan_response("GET", {"range": "bytes=0-1,5000-5001"}, DOWNLOAD)
     assert decided.status == 206
     assert [piece for piece in decided.pieces if not isinstance(piece, bytes)] == [(0, 2), (5000, 5002)]

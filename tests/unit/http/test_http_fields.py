@@ -13,7 +13,7 @@ from litestar.datastructures import State
 from wherry.database.pools import make_pool
 from wherry.errors import Invalid
 from wherry.http.framework import litestar_options
-from wherry.http.keys import idempotency_key
+from wherry.http.idempotency import idempotency_key
 from wherry.http.security import CAPSULE_SCHEMES, credential, require_capsule_key
 from wherry.http.streams import last_event_id
 

@@ -14,7 +14,7 @@ from litestar.response.sse import ServerSentEventMessage
 
 from wherry.errors import JobNotFound
 from wherry.http.framework import litestar_options
-from wherry.http.streams import event, event_stream
+from wherry.http.streams import event_stream, sse_event
 
 held: list[str] = []
 
@@ -31,7 +31,7 @@ async def _endless() -> AsyncGenerator[bytes, None]:
 
 async def _events() -> AsyncGenerator[ServerSentEventMessage, None]:
     async for _ in _endless():
-        yield event("progress", 1, {})
+        yield sse_event("progress", 1, {})
 
 
 @get("/api/plain")

@@ -8,16 +8,16 @@ from types import MappingProxyType
 from wherry.errors import UnsupportedFormat
 from wherry.exports.formats.csv import CSV
 from wherry.exports.formats.json import JSON, NDJSON
-from wherry.exports.formats.model import Format
+from wherry.exports.formats.model import ExportFormat
 from wherry.exports.formats.mv2 import MV2
 
-FORMATS: Mapping[str, Format] = MappingProxyType({each.name: each for each in (NDJSON, JSON, CSV, MV2)})
+FORMATS: Mapping[str, ExportFormat] = MappingProxyType({each.name: each for each in (NDJSON, JSON, CSV, MV2)})
 
-PAGE_FORMATS: Mapping[str, Format] = MappingProxyType({each.name: each for each in (NDJSON, JSON)})
+PAGE_FORMATS: Mapping[str, ExportFormat] = MappingProxyType({each.name: each for each in (NDJSON, JSON)})
 """The formats that a page can be in."""
 
 
-def find_format(name: object, among: Mapping[str, Format] = FORMATS) -> Format:
+def find_format(name: object, among: Mapping[str, ExportFormat] = FORMATS) -> ExportFormat:
     """The format with that name, in any case, or the first format if no name is given.
 
     Raises:

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from wherry.exports.formats.model import Format, Layout
-from wherry.exports.snapshot import Batch
+from wherry.exports.formats.model import ExportFormat, Layout
+from wherry.exports.snapshot import RowBatch
 
 LINE_END = "\r\n"
 QUOTE, TWO_QUOTES = '"', '""'
@@ -22,9 +22,9 @@ FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")
 """What a cell must begin with to be run, the full-width forms that some spreadsheets take for the same included."""
 
 
-def encode(batches: Iterable[Batch], layout: Layout) -> Iterator[bytes]:
+def encode_csv(batches: Iterable[RowBatch], layout: Layout) -> Iterator[bytes]:
     """The header, then a chunk a batch."""
-    text = escaped if layout.escape_formulas else quoted
+    text = escape_formulas if layout.escape_formulas else quote_cells
     yield (",".join(layout.fields) + LINE_END).encode()
     for batch in batches:
         # Column by column, as all values of a column are of one type; the standard library's writer looks at every
@@ -35,14 +35,14 @@ def encode(batches: Iterable[Batch], layout: Layout) -> Iterator[bytes]:
         yield LINE_END.encode().join([*map(str.encode, lines), b""])
 
 
-def quoted(texts: Sequence[str | None]) -> list[str]:
+def quote_cells(texts: Sequence[str | None]) -> list[str]:
     """Texts as cells."""
     return ["" if text is None else f'"{text.replace(QUOTE, TWO_QUOTES)}"' for text in texts]
 
 
-def escaped(texts: Sequence[str | None]) -> list[str]:
+def escape_formulas(texts: Sequence[str | None]) -> list[str]:
     """Texts as cells, with an apostrophe in front of what a spreadsheet would run."""
-    return quoted([f"'{text}" if text and text[0] in FORMULA_STARTS else text for text in texts])
+    return quote_cells([f"'{text}" if text and text[0] in FORMULA_STARTS else text for text in texts])
 
 
 def _cells(values: Sequence[Any], text: Callable[[Sequence[str | None]], list[str]]) -> list[str]:
@@ -53,8 +53,8 @@ def _cells(values: Sequence[Any], text: Callable[[Sequence[str | None]], list[st
         return ["" if value is None else str(value).lower() for value in values]
     if isinstance(sample, list):
         encode_json = msgspec.json.Encoder().encode
-        return quoted([None if value is None else encode_json(value).decode() for value in values])
+        return quote_cells([None if value is None else encode_json(value).decode() for value in values])
     return ["" if value is None else str(value) for value in values]
 
 
-CSV = Format(name="csv", extension="csv", content_type="text/csv", encode=encode)
+CSV = ExportFormat(name="csv", extension="csv", content_type="text/csv", encode=encode_csv)

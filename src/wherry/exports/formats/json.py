@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from wherry.exports.formats.model import Format, Layout
-from wherry.exports.snapshot import Batch, Row
+from wherry.exports.formats.model import ExportFormat, Layout
+from wherry.exports.snapshot import RecordRow, RowBatch
 
 
 class RecordEncoder:
@@ -24,21 +24,21 @@ class RecordEncoder:
         self._record = msgspec.defstruct("Record", [(field, Any) for field in fields], gc=False)
         self._encoder = msgspec.json.Encoder()
 
-    def lines(self, rows: Iterable[Row]) -> bytes:
+    def lines(self, rows: Iterable[RecordRow]) -> bytes:
         """One object per line; the last line is terminated too."""
         return self._encoder.encode_lines(list(starmap(self._record, rows)))
 
-    def items(self, rows: Iterable[Row]) -> bytes:
+    def items(self, rows: Iterable[RecordRow]) -> bytes:
         """The objects separated by commas, without the brackets of an array."""
         return self._encoder.encode(list(starmap(self._record, rows)))[1:-1]
 
 
-def encode_ndjson(batches: Iterable[Batch], layout: Layout) -> Iterator[bytes]:
+def encode_ndjson(batches: Iterable[RowBatch], layout: Layout) -> Iterator[bytes]:
     """One chunk per batch."""
     return map(RecordEncoder(layout.fields).lines, batches)
 
 
-def encode_json(batches: Iterable[Batch], layout: Layout) -> Iterator[bytes]:
+def encode_json(batches: Iterable[RowBatch], layout: Layout) -> Iterator[bytes]:
     """The array in chunks; `[]` if there are no records."""
     opening = b"["
     for items in map(RecordEncoder(layout.fields).items, batches):
@@ -48,5 +48,5 @@ def encode_json(batches: Iterable[Batch], layout: Layout) -> Iterator[bytes]:
     yield b"[]" if opening == b"[" else b"]"
 
 
-NDJSON = Format(name="ndjson", extension="ndjson", content_type="application/x-ndjson", encode=encode_ndjson)
-JSON = Format(name="json", extension="json", content_type="application/json", encode=encode_json)
+NDJSON = ExportFormat(name="ndjson", extension="ndjson", content_type="application/x-ndjson", encode=encode_ndjson)
+JSON = ExportFormat(name="json", extension="json", content_type="application/json", encode=encode_json)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wherry.exports.snapshot import Batch
+from wherry.exports.snapshot import RowBatch
 from wherry.resources.model import Resource
 
 
-class Watch:
+class EncoderSignals:
     """What the thread that encodes and the loop that waits for it tell each other.
 
     Attributes:
@@ -36,18 +36,18 @@ class Layout:
         fields: what each row's values are, in order.
         escape_formulas: whether text that a spreadsheet would run is to be defused (csv).
         workspace: an empty directory of this export's own, for formats that must build a file.
-        watch: for formats that are long busy without a chunk.
+        signals: for formats that are long busy without a chunk.
     """
 
     resource: Resource
     fields: tuple[str, ...]
     escape_formulas: bool = True
     workspace: Path = Path()
-    watch: Watch = field(default_factory=Watch)
+    signals: EncoderSignals = field(default_factory=EncoderSignals)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Format:
+class ExportFormat:
     """One way to write records down.
 
     Attributes:
@@ -61,5 +61,5 @@ class Format:
     name: str
     extension: str
     content_type: str
-    encode: Callable[[Iterable[Batch], Layout], Iterator[bytes]]
+    encode: Callable[[Iterable[RowBatch], Layout], Iterator[bytes]]
     needed_fields: frozenset[str] = frozenset()

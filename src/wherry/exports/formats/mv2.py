@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from wherry.errors import ErrorCode, JobFailed, SnapshotStopped
-from wherry.exports.formats.model import Format, Layout
-from wherry.exports.snapshot import Batch
+from wherry.exports.formats.model import ExportFormat, Layout
+from wherry.exports.snapshot import RowBatch
 from wherry.memvid.frame import record_frames
 from wherry.memvid.writer import WriterEvent, write_capsule
 from wherry.waiting import with_ticks
@@ -27,7 +27,7 @@ LOOK_SECONDS = 0.2
 READ_BYTES = 1 << 20
 
 
-def encode(batches: Iterable[Batch], layout: Layout) -> Iterator[bytes]:
+def encode_mv2(batches: Iterable[RowBatch], layout: Layout) -> Iterator[bytes]:
     """Build the capsule, then yield it in chunks.
 
     Raises:
@@ -48,13 +48,13 @@ def encode(batches: Iterable[Batch], layout: Layout) -> Iterator[bytes]:
 
 async def _write(records: Iterable[dict[str, Any]], capsule: Path, layout: Layout) -> None:
     def report(event: WriterEvent) -> None:
-        layout.watch.share = event.progress
+        layout.signals.share = event.progress
 
     async def look() -> None:
-        if layout.watch.stopping.is_set():
+        if layout.signals.stopping.is_set():
             raise SnapshotStopped
 
-    layout.watch.share = 0.0
+    layout.signals.share = 0.0
     title = next(field for field in TITLES if field in layout.fields)
     frames = record_frames(layout.resource.name, title, records)
     workspace = layout.workspace / "writer"
@@ -62,6 +62,10 @@ async def _write(records: Iterable[dict[str, Any]], capsule: Path, layout: Layou
     await with_ticks(writing, look, seconds=LOOK_SECONDS)
 
 
-MV2 = Format(
-    name="mv2", extension="mv2", content_type="application/octet-stream", encode=encode, needed_fields=frozenset({"id"})
+MV2 = ExportFormat(
+    name="mv2",
+    extension="mv2",
+    content_type="application/octet-stream",
+    encode=encode_mv2,
+    needed_fields=frozenset({"id"}),
 )

@@ -26,7 +26,7 @@ from wherry.http.documentation import documentation
 from wherry.http.exports import export_routes
 from wherry.http.framework import litestar_options
 from wherry.http.health import healthz, readyz
-from wherry.http.hosts import OwnHost
+from wherry.http.hosts import HostCheck, OwnAddress
 from wherry.http.imports import import_routes
 from wherry.http.job_answers import keep_from_caches
 from wherry.http.jobs import job_events, list_jobs
@@ -55,8 +55,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
         openapi_config=documentation(),
         **litestar_options(),
     )
-    own_host = OwnHost(app.asgi_handler, settings.public_url, settings.listens_on)
-    app.asgi_handler = CrossOrigin(own_host, settings.cors_allowed_origins)
+    checked = HostCheck(app.asgi_handler, OwnAddress(settings.public_url, settings.listens_on))
+    app.asgi_handler = CrossOrigin(checked, settings.cors_allowed_origins)
     return app
 
 

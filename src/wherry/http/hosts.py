@@ -1,12 +1,12 @@
-"""Keeps web pages from reaching the API as if they were its own, or without the browser's asking first.
+"""Which hosts and web pages are this server's own, and the requests that it refuses because they are not.
 
-DNS rebinding: a page of `attacker.example` whose name suddenly resolves to this machine is of the same origin as the
-API to a browser, but its requests still name that host. So a request must name a host that nobody on the internet can
-have: an address, a name that public DNS does not have, or the one that PUBLIC_URL says. Only a server that others can
-reach anyway, and that has no PUBLIC_URL, takes every name: people may have given it one.
+DNS rebinding: an attacker lets `attacker.example` resolve to this machine. To the browser, a page of that name then has
+the same origin as the API; but its requests still name that host. So `Host` must be one that nobody on the internet can
+have: an IP address, a name that public DNS does not have, or the host of PUBLIC_URL. A server without PUBLIC_URL that
+listens for other machines accepts every host, because people may have given it a name.
 
-A body without a type is one that a page may send to any host without a preflight request (Fetch Standard, "CORS-
-safelisted request-header"). So only a page of this server may leave the type out.
+A page may send a body without a Content-Type to any server without a preflight request (Fetch Standard,
+"CORS-safelisted request-header"). So only pages of this server may omit it.
 """
 
 from __future__ import annotations
@@ -27,27 +27,69 @@ from wherry.http.requests import REQUEST_ID_HEADER, has_body, request_id_of
 from wherry.networks import parse_address
 
 PRIVATE_SUFFIXES = (".localhost", ".local", ".internal")
-"""Ends of names that public DNS does not have (RFC 6761, RFC 6762, ICANN's resolution of 2024-07-29)."""
+"""Suffixes that public DNS does not have (RFC 6761, RFC 6762, ICANN's resolution of 2024-07-29)."""
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _SHOWN = 100  # characters of a client's own text that an error message repeats
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]@/?#\s]+)(:[0-9]{0,5})?", re.IGNORECASE)
 _DEFAULT_PORT = re.compile(r":(80|443)?$")
 
 
-class OwnHost:
-    """Refuses requests that are meant for another host, and bodies without a type from pages of other origins.
+class OwnAddress:
+    """The hosts and origins of this server.
 
     Args:
-        app: the application.
-        public_url: where people reach it, or None.
+        public_url: the URL that people use, or None.
         listens_on: the hosts that it listens on.
     """
 
-    def __init__(self, app: ASGIApp, public_url: str | None, listens_on: Sequence[str]) -> None:
+    def __init__(self, public_url: str | None, listens_on: Sequence[str]) -> None:
+        self._public_url = public_url
+        self._public_host = urlsplit(public_url or "").netloc.rpartition("@")[2].lower()
+        self._listens_on = {"localhost", *map(str.lower, listens_on)}
+        self._accepts_any_host = public_url is None and not all(map(_is_loopback, listens_on))
+        self._names = {_name(self._public_host), socket.gethostname().lower()} - {None}
+
+    def has_host(self, host: str) -> bool:
+        """Whether requests may name this host."""
+        if self._accepts_any_host:
+            return True
+        name = _name(host)
+        return name is not None and (
+            name in self._names or parse_address(name) is not None or "." not in name or name.endswith(PRIVATE_SUFFIXES)
+        )
+
+    def has_page(self, origin: str, host: str) -> bool:
+        """Whether a page of this origin that sent a request to `host` is this server's."""
+        given = _origin(origin)
+        return given is not None and given in _origins_at(host) | _origins_at(self._public_host)
+
+    def certainly_has_page(self, origin: str, host: str) -> bool:
+        """The same, but safe from DNS rebinding even if every host is accepted.
+
+        With a PUBLIC_URL, only its pages count. Otherwise `host` must be an IP address, `localhost`, or a name that the
+        server listens on.
+        """
+        given = _origin(origin)
+        if self._public_url is not None:
+            return given is not None and given == _origin(self._public_url)
+        name = _name(host)
+        is_certain = name is not None and (parse_address(name) is not None or name in self._listens_on)
+        return is_certain and given is not None and given in _origins_at(host)
+
+
+class HostCheck:
+    """Refuses requests for other hosts, and bodies without a Content-Type from pages of other origins.
+
+    Args:
+        app: the application.
+        own: the server's address.
+    """
+
+    def __init__(self, app: ASGIApp, own: OwnAddress) -> None:
         self._app = app
-        self._takes_every_name = public_url is None and not all(map(_is_loopback, listens_on))
-        self._public = _DEFAULT_PORT.sub("", urlsplit(public_url or "").netloc.rpartition("@")[2].lower())
-        self._names = {_name(self._public), socket.gethostname().lower()} - {None}
+        self._own = own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = self._judge(scope) if scope["type"] == ScopeType.HTTP else None
@@ -60,33 +102,19 @@ class OwnHost:
         headers = Headers.from_scope(scope)
         hosts = headers.getall("Host", [])
         if len(hosts) > 1:
-            return Malformed("the request must have one Host field")
+            return Malformed("the request must have only one Host header")
         host = hosts[0].strip().lower() if hosts else ""
-        if hosts and not self._takes_every_name and not self._is_own_name(_name(host)):
+        if hosts and not self._own.has_host(host):
             return Misdirected(f"this server does not serve the host {host[:_SHOWN]!r}: set PUBLIC_URL to allow it")
-        if self._is_untyped(headers) and self._is_foreign(headers.get("Origin"), host):
-            accept = {"Accept": "application/json"}
+        origin = headers.get("Origin")
+        if origin is not None and _is_untyped(headers) and not self._own.has_page(origin, host):
             detail = "a body from a page of another origin needs a Content-Type, such as application/json"
-            return UnsupportedMedia(detail, headers=accept)
+            return UnsupportedMedia(detail, headers={"Accept": "application/json"})
         return None
 
-    def _is_own_name(self, name: str | None) -> bool:
-        if name is None:
-            return False
-        return (
-            name in self._names or parse_address(name) is not None or "." not in name or name.endswith(PRIVATE_SUFFIXES)
-        )
 
-    def _is_foreign(self, origin: str | None, host: str) -> bool:
-        if origin is None:
-            return False
-        scheme, _, place = origin.lower().partition("://")
-        own = {_DEFAULT_PORT.sub("", host), self._public} - {""}
-        return scheme not in ("http", "https") or _DEFAULT_PORT.sub("", place) not in own
-
-    @staticmethod
-    def _is_untyped(headers: Headers) -> bool:
-        return has_body(headers) and not headers.get("Content-Type", "").strip()
+def _is_untyped(headers: Headers) -> bool:
+    return has_body(headers) and not headers.get("Content-Type", "").strip()
 
 
 def _is_loopback(host: str) -> bool:
@@ -95,9 +123,24 @@ def _is_loopback(host: str) -> bool:
 
 
 def _name(host: str) -> str | None:
-    """The name or address in a `Host` field (RFC 9110, section 7.2), without the root's dot; None if it has none."""
-    found = _HOST.fullmatch(host)
+    """The name or address in a `Host` header (RFC 9110, section 7.2), without a final dot; None if it has none."""
+    found = _HOST.fullmatch(host.lower())
     return None if found is None else found[1].strip("[]").removesuffix(".")
+
+
+def _origins_at(host: str) -> set[str | None]:
+    """The origins that pages of a host may have: with either scheme, as a proxy may add TLS and change the port."""
+    return {_origin(f"{scheme}://{place}") for scheme in DEFAULT_PORTS for place in (host, _DEFAULT_PORT.sub("", host))}
+
+
+def _origin(url: str) -> str | None:
+    """Scheme, host and port of a web page's URL (RFC 6454, section 6.1), or None if it has none, as `null`."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.hostname}:{port}" if parts.hostname and port else None
 
 
 async def _refuse(scope: Scope, send: Send, refused: Refused) -> None:

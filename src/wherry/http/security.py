@@ -7,7 +7,6 @@ In: the `Authorization` field (RFC 6750; the scheme `Token` means the same as `B
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from litestar import Request
 from litestar.connection import ASGIConnection
@@ -19,17 +18,15 @@ from wherry.accounts.api_tokens import is_api_token
 from wherry.accounts.capsule_key import require_key
 from wherry.accounts.models import Account, Visitor
 from wherry.errors import Forbidden, KeyNotConfigured, LimitReached, RequestError, Unauthenticated
+from wherry.http.hosts import OwnAddress
 from wherry.http.services import services_of
-from wherry.networks import parse_address
 from wherry.resources.users import ADMIN
-from wherry.settings import Settings
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 USER_SCHEMES = ("bearer", "token")
 CAPSULE_SCHEMES = ("bearer",)
 BLANKS = " \t"
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 BY_TOKEN: tuple[type[RequestError], ...] = (Unauthenticated, Forbidden)
 """What a route may raise that takes a token and not everybody's."""
@@ -104,7 +101,7 @@ async def require_capsule_key(connection: Connection, _: BaseRouteHandler) -> No
         raise KeyNotConfigured("no API key is configured on this server")
     given = credential(connection, CAPSULE_SCHEMES)
     # header fields were read as Latin-1, one character per byte
-    await require_key(services.pool, expected, given.encode("latin-1"), visitor_of(connection).address)
+    await require_key(services.pool, expected, given.encode("latin-1"), address_of(connection))
 
 
 def credential(connection: Connection, schemes: tuple[str, ...]) -> str:
@@ -121,39 +118,19 @@ def credential(connection: Connection, schemes: tuple[str, ...]) -> str:
     return found
 
 
+def address_of(connection: Connection) -> str:
+    """The client's address."""
+    return connection.client.host if connection.client else "unknown"
+
+
 def visitor_of(connection: Connection) -> Visitor:
     """Where a request comes from."""
-    origin = connection.headers.get("Origin")
-    address = connection.client.host if connection.client else "unknown"
-    return Visitor(address, None if origin is None or _is_own(connection, origin) else origin)
-
-
-def _is_own(connection: Connection, origin: str) -> bool:
-    """Whether a page of this origin is this server's: that of PUBLIC_URL, else the one that the request was sent to.
-
-    The latter counts only if it is an address, `localhost` or HOST: any other name may be somebody else's, who lets it
-    lead here for a moment (DNS rebinding).
-    """
-    settings, given = services_of(connection).settings, _origin(origin)
-    if settings.public_url is not None:
-        return given is not None and given == _origin(settings.public_url)
-    host = connection.headers.get("Host", "")
-    own = {_origin(f"{scheme}://{host}") for scheme in DEFAULT_PORTS}
-    return given is not None and given in own and _is_nobody_elses(urlsplit(f"//{host}").hostname or "", settings)
-
-
-def _is_nobody_elses(host: str, settings: Settings) -> bool:
-    return parse_address(host) is not None or host in ("localhost", settings.host.lower())
-
-
-def _origin(url: str) -> str | None:
-    """Scheme, host and port of a URL (RFC 6454, section 6.1), or None if it has none, as `null`."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
-    except ValueError:
-        return None
-    return f"{parts.scheme}://{parts.hostname}:{port}" if parts.hostname and port else None
+    address = address_of(connection)
+    origin, host = connection.headers.get("Origin"), connection.headers.get("Host", "")
+    settings = services_of(connection).settings
+    if origin is None or OwnAddress(settings.public_url, settings.listens_on).certainly_has_page(origin, host):
+        return Visitor(address)
+    return Visitor(address, foreign_origin=origin)
 
 
 def _caller(request: Request[Account, str, Any]) -> Account:

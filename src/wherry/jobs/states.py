@@ -34,7 +34,7 @@ class Kind(StrEnum):
 
 MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
     {
-        Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.FAILED}),
+        Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED}),
         Status.RUNNING: frozenset(
             {Status.RUNNING, Status.QUEUED, Status.SUCCEEDED, Status.PARTIAL, Status.FAILED, Status.CANCELLED}
         ),

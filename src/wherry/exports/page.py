@@ -8,18 +8,15 @@ bytes are sent: a slow client costs no connection.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from types import MappingProxyType
-
-from psycopg import sql
 
 from wherry.database.pools import Pool
 from wherry.exports import statements
 from wherry.exports.formats import PAGE_FORMATS
 from wherry.exports.formats.json import RecordEncoder
 from wherry.exports.requests import PageRequest
-from wherry.exports.selection import Selection
 from wherry.exports.snapshot import RecordRow
 
 _FRAMES = MappingProxyType(
@@ -76,7 +73,7 @@ class _Reading:
         self._pool = pool
         self._selection = request.selection
         self._position = statements.id_position(request.selection)
-        self._statement = _bounded(request.selection)
+        self._statement = statements.bounded_window(request.selection)
         self._encode, self._opening, self._between, self._closing = _FRAMES[request.format]
         self._encoder = RecordEncoder(request.selection.fields)
         self._after = request.after
@@ -111,29 +108,3 @@ class _Reading:
         async with self._pool.connection() as connection, connection.cursor() as cursor:
             await cursor.execute(self._statement, values, binary=True)
             return await cursor.fetchall()
-
-
-def _bounded(selection: Selection) -> sql.Composed:
-    """A `window` that also ends behind the record whose texts fill `%(bytes)s`."""
-    names = [*selection.fields, *(["id"] if statements.id_position(selection) < 0 else [])]
-    return sql.SQL(
-        "select {columns}\n"
-        "from (\n"
-        "  select *, sum({size}) over (order by id rows between unbounded preceding and 1 preceding) as size_before\n"
-        "  from ({window}) as records\n"
-        ") as records\n"
-        "where coalesce(size_before, 0) < %(bytes)s\n"
-        "order by id"
-    ).format(
-        columns=sql.SQL(", ").join(map(sql.Identifier, names)),
-        size=sql.SQL(" + ").join([sql.SQL("0"), *_sizes(selection)]),
-        window=statements.window(selection),
-    )
-
-
-def _sizes(selection: Selection) -> Iterator[sql.Composable]:
-    """Bytes of each field that may have many. The length of a text that is stored out of line is known unread."""
-    types = selection.resource.shape.columns
-    for name in selection.fields:
-        if types.get(name, "").startswith("text"):
-            yield sql.SQL("coalesce(octet_length({}::text), 0)").format(sql.Identifier(name))

@@ -6,7 +6,7 @@ from the registry of resources alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from psycopg import sql
@@ -20,11 +20,26 @@ _INSTANT = sql.SQL("""to_char({column}, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as {col
 
 def window(selection: Selection) -> sql.Composed:
     """At most `%(limit)s` records with ids above `%(after)s`, in `id` order: the fields, and `id` if it is not one."""
-    columns = [_column(selection, field) for field in selection.fields]
-    if id_position(selection) < 0:
-        columns.append(sql.Identifier("id"))
+    columns = [_column(selection, name) for name in _names(selection)]
     return sql.SQL("select {columns}\nfrom {table}\nwhere {where}\norder by id\nlimit %(limit)s").format(
-        columns=_comma(columns), table=_table(selection), where=_where(selection, after=True)
+        columns=sql.SQL(", ").join(columns), table=_table(selection), where=_where(selection, after=True)
+    )
+
+
+def bounded_window(selection: Selection) -> sql.Composed:
+    """A `window` that also ends after the record with which its texts reach `%(bytes)s`."""
+    return sql.SQL(
+        "select {columns}\n"
+        "from (\n"
+        "  select *, sum({size}) over (order by id rows between unbounded preceding and 1 preceding) as size_before\n"
+        "  from ({window}) as records\n"
+        ") as records\n"
+        "where coalesce(size_before, 0) < %(bytes)s\n"
+        "order by id"
+    ).format(
+        columns=sql.SQL(", ").join(map(sql.Identifier, _names(selection))),
+        size=sql.SQL(" + ").join([sql.SQL("0"), *_text_sizes(selection)]),
+        window=window(selection),
     )
 
 
@@ -72,5 +87,14 @@ def _table(selection: Selection) -> sql.Identifier:
     return sql.Identifier(selection.resource.name)
 
 
-def _comma(parts: Iterable[sql.Composable]) -> sql.Composed:
-    return sql.SQL(", ").join(parts)
+def _names(selection: Selection) -> list[str]:
+    """The columns of a `window`."""
+    return [*selection.fields, *(["id"] if id_position(selection) < 0 else [])]
+
+
+def _text_sizes(selection: Selection) -> Iterator[sql.Composable]:
+    """The size in bytes of each field that can be large. PostgreSQL knows it without reading the text."""
+    types = selection.resource.shape.columns
+    for name in selection.fields:
+        if types.get(name, "").startswith("text"):
+            yield sql.SQL("coalesce(octet_length({}::text), 0)").format(sql.Identifier(name))

@@ -17,6 +17,7 @@ from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.database.queries import fetch_all, fetch_one, load
 from wherry.errors import Conflict, NotFound
 from wherry.resources.users import ADMIN, USER
+from wherry.texts import whole_number
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,9 @@ class Administration:
 
 
 async def _find(connection: Connection, who: str) -> Account:
-    if who.isascii() and who.isdecimal():
-        account = await repository.get(connection, int(who))
+    user_id = whole_number(who)
+    if user_id is not None:
+        account = await repository.get(connection, user_id)
     else:
         values: dict[str, Any] = {"email": normalize_email(who)}
         row = await fetch_one(connection, load("administration")["by_email"], values)

@@ -17,6 +17,7 @@ import jwt
 
 from wherry.errors import Unauthenticated
 from wherry.resources.rules import MAX_ID
+from wherry.texts import whole_number
 
 ALGORITHM = "HS256"
 LEEWAY_SECONDS = 5
@@ -86,13 +87,13 @@ class Tokens:
                 {"require": ["sub", "exp"], "verify_sub": False, "verify_iat": False},
                 leeway=LEEWAY_SECONDS,
             )
-            subject = str(claims["sub"])
+            user_id = whole_number(str(claims["sub"]))
             issued_at = float(claims["iat"]) if "iat" in claims else None
         # a header that is nested thousands deep exhausts the JSON parser's stack before the token is verified
         except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError) as error:
             raise Unauthenticated("the token is not valid") from error
         if issued_at is not None and not issued_at <= time.time() + ISSUE_LEEWAY_SECONDS:  # also rejects NaN
             raise Unauthenticated("the token is not valid yet")
-        if not (subject.isascii() and subject.isdecimal() and 0 < int(subject[:11]) <= MAX_ID):
+        if user_id is None or not 0 < user_id <= MAX_ID:
             raise Unauthenticated("the token is not valid")
-        return Claims(int(subject), issued_at)
+        return Claims(user_id, issued_at)

@@ -6,7 +6,6 @@ In: a JSON object of filters, named in any spelling of `find_column`. Out: the s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from typing import Literal
 from wherry.errors import Invalid
 from wherry.resources.model import Filter, FilterType, Resource, find_column
 from wherry.resources.rules import MAX_ID, parse_instant
+from wherry.texts import SHOWN_CHARACTERS, whole_number
 
 Operator = Literal["=", ">", ">=", "<", "<=", "is null"]
 FilterValue = int | str | bool | dict[str, str] | None
@@ -24,11 +24,9 @@ NOT_AN_OBJECT = "filters must be a valid JSON object"
 """Word for word what clients of the older service match."""
 
 _BOUNDS: Mapping[str, Operator] = MappingProxyType({"gt": ">", "gte": ">=", "lt": "<", "lte": "<="})
-_DIGITS = re.compile(r"0*([0-9]{1,10})", re.ASCII)
 MAX_TEXT = 2000
 """Characters of a text to compare with. No key is longer, nor anything that an index could find."""
 
-_SHOWN = 60  # characters of a client's own text that an error message repeats
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -56,8 +54,8 @@ def parse_filters(resource: Resource, given: object) -> dict[str, FilterValue]:
     for name, value in given.items():
         declared = known.get(find_column(str(name), known) or "")
         if declared is None:
-            columns = ", ".join(each.column for each in resource.filters)
-            raise _fault(f"filters.{str(name)[:_SHOWN]} is not a filter of {resource.name}; those are {columns}")
+            shown = str(name)[:SHOWN_CHARACTERS]
+            raise _fault(f"filters.{shown} is not a filter of {resource.name}; those are {', '.join(known)}")
         if declared.column in parsed:
             raise _fault(f"filters.{declared.column} is given twice")
         parsed[declared.column] = _parse(declared, value)
@@ -82,8 +80,8 @@ def conditions(resource: Resource, filters: Mapping[str, FilterValue]) -> Iterat
 
 def parse_id(value: object) -> int | None:
     """An id as a number or as a string of its digits; None where it is none, or outside 1 to 2147483647."""
-    if isinstance(value, str) and (digits := _DIGITS.fullmatch(value)):
-        value = int(digits[1])
+    if isinstance(value, str):
+        value = whole_number(value.lstrip("0"))
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if 1 <= value <= MAX_ID else None

@@ -19,6 +19,7 @@ from wherry.exports.formats import PAGE_FORMATS, find_format
 from wherry.exports.selection import Selection, parse_selection
 from wherry.jobs.models import Job
 from wherry.resources.rules import MAX_ID
+from wherry.texts import whole_number
 
 DEFAULT_PAGE_LIMIT = 1000
 
@@ -123,8 +124,7 @@ def _number(query: Mapping[str, Sequence[str]], name: str, least: int, most: int
     text = _single(query, name)
     if text is None:
         return default
-    # Twelve digits are more than any limit has; longer ones need not be counted.
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= 12 else -1
-    if not least <= number <= most:
+    number = whole_number(text)
+    if number is None or not least <= number <= most:
         raise Invalid(f"{name} must be an integer from {least} to {most}", field=name)
     return number

@@ -25,6 +25,7 @@ from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
 from wherry.settings import Settings
 from wherry.storage.store import Store, Stored
+from wherry.texts import whole_number
 from wherry.waiting import beside_the_loop
 
 REPORT_SECONDS = 0.5
@@ -103,8 +104,8 @@ class ExportRunner:
         if run.lease.epoch == 1:
             return
         async for found in self._store.list(f"{run.job.id}/"):
-            epoch = found.key.rpartition("/")[2].partition(".")[0]
-            if epoch.isdecimal() and int(epoch) < run.lease.epoch:
+            epoch = whole_number(found.key.rpartition("/")[2].partition(".")[0])
+            if epoch is not None and epoch < run.lease.epoch:
                 await self._store.delete(found.key)
 
     def _outcome(self, run: Run, request: ExportRequest, stored: Stored, snapshot: Snapshot) -> Outcome:

@@ -16,8 +16,7 @@ from wherry.errors import Invalid
 from wherry.exports.filters import NOT_AN_OBJECT, Condition, FilterValue, conditions, parse_filters
 from wherry.resources.model import Resource, find_column
 from wherry.resources.registry import find_resource
-
-_SHOWN = 60  # characters of a client's own text that an error message repeats
+from wherry.texts import SHOWN_CHARACTERS
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def _fields(resource: Resource, given: object) -> tuple[str, ...]:
     found = {name: find_column(name, resource.fields) for name in names}
     unknown = next((name for name, column in found.items() if column is None), None)
     if unknown is not None or not names:
-        what = "fields names nothing;" if unknown is None else f"fields names {unknown[:_SHOWN]!r}, but"
+        what = "fields names nothing;" if unknown is None else f"fields names {unknown[:SHOWN_CHARACTERS]!r}, but"
         raise Invalid(f"{what} the fields of {resource.name} are {', '.join(resource.fields)}", field="fields")
     return tuple(dict.fromkeys(column for column in found.values() if column is not None))
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from wherry.texts import MAX_DIGITS, whole_number
+
 MAX_RANGES = 32
 """A request for more is answered with the whole file, as RFC 9110, section 14.2 advises against many small ranges."""
 
 GAP = 256
 """Ranges nearer to each other than about what a part's own header takes are sent as one."""
 
+BEYOND_ANY_FILE = 10**MAX_DIGITS
 _RANGES = re.compile(r"bytes=(.*)", re.IGNORECASE | re.DOTALL)
 _RANGE = re.compile(r"([0-9]*)-([0-9]*)")
 
@@ -63,4 +66,5 @@ def _span(first: str, last: str, size: int) -> tuple[int, int] | None:
 
 
 def _number(digits: str) -> int:
-    return int(digits) if len(digits) < 20 else 10**20  # larger than any file; longer ones are slow to read
+    number = whole_number(digits)
+    return BEYOND_ANY_FILE if number is None else number

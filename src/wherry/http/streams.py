@@ -5,7 +5,6 @@ Lines end in LF: the standard allows CRLF, too, but the GitNexus client splits t
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,8 +14,8 @@ from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 
 from wherry.errors import Invalid
+from wherry.texts import whole_number
 
-_EVENT_ID = re.compile(r"[0-9]{1,18}")
 _LINE_END = "\n"
 NO_BUFFER = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -30,9 +29,10 @@ def last_event_id(request: Request[Any, Any, Any]) -> int | None:
     value = request.headers.get("Last-Event-ID", "").strip()
     if not value:
         return None
-    if not _EVENT_ID.fullmatch(value):
+    event_id = whole_number(value)
+    if event_id is None:
         raise Invalid("Last-Event-ID must be the id of an event of this stream", field="Last-Event-ID")
-    return int(value)
+    return event_id
 
 
 def sse_event(name: str, event_id: int, data: object) -> ServerSentEventMessage:

@@ -1,1 +1,1 @@
-"""Exports: a selection, read in one snapshot, written in one of several formats, stored or sent."""
+"""Exports: records that a client selects, read in one snapshot, as a stored file or as a page."""

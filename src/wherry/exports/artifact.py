@@ -1,7 +1,4 @@
-"""The bytes of one artifact: snapshot → format → compression → chunks of storage size.
-
-In: a request and where to read. Out: a generator of chunks, for a thread.
-"""
+"""Produces the bytes of an export's file: snapshot → format → compression → chunks."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from wherry.exports.snapshot import Snapshot
 from wherry.storage.workspaces import workspace
 
 CHUNK_BYTES = 2 << 20
-"""What one thread hands the other: at each hand-over one waits for the interpreter's lock, as long as a batch takes."""
+"""Large, because whenever one thread passes a chunk to the next, it may wait a whole batch for the interpreter's lock."""
 
 AHEAD = 2
 """How many items `produced_ahead` keeps ready: neither side has to wait for the other, and memory stays flat."""
@@ -30,11 +27,11 @@ T = TypeVar("T")
 
 
 class Artifact:
-    """One export's output.
+    """The output of one export.
 
     Args:
-        request: what is asked for.
-        snapshot: where it is read.
+        request: the export's request.
+        snapshot: reads its records.
     """
 
     def __init__(self, request: ExportRequest, snapshot: Snapshot) -> None:
@@ -44,23 +41,23 @@ class Artifact:
 
     @property
     def progress(self) -> float:
-        """How much of it there is, 0 to 1, by the planner's estimate of the records."""
+        """How much has been produced, from 0 to 1, based on the planner's estimate of the number of records."""
         rows, estimate = self._snapshot.rows, self._snapshot.estimate
         return 0.0 if estimate is None else rows / max(rows, estimate, 1) * self._signals.share
 
     def stop(self) -> None:
-        """End `chunks` soon, from another thread. Blocks for a moment; call it again if need be."""
+        """Make `chunks` end soon. Called from another thread; blocks briefly, and may have to be called again."""
         self._signals.stopping.set()
         self._snapshot.stop()
 
     def chunks(self) -> Generator[bytes, None, None]:
-        """Everything, in large chunks. Blocking."""
+        """The whole file, in large chunks. Blocking."""
         compression = find_compression(self._request.compression)
         with workspace() as folder, closing(self._encoded(folder)) as encoded:
             yield from encoded if compression is None else compression.pack(encoded)
 
     def _encoded(self, folder: Path) -> Generator[bytes, None, None]:
-        """Rows as bytes, from a thread of their own: the reader of these packs, hashes and writes meanwhile."""
+        """The uncompressed file, produced in its own thread while the caller compresses, hashes and writes."""
         layout = Layout(
             resource=self._request.selection.resource,
             fields=self._request.selection.fields,
@@ -77,20 +74,20 @@ class Artifact:
 
 
 def extension(request: ExportRequest) -> str:
-    """What the artifact's file name ends with: `ndjson`, `csv.gz`."""
+    """The extension of the artifact's file name, such as `ndjson` or `csv.gz`."""
     compression = find_compression(request.compression)
     plain = find_format(request.format).extension
     return plain if compression is None else f"{plain}.{compression.extension}"
 
 
 def content_type(request: ExportRequest) -> str:
-    """The media type of the download: of the compressed file where it is one, as it is downloaded as it stands."""
+    """The media type of the download. A compressed file has that of its compression: it is downloaded as it is."""
     compression = find_compression(request.compression)
     return find_format(request.format).content_type if compression is None else compression.content_type
 
 
 def key(job_id: UUID, epoch: int, request: ExportRequest) -> str:
-    """Where a run stores its artifact: a run of an older epoch that wakes up again writes elsewhere."""
+    """The storage key of a run's artifact. It contains the epoch, so that a stale run that resumes writes elsewhere."""
     return f"{job_id}/{epoch}.{extension(request)}"
 
 

@@ -1,7 +1,7 @@
-"""Compression of an artifact, on its way.
+"""Compresses an artifact while it is written, with gzip (RFC 1952) or zstd (RFC 8878).
 
-In: chunks. Out: chunks of a gzip (RFC 1952) or zstd (RFC 8878) stream. Both at their quickest level: a job's speed is
-worth more than the last tenth of its size. The work is done without the interpreter's lock.
+Both use their fastest level, because speed matters more than the last tenth of the size. Neither holds the
+interpreter's lock.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from isal import isal_zlib
 
 from wherry.errors import Invalid
 
-GZIP_WINDOW = 31  # zlib's way to say: a window of 32 KiB, with gzip's header and checksum
+GZIP_WINDOW = 31  # zlib's code for a window of 32 KiB with the header and checksum of gzip
 LEVEL = 1
 
 
 class Compressor(Protocol):
-    """What zlib and zstandard have in common."""
+    """The interface that zlib and zstandard share."""
 
     def compress(self, data: bytes, /) -> bytes: ...
 
@@ -30,7 +30,7 @@ class Compressor(Protocol):
 
 @dataclass(frozen=True)
 class Compression:
-    """One kind of compression: what a request calls it, what it adds to a file's name, its media type."""
+    """A kind of compression: its name in requests, its file extension and its media type."""
 
     name: str
     extension: str
@@ -38,7 +38,7 @@ class Compression:
     start: Callable[[], Compressor]
 
     def pack(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The compressed stream; whole and valid for no chunk at all too."""
+        """The compressed stream, which is complete and valid even if there are no chunks."""
         compressor = self.start()
         yield from map(compressor.compress, chunks)
         yield compressor.flush()
@@ -51,10 +51,10 @@ COMPRESSIONS: Mapping[str, Compression] = MappingProxyType({each.name: each for 
 
 
 def find_compression(name: object) -> Compression | None:
-    """The compression of that name; None where none is asked for.
+    """The compression with that name, or None if `name` is None.
 
     Raises:
-        Invalid: there is none; the message names those there are.
+        Invalid: no such compression; the message lists them.
     """
     if name is None:
         return None

@@ -1,7 +1,7 @@
-"""Filters of a selection: what a client may ask for, read strictly, and the conditions that it comes to.
+"""Validates the filters of a selection, and turns them into conditions on columns.
 
-In: a JSON object of filters, named in any spelling of `find_column`. Out: the same filters by column, in one spelling
-(`{"author_id": 7, "created_at": {"gte": "2026-01-01T00:00:00Z"}}`); and from those, conditions on columns.
+`parse_filters` takes a JSON object of filters, with names in any spelling that `find_column` knows, and returns them by
+column and in one spelling: `{"author_id": 7, "created_at": {"gte": "2026-01-01T00:00:00Z"}}`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ Operator = Literal["=", ">", ">=", "<", "<=", "is null"]
 FilterValue = int | str | bool | dict[str, str] | None
 
 NOT_AN_OBJECT = "filters must be a valid JSON object"
-"""Word for word what clients of the older service match."""
+"""Clients of the older service match this message, so it must not change."""
 
 _BOUNDS: Mapping[str, Operator] = MappingProxyType({"gt": ">", "gte": ">=", "lt": "<", "lte": "<="})
 MAX_TEXT = 2000
-"""Characters of a text to compare with. No key is longer, nor anything that an index could find."""
+"""In characters. No key is longer, and no index can find a longer text."""
 
 _MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One test of a column; all tests of a selection combine with AND. `value` is bound, never written into SQL."""
+    """A condition on one column. Those of a selection are combined with AND. `value` is always bound, never part of the
+    SQL."""
 
     column: str
     operator: Operator
@@ -40,10 +41,10 @@ class Condition:
 
 
 def parse_filters(resource: Resource, given: object) -> dict[str, FilterValue]:
-    """Read a request's filters; none where `given` is None.
+    """The filters of a request, by column; empty if `given` is None.
 
     Raises:
-        Invalid: on `filters`, naming the first fault.
+        Invalid: on the field `filters`; the message describes the first fault.
     """
     if given is None:
         return {}
@@ -63,7 +64,7 @@ def parse_filters(resource: Resource, given: object) -> dict[str, FilterValue]:
 
 
 def conditions(resource: Resource, filters: Mapping[str, FilterValue]) -> Iterator[Condition]:
-    """What filters that `parse_filters` has read come to."""
+    """The conditions for filters that `parse_filters` returned."""
     for declared in resource.filters:
         if declared.column not in filters:
             continue
@@ -79,7 +80,7 @@ def conditions(resource: Resource, filters: Mapping[str, FilterValue]) -> Iterat
 
 
 def parse_id(value: object) -> int | None:
-    """An id as a number or as a string of its digits; None where it is none, or outside 1 to 2147483647."""
+    """An id, given as a number or as a string of digits, or None if it is not an id from 1 to 2147483647."""
     if isinstance(value, str):
         value = whole_number(value.lstrip("0"))
     if isinstance(value, bool) or not isinstance(value, int):
@@ -88,7 +89,7 @@ def parse_id(value: object) -> int | None:
 
 
 def is_storable(text: str) -> bool:
-    """Whether PostgreSQL can hold `text`: no NUL, no lone surrogate."""
+    """Whether PostgreSQL can store `text`, which must have no NUL and no lone surrogates."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -113,7 +114,7 @@ def _read_text(declared: Filter, value: object) -> str:
     if len(value) > MAX_TEXT:
         raise _fault(f"filters.{declared.column} must be at most {MAX_TEXT} characters")
     if not is_storable(value):
-        raise _fault(f"filters.{declared.column} must be text without NUL or lone surrogates")
+        raise _fault(f"filters.{declared.column} must not contain NUL or lone surrogates")
     return value.lower() if declared.lower_case else value
 
 
@@ -137,7 +138,9 @@ def _read_period(declared: Filter, value: object) -> FilterValue:
         return _read_instant(f"filters.{declared.column}", value)
     unknown = [str(bound) for bound in value if bound not in _BOUNDS]
     if unknown or not value:
-        raise _fault(f"filters.{declared.column} must be an instant, or an object of {', '.join(_BOUNDS)}")
+        raise _fault(
+            f"filters.{declared.column} must be an ISO 8601 date or date-time, or an object of {', '.join(_BOUNDS)}"
+        )
     period = {bound: _read_instant(f"filters.{declared.column}.{bound}", moment) for bound, moment in value.items()}
     if _is_empty(period):
         raise _fault(f"filters.{declared.column} is an empty range")
@@ -152,7 +155,7 @@ def _read_instant(place: str, value: object) -> str:
 
 
 def _is_empty(period: Mapping[str, str]) -> bool:
-    """Whether no instant lies within all bounds. An instant that a strict bound excludes counts as outside."""
+    """Whether no instant satisfies all bounds."""
     for low in ("gt", "gte"):
         for high in ("lt", "lte"):
             if low in period and high in period:
@@ -163,7 +166,7 @@ def _is_empty(period: Mapping[str, str]) -> bool:
 
 
 def _at(column: str, instant: str) -> Iterator[Condition]:
-    """Equality with an instant: one given in milliseconds is the whole millisecond, as that is what exports show."""
+    """Equality with an instant. One without microseconds matches its whole millisecond, which is what exports show."""
     moment = datetime.fromisoformat(instant)
     if moment.microsecond % 1000:
         yield Condition(column, "=", instant)
@@ -171,12 +174,12 @@ def _at(column: str, instant: str) -> Iterator[Condition]:
     yield Condition(column, ">=", instant)
     try:
         yield Condition(column, "<", format_instant(moment + _MILLISECOND))
-    except OverflowError:  # the last millisecond of the year 9999 has no end that could be named
+    except OverflowError:  # nothing comes after the last millisecond of the year 9999
         return
 
 
 def format_instant(moment: datetime) -> str:
-    """RFC 3339 in UTC, with as many digits as the instant has: a filter must not be rounded."""
+    """RFC 3339 in UTC, with all of the instant's digits, so that a filter is not rounded."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 

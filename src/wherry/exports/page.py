@@ -1,9 +1,8 @@
-"""One page of a selection, read at once.
+"""Reads one page of a selection, and streams it.
 
-In: a `PageRequest`. Out: a `RecordPage`: its next cursor, and its bytes as a stream. It is read in windows of a few
-megabytes, whatever its records are like, and the first before anything is sent, so that what the database refuses
-becomes a status. A page of usual size is one window. A connection is held while a window is read, and never while
-bytes are sent: a slow client costs no connection.
+A page is read in windows of a few megabytes, however large its records are; most pages are one window. The first is
+read before anything is sent, so that a database error becomes a status code. A connection is used only while a window
+is read, not while bytes are sent, so slow clients do not occupy connections.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ _FRAMES = MappingProxyType(
         "json": (RecordEncoder.items, b'{"data":[', b",", b'],"nextCursor":%s}'),
     }
 )
-"""How a page's format encodes rows, and what stands before, between and behind them."""
+"""By format: how it encodes rows, and what it puts before, between and after the windows."""
 
 WINDOW_BYTES = 4 << 20
-"""A window ends behind the record that fills it: a page that is larger is sent while the rest is read."""
+"""A window ends with the record that reaches this size."""
 
 
 @dataclass
 class RecordPage:
-    """A page on its way.
+    """A page whose first window has been read.
 
-    `next_cursor` is what the body ends with: None where there is no next page, and where the page is so large that
-    its end is not read yet.
+    `next_cursor` is None if there is no next page, or if the page has more windows; its body ends with the cursor in
+    either case.
     """
 
     next_cursor: int | None
@@ -48,10 +47,10 @@ class RecordPage:
 
 
 async def open_page(pool: Pool, request: PageRequest) -> RecordPage:
-    """Read a page's first window, which is all of it where it is not large.
+    """Read the first window of a page.
 
     Raises:
-        psycopg.Error: as the database says.
+        psycopg.Error: the database refused the query or could not be reached.
     """
     reading = _Reading(pool, request)
     head = await reading.next_chunk()
@@ -61,13 +60,13 @@ async def open_page(pool: Pool, request: PageRequest) -> RecordPage:
 async def _chunks(chunk: bytes, reading: _Reading) -> AsyncGenerator[bytes, None]:
     yield chunk
     while not reading.ended:
-        chunk = b""  # not held while the next one is read
+        chunk = b""  # frees its memory while the next one is read
         chunk = await reading.next_chunk()
         yield chunk
 
 
 class _Reading:
-    """The windows of a page, and the bytes that they come to."""
+    """Reads a page window by window, and encodes it."""
 
     def __init__(self, pool: Pool, request: PageRequest) -> None:
         self._pool = pool
@@ -83,7 +82,7 @@ class _Reading:
         self.next_cursor: int | None = None
 
     async def next_chunk(self) -> bytes:
-        """The records of the next window as they stand in the body, which the last one ends."""
+        """The next window as a part of the body. The last one includes the end of the body."""
         records = await self._next_records()
         lead = self._between if records else b""
         if not self._begun:
@@ -98,7 +97,7 @@ class _Reading:
         records = self._encode(self._encoder, statements.without_added_id(self._selection, rows))
         self._left -= len(rows)
         self._after = rows[-1][self._position] if rows else self._after
-        # As JSON, a record takes more bytes than its texts: a window that its bytes have ended is never smaller.
+        # A record is larger as JSON than its texts are, so a window that was cut at WINDOW_BYTES is never smaller.
         self.ended = self._left == 0 or len(records) < WINDOW_BYTES
         self.next_cursor = self._after if self._left == 0 else None
         return records

@@ -1,8 +1,4 @@
-"""What a client asks to have exported, as a job or as a page.
-
-In: a JSON body, or a query. Out: an `ExportRequest` or a `PageRequest`, all of it read and checked; nothing here
-touches the database.
-"""
+"""Validates requests for exports: a JSON body for a job, or a query string for a page. Does not use the database."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ DEFAULT_PAGE_LIMIT = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRequest:
-    """A job's worth: what, in which format, how packed."""
+    """A validated request for an export job."""
 
     selection: Selection
     format: str = "ndjson"
@@ -34,7 +30,7 @@ class ExportRequest:
     escape_formulas: bool = True
 
     def options(self) -> dict[str, Any]:
-        """What goes into `jobs.options`; `of_job` reads it."""
+        """The value of `jobs.options`, which `of_job` reads."""
         return {
             **self.selection.to_json(),
             "compression": self.compression,
@@ -43,13 +39,13 @@ class ExportRequest:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of everything that is asked for, the same for every spelling of it."""
-        asked = [self.selection.resource.name, self.format, self.options()]
-        return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
+        """A digest of the whole request; it does not depend on how names and values were spelled."""
+        parts = [self.selection.resource.name, self.format, self.options()]
+        return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
     @classmethod
     def of_job(cls, job: Job) -> ExportRequest:
-        """The request that made a job."""
+        """The request that created a job."""
         return cls(
             selection=Selection.from_json(job.resource, job.options),
             format=job.format,
@@ -60,7 +56,7 @@ class ExportRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class PageRequest:
-    """A page's worth: at most `limit` records with ids above `after`."""
+    """A validated request for a page: at most `limit` records with ids above `after`."""
 
     selection: Selection
     format: str
@@ -69,10 +65,10 @@ class PageRequest:
 
 
 def parse_export(body: object) -> ExportRequest:
-    """Read the body of a request for a job, bare or inside `{"export": …}`; unknown members are ignored.
+    """Validate the body of a request for a job, which may be wrapped in `{"export": …}`. Ignores unknown members.
 
     Raises:
-        Invalid: on the member that is at fault.
+        Invalid: on the first invalid member.
     """
     if isinstance(body, Mapping) and isinstance(body.get("export"), Mapping):
         body = body["export"]
@@ -94,15 +90,16 @@ def parse_export(body: object) -> ExportRequest:
 
 
 def parse_page(query: Mapping[str, Sequence[str]], filters: object = None, *, max_limit: int) -> PageRequest:
-    """Read the query of a request for a page: each name with every value that it was given.
+    """Validate the query of a request for a page.
 
     Args:
-        query: `resource`, and if given `format`, `limit`, `cursor`, and `fields` any number of times.
-        filters: a JSON object, or its text; None for every record.
+        query: all values of each parameter: `resource`, and optionally `format`, `limit`, `cursor` and `fields`. Only
+            `fields` may be repeated.
+        filters: a JSON object or its text, or None for no filters.
         max_limit: the highest `limit`.
 
     Raises:
-        Invalid: on the parameter that is at fault.
+        Invalid: on the first invalid parameter.
     """
     fields = list(query.get("fields") or ()) or None
     return PageRequest(

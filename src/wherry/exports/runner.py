@@ -1,6 +1,6 @@
-"""Runs export jobs: writes the selected records to an artifact in storage.
+"""Runs export jobs: writes the selected records to a file in storage.
 
-A run that fails, is cancelled or loses its lease leaves no file. A job that is claimed again starts over.
+A run that fails, is cancelled or loses its lease leaves no file behind. A job that is claimed again starts over.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class ExportRunner:
     """The runner of the kind `export`.
 
     Args:
-        pool: for the owner's authority, on the primary.
-        read_conninfo: database to read records from: the primary, or a hot standby.
-        store: of artifacts.
+        pool: of the primary, to check what the owner may do.
+        read_conninfo: the database to read records from: the primary, or a hot standby.
+        store: where artifacts go.
         settings: sizes and limits.
 
     Raises:
-        Misconfigured: the database's client library is too old.
+        Misconfigured: libpq is too old.
     """
 
     def __init__(self, pool: Pool, read_conninfo: str, store: Store, settings: Settings) -> None:
@@ -60,7 +60,7 @@ class ExportRunner:
         self._settings = settings
 
     async def run(self, run: Run) -> Outcome:
-        """Export; see `Runner`."""
+        """Run a job; see `Runner`."""
         authority = await read_authority(self._pool, run.job.owner_id, self._settings.transfer_roles)
         authority.require(authority.role)
         request = ExportRequest.of_job(run.job)
@@ -79,7 +79,7 @@ class ExportRunner:
             stored = await self._produce(output, key, progress)
             await progress.end()
         except JobFailed:
-            await progress.end()  # replaces the estimate by what was read
+            await progress.end()  # replaces the estimate with the number that was read
             await self._store.discard(key)
             raise
         except BaseException:
@@ -88,7 +88,7 @@ class ExportRunner:
         return self._outcome(run, request, stored, snapshot)
 
     async def _produce(self, output: Artifact, key: str, progress: _Progress) -> Stored:
-        """Store the artifact, and write progress meanwhile."""
+        """Store the artifact, and report progress meanwhile."""
 
         def store() -> Stored:
             with closing(output.chunks()) as chunks:
@@ -100,7 +100,7 @@ class ExportRunner:
             raise _translated(error) from error
 
     async def _remove_older(self, run: Run) -> None:
-        """Remove what earlier runs of this job left behind, but nothing that a later one writes."""
+        """Remove files that earlier runs of this job left behind, but not those of later ones."""
         if run.lease.epoch == 1:
             return
         async for found in self._store.list(f"{run.job.id}/"):
@@ -130,22 +130,22 @@ class ExportRunner:
 
 
 class _Progress:
-    """Reports progress to the ledger, on another connection than the snapshot's."""
+    """Reports progress to the ledger, on a different connection from the snapshot's."""
 
     def __init__(self, run: Run, snapshot: Snapshot, output: Artifact) -> None:
         self._run = run
         self._snapshot = snapshot
         self._output = output
-        self._told = 0
+        self._reported = 0
 
     async def begin(self) -> None:
-        """Reset the counters: an earlier run's file is gone."""
+        """Reset the counters, because the file of an earlier run is gone."""
         async with self._run.pool.connection() as connection:
             await ledger.restart(connection, self._run.lease)
-        await self._tell(0, Advance(message="Reading records"))
+        await self._report(0, Advance(message="Reading records"))
 
     async def advance(self) -> None:
-        """Count the records so far.
+        """Report the number of records read so far.
 
         Raises:
             JobCancelled, JobReleased, LeaseLost: see `Run.advance`.
@@ -153,22 +153,22 @@ class _Progress:
         rows, estimate = self._snapshot.rows, self._snapshot.estimate
         total = None if estimate is None else max(rows, estimate)
         done = ALMOST_DONE * self._output.progress
-        await self._tell(rows, Advance(successes=rows - self._told, total_records=total, progress=done))
+        await self._report(rows, Advance(successes=rows - self._reported, total_records=total, progress=done))
 
     async def end(self) -> None:
-        """Count the last records; the figures are exact from here on."""
+        """Report the final number of records, which is exact."""
         rows, total = self._snapshot.rows, self._snapshot.found
-        await self._tell(rows, Advance(successes=rows - self._told, total_records=total, progress=ALMOST_DONE))
+        await self._report(rows, Advance(successes=rows - self._reported, total_records=total, progress=ALMOST_DONE))
 
-    async def _tell(self, rows: int, step: Advance) -> None:
+    async def _report(self, rows: int, step: Advance) -> None:
         await self._run.advance(step)
-        self._told = rows
+        self._reported = rows
 
 
 def _translated(error: psycopg.Error) -> Exception:
-    """The error to raise: the same for a lost connection, which is retried, and `JobFailed` for any other."""
+    """The error to raise: the same one if a retry may help, as after a lost connection, and `JobFailed` otherwise."""
     code = error.sqlstate
-    passing = code is None or code[:2] in ("08", "40", "53") or code in ("57P01", "57P02", "57P03")
-    if passing and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+    transient = code is None or code[:2] in ("08", "40", "53") or code in ("57P01", "57P02", "57P03")
+    if transient and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
         return error
     return JobFailed(ErrorCode.DATABASE_ERROR, "The database ended the export", detail={"sqlstate": code})

@@ -1,8 +1,4 @@
-"""What an export is of: a resource, some of its fields, some of its records.
-
-In: filters and fields as a query string or a JSON body gives them. Out: a frozen `Selection`, which turns into JSON
-for `jobs.options` and back.
-"""
+"""Which records and fields an export contains. A `Selection` can be stored as JSON in `jobs.options`."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from wherry.texts import SHOWN_CHARACTERS
 
 @dataclass(frozen=True)
 class Selection:
-    """Fields in the order requested, and filters by column in one spelling; see `parse_filters`."""
+    """The fields in the requested order, and the filters as `parse_filters` returns them."""
 
     resource: Resource
     fields: tuple[str, ...]
@@ -29,35 +25,35 @@ class Selection:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """The tests that a record must pass."""
+        """The conditions that a record must satisfy."""
         return tuple(conditions(self.resource, self.filters))
 
     def including(self, fields: frozenset[str]) -> Selection:
-        """The same with these fields too, before those that were requested."""
+        """A copy that also has these fields, in front of the requested ones."""
         missing = (name for name in self.resource.fields if name in fields and name not in self.fields)
         return replace(self, fields=(*missing, *self.fields))
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads. Equal selections give equal JSON, however they were spelled."""
+        """The selection as JSON. Equal selections have equal JSON, however they were spelled."""
         return {"fields": list(self.fields), "filters": {name: self.filters[name] for name in sorted(self.filters)}}
 
     @classmethod
     def from_json(cls, resource: str, value: Mapping[str, Any]) -> Selection:
-        """The selection that `to_json` wrote down."""
+        """The selection that `to_json` returned."""
         return parse_selection(resource, value["filters"], value["fields"])
 
 
 def parse_selection(resource: object, filters: object, fields: object) -> Selection:
-    """Read a request's selection, from JSON values or from a query string's.
+    """Validate the selection of a request.
 
     Args:
         resource: its name.
-        filters: a JSON object, or its text; None for every record.
-        fields: names, separated by commas or as a JSON array, or a list of these; None for every field. The records
-            have the fields in this order.
+        filters: a JSON object or its text; None selects every record.
+        fields: the field names in order: a string with commas or with a JSON array, or a list of such strings; None for
+            every field.
 
     Raises:
-        Invalid: on `resource`, `filters` or `fields`, naming the fault.
+        Invalid: on `resource`, `filters` or `fields`.
     """
     found = find_resource(resource)
     return Selection(found, _fields(found, fields), parse_filters(found, _json(filters)))
@@ -79,13 +75,13 @@ def _fields(resource: Resource, given: object) -> tuple[str, ...]:
     found = {name: find_column(name, resource.fields) for name in names}
     unknown = next((name for name, column in found.items() if column is None), None)
     if unknown is not None or not names:
-        what = "fields names nothing;" if unknown is None else f"fields names {unknown[:SHOWN_CHARACTERS]!r}, but"
-        raise Invalid(f"{what} the fields of {resource.name} are {', '.join(resource.fields)}", field="fields")
+        fault = "fields is empty" if unknown is None else f"fields contains the unknown {unknown[:SHOWN_CHARACTERS]!r}"
+        raise Invalid(f"{fault}; the fields of {resource.name} are {', '.join(resource.fields)}", field="fields")
     return tuple(dict.fromkeys(column for column in found.values() if column is not None))
 
 
 def _names(given: object) -> Iterable[str]:
-    """Every name in a string, or in an array of strings; each string is an array, or names with commas between."""
+    """All names in a string or a list of strings, each of which is a JSON array or names separated by commas."""
     for part in given if isinstance(given, list) else [given]:
         if not isinstance(part, str):
             raise Invalid("fields must be names, separated by commas or as an array of strings", field="fields")

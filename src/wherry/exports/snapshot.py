@@ -1,7 +1,6 @@
-"""Reads a selection in one snapshot of the database.
+"""Reads the records of a selection in one snapshot of the database: as of one moment, however long it takes.
 
-In: a selection and a limit. Out: batches of rows (tuples in the order of the selection's fields), strictly by id, all
-as of one moment, however long the reading takes. Blocking: it belongs in a thread.
+Rows are tuples in the order of the selection's fields, ordered by id. All of this blocks, so run it in a thread.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ RecordRow = tuple[Any, ...]
 RowBatch = Sequence[RecordRow]
 
 BATCH_ROWS = 250
-"""Rows that the client library hands over at once: one at a time takes twice as long; a thousand no longer fit the
-processor's cache, and make the garbage collector work (measured)."""
+"""How many rows libpq returns at a time. One at a time takes twice as long; a thousand no longer fit into the CPU cache,
+and keep the garbage collector busy (measured)."""
 
 BATCH_BYTES = 1 << 20
-"""The most that a batch should hold, by the table's average row: few rows at a time where rows are large."""
+"""Target size of a batch, judged by the table's average row: if rows are large, a batch has fewer."""
 
 RECEIVE_BYTES = 1_000_000
-"""libpq reads 16 KiB at a time until a message does not fit, and then keeps the larger buffer: one such message before
+"""libpq reads 16 KiB at a time until a message does not fit, and then keeps a larger buffer. One large message before
 the first row saves a tenth of the client's time (measured)."""
 
 
 def require_chunked_rows() -> None:
-    """Check at start, not in the middle of a job, that the client library can stream in batches.
+    """Check at start, rather than in the middle of a job, that libpq can stream rows in batches.
 
     Raises:
         Misconfigured: libpq is older than 17.
@@ -45,19 +44,19 @@ def require_chunked_rows() -> None:
     try:
         capabilities.has_stream_chunked(check=True)
     except psycopg.NotSupportedError as error:
-        raise Misconfigured(f"exports need libpq 17 or newer, as psycopg[binary] brings it: {error}") from error
+        raise Misconfigured(f"exports need libpq 17 or newer, which psycopg[binary] includes: {error}") from error
 
 
 class Snapshot:
-    """One reading of a selection. `batches` is for one thread; `stop` may be called from any other.
+    """Reads one selection once. `batches` runs in one thread; `stop` may be called from any other.
 
-    While it runs, `rows` counts what was read, and `estimate` is the planner's opinion of how many there will be.
+    Meanwhile, `rows` is the number of rows read so far, and `estimate` the number that the planner expects.
 
     Args:
         conninfo: the database, or a hot standby of it.
         selection: what to read.
-        window_rows: rows a statement; between two statements the server holds nothing but the snapshot.
-        max_rows: where to end; `truncated` says afterwards whether there was more.
+        window_rows: rows per statement. Between two statements, the server keeps only the snapshot.
+        max_rows: reads no more than this; afterwards `truncated` tells whether there were more.
     """
 
     def __init__(self, conninfo: str, selection: Selection, *, window_rows: int, max_rows: int) -> None:
@@ -72,11 +71,11 @@ class Snapshot:
         self.truncated = False
 
     def batches(self) -> Generator[RowBatch, None, None]:
-        """Every row, a batch at a time.
+        """All rows, in batches.
 
         Raises:
-            SnapshotStopped: by `stop`.
-            psycopg.Error: as the database says.
+            SnapshotStopped: `stop` was called.
+            psycopg.Error: the database refused a statement or could not be reached.
         """
         options = connection_options(self._conninfo, "wherry export")
         with closing(psycopg.connect(self._conninfo, autocommit=True, **options)) as connection:
@@ -84,7 +83,7 @@ class Snapshot:
             try:
                 connection.execute("select repeat(' ', %s)", [RECEIVE_BYTES])
                 connection.execute("begin isolation level repeatable read read only")
-                # It holds no lock that blocks anyone, so it may idle while slow storage catches up.
+                # The transaction blocks nobody, so it may be idle while slow storage catches up.
                 connection.execute("set local idle_in_transaction_session_timeout = '10min'")
                 self.estimate = self._estimate(connection)
                 yield from self._windows(connection)
@@ -98,14 +97,14 @@ class Snapshot:
         return self.rows + self.truncated
 
     def stop(self) -> None:
-        """End the reading soon, in the middle of a statement too. Blocks for a moment; call it again if need be."""
+        """Stop reading soon, even within a statement. Blocks briefly, and may have to be called again."""
         self._stopping.set()
         connection = self._connection
         if connection is not None and not connection.closed:
             try:
                 connection.cancel_safe(timeout=1)
             except psycopg.Error:
-                return  # a server that cannot be reached has no statement of ours to cancel
+                return  # the server cannot be reached, so none of our statements is running there
 
     def _check(self) -> None:
         if self._stopping.is_set():

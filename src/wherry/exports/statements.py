@@ -1,8 +1,4 @@
-"""A selection as SQL.
-
-In: a `Selection`. Out: composed statements whose every value is a named parameter, and those values. Identifiers come
-from the registry of resources alone.
-"""
+"""Composes the SQL of a selection. All values are named parameters; all identifiers come from declared resources."""
 
 from __future__ import annotations
 
@@ -13,13 +9,13 @@ from psycopg import sql
 
 from wherry.exports.selection import Selection
 
-# Formatted by the server: the session is in UTC, the process that encodes is the busier of the two, and msgspec would
-# leave out milliseconds that are zero. An instant that is not finite becomes null.
+# The server formats timestamps: our process is busier than the server, and msgspec would omit milliseconds that are zero.
+# The session's time zone is UTC. Infinity becomes null.
 _INSTANT = sql.SQL("""to_char({column}, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as {column}""")
 
 
 def window(selection: Selection) -> sql.Composed:
-    """At most `%(limit)s` records with ids above `%(after)s`, in `id` order: the fields, and `id` if it is not one."""
+    """At most `%(limit)s` records with ids above `%(after)s`, in order: the fields, and `id` if it is not a field."""
     columns = [_column(selection, name) for name in _names(selection)]
     return sql.SQL("select {columns}\nfrom {table}\nwhere {where}\norder by id\nlimit %(limit)s").format(
         columns=sql.SQL(", ").join(columns), table=_table(selection), where=_where(selection, after=True)
@@ -44,24 +40,24 @@ def bounded_window(selection: Selection) -> sql.Composed:
 
 
 def id_position(selection: Selection) -> int:
-    """The index of a `window`'s column with the id; -1 if it is not a field, but was added after them."""
+    """The index of `id` in a row of a `window`; -1 if it is not a field and was added as the last column."""
     return selection.fields.index("id") if "id" in selection.fields else -1
 
 
 def without_added_id(selection: Selection, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Rows of a `window` with the fields alone."""
+    """Rows of a `window` with only the fields."""
     return rows if id_position(selection) >= 0 else [row[:-1] for row in rows]
 
 
 def estimate(selection: Selection) -> sql.Composed:
-    """The planner's opinion of how many records there are, as JSON."""
+    """How many records the planner expects, as JSON."""
     return sql.SQL("explain (format json)\nselect id\nfrom {table}\nwhere {where}").format(
         table=_table(selection), where=_where(selection, after=False)
     )
 
 
 def values(selection: Selection, **others: object) -> dict[str, object]:
-    """The parameters that the conditions name, with `others` beside them."""
+    """The values of the conditions' parameters, and `others`."""
     return {**{f"value_{place}": test.value for place, test in enumerate(selection.conditions)}, **others}
 
 

@@ -59,7 +59,7 @@ async def test_records_that_do_not_fit_fail_with_advice_for_records(exports: Exp
     assert job.error is not None
     assert job.error["code"] == "CAPSULE_TOO_LARGE"
     assert job.error["message"].startswith("60 frames do not fit ")
-    assert job.error["message"].endswith(" would. Select fewer records or fields, or take another format.")
+    assert job.error["message"].endswith(" would. Select fewer records or fields, or use another format.")
 
 
 async def test_a_capsule_job_that_is_cancelled_ends_at_once_and_leaves_nothing(exports: Exports) -> None:

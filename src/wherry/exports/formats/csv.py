@@ -1,8 +1,8 @@
 """csv: RFC 4180 with a header line, in UTF-8.
 
-Null is an empty cell, a boolean `true` or `false`, an array a JSON array; text is always in quotes, so that null and an
-empty text differ. Text that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, "CSV Injection"),
-unless the export asks for the text as it is.
+Null is an empty cell, a boolean is `true` or `false`, and an array is a JSON array. Text is always quoted, so that null
+and an empty text differ. Text that a spreadsheet would run as a formula is prefixed with an apostrophe (OWASP, "CSV
+Injection"), unless the request turns this off.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ LINE_END = "\r\n"
 QUOTE, TWO_QUOTES = '"', '""'
 
 FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")
-"""What a cell must begin with to be run, the full-width forms that some spreadsheets take for the same included."""
+"""What formulas begin with, including the full-width forms that some spreadsheets accept."""
 
 
 def encode_csv(batches: Iterable[RowBatch], layout: Layout) -> Iterator[bytes]:
-    """The header, then a chunk a batch."""
+    """The header, then one chunk per batch."""
     text = escape_formulas if layout.escape_formulas else quote_cells
     yield (",".join(layout.fields) + LINE_END).encode()
     for batch in batches:
-        # Column by column, as all values of a column are of one type; the standard library's writer looks at every
-        # character of every cell, and takes four times as long. Line by line to bytes, as one character outside
-        # Latin-1 would widen a whole batch.
+        # Column by column, because all values of a column have one type. The standard library's writer checks every
+        # character of every cell, and takes four times as long. Each line is encoded on its own, because a single
+        # character outside Latin-1 would make the text of a whole batch wider.
         columns = [_cells(values, text) for values in zip(*batch, strict=True)]
         lines = map(",".join, zip(*columns, strict=True))
         yield LINE_END.encode().join([*map(str.encode, lines), b""])
 
 
 def quote_cells(texts: Sequence[str | None]) -> list[str]:
-    """Texts as cells."""
+    """Texts as quoted cells."""
     return ["" if text is None else f'"{text.replace(QUOTE, TWO_QUOTES)}"' for text in texts]
 
 
 def escape_formulas(texts: Sequence[str | None]) -> list[str]:
-    """Texts as cells, with an apostrophe in front of what a spreadsheet would run."""
+    """Texts as quoted cells, with an apostrophe in front of formulas."""
     return quote_cells([f"'{text}" if text and text[0] in FORMULA_STARTS else text for text in texts])
 
 

@@ -1,4 +1,4 @@
-"""The declaration that a format is.
+"""How a format is declared.
 
 A new format is one file like `csv.py`, and its name in `__init__.py`.
 """
@@ -15,11 +15,11 @@ from wherry.resources.model import Resource
 
 
 class EncoderSignals:
-    """What the thread that encodes and the loop that waits for it tell each other.
+    """How the encoding thread and the event loop that waits for it communicate.
 
     Attributes:
-        stopping: set when the export is to end before its time.
-        share: 0 to 1, how much is done of what was read.
+        stopping: set to end the export early.
+        share: how much of what was read has been encoded, from 0 to 1.
     """
 
     def __init__(self) -> None:
@@ -29,14 +29,14 @@ class EncoderSignals:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a format needs to know of the rows it is given.
+    """What a format needs to know about the rows that it encodes.
 
     Attributes:
-        resource: whose records they are.
-        fields: what each row's values are, in order.
-        escape_formulas: whether text that a spreadsheet would run is to be defused (csv).
-        workspace: an empty directory of this export's own, for formats that must build a file.
-        signals: for formats that are long busy without a chunk.
+        resource: the resource of the records.
+        fields: the names of a row's values, in order.
+        escape_formulas: whether to escape text that a spreadsheet would run (csv).
+        workspace: an empty directory for this export, for formats that must build a file first.
+        signals: for formats that work for a long time before the first chunk.
     """
 
     resource: Resource
@@ -48,14 +48,14 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportFormat:
-    """One way to write records down.
+    """A file format that records can be exported in.
 
     Attributes:
-        name: what a request calls it.
-        extension: of the artifact's file name.
+        name: its name in requests.
+        extension: of the file name.
         content_type: of the download.
-        encode: batches of rows to chunks of bytes, in a thread; with no row at all too.
-        needed_fields: those that it cannot do without, whatever is asked for.
+        encode: turns batches of rows into chunks of bytes, in a thread. There may be no rows.
+        needed_fields: fields that it always includes, even if they were not requested.
     """
 
     name: str

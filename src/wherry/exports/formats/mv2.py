@@ -1,7 +1,7 @@
 """mv2: a Memvid capsule of the records, one searchable frame per record, at `mv2://{resource}/{id}`.
 
-The capsule is built and verified as a whole file, in separate processes, before its first byte is sent. Its size is
-limited by the format: if the records do not fit, the job fails and reports how many would.
+The capsule is built and verified by separate processes before its first byte is sent. The format limits its size: if
+the records do not fit, the job fails and reports how many would.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from wherry.memvid.writer import WriterEvent, write_capsule
 from wherry.waiting import with_ticks
 
 TITLES = ("title", "name", "slug", "email", "id")
-"""The title of a record's frame: the first of these fields that is exported."""
+"""The first of these fields that is exported is the title of a record's frame."""
 
-ADVICE = "Select fewer records or fields, or take another format."
-LOOK_SECONDS = 0.2
+ADVICE = "Select fewer records or fields, or use another format."
+CHECK_SECONDS = 0.2
 READ_BYTES = 1 << 20
 
 
@@ -39,7 +39,7 @@ def encode_mv2(batches: Iterable[RowBatch], layout: Layout) -> Iterator[bytes]:
     if first is None:
         raise JobFailed(ErrorCode.EMPTY_FILE, "No records match the selection, and a capsule cannot be empty")
     capsule = layout.workspace / "records.mv2"
-    # In an event loop of this thread, as this generator must block.
+    # This generator blocks, so it runs its own event loop.
     asyncio.run(_write(chain([first], records), capsule, layout))
     with capsule.open("rb") as file:
         while chunk := file.read(READ_BYTES):
@@ -50,7 +50,7 @@ async def _write(records: Iterable[dict[str, Any]], capsule: Path, layout: Layou
     def report(event: WriterEvent) -> None:
         layout.signals.share = event.progress
 
-    async def look() -> None:
+    async def check_stop() -> None:
         if layout.signals.stopping.is_set():
             raise SnapshotStopped
 
@@ -59,7 +59,7 @@ async def _write(records: Iterable[dict[str, Any]], capsule: Path, layout: Layou
     frames = record_frames(layout.resource.name, title, records)
     workspace = layout.workspace / "writer"
     writing = write_capsule(frames, capsule, workspace=workspace, on_progress=report, advice=lambda fits: ADVICE)
-    await with_ticks(writing, look, seconds=LOOK_SECONDS)
+    await with_ticks(writing, check_stop, seconds=CHECK_SECONDS)
 
 
 MV2 = ExportFormat(

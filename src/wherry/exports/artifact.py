@@ -18,7 +18,7 @@ from wherry.exports.snapshot import Snapshot
 from wherry.storage.workspaces import workspace
 
 CHUNK_BYTES = 2 << 20
-"""Large, because whenever one thread passes a chunk to the next, it may wait a whole batch for the interpreter's lock."""
+"""Large, because a thread that passes a chunk to the next may wait a whole batch for the interpreter's lock."""
 
 AHEAD = 2
 """How many items `produced_ahead` keeps ready: neither side has to wait for the other, and memory stays flat."""

@@ -24,7 +24,7 @@ RecordRow = tuple[Any, ...]
 RowBatch = Sequence[RecordRow]
 
 BATCH_ROWS = 250
-"""How many rows libpq returns at a time. One at a time takes twice as long; a thousand no longer fit into the CPU cache,
+"""How many rows libpq returns at a time. One at a time takes twice as long; a thousand do not fit into the CPU cache,
 and keep the garbage collector busy (measured)."""
 
 BATCH_BYTES = 1 << 20

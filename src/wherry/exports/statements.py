@@ -9,8 +9,8 @@ from psycopg import sql
 
 from wherry.exports.selection import Selection
 
-# The server formats timestamps: our process is busier than the server, and msgspec would omit milliseconds that are zero.
-# The session's time zone is UTC. Infinity becomes null.
+# The server formats timestamps: our process is busier than the server, and msgspec would omit milliseconds of zero. The
+# session's time zone is UTC. Infinity becomes null.
 _INSTANT = sql.SQL("""to_char({column}, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') as {column}""")
 
 

@@ -1,1 +1,1 @@
-"""Jobs of every kind: states, the ledger that writes their rows, the queue, events, rescue and retention."""
+"""Jobs of every kind: their states, the ledger that writes their rows, the queue, events, rescue and retention."""

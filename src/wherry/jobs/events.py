@@ -19,7 +19,7 @@ from wherry.database.queries import fetch_all, fetch_one, load
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a job's log."""
+    """An event in a job's log."""
 
     job_id: UUID
     seq: int
@@ -35,7 +35,7 @@ class Event:
 async def append_event(
     connection: Connection, job_id: UUID, event_type: str, meta: Mapping[str, object] | None = None
 ) -> Event:
-    """Log the job's current stage, progress and message under the next number. Advance first: that is the fence."""
+    """Log the job's current stage, progress and message as its next event. Does not check the lease: advance first."""
     values = {"id": job_id, "type": event_type, "meta": as_json(meta)}
     row = await fetch_one(connection, load("jobs")["append_event"], values)
     assert row is not None, "an event belongs to a job that exists"
@@ -44,13 +44,13 @@ async def append_event(
 
 
 async def events_since(connection: Connection, job_id: UUID, since: int, limit: int) -> list[Event]:
-    """At most `limit` events with a number above `since`, in order."""
+    """At most `limit` events with a `seq` above `since`, in order."""
     values = {"id": job_id, "since": since, "limit": limit}
     return [Event(**row) for row in await fetch_all(connection, load("jobs")["events_since"], values)]
 
 
 async def notify(connection: Connection, job_id: UUID) -> None:
-    """Notify every listening process, at commit, that the job has changed."""
+    """Notify all listening processes that the job has changed, when the transaction commits."""
     await connection.execute(load("jobs")["notify"], {"id": job_id})
 
 

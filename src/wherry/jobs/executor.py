@@ -1,6 +1,6 @@
-"""Takes a job from claim to end: claim it, let its kind's runner work, then end it or give it back.
+"""Runs a job: claims it, calls the runner of its kind, and records how the run ended.
 
-The ledger, not the queue, records what became of a job.
+The outcome of a job is in the ledger, not in the queue.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from wherry.jobs.states import Kind, Status
 from wherry.waiting import end_task
 
 MAX_DEATHS = 3
-"""A job whose workers die this often in a row at one checkpoint is assumed to be the cause."""
+"""A job whose workers died this many times in a row at one checkpoint is assumed to be the cause."""
 
 STOP_SECONDS = 8.0
 """How long a runner may take to finish its batch when the worker stops."""
@@ -41,15 +41,15 @@ class Executor:
     """Runs jobs with the runner of their kind.
 
     Args:
-        pool: for claiming and ending jobs, and for the runs to advance theirs.
+        pool: connections for the ledger.
         runners: one per kind.
     """
 
     def __init__(self, pool: Pool, runners: Mapping[Kind, Runner]) -> None:
         self._pool = pool
         self._runners = runners
-        # Jobs that died together are not run together a third time, so that the one that kills its workers fails alone.
-        # Acquired before the claim, as only the death of a claimed job is counted.
+        # Jobs whose workers have died twice run one at a time, so that the one that kills its worker fails alone. The
+        # lock is acquired before the claim, because only deaths of claimed jobs are counted.
         self._quarantine = asyncio.Lock()
 
     async def execute(self, job_id: UUID) -> None:
@@ -90,7 +90,7 @@ class Executor:
         work = asyncio.create_task(self._attempt(run), name=f"run {run.job.id}")
         await _despite_stop(work, run.stopping)
         if work.cancelled():
-            return _End(JobReleased(f"job {run.job.id} was interrupted, as the worker is stopping"))
+            return _End(JobReleased(f"job {run.job.id} was interrupted because the worker is stopping"))
         return work.result()
 
     async def _attempt(self, run: Run) -> _End:
@@ -112,17 +112,17 @@ class Executor:
             return _End(_crashed(), "job crashed", error)
 
     async def _settle(self, run: Run, end: _End, lines: RunLog) -> None:
-        """Write the end or the release, and log the job as the ledger then has it."""
+        """Write the outcome or the release, and log the job as the ledger then has it."""
         try:
             await self._write(run, end, lines)
         except psycopg.Error:
-            log.exception("the database refuses the job's end")
+            log.exception("the database refuses the outcome of a job")
             await self._write(run, _End(_crashed()), lines)
         if isinstance(end.result, JobReleased):
             raise end.result
 
     async def _write(self, run: Run, end: _End, lines: RunLog) -> None:
-        """Write the end or the release; retry while the database cannot be reached."""
+        """Write the outcome or the release; retry while the database cannot be reached."""
         deadline = asyncio.get_running_loop().time() + RECONNECT_SECONDS
         while True:
             try:
@@ -133,9 +133,9 @@ class Executor:
                     if end.result is None:
                         lines.lost(None)
                         return
-                    reason = "the end of its run could not be written: the database does not answer"
+                    reason = "the outcome of its run could not be written: the database does not answer"
                     lines.released(None, reason)
-                    raise JobReleased(f"job {run.job.id} is given back: {reason}") from error
+                    raise JobReleased(f"job {run.job.id} is released: {reason}") from error
         await self._discard_unless_kept(run, end.result)
 
     async def _write_once(self, run: Run, end: _End, lines: RunLog) -> None:
@@ -143,7 +143,7 @@ class Executor:
             async with self._pool.connection() as connection, connection.transaction():
                 job = await _written(connection, run.lease, end.result)
         except LeaseLost:
-            # The job was cancelled, or another worker has it, or an earlier attempt was committed and its answer lost.
+            # The job was cancelled, or another worker has claimed it, or an earlier attempt was committed after all.
             async with self._pool.connection() as connection:
                 found = await ledger.get(connection, run.job.id)
             lines.lost(found)
@@ -176,7 +176,7 @@ class _End:
 
     @property
     def reason(self) -> str | None:
-        """Why the job is given back, or None if it is not."""
+        """Why the job is released, or None if it is not."""
         return str(self.result) if isinstance(self.result, JobReleased) else None
 
     def log_cause(self) -> None:
@@ -185,7 +185,7 @@ class _End:
 
 
 async def _despite_stop(task: asyncio.Task[Any], stopping: asyncio.Event) -> None:
-    """Wait until a task is done. If this one is cancelled, as the worker stops, the other has `STOP_SECONDS` left."""
+    """Wait for a task. If the wait is cancelled, because the worker stops, the task has `STOP_SECONDS` left."""
     try:
         await asyncio.wait([task])
     except asyncio.CancelledError:
@@ -195,7 +195,7 @@ async def _despite_stop(task: asyncio.Task[Any], stopping: asyncio.Event) -> Non
 
 
 async def _written(connection: Connection, lease: Lease, result: Outcome | JobReleased | None) -> Job:
-    """Write the end or the release, and return the job as it is then.
+    """Write the outcome or the release, and return the updated job.
 
     Raises:
         LeaseLost: the run has lost its lease.
@@ -224,5 +224,5 @@ def _crashed() -> Outcome:
 
 def _too_many_deaths(job: Job) -> _End:
     place = "its beginning" if job.checkpoint is None else f"checkpoint {job.checkpoint}"
-    message = f"The job's worker died {job.deaths} times in a row at {place}; it is not tried again"
+    message = f"The job's worker died {job.deaths} times in a row at {place}; it will not be retried"
     return _End(_failed(JobFailed(ErrorCode.INTERNAL_ERROR, message, detail={"checkpoint": job.checkpoint})))

@@ -1,8 +1,8 @@
 """The only code that writes `jobs`.
 
 A runner's writes are fenced by its lease: `where id = … and epoch = … and status = 'running'`. If no row matches, the
-lease is lost, and the transaction must roll back. Cancelling and retention need no lease.
-Every function runs in the caller's transaction and never commits.
+lease is lost and the transaction must be rolled back. Cancelling and retention need no lease. Every function runs in
+the caller's transaction and never commits.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ async def claim(connection: Connection, job_id: UUID) -> Claim | None:
     """Claim a job that is queued, or whose worker is gone; None if it has ended or does not exist.
 
     The queue hands a job out again only after its worker was found dead, so a running job may be claimed: its epoch
-    rises, which fences off whatever the old worker still tries to write.
+    rises, which fences off anything that the old worker still tries to write.
     """
     row = await _one(connection, "claim", {"id": job_id, "sources": sources(Status.RUNNING)})
     if row is None:
@@ -134,7 +134,7 @@ async def look(connection: Connection, lease: Lease) -> Position:
 
 
 async def finish(connection: Connection, lease: Lease, outcome: Outcome) -> Job:
-    """End the job. If its owner has requested a cancel, a job that would have succeeded ends as cancelled.
+    """Finish the job. If its owner has requested a cancel, a job that would have succeeded ends as cancelled.
 
     Raises:
         LeaseLost: another worker has claimed the job since.
@@ -162,7 +162,7 @@ def _end(lease: Lease, outcome: Outcome) -> dict[str, object]:
 
 
 async def release(connection: Connection, lease: Lease) -> Job:
-    """Give the job back unfinished, to be continued from its checkpoint under a new lease.
+    """Queue the unfinished job again. A new run continues from its checkpoint, under a new lease.
 
     Raises:
         LeaseLost: another worker has claimed the job since.
@@ -192,7 +192,7 @@ async def hold(connection: Connection, lease: Lease) -> None:
 
 
 async def record_source(connection: Connection, lease: Lease, source: Mapping[str, object]) -> None:
-    """Record what a run found out about its source: the size and digest of a fetched file.
+    """Record the size and digest of the file that a run has fetched.
 
     Raises:
         LeaseLost: another worker has claimed the job since.
@@ -233,7 +233,7 @@ async def _cancel_from(connection: Connection, job_id: UUID, *states: Status) ->
 
 
 async def expire_artifact(connection: Connection, job_id: UUID) -> Job | None:
-    """Let an artifact expire now; None if there is none, or it has expired already."""
+    """Let an artifact expire now. Returns the job, or None if it has no artifact that has not expired yet."""
     row = await _one(connection, "expire_artifact", {"id": job_id})
     return None if row is None else _job(row)
 
@@ -257,7 +257,7 @@ async def count_queued(connection: Connection, kind: Kind) -> int:
 
 
 async def retire_artifact(connection: Connection, job_id: UUID) -> None:
-    """Record that an expired artifact was removed, unless that is recorded already."""
+    """Record that an expired artifact was removed, unless this was recorded before."""
     if await _one(connection, "retire_artifact", {"id": job_id}):
         await append_event(connection, job_id, "job_expired")
 
@@ -268,7 +268,7 @@ async def retire_source(connection: Connection, job_id: UUID) -> None:
 
 
 async def delete_ended(connection: Connection, keep: timedelta, limit: int) -> int:
-    """Delete at most `limit` jobs that ended longer ago than `keep` and have no artifact left; return how many."""
+    """Delete up to `limit` jobs that ended longer ago than `keep` and whose artifacts are gone; return how many."""
     cursor = await connection.execute(load("jobs")["delete_ended"], {"keep": keep, "limit": limit})
     return cursor.rowcount
 

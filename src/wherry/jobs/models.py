@@ -1,4 +1,4 @@
-"""The ledger's types: a requested job, a stored job, a lease, one step of a run, and its outcome."""
+"""The types of the ledger: a new job, a stored job, a lease, a step of a run, and its outcome."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def new_job_id() -> UUID:
 class NewJob:
     """A job to create.
 
-    `fingerprint` is a digest of the whole request: a second request with the same key but another fingerprint is
-    refused. `request_id` is for the log; by default that of the current HTTP request.
+    `fingerprint` is a digest of the whole request: another request with the same idempotency key must have the same
+    one. `request_id` appears in the log; by default it is that of the current HTTP request.
     """
 
     id: UUID
@@ -105,7 +105,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on a job until it is claimed again; every write of a run is fenced by it."""
+    """The right to work on a job until somebody else claims it. It fences every write of a run."""
 
     job_id: UUID
     epoch: int
@@ -113,7 +113,7 @@ class Lease:
 
 @dataclass(frozen=True, kw_only=True)
 class Advance:
-    """What one step adds to a job. The counts are this step's; None leaves a column unchanged."""
+    """What one step of a run adds to its job. Counts are those of this step alone; None leaves a column unchanged."""
 
     successes: int = 0
     errors: int = 0

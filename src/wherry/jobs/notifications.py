@@ -31,10 +31,10 @@ log = structlog.get_logger(__name__)
 
 
 class Notifications:
-    """One LISTEN connection per process, fanned out to subscribers.
+    """The LISTEN connection of a process, and its subscribers.
 
     Args:
-        conninfo: URL of the database itself: LISTEN does not work through a transaction pooler.
+        conninfo: URL of the database itself, because LISTEN does not work through a transaction pooler.
     """
 
     def __init__(self, conninfo: str) -> None:
@@ -75,7 +75,7 @@ class Notifications:
     async def _listen(self) -> None:
         async with await connect(self._conninfo, name="wherry notifications") as connection:
             await connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
-            # Everybody looks once, as notifications may have been missed while there was no connection.
+            # Wakes everybody once, because notifications may have been missed while there was no connection.
             for events in list(self._subscribers.values()):
                 _wake(events)
             async for notification in connection.notifies():
@@ -88,7 +88,7 @@ def _wake(events: set[asyncio.Event]) -> None:
 
 
 class Idle(Enum):
-    """Nothing has changed for a while: time for a keep-alive."""
+    """Nothing has changed for a while, so a keep-alive is due."""
 
     IDLE = "idle"
 
@@ -104,9 +104,9 @@ async def watch_job(
     at_most_every: float = 0.0,
     idle_every: float = KEEP_ALIVE_SECONDS,
 ) -> AsyncIterator[Seen | Idle]:
-    """Look now and after every change, at most every `at_most_every` seconds, and never end.
+    """Call `look` now and after every change of the job, at most every `at_most_every` seconds, forever.
 
-    Yields what was seen, or `IDLE` every `idle_every` seconds while nothing changes.
+    Yields what `look` returns, or `IDLE` every `idle_every` seconds while nothing changes.
     """
     with notifications.subscribe(job_id) as changed:
         while True:

@@ -1,6 +1,6 @@
 """The queue: procrastinate's tables, with one row per unfinished job.
 
-A queue row is written in the transaction that creates the job. Only the worker that holds it may end it.
+A queue row is written in the transaction that creates the job. Only the worker that fetched it may finish it.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ async def defer(connection: Connection, task: str, *, queue: str, **arguments: s
 
 
 class Slots:
-    """Shares out one worker's slots: at most half of them for slow jobs, which may take minutes each.
+    """Limits slow jobs, which may take minutes each, to half of a worker's slots.
 
-    A worker that has one slot, or serves slow queues only, reserves none.
+    Does not limit them on a worker with one slot or with only slow queues.
 
     Args:
-        total: jobs that the worker runs at a time.
-        queues: every queue.
-        slow: those of slow jobs.
+        total: how many jobs the worker runs at a time.
+        queues: all queues.
+        slow: the queues of slow jobs.
     """
 
     def __init__(self, total: int, queues: Iterable[str], slow: Iterable[str]) -> None:
@@ -70,7 +70,7 @@ class Slots:
         self._slow_jobs: set[tuple[int | None, int]] = set()
 
     def open_queues(self, queues: Iterable[str] | None) -> Iterable[str] | None:
-        """Those of the worker's queues that it may fetch from now."""
+        """The queues, among those of the worker, that it may fetch from now."""
         if len(self._slow_jobs) < self._slow_at_once:
             return queues
         others = self._others if queues is None else self._others.intersection(queues)
@@ -89,8 +89,8 @@ class Slots:
 class FencedJobManager(JobManager):
     """procrastinate's job manager, with two differences.
 
-    It fetches only jobs for which a slot is free. And it ends a queue row only if this run still holds it:
-    procrastinate itself would let a worker that was declared dead, and resumes, end the row of the newer run.
+    It fetches a job only if a slot is free. And it finishes a queue row only if the run still holds it: procrastinate
+    would let a worker that was declared dead, and resumes, finish the row of a newer run.
     """
 
     def __init__(self, connector: BaseAsyncConnector) -> None:
@@ -105,7 +105,7 @@ class FencedJobManager(JobManager):
         return job
 
     async def finish_job(self, job: QueueJob, status: QueueStatus, delete_job: bool) -> None:
-        """End a row, if this run still holds it."""
+        """Finish a row, if this run still holds it."""
         await self._on_held(job, "finish_held", status=status.value, delete_job=delete_job)
 
     async def retry_job(

@@ -1,7 +1,7 @@
 """Queues the jobs of dead workers again, and jobs that have lost their queue row.
 
-Every worker process tries; an advisory lock lets one at a time act. It does no harm if the worker of a rescued job
-resumes after all: the new run's epoch fences it off.
+Every worker process does this; an advisory lock ensures that only one acts at a time. If the worker of a rescued job
+turns out to be alive, the new run's epoch fences it off.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wherry.jobs.states import Kind
 
 RESCUE_SECONDS = 5.0
 STALLED_SECONDS = 20.0
-"""A worker is assumed dead after so long without a heartbeat: four missed ones, well within the 45 s of a rescue."""
+"""A worker is assumed dead after this long without a heartbeat: four missed ones, well within the 45 s for a rescue."""
 
 LOCK_KEY = 0x72657363  # "resc"
 
@@ -46,17 +46,17 @@ async def keep_rescuing(manager: JobManager, worker: Worker, in_hand: Container[
 
 
 async def rescue_stalled(manager: JobManager, stalled_seconds: float) -> int:
-    """Queue again what workers without a heartbeat hold, and what nobody holds; return how many jobs."""
+    """Queue the jobs of workers without a heartbeat again, and jobs that have no queue row; return how many."""
     connector = _connector(manager)
     async with connector.pool.connection() as connection, connection.transaction():
         row = await (await connection.execute(load("rescue")["try_lock"], {"key": LOCK_KEY})).fetchone()
         if row is None or not row[0]:
             return 0
         stalled = list(await manager.get_stalled_jobs(seconds_since_heartbeat=stalled_seconds))
-        await _give_back(manager, stalled, "its worker is gone")
+        await _queue_again(manager, stalled, "its worker is gone")
         unqueued = await (await connection.execute(load("queue")["unqueued"])).fetchall()
         for job_id, kind in unqueued:
-            log.warning("job is given back", jobId=str(job_id), reason="no queue row stands for it")
+            log.warning("job is queued again", jobId=str(job_id), reason="it has no queue row")
             await enqueue(connection, job_id, Kind(kind))
     return len(stalled) + len(unqueued)
 
@@ -64,24 +64,28 @@ async def rescue_stalled(manager: JobManager, stalled_seconds: float) -> int:
 async def rescue_forgotten(
     manager: JobManager, worker_id: int | None, in_hand: Container[int], suspects: frozenset[int]
 ) -> frozenset[int]:
-    """Queue again the rows that this worker holds but does not run; return the ids to check again next time.
+    """Queue again the rows that this worker holds but does not run; return the ids to check next time.
 
     A connection that breaks between COMMIT and its response leaves such rows: fetched but never started, or ended but
-    never acknowledged. A row must be found twice, as the first time its job may just be starting or ending.
+    never finished. A row must be found twice, because its job may just be starting or ending.
     """
     if worker_id is None:
         return frozenset()
     held = await _connector(manager).execute_query_all_async(load("rescue")["held_by"], worker_id=worker_id)
     missing = frozenset(int(row["id"]) for row in held if int(row["id"]) not in in_hand)
     for queue_id in missing & suspects:
-        log.warning("job is given back", queueId=queue_id, reason="this worker never ran it, or never said it ended")
+        log.warning(
+            "job is queued again",
+            queueId=queue_id,
+            reason="this worker never started it, or never finished its queue row",
+        )
         await manager.retry_job_by_id_async(queue_id, retry_at=_now())
     return missing - suspects
 
 
-async def _give_back(manager: JobManager, stalled: Iterable[QueueJob], reason: str) -> None:
+async def _queue_again(manager: JobManager, stalled: Iterable[QueueJob], reason: str) -> None:
     for job in stalled:
-        log.warning("job is given back", queueId=job.id, jobId=job.task_kwargs.get("job_id"), reason=reason)
+        log.warning("job is queued again", queueId=job.id, jobId=job.task_kwargs.get("job_id"), reason=reason)
         await manager.retry_job(job)
 
 

@@ -1,7 +1,7 @@
-"""Removes expired things in small batches.
+"""Removes what has expired, in small batches.
 
-These are artifacts, sources, import errors, jobs, stored files that belong to no job, and temporary folders on this
-host whose process is gone. A job outlives its artifact: the download then answers 410. A download in progress
+That is artifacts, sources, import errors, jobs, stored files that belong to no job, and temporary folders on this host
+whose process is gone. A job outlives its artifact: the download then answers 410. A download in progress
 continues, as it keeps the object open.
 """
 
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Periods:
-    """Retention periods, from the end of a job."""
+    """How long things are kept after a job has ended."""
 
     import_keep: timedelta
     job_keep: timedelta
@@ -40,7 +40,7 @@ class Periods:
 
 
 class Retention:
-    """Sweeps over everything that expires.
+    """Finds and removes everything that has expired.
 
     Args:
         pool: the database.
@@ -80,7 +80,7 @@ class Retention:
     async def _remove_artifacts(self) -> int:
         rows = await self._rows("expired_artifacts", limit=BATCH)
         for row in rows:
-            # The file first: a row that still names a removed file is retried, but a file that no row names would stay.
+            # The file first: if this is interrupted, the row still names the file, and the next sweep tries again.
             await self._artifacts[Kind(row["kind"])].delete(row["key"])
             async with self._pool.connection() as connection, connection.transaction():
                 await ledger.retire_artifact(connection, row["id"])
@@ -128,7 +128,7 @@ class Retention:
 
 
 def _owner(key: str) -> UUID | None:
-    """The job whose folder contains a file, or None if it is in no job's folder: that file is not ours, and stays."""
+    """The job whose folder contains a file, or None if it is in no job's folder; such a file is not ours and stays."""
     try:
         return UUID(key.split("/", 1)[0])
     except ValueError:

@@ -1,6 +1,6 @@
 """The log lines of one run: `job.started`, `job.progress`, then `job.completed`, `job.released` or `job.superseded`.
 
-Every line has the job's id and kind, the run's epoch and the id of the request that created the job; so has anything
+Every line has the job's id and kind, the run's epoch, and the id of the request that created the job. So does anything
 else that is logged inside `lines_of`.
 """
 
@@ -64,7 +64,7 @@ class RunLog:
 
 @contextmanager
 def lines_of(job: Job) -> Iterator[RunLog]:
-    """Add the run's identity to every line that is logged inside."""
+    """Add the run's ids to every line that is logged inside."""
     identity = {"jobId": str(job.id), "kind": job.kind, "epoch": job.epoch, "requestId": job.request_id}
     with structlog.contextvars.bound_contextvars(**identity):
         yield RunLog(job)
@@ -94,7 +94,7 @@ def _figures(job: Job) -> dict[str, Any]:
 
 
 def _processed(job: Job) -> int:
-    """Records so far; a job that does not count as it goes has its total once its artifact is complete."""
+    """Records so far. A job that does not count while it works has its total once its artifact is complete."""
     return job.processed_records or (0 if job.artifact is None else job.total_records or 0)
 
 

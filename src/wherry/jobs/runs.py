@@ -1,6 +1,6 @@
-"""What a runner works with: the job, its lease, and one way to move it.
+"""The interface between a runner and its job.
 
-A runner works in steps. Each step advances the lease, or looks at it, and thereby learns whether to go on.
+A runner works in steps. After each, it calls `Run.advance` or `Run.look`, which raise an exception if it must stop.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Run:
 
     Attributes:
         job: as it was claimed.
-        lease: the right to write.
-        pool: a connection of it is used for a moment, to advance or look.
+        lease: the right to work on it.
+        pool: connections for `advance` and `look`.
         stopping: set when the worker stops.
     """
 
@@ -38,7 +38,7 @@ class Run:
     async def advance(
         self, step: Advance, *, event: str | None = None, meta: Mapping[str, object] | None = None
     ) -> None:
-        """Count a step in its own transaction, then check whether to go on.
+        """Write a step in its own transaction, then check whether to continue.
 
         Args:
             step: what was done.
@@ -56,7 +56,7 @@ class Run:
         self.check(position)
 
     async def advance_within(self, connection: Connection, step: Advance) -> Position:
-        """Count a step in the transaction that writes its records; call `check` after the commit.
+        """Write a step in the caller's transaction, which writes its records; call `check` after the commit.
 
         Raises:
             LeaseLost: another worker has claimed the job since.
@@ -64,7 +64,7 @@ class Run:
         return await ledger.advance(connection, self.lease, step)
 
     def check(self, position: Position) -> None:
-        """Go on only if the job is wanted and the worker stays.
+        """Continue only if the job is not cancelled and the worker is not stopping.
 
         Raises:
             JobCancelled: the owner has cancelled the job.
@@ -75,42 +75,42 @@ class Run:
         self._require_worker()
 
     async def look(self) -> None:
-        """Between steps: go on only if the lease is ours, the job is wanted and the worker stays.
+        """Between steps: continue only if we have the lease, the job is not cancelled and the worker is not stopping.
 
         Raises:
-            LeaseLost, JobCancelled, JobReleased: it is not, or the worker is stopping.
+            LeaseLost, JobCancelled, JobReleased: the run must stop.
         """
         self._require_worker()
         await self.look_within_step()
 
     async def look_within_step(self) -> None:
-        """During a step, which a stopping worker completes: go on only if the lease is ours and the job is wanted.
+        """Like `look`, but within a step, which a stopping worker still completes.
 
         Raises:
-            LeaseLost, JobCancelled: it is not.
+            LeaseLost, JobCancelled: the run must stop.
         """
         async with self.pool.connection() as connection:
             self.require_wanted(await ledger.look(connection, self.lease))
 
     def require_wanted(self, position: Position) -> None:
-        """Go on only if the owner has not cancelled the job.
+        """Continue only if the owner has not cancelled the job.
 
         Raises:
-            JobCancelled: the owner has.
+            JobCancelled: the owner has cancelled it.
         """
         if position.cancel_requested:
             raise JobCancelled(f"job {self.job.id} was cancelled by its owner")
 
     def _require_worker(self) -> None:
         if self.stopping.is_set():
-            raise JobReleased(f"job {self.job.id} is given back, as the worker is stopping")
+            raise JobReleased(f"job {self.job.id} is released because the worker is stopping")
 
 
 class Runner(Protocol):
-    """Does one kind of job, in steps that each advance the lease."""
+    """Runs one kind of job, in steps that each advance the lease."""
 
     async def run(self, run: Run) -> Outcome:
-        """Work until the job is done, starting at its checkpoint.
+        """Run the job from its checkpoint to its end.
 
         Raises:
             JobFailed: the job cannot succeed.

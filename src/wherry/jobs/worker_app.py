@@ -1,7 +1,7 @@
-"""The procrastinate application, with what procrastinate lacks: rescue, reconnecting, and giving jobs back on a stop.
+"""The procrastinate application, with what procrastinate lacks: rescue, reconnecting, and releasing jobs on a stop.
 
-`procrastinate --app=… worker` runs it like any other. `run_worker_async` survives outages of the database: it starts a
-new worker after each, until a signal stops it.
+`procrastinate --app=… worker` runs it like any other application. `run_worker_async` survives outages of the database:
+after each, it starts a new worker, until a signal stops it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from wherry.jobs.states import Kind
 
 HEARTBEAT_SECONDS = 5.0
 POLL_SECONDS = 1.0
-"""Short enough to do without LISTEN, which does not survive a restart of the server."""
+"""Short, because we do not use LISTEN, which does not survive a restart of the server."""
 
 STOP_GRACE_SECONDS = 0.1
 RECONNECT_SECONDS = 1.0
@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 
 class JobServices(Protocol):
-    """What a worker process opens once, to run jobs and to remove what has expired."""
+    """What a worker process does: run jobs, and remove what has expired. It is opened once per process."""
 
     async def execute(self, job_id: UUID) -> None: ...
 
@@ -53,9 +53,9 @@ OpenServices = Callable[[], AbstractAsyncContextManager[JobServices]]
 
 
 class GiveBack(BaseRetryStrategy):
-    """Retries every run that raises: at once if the job was given back, after a pause otherwise.
+    """Retries every run that raises: at once if the job was released, otherwise after a pause.
 
-    There is no limit here: the executor fails a job whose workers die too often at one checkpoint.
+    The number of retries is not limited here: the executor fails a job whose workers die too often at one checkpoint.
     """
 
     def get_retry_decision(self, *, exception: BaseException, job: QueueJob) -> RetryDecision:
@@ -94,7 +94,7 @@ class WorkerApp(procrastinate.App):
         self._open_services = open_services
         self._slow = slow
         self._services: JobServices | None = None
-        self._in_hand: Counter[int] = Counter()  # the same process may fetch a row again that it gave back
+        self._in_hand: Counter[int] = Counter()  # a process may fetch a row again that it has released
         self.task(name=RUN_JOB, pass_context=True, retry=GiveBack())(self._run_job)
         retention = self.task(
             name="wherry.retention", queue="maintenance", queueing_lock="wherry.retention", pass_context=False
@@ -113,11 +113,11 @@ class WorkerApp(procrastinate.App):
 
     async def _retain(self, timestamp: int) -> None:
         assert self._services is not None
-        log.debug("retention begins", scheduledFor=timestamp)
+        log.debug("retention starts", scheduledFor=timestamp)
         await self._services.retain()
 
     async def run_worker_async(self, **kwargs: Any) -> None:
-        """Run one worker after the other until SIGINT or SIGTERM; the next starts when the database is back."""
+        """Run workers until SIGINT or SIGTERM. If one loses the database, the next starts when the database is back."""
         kwargs["install_signal_handlers"] = False
         stopping = asyncio.Event()
         async with self._open_services() as self._services:
@@ -143,7 +143,7 @@ class WorkerApp(procrastinate.App):
             except ConnectorException as error:
                 log.warning("the queue lost its database", error=str(error.__cause__ or error))
         if not stopping.is_set() and worker.wait:
-            log.warning("worker ended without being asked to; another one follows")
+            log.warning("the worker ended unexpectedly; starting another one")
 
 
 async def _stop_when(stopping: asyncio.Event, worker: Worker) -> None:
@@ -161,7 +161,7 @@ async def _companions(*coroutines: Any) -> AsyncIterator[None]:
 
 
 async def _end_all(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until they end: a pool that waits for a lost database may mistake a cancellation for a timeout."""
+    """Cancel tasks until they end. A single cancel is not enough: a pool may mistake it for a timeout of its own."""
     pending = set(tasks)
     while pending:
         for task in pending:

@@ -1,7 +1,7 @@
 """Rate limits. The counters are in PostgreSQL, so that all API processes share them.
 
-In: a policy (a quota per window) and a subject (a user, an address). Out: `Usage`, which becomes the response's
-RateLimit fields, or `LimitReached`.
+A policy is a quota per window, and a subject is whoever it limits: a user or an address. `take` returns a `Usage`, from
+which the RateLimit headers of the response are made, or raises `LimitReached`.
 
 Each subject has its own fixed window: it begins with the first use and ends `window_seconds` later, so retrying does
 not prolong a refusal. Within a window, never more than `quota` uses pass, however many are concurrent; across the
@@ -42,7 +42,7 @@ class Usage:
 
     @property
     def limit(self) -> int:
-        """The policy's quota."""
+        """The quota of the policy."""
         return self.policy.quota
 
 
@@ -55,7 +55,7 @@ async def take(connection: Connection, policy: RatePolicy, subject: str) -> Usag
     """Count one use. Keep the transaction short: it locks the subject's counter until its end.
 
     Raises:
-        LimitReached: the quota is used up; has `Retry-After` and the RateLimit fields.
+        LimitReached: the quota is used up; has `Retry-After` and the RateLimit headers.
     """
     values = {"policy": policy.name, "subject": subject, "quota": policy.quota, "window": policy.window_seconds}
     row = await fetch_one(connection, load("limits")["take"], values)
@@ -99,7 +99,7 @@ async def purge_counters(connection: Connection) -> int:
 
 
 def headers(usages: Iterable[Usage]) -> dict[str, str]:
-    """The `RateLimit` and `RateLimit-Policy` fields (IETF draft "RateLimit header fields for HTTP")."""
+    """The `RateLimit` and `RateLimit-Policy` headers (IETF draft "RateLimit header fields for HTTP")."""
     listed = list(usages)
     if not listed:
         return {}

@@ -147,9 +147,9 @@ class PasswordLinks:
     async def _redeem(self, token_hash: bytes, owner: int, password_hash: str) -> Account:
         async with brief_transaction(self._pool) as connection:
             await repository.lock(connection, owner)
-            # checked again, because much can have happened while the password was hashed
-            held = await repository.link_owner(connection, token_hash)
-            account = await repository.set_password(connection, owner, password_hash) if held else None
+            # checked again, because the link may have been used while the password was hashed
+            still_valid = await repository.link_owner(connection, token_hash) is not None
+            account = await repository.set_password(connection, owner, password_hash) if still_valid else None
             if account is None:
                 raise _gone()
             await repository.void_links(connection, owner)

@@ -2,12 +2,12 @@
 
 A failed login takes the same time and gets the same response whether or not the account exists.
 
-Failures are limited twice per five minutes: 20 per address, and 10 per account over all addresses. An attempt is
-counted before the password is checked and given back if it is right, so that guessing in parallel is no faster than
-guessing one at a time. If strangers use up an account's ten attempts, its owner is locked out only from new addresses:
-each address that the account has logged in from within 30 days has ten attempts of its own. Responses show only the
-limit per address, because the other one would reveal whether the account has logged in from there, and whether somebody
-else is guessing.
+There are two limits per five minutes: 20 failures per address, and 10 per account from all addresses. An attempt is
+counted before the password is checked, and no longer counts if the password is right, so that guessing in parallel is
+no faster than guessing one at a time. If strangers use up an account's ten attempts, its owner is locked out only from
+new addresses: each address that the account has logged in from within 30 days has ten attempts of its own. Responses
+show only the limit per address, because the other one would reveal whether the account has logged in from there, and
+whether somebody else is guessing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Attempt:
     email: str
     address: bytes
     taken: dict[str, Usage]
-    """The usages that the attempt has taken, by subject; they are given back if the password is right."""
+    """The usages that the attempt has taken, by subject; they are undone if the password is right."""
     login: Login | None
 
     @property

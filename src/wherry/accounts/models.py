@@ -56,7 +56,7 @@ class NewApiToken:
 
 @dataclass(frozen=True)
 class Login:
-    """What is needed to check a login: the account, its password hash if it has one, and whether it has recently logged
+    """What a login is checked against: the account, its password hash if it has one, and whether it has recently logged
     in from this address."""
 
     account: Account

@@ -2,7 +2,7 @@
 
 Hashes are in the usual text form, which includes the parameters. A hash takes tenths of a second and 64 MiB, so hashes
 are computed in dedicated threads, and only a few at a time. Setting passwords can use at most half of these threads, so
-that logins never wait for a crowd of registrations.
+that many registrations never delay logins.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wherry.this_process import lower_thread
 T = TypeVar("T")
 
 NICENESS = 5
-"""Of the threads: they get a third of the CPU time of other threads, so that many logins slow nothing else down."""
+"""The threads get a third of the CPU time of other threads, so that many logins slow nothing else down."""
 
 MAX_AT_ONCE = 2
 MAX_WAITING = 100
@@ -55,7 +55,7 @@ class Passwords:
         self._threads = ThreadPoolExecutor(
             MAX_AT_ONCE, thread_name_prefix="argon2", initializer=lower_thread, initargs=(NICENESS,)
         )
-        self._dummy = _unfulfillable(self._hasher)
+        self._dummy = _unmatchable_hash(self._hasher)
 
     async def hash(self, password: str) -> str:
         """The hash to store.
@@ -67,7 +67,7 @@ class Passwords:
             return await self._in_thread(lambda: self._hasher.hash(password))
 
     async def verify(self, password: str, password_hash: str | None) -> Verdict:
-        """Whether the password is right; without a hash it never is, which takes the same time.
+        """Check a password. Without a hash it is always wrong, which takes the same time to find out.
 
         Raises:
             Unavailable: too many are waiting.
@@ -93,7 +93,7 @@ class Passwords:
 
 
 class _Line:
-    """Limits how many run at once and how many there are in total, including those that wait; rejects more."""
+    """Limits how many calls run at once, and how many there are in total, including those that wait. Refuses more."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self._slots = asyncio.Semaphore(at_once)
@@ -111,7 +111,7 @@ class _Line:
             self._room += 1
 
 
-def _unfulfillable(hasher: PasswordHasher) -> str:
+def _unmatchable_hash(hasher: PasswordHasher) -> str:
     """A well-formed hash with a random digest, which no password matches. Verifying it takes as long as any other."""
     salt, digest = (_base64(secrets.token_bytes(length)) for length in (hasher.salt_len, hasher.hash_len))
     costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"

@@ -27,7 +27,7 @@ _LOCKS = {kind: 0x77680000 + number for number, kind in enumerate(Kind)}
 async def admit(
     connection: Connection, kind: Kind, owner_id: int, settings: Settings, *, to_come: int = 0
 ) -> dict[str, str]:
-    """Count a new job, not a replayed one, against its owner's limits. Returns the response's RateLimit fields.
+    """Count a new job, not a replayed one, against its owner's limits. Returns the RateLimit headers of the response.
 
     Raises:
         LimitReached: a limit is exceeded.
@@ -61,9 +61,9 @@ async def check_unfinished_jobs(
 
 
 class OpenUploads:
-    """Counts the bodies that this process is receiving, by owner: each may become a job.
+    """Counts the uploads that this process is receiving, by owner: each may become a job.
 
-    Each API process has its own counts, which vanish with the process, however it dies.
+    Each API process has its own counts, which end with the process, however it ends.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class OpenUploads:
 
     @contextmanager
     def counted(self, owner_id: int) -> Iterator[int]:
-        """Count a body until the context ends. Yields how many the owner is sending now."""
+        """Count an upload until the context ends. Yields how many the owner is sending now."""
         self._receiving[owner_id] += 1
         try:
             yield self._receiving[owner_id]
@@ -82,7 +82,7 @@ class OpenUploads:
 async def check_before_upload(
     pool: Pool, kind: Kind, owner_id: int, key: str, settings: Settings, *, to_come: int = 1
 ) -> None:
-    """Refuse a job before its body is read if it would be refused afterwards. A replay, known by its key, passes.
+    """Refuse an upload whose job would be refused afterwards. A replay, recognized by its key, passes.
 
     Args:
         pool: an open pool.
@@ -90,7 +90,7 @@ async def check_before_upload(
         owner_id: of the job.
         key: its idempotency key.
         settings: the limits.
-        to_come: how many jobs the bodies that the owner is sending may become, including this one.
+        to_come: how many jobs the owner's uploads in progress may become, including this one.
 
     Raises:
         LimitReached: it would currently exceed a limit.

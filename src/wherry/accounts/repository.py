@@ -66,7 +66,7 @@ async def insert(
     }
     for _ in range(ID_TRIES):
         with suppress(UniqueViolation):  # the remaining cause: an import has used the id that the sequence returned
-            async with _telling_what_is_taken(), connection.transaction():
+            async with _refusing_taken_names(), connection.transaction():
                 row = await _one(connection, "insert", values)
             assert row is not None, "an insert that does not fail returns its row"
             return account_of(row)
@@ -91,7 +91,7 @@ async def update(connection: Connection, user_id: int, changes: Changes, passwor
         "image": changes.image,
         "sets_image": changes.image is not None or "image" in changes.clear,
     }
-    async with _telling_what_is_taken():
+    async with _refusing_taken_names():
         row = await _one(connection, "update", values)
     return None if row is None else account_of(row)
 
@@ -102,7 +102,7 @@ async def set_password(connection: Connection, user_id: int, password_hash: str)
 
 
 async def get(connection: Connection, user_id: int) -> Account | None:
-    """The account, or None if there is none."""
+    """The account, or None if there is no such account."""
     row = await _one(connection, "by_id", {"id": user_id})
     return None if row is None else account_of(row)
 
@@ -175,12 +175,12 @@ async def purge_expired(connection: Connection) -> int:
 
 
 @asynccontextmanager
-async def _telling_what_is_taken() -> AsyncIterator[None]:
+async def _refusing_taken_names() -> AsyncIterator[None]:
     try:
         yield
     except UniqueViolation as error:
-        held = error.diag.constraint_name
-        refuse_taken(email=held == "users_email_key", username=held == "users_username_key")
+        constraint = error.diag.constraint_name
+        refuse_taken(email=constraint == "users_email_key", username=constraint == "users_username_key")
         raise
 
 

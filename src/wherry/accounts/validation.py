@@ -1,7 +1,4 @@
-"""Validates the fields of accounts.
-
-In: fields as sent. Out: the same, trimmed, or `Invalid` with all faults of all fields.
-"""
+"""Validates and trims the fields of accounts. `Invalid` lists all faults of all fields."""
 
 from __future__ import annotations
 
@@ -91,8 +88,8 @@ def refuse_blank(**fields: str | None) -> None:
 
 def refuse_taken(*, email: bool, username: bool) -> None:
     """Raise `Invalid` for the fields that another account has."""
-    held = {"email": email, "username": username}
-    refuse({name: [TAKEN] for name, taken in held.items() if taken})
+    found = {"email": email, "username": username}
+    refuse({name: [TAKEN] for name, taken in found.items() if taken})
 
 
 def _checked(asked: Registration, fields: Iterable[str]) -> Registration:

@@ -1,4 +1,4 @@
-"""Comments: a user's words on an article. Their natural key is `id`."""
+"""Comments of users on articles. Their natural key is `id`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FIELDS = (
 
 
 def is_clean(record: CommentRecord) -> bool:
-    """Trimmed, surely no more words than allowed (their spaces are counted), in UTC."""
+    """Trimmed, not too many words, and in UTC."""
     body = record.body
     return (
         rules.is_trimmed(body)

@@ -1,6 +1,6 @@
-"""The declaration that a resource is: its records, its keys, its filters, and how an import reads and writes it.
+"""How a resource is declared: its records, keys and filters, and how an import reads and writes it.
 
-A new resource is one file like `articles.py`, one in `sql/resources/`, one line in `registry.py`, one migration.
+A new resource is one file like `articles.py`, one in `sql/resources/`, one line in `registry.py`, and a migration.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def _bare(name: str) -> str:
 
 
 class FilterType(StrEnum):
-    """What values a filter takes."""
+    """The values that a filter accepts."""
 
     ID = "id"  # an integer from 1 to 2147483647, or a string of its digits
     TEXT = "text"
     ENUM = "enum"  # one of `choices`, in any case
     BOOLEAN = "boolean"  # true, false, "true", "false"
-    PERIOD = "period"  # an instant, or an object of gt, gte, lt, lte
+    PERIOD = "period"  # a date or date-time, or an object of gt, gte, lt, lte
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class ImportField:
-    """A field of an import record. A required one must be there and not null."""
+    """A field of an import record. A required one must not be absent or null."""
 
     name: str
     rule: Rule
@@ -100,21 +100,21 @@ class RowPolicy(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class ImportShape:
-    """How records of a resource come in.
+    """How records of a resource are imported.
 
     Attributes:
-        record: the record as the typed decoder reads it, and its JSON Schema. Absent and null are None.
-        fields: the rules that decide, field by field; `record` may only accept what they accept.
-        is_clean: whether a record that the typed decoder accepted is already as the rules would leave it, and
-            keeps the rules between fields; the rules look at all others.
-        check: the rules between fields: from the sound values and the names of all fields that are given, the
+        record: the type that the typed decoder reads, and that the JSON Schema comes from. Absent and null are None.
+        fields: the authoritative rules, by field; `record` must not accept more than they do.
+        is_clean: whether a record that the typed decoder accepted needs no change by the rules, and satisfies the rules
+            between fields. If not, the rules are applied.
+        check: the rules between fields: takes the valid values, and the names of all fields that are present; returns
             faults by field.
         admin_only: values that only an admin may import, by field.
-        policy: what holds for whole rows, if anything does; its `state` of a row comes with the `lookup` query.
-        columns: what a new row is made of, in the order of the `copy` query: name and type.
+        policy: rules about whole rows, if there are any. The `lookup` query returns the `state` of each row.
+        columns: names and types of a new row's columns, in the order of the `copy` query.
         changes: the columns that a record sets on its row, whether new or not.
         clearable: columns that `changes` may set to null; absent ones stay as they are.
-        create: a whole new row but for its id and import, from its record and the time of the transaction.
+        create: a new row, without its id and import, from its record and the time of the transaction.
     """
 
     record: type[msgspec.Struct]
@@ -131,19 +131,19 @@ class ImportShape:
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """One kind of record, and the table of the same name that holds it.
+    """A kind of record, stored in the table of the same name.
 
     Attributes:
         name: of the resource, its table and its route parameter.
         singular: what messages call one record.
         fields: the export record's fields, in order; each is a column.
-        natural_key: the unique column that names a record besides `id`; `id` itself where there is no other.
+        natural_key: the unique column other than `id` that identifies a record, or `id` if there is none.
         shape: how an import reads and writes it.
-        keeps_first_key: whether the natural key that a row was created with stays taken when the row gets another, as
-            another unique column holds it too; the `lookup` query then finds rows by it, and gives it as `first_key`.
-        references: columns that name a row of another resource.
-        filters: what can be selected by.
-        constraints: which field a violated constraint speaks of, by the constraint's name.
+        keeps_first_key: whether the natural key that a row was created with stays taken after it has changed, because
+            another unique column contains it too. The `lookup` query then also finds rows by their `first_key`.
+        references: columns that refer to a row of another resource.
+        filters: the columns that records can be selected by.
+        constraints: the field to report when a constraint is violated, by the constraint's name.
     """
 
     name: str
@@ -158,5 +158,5 @@ class Resource:
 
     @property
     def has_own_key(self) -> bool:
-        """Whether the natural key is another column than `id`."""
+        """Whether the natural key is not `id`."""
         return self.natural_key != "id"

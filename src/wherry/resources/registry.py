@@ -1,4 +1,4 @@
-"""Every resource there is, in the order in which references allow them to be imported."""
+"""All resources, in an order in which they can be imported: referenced ones first."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ RESOURCES: Mapping[str, Resource] = MappingProxyType(
 
 
 def find_resource(name: object) -> Resource:
-    """The resource of that name, in any case.
+    """The resource with that name, in any case.
 
     Raises:
-        Invalid: there is no such resource; the message lists those there are.
+        Invalid: no such resource; the message lists the resources.
     """
     resource = RESOURCES.get(name.strip().lower()) if isinstance(name, str) else None
     if resource is None:

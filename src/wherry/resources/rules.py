@@ -1,7 +1,7 @@
-"""What one field of an import record may hold.
+"""The rules for the fields of import records.
 
-In: a JSON value that is not null. Out: the value as the table keeps it, or the `Fault` that is reported.
-A rule says the first thing that is wrong with a value: its type, then its form, then its content.
+A rule takes a JSON value other than null, and returns the value to store or a `Fault`. It reports the first problem: it
+checks the type, then the form, then the content.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from wherry.errors import ErrorCode
 from wherry.texts import MAX_EMAIL_CHARACTERS, MAX_MARKS, has_long_run_of_marks
 
 MAX_ID = 2_147_483_647
-"""PostgreSQL's integer ends here."""
+"""The maximum of PostgreSQL's `integer`."""
 
-# There is one way at most in which a text can match each of these: a text of megabytes is judged in one pass. The dot
-# of an address is the first one behind the second character of its domain, not any that a search may try.
+# A text can match each of these in one way only, so that even megabytes are checked in one pass. That is why the dot of
+# an address is the first one after the second character of its domain.
 MAX_SLUG_CHARACTERS = 500
 EMAIL = r"^[^\s@]+@[^\s@][^\s@.]*\.[^\s@]+$"
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
-# The decoder looks at the length before it tries the pattern.
+# The decoder checks the length before the pattern.
 Email = Annotated[str, msgspec.Meta(pattern=EMAIL, max_length=MAX_EMAIL_CHARACTERS, description="lower case")]
 Slug = Annotated[str, msgspec.Meta(pattern=SLUG, max_length=MAX_SLUG_CHARACTERS)]
 
@@ -43,7 +43,7 @@ _DATE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a field; `text` goes on from the field's name: "must not be empty"."""
+    """What is wrong with a field. `text` continues a sentence that starts with its name: "must not be empty"."""
 
     code: ErrorCode
     text: str
@@ -61,11 +61,11 @@ class OversizedNumber:
 
 
 Rule = Callable[[object], object]
-"""The value as it is kept, or a `Fault`."""
+"""Returns the value to store, or a `Fault`."""
 
 
 def identifier(value: object) -> object:
-    """An integer from 1 to 2147483647; `1.0`, `"1"` and `true` are none."""
+    """An integer from 1 to 2147483647; not `1.0`, `"1"` or `true`."""
     if isinstance(value, OversizedNumber) and value.is_integer:
         return Fault(ErrorCode.INVALID_FIELD_FORMAT, f"must be from 1 to {MAX_ID}")
     if not isinstance(value, int) or isinstance(value, bool):
@@ -76,7 +76,7 @@ def identifier(value: object) -> object:
 
 
 def boolean(value: object) -> object:
-    """`true` or `false`, and no word for them."""
+    """`true` or `false`, not a word for them."""
     return value if isinstance(value, bool) else Fault(ErrorCode.INVALID_FIELD_TYPE, "must be true or false")
 
 
@@ -96,7 +96,7 @@ def present(value: object) -> object:
 
 
 def at_most_words(limit: int) -> Rule:
-    """A string of 1 to `limit` words; a word is a run of non-space."""
+    """A string of 1 to `limit` words; words are separated by white space."""
 
     def rule(value: object) -> object:
         text = present(value)
@@ -108,7 +108,7 @@ def at_most_words(limit: int) -> Rule:
 
 
 def lower_case(pattern: str, description: str, max_characters: int) -> Rule:
-    """A string that matches once it is trimmed and in lower case. A longer one is not even tried."""
+    """A string that, trimmed and in lower case, matches a pattern. The pattern is not tried on too long a string."""
     compiled: Pattern[str] = re.compile(pattern)
 
     def rule(value: object) -> object:
@@ -120,7 +120,7 @@ def lower_case(pattern: str, description: str, max_characters: int) -> Rule:
         text = text.lower()
         if not compiled.match(text):
             return Fault(ErrorCode.INVALID_FIELD_FORMAT, f"must be {description}")
-        return text if len(text) <= max_characters else _too_long(max_characters)  # a letter may have two in lower case
+        return text if len(text) <= max_characters else _too_long(max_characters)  # may be longer in lower case
 
     return rule
 
@@ -133,7 +133,7 @@ _email = lower_case(EMAIL, "an e-mail address", MAX_EMAIL_CHARACTERS)
 
 
 def email(value: object) -> object:
-    """An e-mail address of the form x@y.z, in lower case and composed (NFC), as registration keeps it."""
+    """An e-mail address of the form x@y.z, in lower case and composed (NFC), as registration stores it."""
     address = _email(value)
     if not isinstance(address, str):
         return address
@@ -160,7 +160,7 @@ def one_of(choices: tuple[str, ...]) -> Rule:
 
 
 def words(value: object) -> object:
-    """An array of strings, each trimmed; empties and repeats are dropped, the order is kept."""
+    """An array of strings, trimmed, without empty and repeated ones, in the given order."""
     if not isinstance(value, list):
         return Fault(ErrorCode.INVALID_FIELD_TYPE, "must be an array of strings")
     kept: dict[str, None] = {}
@@ -175,7 +175,7 @@ def words(value: object) -> object:
 
 
 def instant(value: object) -> object:
-    """An ISO 8601 date or date-time, in UTC; without an offset it is UTC already."""
+    """An ISO 8601 date or date-time, converted to UTC. Without an offset it is taken as UTC."""
     text = string(value)
     if isinstance(text, Fault):
         return text
@@ -184,7 +184,7 @@ def instant(value: object) -> object:
 
 
 def parse_instant(text: str) -> datetime | None:
-    """The instant that an ISO 8601 date or date-time names, in UTC; None where it names none."""
+    """An ISO 8601 date or date-time in UTC, or None if the text is not one."""
     if not _DATE.fullmatch(text):
         return None
     try:
@@ -196,24 +196,24 @@ def parse_instant(text: str) -> datetime | None:
 
 def _read_instant(text: str) -> datetime:
     try:
-        # First as the typed decoder reads it, which rounds where the standard library cuts.
+        # First as the typed decoder does, which rounds fractions that the standard library truncates.
         return msgspec.convert(text, datetime)
     except msgspec.ValidationError:
         return datetime.fromisoformat(text.upper())
 
 
 def is_utc(moment: datetime | None) -> bool:
-    """Whether a moment that the typed decoder read is already as it is kept."""
+    """Whether a moment from the typed decoder is already in UTC, as it is stored."""
     return moment is None or moment.tzinfo is UTC
 
 
 def is_trimmed(text: str | None) -> bool:
-    """Whether `strip` would leave a text as it is. It gives back the very object where there is nothing to do."""
+    """Whether a text is trimmed. `strip` returns the same object if there is nothing to strip."""
     return text is None or text.strip() is text
 
 
 def is_email(address: str) -> bool:
-    """Whether `email` would leave an address that matches as it is."""
+    """Whether `email` would not change an address that matches."""
     if address.lower() != address or address.strip() is not address:
         return False
     return address.isascii() or (
@@ -224,7 +224,8 @@ def is_email(address: str) -> bool:
 def is_unambiguous(address: str) -> bool:
     """Whether an address, in lower case and composed, has no invisible character and no equivalent (NFKC, casefold).
 
-    One that has is refused, not mapped to its equivalent: that may be the address of somebody else. Bound it before.
+    Other addresses are refused rather than replaced with their equivalent, which may belong to somebody else. Check the
+    length first.
     """
     if address.isascii():
         return True
@@ -233,7 +234,7 @@ def is_unambiguous(address: str) -> bool:
 
 
 def are_words(values: list[str]) -> bool:
-    """Whether `words` would leave strings as they are."""
+    """Whether `words` would not change an array of strings."""
     return "" not in values and len(set(values)) == len(values) and all(map(is_trimmed, values))
 
 

@@ -80,15 +80,15 @@ def create(record: UserRecord, now: datetime) -> Columns:
 
 
 IS_ADMIN, IS_ACTIVE, HAS_PASSWORD = 1, 2, 4
-"""What is true of an account, as bits of its state."""
+"""Bits of an account's state."""
 
 
 class AdminPolicy(RowPolicy):
-    """An admin's account is changed by admins only, and one active admin remains. Nobody who can log in becomes an
-    admin by an import: whoever passes a file on need not know what is in it."""
+    """Only admins change an admin's account, and one active admin always remains. An import never makes an admin of
+    somebody who can log in, because whoever imports a file may not know what is in it."""
 
     def faults(self, record: UserRecord, state: State) -> Iterator[tuple[str, rules.Fault]]:
-        """Each is `FORBIDDEN`."""
+        """Faults, each with the code `FORBIDDEN`."""
         if not self.by_admin:
             if state & IS_ADMIN:
                 name = "email" if record.id is None else "id"
@@ -103,7 +103,7 @@ class AdminPolicy(RowPolicy):
                 yield "active", _forbidden("must stay true: this is the last active admin")
 
     def after(self, record: UserRecord, state: State | None) -> State:
-        """Counts the admins as well."""
+        """Also keeps count of the active admins."""
         changed = _changed(record, IS_ACTIVE if state is None else state)
         if self.keepers is not None:
             self.keepers += _keeps(changed) - (state is not None and _keeps(state))

@@ -1,6 +1,6 @@
-"""One line per HTTP request, written when its response has ended: an upload, a download, an event stream too.
+"""Logs one line per HTTP request when its response has ended, even if that is a long upload, download or event stream.
 
-It shows the path without the query, and no header: neither can carry a credential into the log.
+The line has no query and no headers, so that no credentials get into the log.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ log = structlog.get_logger(__name__)
 
 
 class AccessLog:
-    """Wraps the whole application, so that requests which no route takes are logged too."""
+    """Wraps the whole application, so that requests without a route are logged too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or pass on whatever else it is."""
+        """Serve one request, or pass on anything else."""
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
         status: int | None = None
-        whole = False
+        complete = False
 
-        async def noting(message: Message) -> None:
-            nonlocal status, whole
+        async def send_and_note(message: Message) -> None:
+            nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
             elif message["type"] == "http.response.body":
-                whole = not message.get("more_body", False)
+                complete = not message.get("more_body", False)
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, send_and_note)
         finally:
             log.info(
                 "request",
@@ -48,13 +48,13 @@ class AccessLog:
                 method=scope["method"],
                 path=scope["path"],
                 status=status,
-                complete=whole,
+                complete=complete,
                 durationMs=round((time.monotonic() - started) * 1000),
                 client=_address(scope),
             )
 
 
 def _address(scope: Scope) -> str | None:
-    """The client's address; behind a trusted proxy, the one that the proxy names."""
+    """The client's address, as reported by a trusted proxy if there is one."""
     client = scope.get("client")
     return None if client is None else client[0]

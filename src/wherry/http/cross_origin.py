@@ -1,7 +1,7 @@
 """Cross-origin requests (Fetch Standard, "HTTP extensions"): lets web pages of other origins call the API.
 
-Only the API routes are covered, which never read cookies: a page can do there what the token it holds allows, and
-nothing in the name of somebody who is signed in to the dashboard. So no response allows credentials.
+This covers only the API routes, which never read cookies: a page can do what its token allows, and cannot act as the
+person who is signed in to the dashboard. So no response allows credentials.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ MAX_AGE_SECONDS = 3600
 MAX_REQUESTED_CHARACTERS = 1000
 
 REQUEST_HEADERS = ("Authorization", "Content-Encoding", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Range")
-"""What a page may send. `*` would not cover `Authorization`."""
+"""Headers that a page may send. `*` would not include `Authorization`."""
 
 EXPOSED_HEADERS = (
     *("Content-Disposition", "ETag", "Idempotent-Replayed", "Link", "Location", "RateLimit", "RateLimit-Policy"),
     *("Repr-Digest", "Retry-After", "X-Request-Id"),
 )
-"""What a page may read, beside the headers that every page may read."""
+"""Headers that a page may read, in addition to those that every page may read."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -83,7 +83,7 @@ async def _answer_preflight(headers: dict[str, str], requested: str, send: Send)
 
 
 def _also_allowed(requested: str) -> list[str]:
-    """Other headers that the page wants to send: the older services allowed every one."""
+    """Other headers that the page wants to send; the older services allowed all of them."""
     known = {name.lower() for name in REQUEST_HEADERS}
     names = (name.strip() for name in requested[:MAX_REQUESTED_CHARACTERS].split(","))
     return [name for name in names if _HEADER_NAME.fullmatch(name) and name.lower() not in known]

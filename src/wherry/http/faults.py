@@ -1,7 +1,6 @@
-"""Says in words what is wrong with the shape of a request.
+"""Describes what is wrong with a request, by field.
 
-In: what the framework found, or a body and the type that it should have had. Out: per request field, messages. The
-framework stops at a body's first fault; here every field of it is looked at.
+Litestar reports only the first fault of a body; this checks every field.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from litestar.params import ParameterKwarg
 from wherry.http.requests import decoded_body
 
 ENVELOPES = frozenset({"user", "import", "export", "apiToken"})
-"""Members that only wrap the fields: a fault is reported on the field itself."""
+"""Members that only wrap a request's fields, and that the names of fields do not include."""
 
 MAX_FAULTS = 20
 _EXPECTED = re.compile(r"^Expected `([^`]+)`( [<>]=? \S+)?")
@@ -43,8 +42,8 @@ Fields = dict[str, list[str]]
 
 
 def parameter_faults(request: Request[Any, Any, Any], error: ValidationException) -> Fields:
-    """The framework's faults of query, path and headers, by the names that clients use; not those of the body."""
-    if isinstance(error.__cause__, KeyError):  # that is how it tells that a parameter is missing
+    """The faults that Litestar found in the query, path and headers, by the names that clients use."""
+    if isinstance(error.__cause__, KeyError):  # a parameter is missing
         return {str(error.__cause__.args[0]): ["is required"]}
     found: Fields = {}
     for message in error.extra or ():
@@ -55,7 +54,7 @@ def parameter_faults(request: Request[Any, Any, Any], error: ValidationException
 
 
 def body_faults(request: Request[Any, Any, Any]) -> Fields:
-    """Every fault of a JSON body, against the type that its route declares."""
+    """All faults of a JSON body, compared with the type that its route declares."""
     declared = request.route_handler.parsed_data_field
     if declared is None:
         return {}
@@ -68,7 +67,7 @@ def body_faults(request: Request[Any, Any, Any]) -> Fields:
 
 
 def in_words(message: str) -> str:
-    """What a value must be, from msgspec's sentence about what it is not."""
+    """What a value must be, from msgspec's message about what was expected."""
     expected = _EXPECTED.match(message)
     if expected is None:
         plain = _PLACE.sub("", message)
@@ -81,7 +80,7 @@ def in_words(message: str) -> str:
 
 
 def _sent_name(request: Request[Any, Any, Any], argument: str) -> str:
-    """What a client calls the parameter that a handler knows as `argument`."""
+    """The name that clients use for the parameter that a handler calls `argument`."""
     parameter = request.route_handler.parsed_fn_signature.parameters.get(argument)
     declared = None if parameter is None else parameter.kwarg_definition
     return declared.name or argument if isinstance(declared, ParameterKwarg) else argument
@@ -104,11 +103,11 @@ def _inside(value: object, expected: Any, place: tuple[str, ...]) -> Iterator[tu
     if not isinstance(value, dict) or struct is None:
         return
     for member in msgspec.structs.fields(struct):
-        where = (*place, member.encode_name)
+        path = (*place, member.encode_name)
         if member.encode_name in value:
-            yield from _faults(value[member.encode_name], member.type, where)
+            yield from _faults(value[member.encode_name], member.type, path)
         elif member.required:
-            yield where, "is required"
+            yield path, "is required"
 
 
 def _is_struct(expected: Any) -> bool:

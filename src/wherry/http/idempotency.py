@@ -1,7 +1,7 @@
-"""The `Idempotency-Key` field (IETF draft "The Idempotency-Key HTTP Header Field").
+"""The `Idempotency-Key` header (IETF draft "The Idempotency-Key HTTP Header Field").
 
-A key is 1 to 255 characters of any kind. The draft sends it as a quoted string, which counts without its quotes;
-clients of the older services send it as it is.
+A key has 1 to 255 characters of any kind. In the draft it is a quoted string, whose quotes do not belong to the key;
+clients of the older services send it without quotes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def idempotency_key(request: Request[Any, Any, Any], *, required: bool) -> str |
 
 
 def _decoded(value: str) -> str:
-    """What the client meant: header bytes arrive as Latin-1, and most clients send UTF-8."""
+    """The value that the client meant: headers are decoded as Latin-1, but most clients send UTF-8."""
     try:
         return value.encode("latin-1").decode()
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""Reads `multipart/form-data` (RFC 7578) as it comes, without a copy of the file anywhere but where it is kept.
+"""Reads `multipart/form-data` (RFC 7578) as a stream, so that a file is only copied to where it is stored.
 
-In: the chunks of a request. Out: its small fields, and what became of its one file. A part is the file when it has a
-file name, or when it is called `file`; every other part is held in memory, and so may be 64 KiB at the most.
+A part is the file if it has a file name or is called `file`. All other parts are fields, which are kept in memory and
+may have at most 64 KiB.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ MAX_PARTS = 64
 
 Kept = TypeVar("Kept")
 Keep = Callable[[MultipartSegment, AsyncIterable[bytes]], Awaitable[Kept]]
-_Event: TypeAlias = Any  # a MultipartSegment, then bytes, then None; the library has no types
+_Event: TypeAlias = Any  # a MultipartSegment, then bytes, then None; the library does not declare it
 
 
 @dataclass
 class Form(Generic[Kept]):
-    """A form that was read to its end: each field with every value that it was given."""
+    """A form that was read completely: all values of each field, and what `keep` returned for the file."""
 
     fields: dict[str, list[str]] = field(default_factory=dict)
     file: Kept | None = None
 
 
 async def read_form(chunks: AsyncIterable[bytes], boundary: str | None, keep: Keep[Kept]) -> Form[Kept]:
-    """Read a form; `keep` is given the file's part and its bytes, and says what became of it.
+    """Read a form. `keep` stores the file, from its part and its bytes.
 
     Raises:
-        Malformed: it is no multipart form, or ends too early.
+        Malformed: it is not a multipart form, or is truncated.
         Invalid: a field is too long, or there is more than one file.
     """
     if not boundary:
@@ -44,7 +44,7 @@ async def read_form(chunks: AsyncIterable[bytes], boundary: str | None, keep: Ke
     form: Form[Kept] = Form()
     async with aclosing(_events(chunks, boundary)) as events:
         async for event in events:
-            assert isinstance(event, MultipartSegment), "a segment begins with its headers"
+            assert isinstance(event, MultipartSegment), "a segment starts with its headers"
             if event.filename is None and event.name != FILE:
                 form.fields.setdefault(event.name, []).append(await _small(event, _body(events)))
             elif form.file is not None:
@@ -68,7 +68,7 @@ async def _events(chunks: AsyncIterable[bytes], boundary: str) -> AsyncGenerator
 
 
 async def _body(events: AsyncGenerator[_Event, None]) -> AsyncGenerator[bytes, None]:
-    """The bytes of the segment at hand: everything before its closing None."""
+    """The bytes of the current segment, which ends with None."""
     async for event in events:
         if event is None:
             return

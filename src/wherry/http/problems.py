@@ -1,8 +1,8 @@
 """Turns every error into a problem response (RFC 9457), with the members that older clients read.
 
-Under `/api` the problem has `errors`, a map of request fields to messages, and a 401 `message`; under `/v1` it has
-`error`, an object of code and message. What is not the caller's fault is logged with its traceback under the request
-id in the response.
+Under `/api` a problem has `errors`, which maps request fields to messages, and a 401 also has `message`. Under `/v1` it
+has `error`, with `code` and `message`. Errors that are not the client's fault are logged with a traceback, under the
+request id that the response has.
 """
 
 from __future__ import annotations
@@ -39,33 +39,32 @@ from wherry.http.faults import body_faults, parameter_faults
 from wherry.http.requests import is_under, request_id_of
 
 MEDIA_TYPE = "application/problem+json"
-UNAUTHENTICATED = "missing authorization credentials"  # word for word what clients of the older service match
-DISCONNECTED = "client disconnected prematurely"  # the framework's words
+UNAUTHENTICATED = "missing authorization credentials"  # clients of the older service match this text
+DISCONNECTED = "client disconnected prematurely"  # Litestar's text
 
-# Where Python 3.11 still has the phrases of RFC 7231.
+# The phrases of RFC 9110 where those of Python 3.11 are older.
 _PHRASES: Mapping[int, str] = MappingProxyType(
     {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 )
 _BY_STATUS: Mapping[int, type[Refused]] = MappingProxyType({kind.status: kind for kind in Refused.__subclasses__()})
 ANY_ROUTE: tuple[type[RequestError], ...] = (Malformed, DatabaseUnavailable, MigrationsPending, Unavailable)
-"""What every route may raise."""
+"""Errors that every route may raise."""
 
 JSON_BODY: tuple[type[RequestError], ...] = (MalformedJson, TooLarge, UnsupportedMedia, Invalid)
-"""What a route that reads JSON may raise."""
+"""Errors that a route which reads JSON may raise."""
 
 logger = structlog.get_logger(__name__)
 
 
 class ErrorMember(msgspec.Struct):
-    """What capsule clients read of an error."""
+    """The part of an error that capsule clients read."""
 
     code: str
     message: str
 
 
 class Problem(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
-    """A refused request, or a failed one. Under `/api` with `errors`, a 401 also with `message`; under `/v1` with
-    `error`."""
+    """An error. Under `/api` it has `errors`, and a 401 also `message`; under `/v1` it has `error`."""
 
     type: str
     title: str
@@ -79,12 +78,12 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
 
 
 def exception_handlers() -> dict[int | type[Exception], Callable[[Request[Any, Any, Any], Exception], Response[bytes]]]:
-    """The `exception_handlers` of the application: one for everything."""
-    return {Exception: _answer, HTTPException: _answer}
+    """The `exception_handlers` of the application: one for all exceptions."""
+    return {Exception: _respond, HTTPException: _respond}
 
 
 def responses(*errors: type[RequestError]) -> dict[int, ResponseSpec]:
-    """The `responses` of a route that may raise these errors, beside those of any route."""
+    """The `responses` of a route that may raise these errors, as well as those of every route."""
     by_status: dict[int, list[str]] = {}
     for error in dict.fromkeys((*errors, *ANY_ROUTE)):
         by_status.setdefault(error.status, []).append(f"`{error.code}`: {error.__doc__}")
@@ -104,7 +103,7 @@ def phrase(status: int) -> str:
     return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
-def _answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def _respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     answered = error_of(request, error)
     request_id = request_id_of(request.scope)
     if answered.status >= 500:
@@ -123,16 +122,16 @@ def error_of(request: Request[Any, Any, Any], error: Exception) -> RequestError:
         return error
     if isinstance(error, (UndefinedTable, UndefinedColumn, UndefinedFunction)):
         return MigrationsPending("the database does not have this version's schema; run: wherry migrate")
-    if isinstance(error, OperationalError):  # time-outs of the pool included
+    if isinstance(error, OperationalError):  # includes timeouts of the pool
         return DatabaseUnavailable("the database does not answer; try again")
     if isinstance(error, ValidationException):
         return _wrong_shape(request, error)
     if isinstance(error, HTTPException) and error.status_code < 500:
-        return _refused_by_framework(error)
+        return _refused_by_litestar(error)
     return InternalError("internal error; the server's log has the details under the requestId")
 
 
-def _refused_by_framework(error: HTTPException) -> Refused:
+def _refused_by_litestar(error: HTTPException) -> Refused:
     headers = {name.title(): value for name, value in (error.headers or {}).items()}
     details = {
         404: "no such route",
@@ -169,10 +168,10 @@ def problem_of(error: RequestError, path: str, request_id: str | None = None) ->
 def _log(error: Exception, answered: RequestError, request: Request[Any, Any, Any], request_id: str) -> None:
     entry = logger.bind(requestId=request_id, method=request.method, path=request.scope["path"], code=answered.code)
     if isinstance(error, HTTPException) and error.detail == DISCONNECTED:
-        entry.info("the client went away")
+        entry.info("the client disconnected")
     elif answered.status == 500:
         entry.error("request failed", exc_info=error)
-    elif isinstance(error, Unavailable) and error.__cause__ is None:  # raised on purpose: its message says everything
+    elif isinstance(error, Unavailable) and error.__cause__ is None:  # raised on purpose, so its message is enough
         entry.warning("request could not be served", reason=answered.detail)
     else:
         entry.warning("request could not be served", exc_info=error)

@@ -1,8 +1,8 @@
-"""How much, and how long, one connection may ask of the process before a route has seen any of it.
+"""Limits what a connection can cost before its request reaches a route.
 
-In: a connection. Out: uvicorn's handling of it, ended if the client sends a head without end, or keeps the process
-waiting: for a head, with a body that hardly moves, or with an answer that it does not take. A slow line is left alone:
-uploads, downloads and event streams last as long as they like. No client gets more than its share of the connections.
+A connection is closed if its headers are too large, or if the client is too slow to send headers, to send a body, or to
+read a response. Slow networks are not affected: uploads, downloads and event streams may take any time as long as they
+progress. No client gets more than its share of the connections.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from wherry.networks import network_of, parse_address, plain_address
 
 MAX_HEAD_BYTES = 1 << 16
 FIELD_BYTES = 32
-"""What a field counts besides its bytes, as each takes memory of its own (RFC 9113, section 6.5.2)."""
+"""Each header counts for this many bytes more than it has, because it uses memory (RFC 9113, section 6.5.2)."""
 
 STEP_BYTES = 1 << 14
-"""A head is parsed in such steps, and looked at after each."""
+"""Headers are parsed in steps of this size, and checked after each."""
 
 MAX_CONNECTIONS = 1024
-OTHER_FILES = 64  # sockets of the database and of the storage, the log
+OTHER_FILES = 64  # sockets of the database and the storage, the log
 LINGER_SECONDS = 2
 
 
 def max_connections() -> int:
-    """As many as leave each of them a file of its own, of those that the process may open: an upload writes one."""
+    """How many connections fit into the process's limit of open files, if each also writes a file, as uploads do."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
@@ -51,21 +51,22 @@ def max_connections() -> int:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with limits. Give it to `uvicorn.Config` as `http`, with `ws="none"`."""
+    """uvicorn's protocol with limits: `uvicorn.Config(http=BoundedProtocol, ws="none")`."""
 
     max_connections = max_connections()
 
     max_share = 4
-    """One client, by its address or IPv6 network, may have a part of the connections: one in so many."""
+    """One client, by its address or IPv6 network, may use one in this many of the connections."""
 
     head_seconds = 30.0
-    """From the connection, or the end of the answer before, to the end of a head. Idle ones uvicorn ends sooner."""
+    """Time from the connection, or from the last response, to the end of the headers. uvicorn closes idle connections
+    sooner."""
 
     stall_seconds = 60.0
-    """How long a client may take no byte of an answer, or send none of a body at its beginning."""
+    """How long a client may read nothing of a response, or send nothing of a body at its start."""
 
     body_rate = 1024
-    """Bytes per second that a client must send of a body, on average over `stall_seconds`, while it is waited for."""
+    """Bytes per second that a client must send of a body, on average over `stall_seconds`, while we wait for it."""
 
     check_seconds = 5.0
 
@@ -75,11 +76,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self.client = plain_address(self.client[0]), self.client[1]
         self._refused = False
         self._in_message = False
-        self._moved_on = False
+        self._past_head = False
         self._head_bytes = 0
         self._unsent = 0
         self._since = self._checked = self.loop.time()
-        self._ahead = 0.0
+        self._credit = 0.0
         self._next_check = self.loop.call_later(self.check_seconds, self._check)
         self.network = self._network()
         if len(self.connections) > self.max_connections:
@@ -99,9 +100,9 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._refused or self.transport.is_closing():
                 return
             piece = data[start : start + step]
-            self._moved_on = False
+            self._past_head = False
             super().data_received(piece)
-            if self._moved_on:
+            if self._past_head:
                 self._head_bytes = 0
                 self._since = self.loop.time()
                 continue
@@ -115,13 +116,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes += FIELD_BYTES
 
     def on_headers_complete(self) -> None:
-        self._in_message = self._moved_on = True
-        self._ahead = self._most_ahead
+        self._in_message = self._past_head = True
+        self._credit = self._max_credit
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        self._moved_on = True
-        self._ahead += len(body)
+        self._past_head = True
+        self._credit += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -133,12 +134,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP; the message is uvicorn's."""
+        """Respond to bytes that are not HTTP. Overrides uvicorn's method."""
         self._refuse(Malformed("the request is not valid HTTP/1.1"))
 
     @property
-    def _answering(self) -> bool:
-        return not getattr(self.cycle, "response_complete", True)  # before the first request there is no cycle
+    def _responding(self) -> bool:
+        return not getattr(self.cycle, "response_complete", True)  # there is no cycle before the first request
 
     def _check(self) -> None:
         now, before = self.loop.time(), self._unsent
@@ -150,29 +151,29 @@ class BoundedProtocol(HttpToolsProtocol):
         elif now - self._since > patience:
             self.transport.abort()
         if self._awaits_body:
-            self._ahead = min(self._ahead, self._most_ahead) - (now - self._checked) * self.body_rate
-            if self._ahead < 0 and not self._refused:
+            self._credit = min(self._credit, self._max_credit) - (now - self._checked) * self.body_rate
+            if self._credit < 0 and not self._refused:
                 self._refuse_slow_body()
         self._checked = now
 
     @property
-    def _most_ahead(self) -> float:
-        """How many bytes of a body may have come early, and make up for a line that falls silent later."""
+    def _max_credit(self) -> float:
+        """How many bytes of a body may count in advance, in case the network stalls later."""
         return self.stall_seconds * self.body_rate
 
     @property
     def _awaits_body(self) -> bool:
-        """Whether the client's next move is to send some of a body: nothing of it is left for the application."""
-        return self._in_message and not (self._answering and self.cycle.body)
+        """Whether we wait for the client to send more of a body: the application has read all that arrived."""
+        return self._in_message and not (self._responding and self.cycle.body)
 
     def _patience(self) -> float | None:
-        """How long the client may take for its next move; None if that is not the client's, or a body's."""
+        """How long the client may take for its next step, or None if we do not wait for it, or wait for a body."""
         if self._unsent:
             return self.stall_seconds
-        return None if self._in_message or self._answering else self.head_seconds
+        return None if self._in_message or self._responding else self.head_seconds
 
     def _network(self) -> str | None:
-        """What shares connections with this one; None for a trusted proxy, which has those of many clients."""
+        """The client that this connection counts for, or None for a trusted proxy, which serves many clients."""
         if self.client is None:
             return None
         return None if self._is_trusted(self.client[0]) else network_of(self.client[0])
@@ -186,31 +187,31 @@ class BoundedProtocol(HttpToolsProtocol):
         return sum(getattr(each, "network", None) == self.network for each in self.connections)
 
     def _turn_away(self, error: RequestError) -> None:
-        self._answer(error)
+        self._respond(error)
         self.transport.close()
 
     def _refuse_slow_body(self) -> None:
-        if self._answering:
+        if self._responding:
             detail = f"the body arrived at less than {self.body_rate} bytes per second; send the request again"
             self._refuse(RequestTimeout(detail))
         else:
             self.transport.abort()
 
     def _refuse(self, error: Refused) -> None:
-        """Answer the client, and end its connection; if another answer has begun, only end it."""
-        if self._answering:
+        """Send an error response and close the connection. If a response has already started, only close it."""
+        if self._responding:
             if self.cycle.response_started or self.pipeline:
                 self.transport.abort()
                 return
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self._answer(error)
-        # The client, which still sends, would lose the answer if the connection were closed (RFC 9112, section 9.6).
+        self._respond(error)
+        # If we closed the connection while the client is sending, it would lose the response (RFC 9112, section 9.6).
         self._refused = True
         self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
-    def _answer(self, error: RequestError) -> None:
+    def _respond(self, error: RequestError) -> None:
         body = msgspec.json.encode(problem_of(error, self._path))
         fields = "".join(f"{name.lower()}: {value}\r\n" for name, value in error.headers.items()).encode()
         head = b"content-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n" % (MEDIA_TYPE.encode(), len(body))
@@ -218,12 +219,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def _path(self) -> str:
-        """What is known of the path: under `/api` and `/v1` problems have more members."""
+        """The path as far as it was parsed: under `/api` and `/v1`, problems have more members."""
         return getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
 
 
 def _unsent(transport: asyncio.Transport) -> int:
-    """Bytes of answers that the client has not taken yet, here and, on Linux, in the kernel (tcp(7), SIOCOUTQ)."""
+    """Bytes of responses that the client has not received yet, in our buffer and, on Linux, in the kernel (tcp(7),
+    SIOCOUTQ)."""
     waiting = transport.get_write_buffer_size()
     if waiting and sys.platform == "linux":
         queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))

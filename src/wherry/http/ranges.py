@@ -1,7 +1,4 @@
-"""Byte ranges of a file (RFC 9110, section 14).
-
-In: a `Range` field and a size. Out: spans, each from a first byte up to and without an end.
-"""
+"""Parses the `Range` header (RFC 9110, section 14) into spans: a first byte, and the end, which is excluded."""
 
 from __future__ import annotations
 
@@ -11,10 +8,10 @@ from collections.abc import Sequence
 from wherry.texts import MAX_DIGITS, whole_number
 
 MAX_RANGES = 32
-"""A request for more is answered with the whole file, as RFC 9110, section 14.2 advises against many small ranges."""
+"""A request for more gets the whole file; RFC 9110, section 14.2 warns of many small ranges."""
 
 GAP = 256
-"""Ranges nearer to each other than about what a part's own header takes are sent as one."""
+"""Ranges with a smaller gap between them are sent as one, as the header of another part would take about as much."""
 
 BEYOND_ANY_FILE = 10**MAX_DIGITS
 _RANGES = re.compile(r"bytes=(.*)", re.IGNORECASE | re.DOTALL)
@@ -22,9 +19,9 @@ _RANGE = re.compile(r"([0-9]*)-([0-9]*)")
 
 
 def parse_ranges(value: str, size: int) -> list[tuple[int, int]] | None:
-    """The spans that a `Range` asks for, in its order, each not empty and within the file; None: to be ignored.
+    """The requested spans in their order, each within the file and not empty; or None if the header must be ignored.
 
-    An empty list: all of it is well-formed, and none of it lies within the file.
+    The list is empty if the header is valid but no range is within the file.
     """
     found = _RANGES.fullmatch(value.strip())
     parts = [part.strip() for part in found[1].split(",")] if found else []
@@ -42,7 +39,7 @@ def parse_ranges(value: str, size: int) -> list[tuple[int, int]] | None:
 
 
 def coalesce(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same bytes in as few spans as is worth while, each where the first of its own was asked for."""
+    """The same bytes in fewer spans: overlapping and close ones become one, at the position of the first of them."""
     merged: list[tuple[int, int, int]] = []  # start, end, place in the request
     for start, end, place in sorted((start, end, place) for place, (start, end) in enumerate(spans)):
         if merged and start <= merged[-1][1] + GAP:
@@ -54,7 +51,7 @@ def coalesce(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _span(first: str, last: str, size: int) -> tuple[int, int] | None:
-    """One range as a span, empty where it lies behind the file; None where it is no range."""
+    """One range as a span, which is empty if it is past the end of the file; or None if it is not a range."""
     if not first and not last:
         return None
     if not first:

@@ -22,7 +22,7 @@ MANY_NETWORKS = 10_000
 
 
 class PacedRefusals:
-    """Wraps the whole application, so that 4xx responses from outside of the routes count as well.
+    """Wraps the whole application, so that 4xx responses from outside the routes count as well.
 
     Args:
         app: the application.
@@ -38,7 +38,7 @@ class PacedRefusals:
         """By client, when its next refusal would be due if they were spread evenly (ITU-T I.371, annex A, "GCRA")."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or pass on whatever else it is."""
+        """Serve one request, or pass on anything else."""
         client = scope.get("client")
         if scope["type"] != ScopeType.HTTP or client is None:
             await self._app(scope, receive, send)

@@ -1,7 +1,6 @@
-"""Who may call.
+"""Guards: authenticate and authorize a request before its body is read.
 
-In: the `Authorization` field (RFC 6750; the scheme `Token` means the same as `Bearer`). Out: an `Account` as
-`request.user`, or a refusal. These are guards: they run before any of the body is read.
+The `Authorization` header may have the scheme `Bearer` (RFC 6750) or `Token`. The account becomes `request.user`.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ CAPSULE_SCHEMES = ("bearer",)
 BLANKS = " \t"
 
 BY_TOKEN: tuple[type[RequestError], ...] = (Unauthenticated, Forbidden)
-"""What a route may raise that takes a token and not everybody's."""
+"""Errors of routes that require a token."""
 
 BY_KEY: tuple[type[RequestError], ...] = (Unauthenticated, LimitReached, KeyNotConfigured)
-"""What a route may raise that takes the capsule key."""
+"""Errors of routes that require the capsule key."""
 
 
 async def require_account(connection: Connection, _: BaseRouteHandler) -> None:
-    """Let active accounts pass, by their token.
+    """Require the token of an active account.
 
     Raises:
-        Unauthenticated: there is no token, or it does not hold.
+        Unauthenticated: there is no token, or it is not valid.
     """
     token = credential(connection, USER_SCHEMES)
     account = await services_of(connection).accounts.authenticate(token)
@@ -48,7 +47,7 @@ async def require_account(connection: Connection, _: BaseRouteHandler) -> None:
 
 
 async def require_login(connection: Connection, _: BaseRouteHandler) -> None:
-    """After `require_account`: let those pass who have logged in, and no API token.
+    """After `require_account`: refuse API tokens.
 
     Raises:
         Forbidden: the credential is an API token.
@@ -58,7 +57,7 @@ async def require_login(connection: Connection, _: BaseRouteHandler) -> None:
 
 
 async def require_open_registration(connection: Connection, _: BaseRouteHandler) -> None:
-    """Let people register unless the operator has closed registration.
+    """Refuse registrations if the operator has closed them.
 
     Raises:
         Forbidden: `REGISTRATION` is `closed`.
@@ -68,7 +67,7 @@ async def require_open_registration(connection: Connection, _: BaseRouteHandler)
 
 
 async def require_transfer_role(connection: Connection, _: BaseRouteHandler) -> None:
-    """After `require_account`: let those pass whose role may import and export.
+    """After `require_account`: require a role that may import and export.
 
     Raises:
         Forbidden: the role is not one of `TRANSFER_ROLES`.
@@ -78,7 +77,7 @@ async def require_transfer_role(connection: Connection, _: BaseRouteHandler) -> 
 
 
 async def require_admin(connection: Connection, _: BaseRouteHandler) -> None:
-    """After `require_account`: let administrators pass.
+    """After `require_account`: require an administrator.
 
     Raises:
         Forbidden: the account is not an administrator's.
@@ -88,29 +87,29 @@ async def require_admin(connection: Connection, _: BaseRouteHandler) -> None:
 
 
 async def require_capsule_key(connection: Connection, _: BaseRouteHandler) -> None:
-    """Let those pass who know the static key of the capsule routes.
+    """Require the static key of the capsule routes.
 
     Raises:
         KeyNotConfigured: no key is configured; there is no fallback.
-        Unauthenticated: there is no key, or another.
-        LimitReached: too many wrong ones were tried from there.
+        Unauthenticated: there is no key, or it is wrong.
+        LimitReached: too many wrong keys from this address.
     """
     services = services_of(connection)
     expected = services.capsule_api_key
     if expected is None:
         raise KeyNotConfigured("no API key is configured on this server")
     given = credential(connection, CAPSULE_SCHEMES)
-    # header fields were read as Latin-1, one character per byte
+    # headers are decoded as Latin-1, one character per byte
     await require_key(services.pool, expected, given.encode("latin-1"), address_of(connection))
 
 
 def credential(connection: Connection, schemes: tuple[str, ...]) -> str:
-    """What stands behind one of `schemes` in the `Authorization` field.
+    """The credential in the `Authorization` header.
 
     Raises:
-        Unauthenticated: nothing does.
+        Unauthenticated: there is none with one of these schemes.
     """
-    # Blanks alone are stripped (RFC 9110, section 5.6.3): other spaces may be bytes of a character of the key.
+    # Only blanks are stripped (RFC 9110, section 5.6.3): other white space may be a byte of a character of the key.
     scheme, _, value = connection.headers.get("Authorization", "").strip(BLANKS).partition(" ")
     found = value.strip(BLANKS)
     if scheme.lower() not in schemes or not found:
@@ -124,7 +123,7 @@ def address_of(connection: Connection) -> str:
 
 
 def visitor_of(connection: Connection) -> Visitor:
-    """Where a request comes from."""
+    """The origin of a request."""
     address = address_of(connection)
     origin, host = connection.headers.get("Origin"), connection.headers.get("Host", "")
     settings = services_of(connection).settings
@@ -138,12 +137,12 @@ def _caller(request: Request[Account, str, Any]) -> Account:
 
 
 def provide_caller() -> dict[str, Provide]:
-    """The `dependencies` of an application whose guarded handlers take `caller: Injected[Account]`."""
+    """The `dependencies` for guarded handlers that take `caller: Injected[Account]`."""
     return {"caller": Provide(_caller, sync_to_thread=False)}
 
 
 def security_schemes() -> dict[str, SecurityScheme]:
-    """The ways to authenticate, for the application's documentation."""
+    """The ways to authenticate, for the OpenAPI document."""
     return {
         "token": SecurityScheme(type="http", scheme="bearer", description="A user's JWT, or an API token."),
         "key": SecurityScheme(type="http", scheme="bearer", description="The static key of the capsule routes."),

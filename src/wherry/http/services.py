@@ -1,8 +1,5 @@
-"""What the handlers work with, built once by the composition root and kept in `app.state.services`.
-
-In: a connection of any kind. Out: the one `Services` of its application; in a handler, as the argument
-`services: Injected[Services]`.
-"""
+"""What handlers work with: built once by `app.py`, stored in `app.state.services`, and injected into handlers as the
+argument `services: Injected[Services]`."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ Injected: TypeAlias = NamedDependency[SkipValidation[T]]
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The application's parts, as its routes need them."""
+    """The parts of the application that its routes use."""
 
     settings: Settings
     pool: Pool
@@ -52,11 +49,11 @@ class Services:
     notifications: Notifications
     uploads: OpenUploads = field(default_factory=OpenUploads)
     closing: ExitStack = field(default_factory=ExitStack)
-    """What ends with the application: threads that do one kind of work each."""
+    """Ends dedicated threads when the application ends."""
 
 
 def services_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Services:
-    """The services of the application that a request came to; for guards."""
+    """The services of a request's application; for guards."""
     return cast(Services, connection.app.state.services)
 
 

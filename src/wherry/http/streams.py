@@ -1,6 +1,6 @@
 """Server-sent event helpers (WHATWG HTML, "Server-sent events").
 
-Lines end in LF: the standard allows CRLF, too, but the GitNexus client splits the stream on two LF.
+Lines end with LF. The standard also allows CRLF, but the GitNexus client splits the stream at two LFs.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ NO_BUFFER = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def last_event_id(request: Request[Any, Any, Any]) -> int | None:
-    """The id of the last event that a client saw before it connected again; None where it has seen none.
+    """The id of the last event that a client received before it reconnected, or None if there is none.
 
     Raises:
-        Invalid: it is none of these streams' ids.
+        Invalid: it is not an event id.
     """
     value = request.headers.get("Last-Event-ID", "").strip()
     if not value:
@@ -36,17 +36,17 @@ def last_event_id(request: Request[Any, Any, Any]) -> int | None:
 
 
 def sse_event(name: str, event_id: int, data: object) -> ServerSentEventMessage:
-    """One event; `data` as JSON on one line."""
+    """One event, with its data as JSON on one line."""
     return ServerSentEventMessage(data=msgspec.json.encode(data).decode(), event=name, id=event_id, sep=_LINE_END)
 
 
 def keep_alive() -> ServerSentEventMessage:
-    """A comment: it tells proxies and clients that the stream lives."""
+    """A comment, which tells proxies and clients that the connection is alive."""
     return ServerSentEventMessage(data=None, comment="still here", sep=_LINE_END)
 
 
 def event_stream(messages: AsyncIterator[ServerSentEventMessage]) -> ServerSentEvent:
-    """The response that sends them."""
-    # The class is typed for its own union of inputs; messages are the plainest member of it.
+    """The response that streams these messages."""
+    # The parameter's type is a union that mypy does not match with this one of its members.
     content: Any = messages
     return ServerSentEvent(content, headers=NO_BUFFER)

@@ -41,7 +41,7 @@ def _cancel_at_random(up: Service, url: str, cancels: int, records: int) -> None
 
 
 @pytest.mark.parametrize("cancels", [15, pytest.param(200, marks=pytest.mark.long)])
-def test_a_cancelled_import_ends_once_and_is_counted_exactly(
+def test_a_cancelled_import_ends_once_with_exact_counts(
     postgres_server: TestServer, database_url: str, tmp_path: Path, cancels: int
 ) -> None:
     limits = {"IMPORT_BATCH_SIZE": "500", "IMPORT_RATE_LIMIT_PER_HOUR": "1000"}

@@ -88,7 +88,7 @@ def _clean(up: Service) -> None:
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
-def test_a_killed_writer_costs_no_capsule(database_url: str, tmp_path: Path, kills: int) -> None:
+def test_a_killed_writer_loses_no_capsule(database_url: str, tmp_path: Path, kills: int) -> None:
     chance = random.Random(SEED)
     temporary = tmp_path / "tmp"
     temporary.mkdir()
@@ -105,7 +105,7 @@ def test_a_killed_writer_costs_no_capsule(database_url: str, tmp_path: Path, kil
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.long)])
-def test_a_killed_worker_costs_no_capsule(database_url: str, tmp_path: Path, kills: int) -> None:
+def test_a_killed_worker_loses_no_capsule(database_url: str, tmp_path: Path, kills: int) -> None:
     chance = random.Random(SEED)
     temporary = tmp_path / "tmp"
     temporary.mkdir()

@@ -81,7 +81,7 @@ def _wait_until_running(client: httpx.Client, job_id: str) -> None:
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.long)])
-async def test_a_killed_export_ends_whole_or_not_at_all(database_url: str, tmp_path: Path, kills: int) -> None:
+async def test_a_killed_export_leaves_a_complete_file_or_none(database_url: str, tmp_path: Path, kills: int) -> None:
     with service(database_url, tmp_path, workers=0) as up, up.admin() as client:
         _fill(database_url)
         _kill_mid_export(up, client, kills)

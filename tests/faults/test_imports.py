@@ -76,12 +76,12 @@ def _kill_repeatedly(up: Service, url: str, jobs: int, records: int, kills: int)
         _expect_all(client, url, job_ids, records)
 
 
-def test_a_killed_worker_loses_and_doubles_no_record(up: Service, fresh: EmbeddedPostgres) -> None:
+def test_a_killed_worker_loses_and_duplicates_no_records(up: Service, fresh: EmbeddedPostgres) -> None:
     _kill_repeatedly(up, fresh.url, jobs=2, records=20_000, kills=2)
 
 
 @pytest.mark.long
-def test_fifty_killed_workers_lose_and_double_no_record(up: Service, fresh: EmbeddedPostgres) -> None:
+def test_fifty_killed_workers_lose_and_duplicate_no_records(up: Service, fresh: EmbeddedPostgres) -> None:
     _kill_repeatedly(up, fresh.url, jobs=10, records=100_000, kills=50)
 
 
@@ -104,12 +104,12 @@ def _stop_and_wake(up: Service, url: str, records: int, zombies: int) -> None:
                 _end(process)
 
 
-def test_a_worker_that_wakes_from_the_dead_writes_nothing(up: Service, fresh: EmbeddedPostgres) -> None:
+def test_a_resumed_worker_writes_nothing(up: Service, fresh: EmbeddedPostgres) -> None:
     _stop_and_wake(up, fresh.url, records=30_000, zombies=1)
 
 
 @pytest.mark.long
-def test_twenty_five_woken_workers_write_nothing(up: Service, fresh: EmbeddedPostgres) -> None:
+def test_twenty_five_resumed_workers_write_nothing(up: Service, fresh: EmbeddedPostgres) -> None:
     _stop_and_wake(up, fresh.url, records=100_000, zombies=25)
 
 
@@ -125,7 +125,7 @@ create trigger pause after update on jobs for each row execute function pause();
 IS_PAUSED = "select exists (select from pg_locks where locktype = 'advisory' and not granted)"
 
 
-def test_a_worker_that_is_stopped_just_before_it_commits_holds_nobody_up(up: Service, fresh: EmbeddedPostgres) -> None:
+def test_a_worker_suspended_before_its_commit_blocks_nobody(up: Service, fresh: EmbeddedPostgres) -> None:
     records = 5_000
     with up.admin() as client, psycopg.connect(fresh.url, autocommit=True) as gate:
         gate.execute(PAUSE)
@@ -159,12 +159,12 @@ def _restart_database(up: Service, server: EmbeddedPostgres, jobs: int, records:
         _expect_all(client, server.url, job_ids, records)
 
 
-def test_a_restart_of_the_database_loses_and_doubles_no_record(up: Service, fresh: EmbeddedPostgres) -> None:
+def test_a_restart_of_the_database_loses_and_duplicates_no_records(up: Service, fresh: EmbeddedPostgres) -> None:
     _restart_database(up, fresh, jobs=2, records=20_000, restarts=2)
 
 
 @pytest.mark.long
-def test_ten_restarts_of_the_database_lose_and_double_no_record(up: Service, fresh: EmbeddedPostgres) -> None:
+def test_ten_restarts_of_the_database_lose_and_duplicate_no_records(up: Service, fresh: EmbeddedPostgres) -> None:
     _restart_database(up, fresh, jobs=4, records=100_000, restarts=10)
 
 
@@ -179,18 +179,16 @@ def _cut_at_commit(fresh: EmbeddedPostgres, folder: Path, records: int, cuts: in
         assert proxy.made == cuts
 
 
-def test_a_connection_cut_between_commit_and_its_answer_changes_nothing(
-    fresh: EmbeddedPostgres, tmp_path: Path
-) -> None:
+def test_a_connection_lost_during_commit_changes_nothing(fresh: EmbeddedPostgres, tmp_path: Path) -> None:
     _cut_at_commit(fresh, tmp_path, records=10_000, cuts=3, every=9)
 
 
 @pytest.mark.long
-def test_twenty_connections_cut_at_commit_change_nothing(fresh: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_twenty_connections_lost_during_commit_change_nothing(fresh: EmbeddedPostgres, tmp_path: Path) -> None:
     _cut_at_commit(fresh, tmp_path, records=100_000, cuts=20, every=17)
 
 
-def test_a_request_whose_commit_got_no_answer_can_be_made_again(fresh: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_a_request_whose_commit_was_interrupted_can_be_retried(fresh: EmbeddedPostgres, tmp_path: Path) -> None:
     with cutting(fresh.url, every=1, cuts=1) as proxy, service(fresh.url, tmp_path) as up:
         with up.admin() as admin:
             token = admin.headers["Authorization"]
@@ -207,7 +205,7 @@ def test_a_request_whose_commit_got_no_answer_can_be_made_again(fresh: EmbeddedP
             _expect_all(client, fresh.url, job_ids, 10)
 
 
-def test_a_stopped_worker_gives_its_job_back_at_once(up: Service, fresh: EmbeddedPostgres) -> None:
+def test_a_stopped_worker_releases_its_job_at_once(up: Service, fresh: EmbeddedPostgres) -> None:
     with up.admin() as client:
         job_ids = load.submit(client, 0, 1, 60_000)
         first = up.worker()

@@ -64,7 +64,7 @@ def _encoded(part: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
 
 
-async def test_no_forged_token_is_let_in(client: httpx.AsyncClient) -> None:
+async def test_forged_tokens_are_refused(client: httpx.AsyncClient) -> None:
     genuine = (await register(client, "alice"))["token"]
     header, payload, signature = genuine.split(".")
     now = datetime.now(UTC)
@@ -99,7 +99,7 @@ async def test_no_forged_token_is_let_in(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-async def test_no_text_in_any_field_breaks_anything(app: Running, client: httpx.AsyncClient, text: str) -> None:
+async def test_no_text_in_any_field_causes_a_server_error(app: Running, client: httpx.AsyncClient, text: str) -> None:
     alice = await register(client, "alice")
     sent: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/api/users", {"user": {"username": text, "email": text, "password": text}}),
@@ -122,7 +122,7 @@ async def test_no_text_in_any_field_breaks_anything(app: Running, client: httpx.
     assert await app.rows("select role from users where id = 1") == [("admin",)]
 
 
-async def test_how_long_a_login_takes_does_not_tell_whether_the_address_is_known(
+async def test_the_time_of_a_login_does_not_reveal_whether_the_address_is_known(
     app: Running,
 ) -> None:
     """At the real cost of a password, over the whole route; medians, as the machine has other things to do."""
@@ -150,7 +150,7 @@ async def test_how_long_a_login_takes_does_not_tell_whether_the_address_is_known
     assert max(medians.values()) < 2 * min(medians.values()), medians
 
 
-async def test_a_flood_of_guesses_from_everywhere_never_tries_more_than_the_quota(app: Running) -> None:
+async def test_guesses_from_many_addresses_never_exceed_the_quota(app: Running) -> None:
     async with app.client() as client:
         await register(client, "alice")
 
@@ -164,7 +164,7 @@ async def test_a_flood_of_guesses_from_everywhere_never_tries_more_than_the_quot
     assert (statuses.count(403), statuses.count(429)) == (10, 50)
 
 
-async def test_one_persons_token_reaches_nothing_of_anothers(client: httpx.AsyncClient) -> None:
+async def test_a_token_gives_no_access_to_other_accounts(client: httpx.AsyncClient) -> None:
     people = {name: await register(client, name) for name in ("alice", "bob", "charlie")}
     charlie = bearer(people["charlie"]["token"])
     await client.put("/api/user", json={"user": {"id": 1, "bio": "changed", "role": "admin"}}, headers=charlie)
@@ -174,7 +174,7 @@ async def test_one_persons_token_reaches_nothing_of_anothers(client: httpx.Async
     assert (await client.post("/api/v1/users/1/onboarding-link", headers=charlie)).status_code == 403
 
 
-async def test_fifty_first_registrations_at_once_make_one_admin(app: Running, client: httpx.AsyncClient) -> None:
+async def test_fifty_concurrent_first_registrations_create_one_admin(app: Running, client: httpx.AsyncClient) -> None:
     await asyncio.gather(*(register(client, f"first{number}") for number in range(50)))
 
     assert await app.rows("select count(*) from users where role = 'admin'") == [(1,)]

@@ -291,7 +291,7 @@ print(int(entry.errors[0].code), (resource.getrusage(resource.RUSAGE_SELF).ru_ma
     assert megabytes < 150
 
 
-async def test_thirty_marks_in_a_row_are_the_most_that_an_address_may_have() -> None:
+async def test_an_address_may_have_at_most_thirty_marks_in_a_row() -> None:
     decoder = Decoder(RESOURCES["users"], caller_role="admin", max_bytes=16 << 20)
 
     def codes(email: str) -> list[tuple[int, str | None]]:

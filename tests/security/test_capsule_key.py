@@ -38,7 +38,7 @@ async def try_key(app: Running, key: str, address: str = "203.0.113.1") -> int:
     return answer.status_code
 
 
-async def test_wrong_keys_are_limited_per_address_and_the_right_one_works_elsewhere(app: Running) -> None:
+async def test_wrong_keys_are_limited_per_address_and_the_right_one_works_from_others(app: Running) -> None:
     guesses = [await try_key(app, f"guess {number}") for number in range(25)]
 
     assert guesses == [401] * 20 + [429] * 5
@@ -51,13 +51,13 @@ async def test_right_keys_are_not_counted(app: Running) -> None:
     assert await app.rows("select count(*) from rate_limits") == [(0,)]
 
 
-async def test_guessing_in_parallel_is_no_faster(app: Running) -> None:
+async def test_guessing_keys_in_parallel_is_no_faster(app: Running) -> None:
     statuses = await asyncio.gather(*(try_key(app, f"guess {number}") for number in range(60)))
 
     assert (statuses.count(401), statuses.count(429)) == (20, 40)
 
 
-async def test_an_address_is_its_whole_network_in_version_6(app: Running) -> None:
+async def test_an_ipv6_network_counts_as_one_address(app: Running) -> None:
     guesses = [await try_key(app, "a guess", f"2001:db8:1:2::{number:x}") for number in range(21)]
 
     assert guesses == [401] * 20 + [429]
@@ -65,7 +65,7 @@ async def test_an_address_is_its_whole_network_in_version_6(app: Running) -> Non
 
 
 @pytest.mark.parametrize(("key", "warnings"), [("k" * 15, 1), ("k" * 16, 0), (None, 0)])
-def test_a_key_that_can_be_guessed_is_warned_of(key: str | None, warnings: int) -> None:
+def test_a_short_key_logs_a_warning(key: str | None, warnings: int) -> None:
     with structlog.testing.capture_logs() as logged:
         warn_if_short(key)
 

@@ -75,7 +75,7 @@ def known_jobs(unlimited: Service, credentials: dict[str, str]) -> dict[str, str
 
 @pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("name", ROUTES)
-def test_every_response_is_one_that_the_document_describes(
+def test_every_response_is_described_in_the_openapi_document(
     unlimited: Service, credentials: dict[str, str], tmp_path: Path, name: str, examples: int
 ) -> None:
     _conform(unlimited, credentials[name], tmp_path, ROUTES[name], examples)
@@ -83,7 +83,7 @@ def test_every_response_is_one_that_the_document_describes(
 
 @pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("name", ["records", "capsules"])
-def test_every_response_about_a_job_that_exists_is_described(
+def test_every_response_about_an_existing_job_is_described(
     unlimited: Service,
     credentials: dict[str, str],
     known_jobs: dict[str, str],
@@ -99,7 +99,7 @@ def test_every_response_about_a_job_that_exists_is_described(
     _conform(unlimited, credentials[name], tmp_path, rf"{ROUTES[name]}(imports|exports)/\{{job_id", examples)
 
 
-def test_the_routes_above_are_all_there_are(unlimited: Service) -> None:
+def test_all_routes_are_tested(unlimited: Service) -> None:
     with unlimited.client() as client:
         paths = client.get("/openapi.json").json()["paths"]
     assert [path for path in paths if not any(re.search(pattern, path) for pattern in ROUTES.values())] == []

@@ -75,7 +75,7 @@ async def people(app: Running) -> None:
 
 
 @pytest.mark.usefixtures("people")
-async def test_a_silent_mail_server_does_not_hold_up_logins(
+async def test_an_unresponsive_mail_server_does_not_delay_logins(
     app: Running, silent: SilentServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mail, "TIMEOUT_SECONDS", 3)
@@ -98,9 +98,7 @@ async def test_a_silent_mail_server_does_not_hold_up_logins(
 
 
 @pytest.mark.usefixtures("people")
-async def test_mails_beyond_those_that_may_wait_are_dropped_and_the_log_says_so(
-    app: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_mails_over_the_limit_are_dropped_and_logged(app: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mail, "TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(mail, "MAX_WAITING", 5)
     with structlog.testing.capture_logs() as logged:
@@ -113,7 +111,7 @@ async def test_mails_beyond_those_that_may_wait_are_dropped_and_the_log_says_so(
     assert len(dropped) >= RESETS - 5 - mail.THREADS
 
 
-async def test_threads_that_check_passwords_let_others_go_first() -> None:
+async def test_threads_that_check_passwords_have_a_low_priority() -> None:
     class Telling(PasswordHasher):
         def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
             return str(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
@@ -124,7 +122,11 @@ async def test_threads_that_check_passwords_let_others_go_first() -> None:
 
 
 @pytest.mark.parametrize("command", [("wherry", "worker"), ("procrastinate", "--app=wherry.worker.app", "worker")])
-def test_a_worker_lets_the_api_go_first(database_url: str, tmp_path: Path, command: tuple[str, ...]) -> None:  # noqa: F811
+def test_a_worker_has_a_lower_priority_than_the_api(
+    database_url: str,  # noqa: F811
+    tmp_path: Path,
+    command: tuple[str, ...],
+) -> None:
     with service(database_url, tmp_path, workers=0) as running, running.admin() as admin:
         program, *arguments = command
         worker = running.start(*arguments, program=program)

@@ -42,6 +42,6 @@ def seconds(text: bytes) -> float:
 
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS.keys())
-def test_an_element_of_small_parts_is_given_up_soon(part: bytes) -> None:
+def test_an_element_of_many_small_parts_is_refused_early(part: bytes) -> None:
     text = b"[[" + part * (ELEMENT_BYTES // len(part))
     assert seconds(text) < 6

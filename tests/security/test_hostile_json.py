@@ -41,7 +41,7 @@ async def longest_stall(sending: asyncio.Future[list[httpx.Response]]) -> float:
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("part", BODIES.values(), ids=BODIES.keys())
-async def test_a_body_of_many_values_holds_up_nobody(
+async def test_a_body_of_many_values_delays_nobody(
     database_url: str, tmp_path: Path, part: bytes, packed: bool
 ) -> None:
     body = b"[" + part * (BODY_BYTES // len(part)) + b"0]"

@@ -49,13 +49,13 @@ async def served(database_url: str, folder: Path) -> AsyncIterator[httpx.AsyncCl
             yield speaking
 
 
-async def test_a_host_that_nobody_else_can_have_is_served(database_url: str, tmp_path: Path) -> None:
+async def test_hosts_that_no_attacker_can_have_are_served(database_url: str, tmp_path: Path) -> None:
     async with served(database_url, tmp_path) as client:
         for host in (*OWN, *PRIVATE, "wherry.example", "wherry.example:443", socket.gethostname()):
             assert (await client.get("/healthz", headers={"Host": host})).status_code == 200, host
 
 
-async def test_a_name_that_was_rebound_to_this_machine_reaches_nothing(database_url: str, tmp_path: Path) -> None:
+async def test_dns_rebinding_is_refused(database_url: str, tmp_path: Path) -> None:
     async with served(database_url, tmp_path) as client:
         for host in FOREIGN:
             headers = {"Host": host.encode(), "Origin": f"http://{host}".encode(), "Content-Type": b"application/json"}
@@ -69,15 +69,13 @@ async def test_a_name_that_was_rebound_to_this_machine_reaches_nothing(database_
                 assert ("errors" in problem, "error" in problem) == (path.startswith("/api"), path.startswith("/v1"))
 
 
-async def test_two_hosts_are_none(database_url: str, tmp_path: Path) -> None:
+async def test_two_host_headers_are_refused(database_url: str, tmp_path: Path) -> None:
     async with served(database_url, tmp_path) as client:
         answer = await client.get("/healthz", headers=[("Host", "localhost"), ("Host", "attacker.example")])
         assert answer.status_code == 400
 
 
-async def test_a_body_without_a_type_from_another_origin_is_not_taken_as_json(
-    database_url: str, tmp_path: Path
-) -> None:
+async def test_a_foreign_page_must_send_a_content_type(database_url: str, tmp_path: Path) -> None:
     async with served(database_url, tmp_path) as client:
         for origin in ("https://attacker.example", "null", "http://localhost:3001", "http://127.0.0.1:3000"):
             for path in ("/api/users", "/api/users/login", "/api/users/password/reset", "/v1/exports"):
@@ -88,14 +86,14 @@ async def test_a_body_without_a_type_from_another_origin_is_not_taken_as_json(
 
 
 @pytest.mark.parametrize("origin", [{}, {"Origin": "https://wherry.example"}])
-async def test_a_body_without_a_type_is_taken_from_everybody_else(
+async def test_other_clients_may_omit_the_content_type(
     database_url: str, tmp_path: Path, origin: dict[str, str]
 ) -> None:
     async with served(database_url, tmp_path) as client:
         assert (await client.post("/api/users", content=USER, headers=origin)).status_code == 201
 
 
-async def test_a_body_with_a_type_is_taken_from_every_origin(database_url: str, tmp_path: Path) -> None:
+async def test_a_body_with_a_content_type_is_accepted_from_every_origin(database_url: str, tmp_path: Path) -> None:
     async with served(database_url, tmp_path) as client:
         headers = {"Origin": "https://app.example", "Content-Type": "application/json"}
         assert (await client.post("/api/users/login", content=USER, headers=headers)).status_code == 403
@@ -122,7 +120,7 @@ async def test_a_request_without_a_host_is_served() -> None:
     assert started.get_nowait() == 200
 
 
-async def test_a_server_that_others_reach_takes_every_name_unless_it_has_a_public_url(
+async def test_a_server_for_other_machines_accepts_every_host_unless_it_has_a_public_url(
     database_url: str, tmp_path: Path
 ) -> None:
     settings = {"jwt_secret": SECRET, "database_url": database_url, "wherry_data_dir": tmp_path}

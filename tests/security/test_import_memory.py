@@ -35,7 +35,7 @@ print((after - before) // 1024, *(f"{{error.code.name}}:{{error.field}}:{{error.
     ],
     ids=["the record", "a field", "an object"],
 )
-def test_millions_of_lists_in_a_record_take_little_more_than_their_bytes(record: str, fault: str) -> None:
+def test_millions_of_lists_in_a_record_take_little_memory(record: str, fault: str) -> None:
     program = DECODE.format(lists=(MEBIBYTES << 20) // 3, record=record)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     megabytes, _, faults = done.stdout.strip().partition(" ")

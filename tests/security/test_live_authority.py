@@ -27,9 +27,7 @@ def place(database_url: str, tmp_path: Path) -> Iterator[Service]:
 
 
 @pytest.mark.parametrize("change", ["active = false", "role = 'user'", "password_changed_at = now() + interval '1 s'"])
-def test_an_event_stream_ends_when_its_reader_may_no_longer_read_it(
-    place: Service, database_url: str, change: str
-) -> None:
+def test_an_event_stream_ends_when_its_reader_loses_access(place: Service, database_url: str, change: str) -> None:
     with place.admin() as admin:
         job = import_file(admin, "users", RECORD, key="k")
         # keep-alives are 15 s apart: a stream that goes on is silent for longer than the timeout
@@ -77,7 +75,7 @@ def test_uploads_in_progress_count_among_unfinished_imports(place: Service) -> N
         assert answer.status_code == 202  # what was cut off no longer counts
 
 
-def test_no_job_and_no_report_is_kept_by_caches(place: Service, database_url: str) -> None:
+def test_jobs_and_reports_are_not_cached(place: Service, database_url: str) -> None:
     with place.admin() as admin:
         job = import_file(admin, "users", RECORD, key="k")
         with psycopg.connect(database_url, autocommit=True) as connection:

@@ -36,7 +36,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_what_cannot_be_printed_is_escaped(text: str) -> None:
+def test_unprintable_characters_are_escaped(text: str) -> None:
     command = [sys.executable, "-X", "utf8", "-c", PROGRAM.replace("{text!r}", ascii(text))]
     environment = {"LOG_PRETTY": "true", "PYTHONIOENCODING": "utf-8"}
     said = subprocess.run(command, env=environment, capture_output=True, check=True).stderr.decode()

@@ -25,7 +25,7 @@ def bomb() -> bytes:
     return b"".join(packer.compress(blank) for _ in range(UNPACKED >> 20)) + packer.flush()
 
 
-def test_graphs_that_unpack_to_more_than_is_taken_cost_little_memory_and_hold_up_nobody(
+def test_graphs_that_decompress_to_too_much_cost_little_memory_and_delay_nobody(
     database_url: str, tmp_path: Path
 ) -> None:
     body = bomb()

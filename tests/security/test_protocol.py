@@ -122,7 +122,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("pieces", ENDLESS.values(), ids=ENDLESS.keys())
-async def test_a_head_without_end_is_refused(pieces: tuple[bytes, ...]) -> None:
+async def test_endless_headers_are_refused(pieces: tuple[bytes, ...]) -> None:
     async with serving(BoundedProtocol) as (port, application):
         said = await answer(port, *pieces, pause=TICK)
         head, _, body = said[said.index(b"HTTP/1.1 431") :].partition(b"\r\n\r\n")
@@ -131,14 +131,14 @@ async def test_a_head_without_end_is_refused(pieces: tuple[bytes, ...]) -> None:
         assert all(end == "http.disconnect" for end in application.ended[said.count(b"HTTP/1.1 200") :])
 
 
-async def test_a_long_head_that_ends_is_served_however_it_comes() -> None:
+async def test_long_headers_are_accepted_in_any_number_of_pieces() -> None:
     head = GET + b"X: " + b"a" * (MAX_HEAD_BYTES - 1000) + b"\r\nConnection: close\r\n\r\n"
     async with serving(BoundedProtocol) as (port, _):
         for pieces in ((head,), tuple(head[start : start + 9999] for start in range(0, len(head), 9999))):
             assert (await answer(port, *pieces)).startswith(b"HTTP/1.1 200")
 
 
-async def test_many_requests_and_small_chunks_on_one_connection_are_no_long_head() -> None:
+async def test_many_requests_and_small_chunks_do_not_count_as_long_headers() -> None:
     body = b"1;some=extension\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
     async with serving(BoundedProtocol) as (port, _):
         said = await answer(port, *[CHUNKED + body] * 3, GET + b"Connection: close\r\n\r\n", pause=TICK)
@@ -156,7 +156,7 @@ STALLED = {
 
 
 @pytest.mark.parametrize("pieces", STALLED.values(), ids=STALLED.keys())
-async def test_a_client_that_is_waited_for_is_cut_off(pieces: tuple[bytes, ...]) -> None:
+async def test_a_silent_client_is_disconnected(pieces: tuple[bytes, ...]) -> None:
     async with serving() as (port, _):
         await asyncio.wait_for(answer(port, *pieces, pause=TICK), 20 * TICK)
 
@@ -167,13 +167,13 @@ async def test_the_application_learns_that_a_body_will_not_come() -> None:
         assert application.ended == ["http.disconnect"]
 
 
-async def test_a_head_that_comes_byte_by_byte_is_cut_off() -> None:
+async def test_headers_that_arrive_byte_by_byte_are_cut_off() -> None:
     async with serving() as (port, _):
         drip = answer(port, GET, *[b"X"] * 40, pause=TICK)
         assert await asyncio.wait_for(drip, 60 * TICK) == b""
 
 
-async def test_a_slow_body_that_keeps_moving_is_taken() -> None:
+async def test_a_slow_body_that_progresses_is_accepted() -> None:
     async with serving() as (port, _):
         said = await answer(port, POST + b"Content-Length: 8\r\nConnection: close\r\n\r\n", *[b"x"] * 8, pause=3 * TICK)
     assert said.startswith(b"HTTP/1.1 200")
@@ -208,7 +208,7 @@ SLOW_BODIES = {
 
 
 @pytest.mark.parametrize("pieces", SLOW_BODIES.values(), ids=SLOW_BODIES.keys())
-async def test_a_body_that_hardly_moves_is_refused(pieces: list[bytes]) -> None:
+async def test_a_body_that_hardly_progresses_is_refused(pieces: list[bytes]) -> None:
     head = CHUNKED if pieces[0].startswith(b"1\r") else POST + b"Content-Length: 999999\r\n\r\n"
     async with serving(Demanding) as (port, application):
         started = asyncio.get_running_loop().time()
@@ -220,7 +220,7 @@ async def test_a_body_that_hardly_moves_is_refused(pieces: list[bytes]) -> None:
         assert application.ended == ["http.disconnect"]
 
 
-async def test_a_body_over_a_slow_line_is_taken_however_long_it_lasts() -> None:
+async def test_a_body_over_a_slow_network_may_take_any_time() -> None:
     """At eight times the least rate, as 8 KiB/s are of the default."""
     async with serving(Demanding) as (port, _):
         head = POST + b"Content-Length: 4000\r\nConnection: close\r\n\r\n"
@@ -258,7 +258,7 @@ async def test_one_address_cannot_take_every_connection() -> None:
             each.close()
 
 
-async def test_an_ipv4_client_of_an_ipv6_server_counts_as_what_it_is() -> None:
+async def test_an_ipv4_client_of_an_ipv6_server_counts_as_ipv4() -> None:
     """With its own share of connections, and the address that limits and logs show; as with HOST=::."""
     seen: list[str] = []
 
@@ -282,13 +282,13 @@ async def test_an_ipv4_client_of_an_ipv6_server_counts_as_what_it_is() -> None:
     assert seen == ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"]
 
 
-def test_limits_count_an_address_alike_however_it_is_written() -> None:
+def test_limits_do_not_depend_on_the_spelling_of_an_address() -> None:
     assert network_hash("::ffff:192.0.2.1") == network_hash("192.0.2.1") != network_hash("::ffff:192.0.2.2")
     assert network_hash("2001:db8::1") == network_hash("2001:DB8:0::2") != network_hash("2001:db8:0:1::1")
     assert network_hash("fe80::1%eth0") == network_hash("fe80::1")
 
 
-async def test_a_trusted_proxy_has_the_connections_of_all_its_clients() -> None:
+async def test_a_trusted_proxy_may_use_more_connections_than_a_client() -> None:
     class Small(Quick):
         max_connections = 8
 
@@ -315,7 +315,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("sent", MALFORMED.values(), ids=MALFORMED.keys())
-async def test_what_is_not_http_is_answered_with_a_problem(sent: bytes) -> None:
+async def test_bytes_that_are_not_http_get_a_problem_response(sent: bytes) -> None:
     async with serving(BoundedProtocol) as (port, _):
         head, _, body = (await answer(port, sent)).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400")
@@ -325,7 +325,7 @@ async def test_what_is_not_http_is_answered_with_a_problem(sent: bytes) -> None:
     assert ("errors" in problem) == (b" /api" in sent)
 
 
-async def test_a_quiet_answer_is_waited_for() -> None:
+async def test_a_slow_handler_does_not_end_the_connection() -> None:
     async with serving() as (port, _):
         said = await answer(port, b"GET /quiet HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert b"done" in said
@@ -353,19 +353,19 @@ async def taken(port: int, per_tick: Callable[[int], int]) -> tuple[int, bool]:
         return size, True
 
 
-async def test_a_client_that_takes_no_byte_of_an_answer_is_cut_off() -> None:
+async def test_a_client_that_reads_nothing_of_a_response_is_disconnected() -> None:
     async with serving() as (port, _):
         assert await taken(port, lambda tick: 0) == (0, False)
 
 
-async def test_a_client_that_takes_an_answer_slowly_is_served() -> None:
+async def test_a_client_that_reads_a_response_slowly_is_served() -> None:
     async with serving() as (port, _):
         size, connected = await taken(port, lambda tick: 4096)
     assert connected
     assert size > 20_000
 
 
-async def test_a_connection_too_many_is_told_so_and_those_before_it_are_served() -> None:
+async def test_a_connection_over_the_limit_is_refused_and_earlier_ones_are_served() -> None:
     class Small(Quick):
         max_connections = 2
         max_share = 1
@@ -384,7 +384,7 @@ async def test_a_connection_too_many_is_told_so_and_those_before_it_are_served()
 
 
 @pytest.mark.parametrize(("trusted", "client"), [((), HOST), (("127.0.0.0/8",), "203.0.113.7"), (("10.0.0.1",), HOST)])
-async def test_only_a_trusted_proxy_tells_whom_a_request_comes_from(trusted: tuple[str, ...], client: str) -> None:
+async def test_only_a_trusted_proxy_can_report_a_clients_address(trusted: tuple[str, ...], client: str) -> None:
     seen: list[str] = []
     config = server_config(None, trusted)  # type: ignore[arg-type]  # replaced below
 

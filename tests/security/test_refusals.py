@@ -47,13 +47,13 @@ class Clients:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 429])
-async def test_refusals_beyond_the_budget_are_held_back(status: int) -> None:
+async def test_refusals_over_the_budget_are_delayed(status: int) -> None:
     clients = Clients()
     assert [await clients.is_held_back(status) for _ in range(AT_ONCE + 2)] == [False] * AT_ONCE + [True] * 2
 
 
 @pytest.mark.parametrize("status", [200, 202, 304, 500, 503])
-async def test_nothing_else_is_held_back_nor_counted(status: int) -> None:
+async def test_other_responses_are_neither_delayed_nor_counted(status: int) -> None:
     clients = Clients()
     for _ in range(2 * AT_ONCE):
         assert await clients.get(status) == status
@@ -63,7 +63,7 @@ async def test_nothing_else_is_held_back_nor_counted(status: int) -> None:
     assert await clients.get(status) == status
 
 
-async def test_every_address_has_a_budget_and_every_ipv6_network() -> None:
+async def test_every_address_or_ipv6_network_has_its_own_budget() -> None:
     clients = Clients()
     for _ in range(AT_ONCE):
         await clients.get(404, "2001:db8::1")
@@ -72,7 +72,7 @@ async def test_every_address_has_a_budget_and_every_ipv6_network() -> None:
     assert not await clients.is_held_back(404, "192.0.2.1")
 
 
-async def test_clients_that_have_no_refusals_to_wait_for_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clients_without_pending_refusals_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refusals, "MANY_NETWORKS", 3)
     app = PacedRefusals(application, per_second=1e9, at_once=1)
     for number in range(10):
@@ -82,7 +82,7 @@ async def test_clients_that_have_no_refusals_to_wait_for_are_forgotten(monkeypat
         assert len(app._used_until) <= 4
 
 
-async def test_the_api_holds_refusals_back_and_serves_its_other_clients() -> None:
+async def test_the_api_delays_refusals_and_serves_its_other_clients() -> None:
     async with serving(BoundedProtocol, application=application) as (port, _):
         limits = httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(base_url=f"http://{HOST}:{port}", limits=limits, timeout=60) as client:

@@ -48,7 +48,7 @@ def assert_serving(client: httpx.Client, seconds: float) -> None:
         time.sleep(0.1)
 
 
-def test_error_reports_that_nobody_reads_hold_no_connection(database_url: str, tmp_path: Path) -> None:
+def test_unread_error_reports_use_no_database_connection(database_url: str, tmp_path: Path) -> None:
     broken = (b'"' + b"x" * 1000 + b'"\n') * 10_000
     with service(database_url, tmp_path) as running, running.admin() as client:
         job = import_file(client, "users", broken, key="broken")["id"]
@@ -57,7 +57,7 @@ def test_error_reports_that_nobody_reads_hold_no_connection(database_url: str, t
             assert_serving(client, 3)
 
 
-def test_pages_of_huge_records_that_nobody_reads_hold_no_connection_and_little_memory(
+def test_unread_pages_of_huge_records_use_no_database_connection_and_little_memory(
     database_url: str, tmp_path: Path
 ) -> None:
     with service(database_url, tmp_path, workers=0) as running, running.admin() as client:

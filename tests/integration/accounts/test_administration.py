@@ -25,7 +25,7 @@ async def admins(app: Running) -> list[str]:
 
 
 @pytest.mark.parametrize("change", [DEMOTED, INACTIVE], ids=["demoted", "deactivated"])
-async def test_the_last_active_admin_stays_one(
+async def test_the_last_active_admin_cannot_be_demoted(
     app: Running, client: httpx.AsyncClient, administration: Administration, change: Standing
 ) -> None:
     for name in ("alice", "bob"):
@@ -41,7 +41,7 @@ async def test_the_last_active_admin_stays_one(
     assert await admins(app) == ["bob"]
 
 
-async def test_of_two_admins_who_are_demoted_at_once_one_remains(
+async def test_two_concurrent_demotions_leave_one_admin(
     app: Running, client: httpx.AsyncClient, administration: Administration
 ) -> None:
     for name in ("alice", "bob"):
@@ -57,7 +57,7 @@ async def test_of_two_admins_who_are_demoted_at_once_one_remains(
         assert len(await admins(app)) == 1
 
 
-async def test_a_change_leaves_everything_else_as_it_is(
+async def test_a_change_leaves_all_other_values_unchanged(
     app: Running, client: httpx.AsyncClient, administration: Administration
 ) -> None:
     await register(client, "alice")
@@ -70,7 +70,7 @@ async def test_a_change_leaves_everything_else_as_it_is(
     ]
 
 
-async def test_what_cannot_be_an_account_is_refused_by_name(
+async def test_an_invalid_account_is_refused_by_field(
     client: httpx.AsyncClient, administration: Administration
 ) -> None:
     await register(client, "alice")

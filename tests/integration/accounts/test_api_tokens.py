@@ -87,7 +87,7 @@ async def test_a_token_is_shown_once_and_stored_only_as_a_hash(
     assert made["token"] not in row
 
 
-async def test_its_fields_may_be_wrapped(client: httpx.AsyncClient, alice: dict[str, str]) -> None:
+async def test_the_fields_of_a_token_may_be_wrapped(client: httpx.AsyncClient, alice: dict[str, str]) -> None:
     body = {"apiToken": {"name": "nightly", "expiresAt": "2999-01-31T12:00:00+02:00"}}
     answer = await client.post(PATH, json=body, headers=alice)
 
@@ -96,7 +96,7 @@ async def test_its_fields_may_be_wrapped(client: httpx.AsyncClient, alice: dict[
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "Token"])
-async def test_a_token_does_what_its_owner_may(
+async def test_a_token_has_the_rights_of_its_owner(
     client: httpx.AsyncClient, alice: dict[str, str], bob: dict[str, str], scheme: str
 ) -> None:
     tokens = {"alice": (await make(client, alice))["token"], "bob": (await make(client, bob))["token"]}
@@ -130,7 +130,7 @@ async def test_a_token_neither_manages_tokens_nor_changes_the_account(
     assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
 
 
-async def test_nobody_else_sees_or_deletes_a_token_and_all_are_told_the_same(
+async def test_a_token_is_invisible_to_other_accounts(
     client: httpx.AsyncClient, people: dict[str, dict[str, Any]]
 ) -> None:
     made = await make(client, bearer(people["alice"]["token"]))
@@ -145,7 +145,7 @@ async def test_nobody_else_sees_or_deletes_a_token_and_all_are_told_the_same(
     assert await status(client, made["token"]) == 200
 
 
-async def test_a_token_ends_on_delete(client: httpx.AsyncClient, alice: dict[str, str]) -> None:
+async def test_a_deleted_token_is_refused(client: httpx.AsyncClient, alice: dict[str, str]) -> None:
     first, second = await make(client, alice), await make(client, alice)
     deleted = await client.delete(f"{PATH}/{first['id']}", headers=alice)
 
@@ -155,7 +155,9 @@ async def test_a_token_ends_on_delete(client: httpx.AsyncClient, alice: dict[str
     assert [token["id"] for token in (await client.get(PATH, headers=alice)).json()["apiTokens"]] == [second["id"]]
 
 
-async def test_a_token_ends_with_its_account(app: Running, client: httpx.AsyncClient, alice: dict[str, str]) -> None:
+async def test_a_token_of_a_deactivated_account_is_refused(
+    app: Running, client: httpx.AsyncClient, alice: dict[str, str]
+) -> None:
     token = (await make(client, alice))["token"]
     await app.execute("update users set active = false where username = 'alice'")
     assert await status(client, token) == 401
@@ -165,7 +167,7 @@ async def test_a_token_ends_with_its_account(app: Running, client: httpx.AsyncCl
     assert await status(client, token) == 401
 
 
-async def test_a_token_ends_at_its_expiry_and_is_then_purged(
+async def test_an_expired_token_is_refused_and_purged(
     app: Running, client: httpx.AsyncClient, alice: dict[str, str]
 ) -> None:
     soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
@@ -182,14 +184,14 @@ async def test_a_token_ends_at_its_expiry_and_is_then_purged(
     assert [token["id"] for token in (await client.get(PATH, headers=alice)).json()["apiTokens"]] == [lasting["id"]]
 
 
-async def test_a_new_password_ends_no_api_token(client: httpx.AsyncClient, alice: dict[str, str]) -> None:
+async def test_a_new_password_does_not_affect_api_tokens(client: httpx.AsyncClient, alice: dict[str, str]) -> None:
     token = (await make(client, alice))["token"]
     assert (await client.put("/api/user", json={"user": {"password": "another"}}, headers=alice)).status_code == 200
 
     assert await status(client, token) == 200
 
 
-async def test_a_role_that_was_taken_away_is_taken_from_the_token_too(
+async def test_a_token_loses_a_role_together_with_its_owner(
     app: Running, client: httpx.AsyncClient, alice: dict[str, str]
 ) -> None:
     token = (await make(client, alice))["token"]
@@ -198,7 +200,7 @@ async def test_a_role_that_was_taken_away_is_taken_from_the_token_too(
     assert await status(client, token) == 403
 
 
-async def test_its_last_use_is_noted_at_most_once_a_minute(
+async def test_the_last_use_of_a_token_is_recorded_at_most_once_per_minute(
     app: Running, client: httpx.AsyncClient, alice: dict[str, str]
 ) -> None:
     token = (await make(client, alice))["token"]
@@ -219,7 +221,7 @@ async def test_its_last_use_is_noted_at_most_once_a_minute(
     assert shown["lastUsedAt"].endswith("Z")
 
 
-async def test_an_account_has_at_most_fifty_tokens_that_live(
+async def test_an_account_has_at_most_fifty_unexpired_tokens(
     app: Running, client: httpx.AsyncClient, alice: dict[str, str], bob: dict[str, str]
 ) -> None:
     answers = await asyncio.gather(
@@ -254,7 +256,7 @@ async def test_an_account_has_at_most_fifty_tokens_that_live(
         ({"name": "", "expiresAt": "tomorrow"}, {"name", "expiresAt"}),
     ],
 )
-async def test_every_field_that_cannot_be_kept_is_named(
+async def test_every_invalid_field_is_reported(
     app: Running, client: httpx.AsyncClient, alice: dict[str, str], fields: dict[str, Any], at_fault: set[str]
 ) -> None:
     answer = await client.post(PATH, json=fields, headers=alice)
@@ -263,5 +265,5 @@ async def test_every_field_that_cannot_be_kept_is_named(
     assert await app.rows("select count(*) from api_tokens") == [(0,)]
 
 
-async def test_the_longest_name_is_kept(client: httpx.AsyncClient, alice: dict[str, str]) -> None:
+async def test_the_longest_name_is_accepted(client: httpx.AsyncClient, alice: dict[str, str]) -> None:
     assert (await make(client, alice, name="é" * 100))["name"] == "é" * 100

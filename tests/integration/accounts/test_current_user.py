@@ -18,7 +18,7 @@ async def change(client: httpx.AsyncClient, token: str, **fields: Any) -> httpx.
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "Token", "bearer", "TOKEN"])
-async def test_both_schemes_carry_a_token(client: httpx.AsyncClient, scheme: str) -> None:
+async def test_both_authorization_schemes_are_accepted(client: httpx.AsyncClient, scheme: str) -> None:
     user = await register(client, "alice")
     answer = await client.get("/api/user", headers={"Authorization": f"{scheme} {user['token']}"})
 
@@ -26,14 +26,14 @@ async def test_both_schemes_carry_a_token(client: httpx.AsyncClient, scheme: str
     assert answer.json() == {"user": user}
 
 
-async def test_each_token_stands_for_its_own_account(client: httpx.AsyncClient) -> None:
+async def test_each_token_belongs_to_its_own_account(client: httpx.AsyncClient) -> None:
     users = [await register(client, name) for name in ("alice", "bob", "charlie")]
 
     for user in users:
         assert (await client.get("/api/user", headers=bearer(user["token"]))).json()["user"] == user
 
 
-async def test_every_field_can_be_changed_and_the_rest_stays(client: httpx.AsyncClient) -> None:
+async def test_each_field_can_be_changed_on_its_own(client: httpx.AsyncClient) -> None:
     user = await register(client, "alice", bio="before")
     for fields in (
         {"email": "Alicia@Example.com"},
@@ -65,7 +65,7 @@ async def test_an_empty_bio_or_image_becomes_null_and_an_empty_password_is_ignor
     assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
 
 
-async def test_a_new_password_ends_every_older_token_but_the_one_it_comes_with(client: httpx.AsyncClient) -> None:
+async def test_a_new_password_invalidates_all_older_tokens(client: httpx.AsyncClient) -> None:
     user = await register(client, "alice")
     elsewhere = (await log_in(client, "alice@example.com", "alice's password")).json()["user"]["token"]
     fresh = (await change(client, user["token"], password="another")).json()["user"]["token"]
@@ -77,7 +77,7 @@ async def test_a_new_password_ends_every_older_token_but_the_one_it_comes_with(c
     assert (await client.get("/api/user", headers=bearer(later))).status_code == 200
 
 
-async def test_the_token_tells_the_accounts_id_as_a_number(client: httpx.AsyncClient) -> None:
+async def test_the_token_contains_the_accounts_id_as_a_number(client: httpx.AsyncClient) -> None:
     user = await register(client, "alice")
     again = (await log_in(client, "alice@example.com", "alice's password")).json()["user"]
 
@@ -107,7 +107,7 @@ async def test_a_401_says_what_is_wrong_with_the_credential(
     assert problem["message"] == "missing authorization credentials"
 
 
-async def test_a_changed_password_is_the_only_one_that_works(client: httpx.AsyncClient) -> None:
+async def test_only_the_new_password_works_after_a_change(client: httpx.AsyncClient) -> None:
     user = await register(client, "alice")
     assert (await change(client, user["token"], password="another")).status_code == 200
 
@@ -115,7 +115,7 @@ async def test_a_changed_password_is_the_only_one_that_works(client: httpx.Async
     assert (await log_in(client, "alice@example.com", "another")).status_code == 200
 
 
-async def test_what_another_account_holds_cannot_be_taken_but_ones_own_can_be_kept(
+async def test_names_of_other_accounts_are_refused_but_ones_own_are_accepted(
     client: httpx.AsyncClient,
 ) -> None:
     user = await register(client, "alice")
@@ -141,7 +141,7 @@ async def test_a_blank_email_or_username_is_refused_and_nothing_is_changed(
     assert (await client.get("/api/user", headers=bearer(user["token"]))).json()["user"] == user
 
 
-async def test_a_role_cannot_be_given_to_oneself(app: Running, client: httpx.AsyncClient) -> None:
+async def test_users_cannot_change_their_own_role(app: Running, client: httpx.AsyncClient) -> None:
     await register(client, "alice")
     user = await register(client, "bob", role="admin")
     await change(client, user["token"], role="admin", active=False, id=1, name="x")
@@ -149,7 +149,7 @@ async def test_a_role_cannot_be_given_to_oneself(app: Running, client: httpx.Asy
     assert await app.rows("select role, active from users where username = 'bob'") == [("user", True)]
 
 
-async def test_the_name_follows_the_username_until_it_is_another(app: Running, client: httpx.AsyncClient) -> None:
+async def test_the_name_follows_the_username_unless_it_differs(app: Running, client: httpx.AsyncClient) -> None:
     user = await register(client, "alice")
     await change(client, user["token"], username="alicia")
     assert await app.rows("select name from users") == [("alicia",)]

@@ -34,7 +34,7 @@ async def test_every_refusal_is_documented_as_a_problem(document: dict[str, Any]
             assert {"413", "415", "422"} <= set(refusals), path
 
 
-async def test_bodies_and_answers_are_documented_by_field(document: dict[str, Any]) -> None:
+async def test_bodies_and_responses_are_documented_by_field(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     changed = next(schema for name, schema in schemas.items() if name.endswith("ChangedFields"))
     problem = next(schema for name, schema in schemas.items() if name.endswith("Problem"))

@@ -51,7 +51,7 @@ async def test_only_a_transfer_role_may_move_records(client: httpx.AsyncClient) 
     assert (anonymous.status_code, anonymous.headers["www-authenticate"]) == (401, "Bearer")
 
 
-async def test_every_account_passes_where_every_role_may(database_url: str, tmp_path: Path) -> None:
+async def test_every_account_may_move_records_if_every_role_may(database_url: str, tmp_path: Path) -> None:
     async with running(database_url, tmp_path, routes=ROUTES, transfer_roles="user,admin") as app:
         async with app.client() as client:
             for name in ("alice", "bob", "charlie"):
@@ -60,7 +60,7 @@ async def test_every_account_passes_where_every_role_may(database_url: str, tmp_
                 assert answer.text == name
 
 
-async def test_a_role_that_was_taken_away_is_gone_at_the_next_request(app: Running, client: httpx.AsyncClient) -> None:
+async def test_a_lost_role_takes_effect_at_the_next_request(app: Running, client: httpx.AsyncClient) -> None:
     alice = await register(client, "alice")
     await app.execute("update users set role = 'user'")
 
@@ -68,7 +68,7 @@ async def test_a_role_that_was_taken_away_is_gone_at_the_next_request(app: Runni
     assert answer.status_code == 403
 
 
-async def test_a_stranger_is_refused_before_the_body_is_looked_at(client: httpx.AsyncClient) -> None:
+async def test_an_anonymous_request_is_refused_before_its_body_is_read(client: httpx.AsyncClient) -> None:
     answer = await client.post("/api/v1/transfer", content=b"{", headers={"Content-Type": "application/json"})
 
     assert answer.status_code == 401
@@ -81,7 +81,7 @@ async def test_the_token_of_a_deleted_account_is_refused(app: Running, client: h
     assert (await client.get("/api/user", headers=bearer(alice["token"]))).status_code == 401
 
 
-async def test_the_capsule_key_opens_the_capsule_routes_and_nothing_else_does(client: httpx.AsyncClient) -> None:
+async def test_capsule_routes_accept_only_the_capsule_key(client: httpx.AsyncClient) -> None:
     alice = await register(client, "alice")
 
     async def answer(*values: str) -> httpx.Response:
@@ -98,7 +98,7 @@ async def test_the_capsule_key_opens_the_capsule_routes_and_nothing_else_does(cl
     assert (await answer()).status_code == 401
 
 
-async def test_without_a_key_the_capsule_routes_are_closed_to_everyone(database_url: str, tmp_path: Path) -> None:
+async def test_without_a_configured_key_capsule_routes_refuse_everyone(database_url: str, tmp_path: Path) -> None:
     async with running(database_url, tmp_path, routes=ROUTES) as app, app.client() as client:
         for headers in ({}, bearer(""), bearer("None"), bearer("anything")):
             answer = await client.get("/v1/capsule", headers=headers)

@@ -13,7 +13,7 @@ from tests.accounts_app import Running, running
 from wherry.database.migrations import migrate
 
 
-async def test_a_process_that_is_alive_says_so_and_when(client: httpx.AsyncClient) -> None:
+async def test_a_live_process_reports_its_status_and_the_time(client: httpx.AsyncClient) -> None:
     alive = (await client.get("/healthz")).json()
     assert (alive["ok"], alive["status"]) == (True, "ok")
     assert abs(datetime.now(UTC) - datetime.fromisoformat(alive["timestamp"])) < timedelta(seconds=30)
@@ -41,9 +41,7 @@ async def test_without_a_live_worker_a_service_is_ready_but_degraded(
     assert ready.json()["checks"]["workers"] == "no worker is alive"
 
 
-async def test_a_database_that_lacks_migrations_is_not_ready_until_it_has_them(
-    empty_database_url: str, tmp_path: Path
-) -> None:
+async def test_a_database_without_all_migrations_is_not_ready(empty_database_url: str, tmp_path: Path) -> None:
     async with running(empty_database_url, tmp_path) as app, app.client() as client:
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()["code"]) == (503, "MIGRATIONS_PENDING")
@@ -53,9 +51,7 @@ async def test_a_database_that_lacks_migrations_is_not_ready_until_it_has_them(
         assert (await client.get("/readyz")).status_code == 200
 
 
-async def test_a_database_that_is_gone_is_not_ready_but_the_process_is_alive(
-    app: Running, client: httpx.AsyncClient
-) -> None:
+async def test_without_its_database_a_service_is_alive_but_not_ready(app: Running, client: httpx.AsyncClient) -> None:
     await app.pool.close()
     answer = await client.get("/readyz")
 
@@ -63,7 +59,7 @@ async def test_a_database_that_is_gone_is_not_ready_but_the_process_is_alive(
     assert (await client.get("/healthz")).status_code == 200
 
 
-async def test_storage_that_is_gone_is_not_ready(app: Running, client: httpx.AsyncClient) -> None:
+async def test_without_its_storage_a_service_is_not_ready(app: Running, client: httpx.AsyncClient) -> None:
     shutil.rmtree(app.parts.export_store.root)
     answer = await client.get("/readyz")
 

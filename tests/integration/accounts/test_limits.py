@@ -37,14 +37,14 @@ async def take(pool: Pool, policy: RatePolicy = EXPORTS, subject: str = "1") -> 
             return refused
 
 
-async def test_of_many_at_once_exactly_the_quota_passes(pool: Pool) -> None:
+async def test_concurrent_uses_never_exceed_the_quota(pool: Pool) -> None:
     outcomes = await asyncio.gather(*(take(pool) for _ in range(40)))
 
     passed = [outcome for outcome in outcomes if isinstance(outcome, Usage)]
     assert sorted(usage.remaining for usage in passed) == list(range(10))
 
 
-async def test_subjects_and_policies_are_counted_apart(pool: Pool) -> None:
+async def test_subjects_and_policies_are_counted_separately(pool: Pool) -> None:
     for _ in range(10):
         await take(pool)
 
@@ -53,7 +53,7 @@ async def test_subjects_and_policies_are_counted_apart(pool: Pool) -> None:
     assert isinstance(await take(pool, replace(EXPORTS, name="imports")), Usage)
 
 
-async def test_a_refusal_says_when_to_come_back(pool: Pool) -> None:
+async def test_a_refusal_says_when_to_retry(pool: Pool) -> None:
     for _ in range(10):
         await take(pool)
     refused = await take(pool)
@@ -66,7 +66,7 @@ async def test_a_refusal_says_when_to_come_back(pool: Pool) -> None:
     assert refused.headers["RateLimit"] == f'"exports";r=0;t={seconds}'
 
 
-async def test_a_window_begins_anew_when_its_time_is_over_and_trying_does_not_prolong_it(pool: Pool) -> None:
+async def test_a_new_window_begins_when_one_ends_and_retries_do_not_prolong_it(pool: Pool) -> None:
     ends = set()
     async with pool.connection() as connection:
         for _ in range(15):
@@ -78,7 +78,7 @@ async def test_a_window_begins_anew_when_its_time_is_over_and_trying_does_not_pr
     assert await take(pool) == Usage(EXPORTS, 9, 3600)
 
 
-async def test_what_is_given_back_can_be_taken_again(pool: Pool) -> None:
+async def test_a_use_that_was_undone_can_be_taken_again(pool: Pool) -> None:
     usage = None
     for _ in range(10):
         usage = await take(pool)
@@ -91,7 +91,7 @@ async def test_what_is_given_back_can_be_taken_again(pool: Pool) -> None:
     assert isinstance(await take(pool), LimitReached)
 
 
-async def test_only_counters_whose_window_is_over_are_purged(pool: Pool) -> None:
+async def test_only_counters_of_ended_windows_are_purged(pool: Pool) -> None:
     await take(pool)
     await take(pool, subject="2")
     async with pool.connection() as connection:
@@ -100,7 +100,7 @@ async def test_only_counters_whose_window_is_over_are_purged(pool: Pool) -> None
         assert await limits.purge_counters(connection) == 0
 
 
-async def test_of_many_jobs_asked_for_at_once_only_as_many_as_may_be_unfinished_are_made(pool: Pool) -> None:
+async def test_concurrent_requests_never_exceed_the_limit_of_unfinished_jobs(pool: Pool) -> None:
     async with pool.connection() as connection:
         for name in ("alice", "bob"):
             await connection.execute(
@@ -125,7 +125,7 @@ async def test_of_many_jobs_asked_for_at_once_only_as_many_as_may_be_unfinished_
     assert await ask(1, Kind.IMPORT) == 0, "jobs of another kind do not count"
 
 
-async def test_failed_logins_are_limited_per_account_and_the_owner_still_gets_in_from_where_he_was(
+async def test_failed_logins_are_limited_per_account_but_not_for_the_owner_at_a_known_address(
     app: Running, client: httpx.AsyncClient
 ) -> None:
     await register(client, "alice")
@@ -142,7 +142,7 @@ async def test_failed_logins_are_limited_per_account_and_the_owner_still_gets_in
     assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
 
 
-async def test_failed_logins_are_limited_per_address_whoever_is_guessed(
+async def test_failed_logins_are_limited_per_address_for_all_accounts_together(
     app: Running, client: httpx.AsyncClient
 ) -> None:
     statuses = [(await log_in(client, f"n{number}@example.com", "a guess")).status_code for number in range(22)]
@@ -152,14 +152,14 @@ async def test_failed_logins_are_limited_per_address_whoever_is_guessed(
         assert (await log_in(elsewhere, "n0@example.com", "a guess")).status_code == 403
 
 
-async def test_a_burst_of_guesses_gains_nothing_over_a_queue(app: Running, client: httpx.AsyncClient) -> None:
+async def test_guessing_passwords_in_parallel_is_no_faster(app: Running, client: httpx.AsyncClient) -> None:
     await register(client, "alice")
     answers = await asyncio.gather(*(log_in(client, "alice@example.com", f"guess {n}") for n in range(15)))
 
     assert sorted(answer.status_code for answer in answers) == [403] * 10 + [429] * 5
 
 
-async def test_logins_that_succeed_use_nothing_up(client: httpx.AsyncClient) -> None:
+async def test_successful_logins_do_not_count(client: httpx.AsyncClient) -> None:
     await register(client, "alice")
     answers = [await log_in(client, "alice@example.com", "alice's password") for _ in range(25)]
 
@@ -168,7 +168,7 @@ async def test_logins_that_succeed_use_nothing_up(client: httpx.AsyncClient) -> 
     assert answers[-1].headers["ratelimit-policy"] == '"login-address";q=20;w=300'
 
 
-async def test_an_address_is_its_whole_network_in_version_6(app: Running) -> None:
+async def test_an_ipv6_network_counts_as_one_address(app: Running) -> None:
     statuses = []
     for number in range(21):
         async with app.client(f"2001:db8:1:2::{number:x}") as stranger:
@@ -179,7 +179,7 @@ async def test_an_address_is_its_whole_network_in_version_6(app: Running) -> Non
     assert statuses == [403] * 20 + [429, 403]
 
 
-async def test_links_are_asked_for_and_used_within_limits(app: Running, client: httpx.AsyncClient) -> None:
+async def test_requests_and_uses_of_links_are_limited(app: Running, client: httpx.AsyncClient) -> None:
     body = {"email": "nobody@example.com"}
     asked = [(await client.post("/api/users/password/reset", json=body)).status_code for _ in range(7)]
     used = []
@@ -211,7 +211,7 @@ async def try_to_register(client: httpx.AsyncClient, name: str) -> httpx.Respons
     return await client.post("/api/users", json={"user": fields})
 
 
-async def test_ones_own_password_is_changed_within_limits_and_the_rest_without(
+async def test_changes_of_the_password_are_limited_and_other_changes_are_not(
     app: Running, client: httpx.AsyncClient
 ) -> None:
     user = await register(client, "alice")
@@ -229,7 +229,7 @@ async def test_ones_own_password_is_changed_within_limits_and_the_rest_without(
     assert {answer.status_code for answer in others} == {200}
 
 
-async def test_who_is_logged_in_is_not_slowed_by_the_limits_of_those_who_are_not(
+async def test_limits_of_anonymous_requests_do_not_affect_logged_in_users(
     app: Running, client: httpx.AsyncClient
 ) -> None:
     user = await register(client, "alice")
@@ -239,7 +239,7 @@ async def test_who_is_logged_in_is_not_slowed_by_the_limits_of_those_who_are_not
     assert (await client.get("/api/user", headers=bearer(user["token"]))).status_code == 200
 
 
-async def test_names_are_tried_within_limits_per_account_and_per_address(
+async def test_changes_of_names_are_limited_per_account_and_per_address(
     app: Running, client: httpx.AsyncClient
 ) -> None:
     """Whether one is taken tells whether somebody has it."""
@@ -261,9 +261,7 @@ async def test_names_are_tried_within_limits_per_account_and_per_address(
     assert {answer.status_code for answer in kept} == {200}  # settings forms send what has not changed, too
 
 
-async def test_a_login_does_not_tell_whether_the_account_has_logged_in_from_there(
-    app: Running, client: httpx.AsyncClient
-) -> None:
+async def test_a_login_does_not_reveal_whether_its_address_is_known(app: Running, client: httpx.AsyncClient) -> None:
     await register(client, "alice")
     await log_in(client, "alice@example.com", "alice's password")
 

@@ -14,7 +14,7 @@ async def log_in(client: httpx.AsyncClient, email: str, password: str) -> httpx.
     return await client.post("/api/users/login", json={"user": {"email": email, "password": password}})
 
 
-async def test_the_right_pair_gets_a_token_whatever_the_case_of_the_address(client: httpx.AsyncClient) -> None:
+async def test_a_login_ignores_the_case_of_the_address(client: httpx.AsyncClient) -> None:
     await register(client, "alice", bio="a bio")
     answer = await log_in(client, " ALICE@Example.com ", "alice's password")
 
@@ -31,7 +31,7 @@ async def test_the_right_pair_gets_a_token_whatever_the_case_of_the_address(clie
     assert (await client.get("/api/user", headers=bearer(user["token"]))).status_code == 200
 
 
-async def test_a_wrong_pair_is_refused_in_the_same_words_whether_or_not_the_address_is_known(
+async def test_a_failed_login_does_not_reveal_whether_the_address_is_known(
     client: httpx.AsyncClient,
 ) -> None:
     await register(client, "alice")
@@ -45,7 +45,7 @@ async def test_a_wrong_pair_is_refused_in_the_same_words_whether_or_not_the_addr
     assert wrong.json() == unknown.json()
 
 
-async def test_one_persons_password_does_not_open_anothers_account(client: httpx.AsyncClient) -> None:
+async def test_a_password_works_only_for_its_own_account(client: httpx.AsyncClient) -> None:
     for name in ("alice", "bob", "charlie"):
         await register(client, name)
 
@@ -53,14 +53,16 @@ async def test_one_persons_password_does_not_open_anothers_account(client: httpx
     assert (await log_in(client, "bob@example.com", "bob's password")).json()["user"]["username"] == "bob"
 
 
-async def test_blank_fields_are_named(client: httpx.AsyncClient) -> None:
+async def test_blank_fields_are_reported(client: httpx.AsyncClient) -> None:
     answer = await client.post("/api/users/login", json={"user": {"email": " "}})
 
     assert answer.status_code == 422
     assert answer.json()["errors"] == {"email": ["can't be blank"], "password": ["can't be blank"]}
 
 
-async def test_an_imported_account_is_told_that_it_has_no_password_yet(app: Running, client: httpx.AsyncClient) -> None:
+async def test_a_login_to_an_imported_account_reports_that_it_has_no_password(
+    app: Running, client: httpx.AsyncClient
+) -> None:
     await app.execute("insert into users (email, username, name) values ('i@example.com', 'i@example.com', 'I')")
     answer = await log_in(client, "i@example.com", "anything")
 
@@ -68,7 +70,9 @@ async def test_an_imported_account_is_told_that_it_has_no_password_yet(app: Runn
     assert answer.json()["code"] == "PASSWORD_NOT_SET"
 
 
-async def test_an_inactive_account_neither_logs_in_nor_is_told_apart(app: Running, client: httpx.AsyncClient) -> None:
+async def test_an_inactive_account_cannot_log_in_and_looks_like_an_unknown_one(
+    app: Running, client: httpx.AsyncClient
+) -> None:
     user = await register(client, "alice")
     await app.execute("update users set active = false")
     await app.execute("insert into users (email, username, name, active) values ('i@example.com', 'i', 'I', false)")
@@ -78,7 +82,7 @@ async def test_an_inactive_account_neither_logs_in_nor_is_told_apart(app: Runnin
     assert (await client.get("/api/user", headers=bearer(user["token"]))).status_code == 401
 
 
-async def test_a_hash_of_older_parameters_is_replaced_at_the_next_login(
+async def test_a_hash_with_outdated_parameters_is_replaced_at_the_next_login(
     app: Running, client: httpx.AsyncClient
 ) -> None:
     await register(client, "alice")
@@ -91,7 +95,7 @@ async def test_a_hash_of_older_parameters_is_replaced_at_the_next_login(
     assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
 
 
-async def test_no_password_is_kept_in_the_clear(app: Running, client: httpx.AsyncClient) -> None:
+async def test_passwords_are_stored_only_as_hashes(app: Running, client: httpx.AsyncClient) -> None:
     await register(client, "alice")
 
     assert "alice's password" not in str(await app.rows("select users::text from users"))

@@ -71,7 +71,7 @@ async def test_a_mailed_link_sets_a_password_once(client: httpx.AsyncClient, mai
     assert (await log_in(client, "alice@example.com", "yet another")).status_code == 403
 
 
-async def test_the_mail_goes_to_the_account_alone_and_says_what_it_is(
+async def test_the_mail_is_sent_only_to_the_account_and_says_what_it_is(
     client: httpx.AsyncClient, mail: MailServer
 ) -> None:
     await register(client, "alice")
@@ -84,7 +84,7 @@ async def test_the_mail_goes_to_the_account_alone_and_says_what_it_is(
     assert "within an hour" in message.get_content()
 
 
-async def test_the_answer_is_the_same_for_a_known_and_an_unknown_address(
+async def test_the_response_is_the_same_for_known_and_unknown_addresses(
     app: Running, client: httpx.AsyncClient, mail: MailServer
 ) -> None:
     await register(client, "alice")
@@ -99,7 +99,7 @@ async def test_the_answer_is_the_same_for_a_known_and_an_unknown_address(
     assert mail.arrived.empty()
 
 
-async def test_a_link_is_stored_only_as_a_hash_and_holds_an_hour(
+async def test_a_link_is_stored_only_as_a_hash_and_is_valid_for_an_hour(
     app: Running, client: httpx.AsyncClient, mail: MailServer
 ) -> None:
     await register(client, "alice")
@@ -114,7 +114,7 @@ async def test_a_link_is_stored_only_as_a_hash_and_holds_an_hour(
     assert valid_for == timedelta(hours=1)
 
 
-async def test_a_link_past_its_time_is_gone(app: Running, client: httpx.AsyncClient, mail: MailServer) -> None:
+async def test_an_expired_link_gets_a_410(app: Running, client: httpx.AsyncClient, mail: MailServer) -> None:
     await register(client, "alice")
     await ask(client, "alice@example.com")
     token = await mailed_token(mail)
@@ -124,14 +124,14 @@ async def test_a_link_past_its_time_is_gone(app: Running, client: httpx.AsyncCli
     assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
 
 
-async def test_a_link_that_never_was_is_gone_too(client: httpx.AsyncClient) -> None:
+async def test_an_unknown_link_gets_a_410(client: httpx.AsyncClient) -> None:
     answer = await set_password(client, "x" * 43)
 
     assert answer.status_code == 410
     assert set(answer.json()["errors"]) == {"token"}
 
 
-async def test_of_many_uses_at_once_one_counts(client: httpx.AsyncClient, mail: MailServer) -> None:
+async def test_concurrent_uses_of_a_link_succeed_once(client: httpx.AsyncClient, mail: MailServer) -> None:
     await register(client, "alice")
     await ask(client, "alice@example.com")
     token = await mailed_token(mail)
@@ -142,7 +142,7 @@ async def test_of_many_uses_at_once_one_counts(client: httpx.AsyncClient, mail: 
     assert (await log_in(client, "alice@example.com", f"password {winner}")).status_code == 200
 
 
-async def test_using_one_link_ends_the_others(client: httpx.AsyncClient, mail: MailServer) -> None:
+async def test_using_a_link_voids_the_others(client: httpx.AsyncClient, mail: MailServer) -> None:
     await register(client, "alice")
     tokens = []
     for _ in range(2):
@@ -154,7 +154,7 @@ async def test_using_one_link_ends_the_others(client: httpx.AsyncClient, mail: M
 
 
 @pytest.mark.parametrize("fields", [{"password": "changed"}, {"email": "alicia@example.com"}])
-async def test_a_changed_password_or_address_ends_every_link(
+async def test_a_new_password_or_address_voids_all_links(
     client: httpx.AsyncClient, mail: MailServer, fields: dict[str, str]
 ) -> None:
     user = await register(client, "alice")
@@ -165,7 +165,7 @@ async def test_a_changed_password_or_address_ends_every_link(
     assert (await set_password(client, token)).status_code == 410
 
 
-async def test_a_link_asked_for_while_the_address_is_changed_is_not_for_the_old_one(
+async def test_a_link_requested_during_a_change_of_address_is_not_for_the_old_one(
     app: Running, client: httpx.AsyncClient
 ) -> None:
     await register(client, "alice")
@@ -179,9 +179,7 @@ async def test_a_link_asked_for_while_the_address_is_changed_is_not_for_the_old_
     assert await app.rows("select count(*) from password_links") == [(0,)]
 
 
-async def test_a_link_that_is_being_made_is_ended_by_the_change_that_comes_after_it(
-    app: Running, client: httpx.AsyncClient
-) -> None:
+async def test_a_link_is_voided_by_a_change_that_waited_for_it(app: Running, client: httpx.AsyncClient) -> None:
     alice = await register(client, "alice")
     async with app.pool.connection() as making, making.transaction():
         assert await repository.create_reset_link(making, "alice@example.com", b"hash", timedelta(hours=1))
@@ -194,7 +192,7 @@ async def test_a_link_that_is_being_made_is_ended_by_the_change_that_comes_after
     assert await app.rows("select used_at is not null from password_links") == [(True,)]
 
 
-async def test_a_link_ends_when_an_import_gives_its_account_another_address(
+async def test_a_link_is_invalid_after_an_import_has_changed_the_address(
     app: Running, client: httpx.AsyncClient, mail: MailServer
 ) -> None:
     await register(client, "alice")
@@ -206,7 +204,7 @@ async def test_a_link_ends_when_an_import_gives_its_account_another_address(
     assert (await log_in(client, "alicia@example.com", "alice's password")).status_code == 200
 
 
-async def test_an_onboarding_link_sets_a_first_password_only(app: Running, client: httpx.AsyncClient) -> None:
+async def test_an_onboarding_link_can_only_set_a_first_password(app: Running, client: httpx.AsyncClient) -> None:
     admin = await register(client, "alice")
     [(user_id,)] = await app.rows(IMPORTED)
     answer = await client.post(f"/api/v1/users/{user_id}/onboarding-link", headers=bearer(admin["token"]))
@@ -215,7 +213,7 @@ async def test_an_onboarding_link_sets_a_first_password_only(app: Running, clien
     assert (await set_password(client, token_in(answer.json()["url"]))).status_code == 410
 
 
-async def test_no_onboarding_link_is_made_while_a_password_is_being_set(
+async def test_no_onboarding_link_is_created_while_a_password_is_being_set(
     app: Running, client: httpx.AsyncClient
 ) -> None:
     admin = await register(client, "alice")
@@ -231,7 +229,7 @@ async def test_no_onboarding_link_is_made_while_a_password_is_being_set(
     assert await app.rows("select count(*) from password_links") == [(0,)]
 
 
-async def test_nothing_that_depends_on_the_account_is_done_before_the_answer(
+async def test_nothing_that_depends_on_the_account_happens_before_the_response(
     app: Running, client: httpx.AsyncClient
 ) -> None:
     """Else the time that it takes would tell whether there is such an account."""
@@ -242,7 +240,7 @@ async def test_nothing_that_depends_on_the_account_is_done_before_the_answer(
     assert await app.rows("select count(*) from password_links") == [(0,)]
 
 
-async def test_a_refused_password_leaves_the_link_as_it_was(client: httpx.AsyncClient, mail: MailServer) -> None:
+async def test_a_refused_password_does_not_use_up_the_link(client: httpx.AsyncClient, mail: MailServer) -> None:
     await register(client, "alice")
     await ask(client, "alice@example.com")
     token = await mailed_token(mail)
@@ -252,7 +250,7 @@ async def test_a_refused_password_leaves_the_link_as_it_was(client: httpx.AsyncC
     assert (await set_password(client, token)).status_code == 200
 
 
-async def test_an_inactive_account_gets_no_link_and_can_use_none(
+async def test_an_inactive_account_can_neither_get_nor_use_a_link(
     app: Running, client: httpx.AsyncClient, mail: MailServer
 ) -> None:
     await register(client, "alice")
@@ -265,7 +263,7 @@ async def test_an_inactive_account_gets_no_link_and_can_use_none(
     assert await app.rows("select count(*) from password_links") == [(1,)]
 
 
-async def test_a_mail_server_that_refuses_changes_nothing_for_the_caller_and_is_logged(
+async def test_a_refusal_by_the_mail_server_is_logged_and_hidden_from_the_client(
     client: httpx.AsyncClient, mail: MailServer
 ) -> None:
     await register(client, "alice")
@@ -277,9 +275,7 @@ async def test_a_mail_server_that_refuses_changes_nothing_for_the_caller_and_is_
     assert [entry["log_level"] for entry in logged] == ["warning"]
 
 
-async def test_without_a_mail_server_the_log_tells_the_operator_what_to_do_and_not_who_is_known(
-    database_url: str, tmp_path: Path
-) -> None:
+async def test_without_a_mail_server_the_log_gives_advice_but_no_addresses(database_url: str, tmp_path: Path) -> None:
     async with running(database_url, tmp_path) as app, app.client() as client:
         await register(client, "alice")
         logs = []
@@ -295,7 +291,7 @@ async def test_without_a_mail_server_the_log_tells_the_operator_what_to_do_and_n
     assert "wherry users reset-link" in entry["event"]
 
 
-async def test_the_link_names_the_configured_address_not_the_requests_host(
+async def test_the_link_has_the_public_url_not_the_host_of_the_request(
     client: httpx.AsyncClient, mail: MailServer
 ) -> None:
     await register(client, "alice")
@@ -307,7 +303,7 @@ async def test_the_link_names_the_configured_address_not_the_requests_host(
     assert "evil" not in str(await asyncio.wait_for(mail.arrived.get(), 10))
 
 
-async def test_an_admin_can_make_a_link_for_an_imported_account(app: Running, client: httpx.AsyncClient) -> None:
+async def test_an_admin_can_create_a_link_for_an_imported_account(app: Running, client: httpx.AsyncClient) -> None:
     admin = await register(client, "alice")
     [(user_id,)] = await app.rows(IMPORTED)
     answer = await client.post(f"/api/v1/users/{user_id}/onboarding-link", headers=bearer(admin["token"]))
@@ -333,7 +329,7 @@ async def test_an_account_with_a_password_gets_no_onboarding_link(app: Running, 
     assert await app.rows("select count(*) from password_links") == [(0,)]
 
 
-async def test_only_an_admin_may_make_an_onboarding_link(app: Running, client: httpx.AsyncClient) -> None:
+async def test_only_an_admin_may_create_an_onboarding_link(app: Running, client: httpx.AsyncClient) -> None:
     await register(client, "alice")
     bob = await register(client, "bob")
     [(user_id,)] = await app.rows(IMPORTED)
@@ -344,7 +340,7 @@ async def test_only_an_admin_may_make_an_onboarding_link(app: Running, client: h
     assert (refused.status_code, refused.json()["code"]) == (403, "FORBIDDEN")
 
 
-async def test_an_imported_account_can_ask_for_its_first_password_by_mail(
+async def test_an_imported_account_can_request_its_first_password_by_mail(
     app: Running, client: httpx.AsyncClient, mail: MailServer
 ) -> None:
     await app.rows(IMPORTED)
@@ -354,7 +350,7 @@ async def test_an_imported_account_can_ask_for_its_first_password_by_mail(
     assert (await log_in(client, "i@example.com", "a new one")).status_code == 200
 
 
-async def test_links_past_their_time_are_purged(app: Running, client: httpx.AsyncClient) -> None:
+async def test_expired_links_are_purged(app: Running, client: httpx.AsyncClient) -> None:
     await register(client, "alice")
     await ask(client, "alice@example.com")
     async with app.pool.connection() as connection:
@@ -363,7 +359,7 @@ async def test_links_past_their_time_are_purged(app: Running, client: httpx.Asyn
         assert await repository.purge_expired(connection) == 1
 
 
-async def test_a_new_password_has_eight_characters_and_a_short_one_uses_no_link_up(
+async def test_a_password_under_eight_characters_is_refused_and_does_not_use_up_the_link(
     client: httpx.AsyncClient, mail: MailServer
 ) -> None:
     await register(client, "alice", password="short")  # as clients of the older service may

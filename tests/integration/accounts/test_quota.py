@@ -49,7 +49,7 @@ async def made(pool: Pool) -> int:
     return int(row[0]) if row else 0
 
 
-async def test_exactly_as_many_jobs_as_allowed_may_be_unfinished_however_many_are_asked_for_at_once(
+async def test_the_limit_of_unfinished_jobs_holds_under_concurrent_requests(
     pool: Pool,
 ) -> None:
     settings = load_settings(export_concurrent_limit_user=3, import_concurrent_limit_user=1)
@@ -60,7 +60,7 @@ async def test_exactly_as_many_jobs_as_allowed_may_be_unfinished_however_many_ar
     assert "CONCURRENT_LIMIT" not in (await ask(pool, settings, owner_id=2), await ask(pool, settings, 1, Kind.IMPORT))
 
 
-async def test_exactly_as_many_jobs_as_allowed_are_made_in_an_hour(pool: Pool) -> None:
+async def test_the_limit_of_jobs_per_hour_is_exact(pool: Pool) -> None:
     settings = load_settings(export_rate_limit_per_hour=5, export_concurrent_limit_user=100)
     outcomes = await asyncio.gather(*(ask(pool, settings) for _ in range(12)))
 
@@ -70,7 +70,7 @@ async def test_exactly_as_many_jobs_as_allowed_are_made_in_an_hour(pool: Pool) -
     assert (await ask(pool, settings, 1, Kind.IMPORT)).startswith('"imports";r=999;t=')
 
 
-async def test_a_job_that_is_refused_for_its_number_uses_no_rate_up(pool: Pool) -> None:
+async def test_a_job_over_the_limit_of_unfinished_ones_does_not_count_for_the_hour(pool: Pool) -> None:
     settings = load_settings(export_rate_limit_per_hour=5, export_concurrent_limit_user=1)
     outcomes = [await ask(pool, settings) for _ in range(9)]
 
@@ -81,7 +81,7 @@ async def test_a_job_that_is_refused_for_its_number_uses_no_rate_up(pool: Pool) 
     assert (await ask(pool, settings)).startswith('"exports";r=3;t=')
 
 
-async def test_a_job_that_is_refused_for_its_number_is_told_what_is_left_of_the_rate(pool: Pool) -> None:
+async def test_a_job_over_the_limit_of_unfinished_ones_gets_the_rate_limit_headers(pool: Pool) -> None:
     settings = load_settings(export_rate_limit_per_hour=5, export_concurrent_limit_user=1)
     await ask(pool, settings)
     with pytest.raises(LimitReached) as told:
@@ -94,7 +94,7 @@ async def test_a_job_that_is_refused_for_its_number_is_told_what_is_left_of_the_
     assert refused.headers["RateLimit"].startswith('"exports";r=4;t=')
 
 
-async def test_what_would_be_refused_is_refused_before_its_body_is_read_and_not_counted(pool: Pool) -> None:
+async def test_a_job_over_a_limit_is_refused_before_its_body_is_read(pool: Pool) -> None:
     settings = load_settings(export_rate_limit_per_hour=2, export_concurrent_limit_user=100)
     for _ in range(3):
         await check_before_upload(pool, Kind.EXPORT, 1, "new", settings)
@@ -111,7 +111,7 @@ async def test_what_would_be_refused_is_refused_before_its_body_is_read_and_not_
     await check_before_upload(pool, Kind.EXPORT, 1, "known", settings)
 
 
-async def test_a_job_to_come_counts_among_the_unfinished_ones(pool: Pool) -> None:
+async def test_uploads_count_as_unfinished_jobs(pool: Pool) -> None:
     settings = load_settings(export_concurrent_limit_user=1)
     await check_before_upload(pool, Kind.EXPORT, 1, "new", settings)
     await ask(pool, settings)

@@ -38,7 +38,7 @@ async def test_the_first_account_alone_is_an_operator(app: Running, client: http
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "http://test:8080", "http://test.evil.example", "http://", "nonsense"]
 )
-async def test_no_foreign_page_registers_the_first_account(
+async def test_a_foreign_page_cannot_register_the_first_account(
     app: Running, client: httpx.AsyncClient, origin: str
 ) -> None:
     answer = await client.post("/api/users", json={"user": FIRST}, headers={"Origin": origin})
@@ -49,7 +49,7 @@ async def test_no_foreign_page_registers_the_first_account(
     assert await app.rows("select count(*) from users") == [(0,)]
 
 
-async def test_a_foreign_page_registers_later_accounts(app: Running, client: httpx.AsyncClient) -> None:
+async def test_a_foreign_page_can_register_later_accounts(app: Running, client: httpx.AsyncClient) -> None:
     await register(client, "bob")
     answer = await client.post("/api/users", json={"user": FIRST}, headers={"Origin": "https://app.example"})
 
@@ -58,7 +58,7 @@ async def test_a_foreign_page_registers_later_accounts(app: Running, client: htt
 
 
 @pytest.mark.parametrize("origin", [BASE_URL, f"{BASE_URL}:443"])
-async def test_a_page_of_the_public_url_registers_the_first_account(
+async def test_a_page_of_the_public_url_can_register_the_first_account(
     database_url: str, tmp_path: Path, origin: str
 ) -> None:
     async with running(database_url, tmp_path, public_url=f"{BASE_URL}/below") as app, app.client() as client:
@@ -76,7 +76,7 @@ async def test_a_page_of_the_public_url_registers_the_first_account(
         ("ferry.lan:3000", "http://ferry.lan:3000"),
     ],
 )
-async def test_a_page_of_the_servers_own_address_registers_the_first_account(
+async def test_a_page_of_the_servers_own_address_can_register_the_first_account(
     database_url: str, tmp_path: Path, host: str, origin: str
 ) -> None:
     async with running(database_url, tmp_path, host="ferry.lan") as app, app.client() as client:
@@ -86,7 +86,7 @@ async def test_a_page_of_the_servers_own_address_registers_the_first_account(
 
 
 @pytest.mark.parametrize("settings", [{}, {"public_url": BASE_URL}], ids=["no PUBLIC_URL", "PUBLIC_URL"])
-async def test_a_page_whose_name_leads_here_does_not_register_the_first_account(
+async def test_dns_rebinding_cannot_register_the_first_account(
     database_url: str, tmp_path: Path, settings: dict[str, str]
 ) -> None:
     rebound = {"Host": "evil.example", "Origin": "http://evil.example"}
@@ -103,9 +103,7 @@ async def test_closed_registration_refuses_everyone_even_the_first(database_url:
         assert await app.rows("select count(*) from users") == [(0,)]
 
 
-async def test_of_many_first_registrations_at_once_exactly_one_becomes_admin(
-    app: Running, client: httpx.AsyncClient
-) -> None:
+async def test_concurrent_first_registrations_create_one_admin(app: Running, client: httpx.AsyncClient) -> None:
     await asyncio.gather(*(register(client, f"first{number}") for number in range(8)))
 
     assert await app.rows("select count(*), count(*) filter (where role = 'admin') from users") == [(8, 1)]
@@ -118,7 +116,7 @@ async def test_a_system_with_imported_accounts_is_not_empty(app: Running, client
     assert await app.rows("select role from users where username = 'alice'") == [("user",)]
 
 
-async def test_a_registration_answers_with_the_account_and_a_token_that_works(client: httpx.AsyncClient) -> None:
+async def test_a_registration_returns_the_account_and_a_valid_token(client: httpx.AsyncClient) -> None:
     fields = {"username": " alice ", "email": " Alice@Example.COM ", "password": "pw", "bio": "a bio", "image": ""}
     answer = await client.post("/api/users", json={"user": fields})
     user = answer.json()["user"]
@@ -163,9 +161,7 @@ async def test_a_taken_email_and_a_taken_username_are_reported_together_whatever
     assert answer.json()["errors"] == {"email": taken, "username": taken}
 
 
-async def test_an_address_is_one_account_however_its_letters_are_composed(
-    app: Running, client: httpx.AsyncClient
-) -> None:
+async def test_an_address_is_one_account_in_any_unicode_composition(app: Running, client: httpx.AsyncClient) -> None:
     forms = ["jose\u0301@example.com", "jos\u00e9@example.com"]
     created, refused = [
         await client.post("/api/users", json={"user": {"username": f"u{number}", "email": email, "password": "pw"}})
@@ -178,7 +174,7 @@ async def test_an_address_is_one_account_however_its_letters_are_composed(
     assert [(await log_in(client, email, "pw")).status_code for email in forms] == [200, 200]
 
 
-async def test_of_equal_registrations_at_once_one_wins_and_the_others_are_told_what_is_taken(
+async def test_concurrent_equal_registrations_create_one_account(
     client: httpx.AsyncClient,
 ) -> None:
     fields = {"username": "alice", "email": "alice@example.com", "password": "pw"}
@@ -198,7 +194,7 @@ async def test_an_imported_account_cannot_be_taken_over_by_registering(app: Runn
     assert answer.json()["errors"] == {"email": ["has already been taken"]}
 
 
-async def test_a_value_that_cannot_be_kept_is_refused_by_name(client: httpx.AsyncClient) -> None:
+async def test_an_invalid_value_is_refused_by_field(client: httpx.AsyncClient) -> None:
     for fields in ({"username": "nul\0"}, {"bio": "b" * 5001}, {"username": 5, "bio": []}, {"email": "no address"}):
         good = {"username": "alice", "email": "alice@example.com", "password": "pw"}
         answer = await client.post("/api/users", json={"user": {**good, **fields}})

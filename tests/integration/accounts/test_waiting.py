@@ -56,7 +56,7 @@ async def test_no_request_waits_long_for_rows_that_another_has_locked(app: Runni
     assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
 
 
-async def test_many_registrations_that_wait_leave_connections_for_the_others(
+async def test_waiting_registrations_leave_connections_for_other_requests(
     app: Running, client: httpx.AsyncClient
 ) -> None:
     alice = await register(client, "alice")
@@ -70,7 +70,7 @@ async def test_many_registrations_that_wait_leave_connections_for_the_others(
     assert {answer.status_code for answer in answers} == {503}
 
 
-async def test_an_id_that_an_import_has_taken_is_passed_over(app: Running, client: httpx.AsyncClient) -> None:
+async def test_an_id_that_an_import_has_taken_is_skipped(app: Running, client: httpx.AsyncClient) -> None:
     await app.execute(
         "insert into users (id, email, username, name) select n, n || '@example.com', n, n from generate_series(1, 3) n"
     )
@@ -78,7 +78,7 @@ async def test_an_id_that_an_import_has_taken_is_passed_over(app: Running, clien
     assert await app.rows("select id, role from users where username = 'alice'") == [(4, "user")]
 
 
-async def test_where_no_id_is_free_the_caller_may_try_again(app: Running, client: httpx.AsyncClient) -> None:
+async def test_if_no_id_is_free_the_client_is_told_to_retry(app: Running, client: httpx.AsyncClient) -> None:
     tries = repository.ID_TRIES
     insert = "insert into users (id, email, username, name) select n, n || '@x.org', n, n from generate_series(1, %s) n"
     await app.execute(insert, tries)
@@ -87,9 +87,7 @@ async def test_where_no_id_is_free_the_caller_may_try_again(app: Running, client
     assert (await client.post("/api/users", json=body("alice"))).status_code == 201
 
 
-async def test_an_id_that_an_import_has_not_committed_is_waited_for_or_passed_over(
-    app: Running, client: httpx.AsyncClient
-) -> None:
+async def test_an_id_of_an_uncommitted_import_is_waited_for_or_skipped(app: Running, client: httpx.AsyncClient) -> None:
     await register(client, "first")
     insert = "insert into users (id, email, username, name) values (2, 'i@example.com', 'i@example.com', 'I')"
     async with app.pool.connection() as connection:

@@ -23,7 +23,7 @@ def read_back(path: Path, uris: Sequence[str], query: str) -> tuple[list[str], l
         capsule.close()
 
 
-async def test_every_record_is_a_frame_that_is_found_by_its_address_and_by_search(exports: Exports) -> None:
+async def test_every_record_is_a_frame_that_its_uri_and_a_search_find(exports: Exports) -> None:
     await exports.fill(30)
     await exports.sql(
         "update articles set title = 'Pangolins on skates', body = %s where id = 17", "line\n\n  indented 😀"
@@ -43,7 +43,7 @@ async def test_every_record_is_a_frame_that_is_found_by_its_address_and_by_searc
     assert texts[16] == 'id: 17\ntitle: Pangolins on skates\nbody: line\n\n  indented 😀\ntags: ["t2"]'
 
 
-async def test_a_capsule_of_nothing_fails_and_says_why(exports: Exports) -> None:
+async def test_a_capsule_without_records_fails_with_a_reason(exports: Exports) -> None:
     job = await exports.execute(await exports.submit(resource="comments", format="mv2"))
     assert job.status is Status.FAILED
     assert job.error is not None
@@ -62,7 +62,7 @@ async def test_records_that_do_not_fit_fail_with_advice_for_records(exports: Exp
     assert job.error["message"].endswith(" would. Select fewer records or fields, or use another format.")
 
 
-async def test_a_capsule_job_that_is_cancelled_ends_at_once_and_leaves_nothing(exports: Exports) -> None:
+async def test_a_cancelled_capsule_job_ends_at_once_and_leaves_no_files(exports: Exports) -> None:
     await exports.fill(20_000)
     job = await exports.submit(resource="comments", format="mv2")
     running = asyncio.create_task(exports.execute(job))

@@ -23,7 +23,7 @@ async def content(page: RecordPage) -> bytes:
     return b"".join([chunk async for chunk in page])
 
 
-async def test_pages_one_after_the_other_are_the_whole_export(exports: Exports) -> None:
+async def test_all_pages_together_are_the_whole_export(exports: Exports) -> None:
     await exports.fill(25)
     await exports.sql("delete from comments where id in (3, 4, 11)")
     whole = (await exports.exported(resource="comments")).splitlines()
@@ -39,9 +39,7 @@ async def test_pages_one_after_the_other_are_the_whole_export(exports: Exports) 
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("9", 9), ("10", 10), ("11", None)])
-async def test_the_next_cursor_is_null_where_fewer_records_came_than_asked(
-    exports: Exports, limit: str, expected: int | None
-) -> None:
+async def test_the_next_cursor_is_null_on_the_last_page(exports: Exports, limit: str, expected: int | None) -> None:
     await exports.fill(10)
     for form in ("ndjson", "json"):
         page = await page_of(exports, resource="users", limit=limit, format=form)
@@ -58,7 +56,7 @@ async def test_json_is_one_object_with_the_records_and_the_cursor(exports: Expor
     assert json.loads(await content(page)) == {"data": records, "nextCursor": 2}
 
 
-async def test_the_bytes_of_a_page_are_known_to_clients(exports: Exports) -> None:
+async def test_the_bytes_of_a_page_are_what_clients_expect(exports: Exports) -> None:
     await exports.fill(1)
     page = await page_of(exports, resource="users", fields="id", limit="1")
     assert page.content_type == "application/x-ndjson"
@@ -77,7 +75,7 @@ async def test_a_page_without_the_id_still_has_a_cursor(exports: Exports) -> Non
     assert await content(page) == (b'{"email":"u1@x.org"}\n{"email":"u2@x.org"}\n{"_type":"cursor","nextCursor":2}\n')
 
 
-async def test_a_page_has_its_fields_in_the_order_requested(exports: Exports) -> None:
+async def test_a_page_has_its_fields_in_the_requested_order(exports: Exports) -> None:
     await exports.fill(3)
     page = await page_of(exports, resource="users", fields="email,id,name", limit="1", cursor="1")
     assert await content(page) == b'{"email":"u2@x.org","id":2,"name":"User 2"}\n{"_type":"cursor","nextCursor":2}\n'
@@ -102,7 +100,7 @@ async def until_free(exports: Exports) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_a_page_of_usual_size_holds_no_connection_while_it_is_sent(exports: Exports) -> None:
+async def test_a_usual_page_uses_no_connection_while_it_is_sent(exports: Exports) -> None:
     await exports.fill(1000)
     page = await page_of(exports, resource="articles")
     assert busy(exports) == 0
@@ -118,7 +116,7 @@ async def large_page(exports: Exports, **query: str) -> RecordPage:
 
 @pytest.mark.parametrize("fields", [{}, {"fields": "email,name"}])
 @pytest.mark.parametrize(("limit", "cursor"), [("1000", 1000), ("999", 999)])
-async def test_a_large_page_is_sent_while_it_is_read_and_holds_no_connection_in_between(
+async def test_a_large_page_is_streamed_and_uses_no_connection_between_windows(
     exports: Exports, limit: str, cursor: int, fields: dict[str, str]
 ) -> None:
     page = await large_page(exports, limit=limit, **fields)
@@ -156,7 +154,7 @@ async def test_a_few_huge_records_among_small_ones_are_read_a_few_at_a_time(expo
     assert max(sizes) < WINDOW_BYTES + (5 << 20)
 
 
-async def test_a_page_that_ends_where_a_window_does_says_that_it_is_the_last(exports: Exports) -> None:
+async def test_a_last_page_that_ends_with_a_window_has_no_next_cursor(exports: Exports) -> None:
     await exports.sql("insert into users (email, username, name) values ('a@x.y', 'a', %s)", "x" * WINDOW_BYTES)
     lines = (await content(await page_of(exports, resource="users"))).splitlines()
     assert [json.loads(line).get("email") for line in lines] == ["a@x.y", None]
@@ -165,7 +163,7 @@ async def test_a_page_that_ends_where_a_window_does_says_that_it_is_the_last(exp
     assert (len(body["data"]), body["nextCursor"]) == (1, None)
 
 
-async def test_what_the_database_refuses_is_known_before_anything_is_sent(exports: Exports) -> None:
+async def test_a_database_error_is_known_before_anything_is_sent(exports: Exports) -> None:
     await exports.sql("alter table comments rename to remarks")
     with pytest.raises(psycopg.errors.UndefinedTable):
         await page_of(exports, resource="comments")

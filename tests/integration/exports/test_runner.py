@@ -60,7 +60,7 @@ async def test_a_queued_job_shows_no_artifact(exports: Exports) -> None:
 
 
 @pytest.mark.parametrize(("limit", "truncated"), [(9, True), (10, False), (11, False)])
-async def test_an_export_is_cut_at_the_limit_and_says_so(exports: Exports, limit: int, truncated: bool) -> None:
+async def test_an_export_is_truncated_at_the_limit_and_says_so(exports: Exports, limit: int, truncated: bool) -> None:
     await exports.fill(10)
     job = await exports.execute(await exports.submit(resource="users"), export_max_records=limit, export_batch_size=4)
     shown = export_job(job, exports.settings)
@@ -143,7 +143,7 @@ async def until_no_session(exports: Exports) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_a_cancelled_job_ends_in_the_middle_of_a_statement_and_leaves_nothing(exports: Exports) -> None:
+async def test_a_cancelled_job_ends_within_a_statement_and_leaves_no_file(exports: Exports) -> None:
     await exports.fill(10)
     job = await exports.submit(resource="comments")
     async with Blocked(exports, "comments") as block:
@@ -157,7 +157,7 @@ async def test_a_cancelled_job_ends_in_the_middle_of_a_statement_and_leaves_noth
     await asyncio.wait_for(until_no_session(exports), 5)
 
 
-async def test_a_worker_that_stops_gives_the_job_back_and_the_next_run_is_whole(exports: Exports) -> None:
+async def test_a_stopping_worker_releases_the_job_and_the_next_run_is_complete(exports: Exports) -> None:
     await exports.fill(10)
     job = await exports.submit(resource="comments")
     async with Blocked(exports, "comments") as block:
@@ -188,7 +188,7 @@ async def test_a_run_that_lost_its_lease_leaves_no_file_and_does_not_touch_the_o
     assert (await exports.get(job)).processed_records == 10
 
 
-async def test_a_rescued_run_removes_what_the_dead_one_left_and_counts_afresh(exports: Exports) -> None:
+async def test_a_rescued_run_removes_the_old_file_and_counts_from_zero(exports: Exports) -> None:
     await exports.fill(10)
     job = await exports.submit(resource="users")
     first = await started(exports, job)
@@ -201,7 +201,7 @@ async def test_a_rescued_run_removes_what_the_dead_one_left_and_counts_afresh(ex
     assert await exports.keys() == [f"{job.id}/2.ndjson", f"{job.id}/3.ndjson"]
 
 
-async def test_a_lost_connection_gives_the_job_back(exports: Exports) -> None:
+async def test_a_lost_connection_releases_the_job(exports: Exports) -> None:
     await exports.fill(10)
     job = await exports.submit(resource="comments")
     async with Blocked(exports, "comments") as block:
@@ -216,7 +216,7 @@ async def test_a_lost_connection_gives_the_job_back(exports: Exports) -> None:
     assert (await exports.execute(job)).status is Status.SUCCEEDED
 
 
-async def test_a_query_that_the_database_ends_fails_the_job_and_tells_no_secrets(exports: Exports) -> None:
+async def test_a_database_error_fails_the_job_without_revealing_secrets(exports: Exports) -> None:
     await exports.fill(10)
     job = await exports.submit(resource="comments")
     async with Blocked(exports, "comments") as block:
@@ -233,7 +233,7 @@ async def test_a_query_that_the_database_ends_fails_the_job_and_tells_no_secrets
     assert await exports.keys() == []
 
 
-async def test_a_storage_that_cannot_be_written_fails_the_job(exports: Exports, tmp_path: Path) -> None:
+async def test_a_failure_of_storage_fails_the_job(exports: Exports, tmp_path: Path) -> None:
     await exports.fill(10)
     job = await exports.submit(resource="comments")
     replace_by_file(tmp_path / "store")
@@ -244,7 +244,7 @@ async def test_a_storage_that_cannot_be_written_fails_the_job(exports: Exports, 
     await until_no_session(exports)
 
 
-async def test_progress_is_told_while_the_export_runs(exports: Exports) -> None:
+async def test_progress_is_reported_while_the_export_runs(exports: Exports) -> None:
     """The estimate is there before the first record, and what is counted never exceeds what was read."""
     await exports.fill(100)
     await exports.sql("analyze comments")

@@ -21,7 +21,7 @@ async def ids(exports: Exports, resource: str, filters: dict[str, Any]) -> list[
     return [json.loads(line)["id"] for line in content.splitlines()]
 
 
-async def test_each_filter_selects_what_it_says(exports: Exports) -> None:
+async def test_each_filter_selects_the_right_records(exports: Exports) -> None:
     await exports.fill(12)
     at = BASE + timedelta(microseconds=123456)
     await exports.sql("update users set created_at = %s where id = 5", at)
@@ -60,7 +60,7 @@ INJECTIONS = ["'; drop table users; --", "%s", "%(after)s", "$1", "\\", "' or '1
 
 
 @pytest.mark.parametrize("resource", list(RESOURCES))
-async def test_no_text_is_ever_sql(exports: Exports, resource: str) -> None:
+async def test_no_text_is_interpreted_as_sql(exports: Exports, resource: str) -> None:
     await exports.fill(3)
     for declared in RESOURCES[resource].filters:
         if declared.type is FilterType.TEXT:
@@ -93,7 +93,7 @@ def passes(declared: Filter, wanted: Any, value: Any) -> bool:
 
 
 @pytest.mark.parametrize("resource", list(RESOURCES))
-async def test_any_filters_together_select_what_a_plain_model_selects(exports: Exports, resource: str) -> None:
+async def test_any_combination_of_filters_selects_what_a_simple_model_selects(exports: Exports, resource: str) -> None:
     chance = random.Random(resource)
     await exports.fill(60)
     for table in RESOURCES:

@@ -37,7 +37,7 @@ async def write_until(exports: Exports, done: asyncio.Event, seed: int) -> int:
     return writes
 
 
-async def test_each_export_equals_its_snapshot_while_writers_write(exports: Exports) -> None:
+async def test_each_export_equals_its_snapshot_despite_concurrent_writes(exports: Exports) -> None:
     """The sum never changes within one snapshot; windows of seven rows leave gaps that a torn read would show in."""
     await exports.fill(ARTICLES)
     await exports.sql("update articles set body = '1000'")
@@ -83,7 +83,7 @@ async def test_ids_may_have_gaps_and_reach_the_end_of_their_range(exports: Expor
     assert [json.loads(line)["id"] for line in content.splitlines()] == [1, 2, 70, 2147483646, 2147483647]
 
 
-async def test_the_snapshot_only_reads(exports: Exports) -> None:
+async def test_the_snapshot_is_read_only(exports: Exports) -> None:
     """Whatever a selection came to, its transaction could not change anything."""
     selection = parse_export({"resource": "users"}).selection
     snapshot = Snapshot(exports.url, selection, window_rows=5, max_rows=10)

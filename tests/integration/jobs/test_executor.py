@@ -72,7 +72,7 @@ async def test_a_run_that_returns_ends_the_job(pool: Pool) -> None:
         (JobCancelled("asked for"), Status.CANCELLED, None),
     ],
 )
-async def test_what_a_run_raises_says_how_the_job_ends(
+async def test_the_exception_of_a_run_decides_how_the_job_ends(
     pool: Pool, raised: Exception, status: Status, code: str | None
 ) -> None:
     async def work(run: Run) -> Outcome:
@@ -86,7 +86,7 @@ async def test_what_a_run_raises_says_how_the_job_ends(
     assert "secret" not in str(job.error)
 
 
-async def test_an_end_that_the_database_refuses_fails_the_job_at_once(pool: Pool) -> None:
+async def test_an_outcome_that_the_database_refuses_fails_the_job(pool: Pool) -> None:
     async def work(run: Run) -> Outcome:
         return Outcome(status=Status.SUCCEEDED, artifact={"key": "k"}, keep_for=timedelta(days=900_000_000))
 
@@ -96,7 +96,7 @@ async def test_an_end_that_the_database_refuses_fails_the_job_at_once(pool: Pool
     assert (job.status, (job.error or {})["code"], job.epoch) == (Status.FAILED, "INTERNAL_ERROR", 1)
 
 
-async def test_a_lost_connection_gives_the_job_back(pool: Pool) -> None:
+async def test_a_lost_connection_releases_the_job(pool: Pool) -> None:
     async def work(run: Run) -> Outcome:
         raise psycopg.OperationalError("server closed the connection unexpectedly")
 
@@ -118,7 +118,7 @@ async def test_a_run_that_lost_its_lease_writes_nothing(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "cancelled"])
-async def test_an_artifact_that_nobody_wants_any_more_is_discarded(pool: Pool, kept: bool) -> None:
+async def test_the_artifact_of_a_cancelled_job_is_discarded(pool: Pool, kept: bool) -> None:
     discarded = asyncio.Event()
     artifact = {"key": "k"}
 
@@ -139,7 +139,7 @@ async def test_an_artifact_that_nobody_wants_any_more_is_discarded(pool: Pool, k
     assert discarded.is_set() is not kept
 
 
-async def test_a_job_whose_owner_was_told_that_it_stops_does_not_succeed(pool: Pool) -> None:
+async def test_a_job_with_a_confirmed_cancel_does_not_succeed(pool: Pool) -> None:
     discarded = asyncio.Event()
 
     async def discard() -> None:
@@ -157,7 +157,7 @@ async def test_a_job_whose_owner_was_told_that_it_stops_does_not_succeed(pool: P
     assert discarded.is_set()
 
 
-async def test_a_stopping_worker_lets_the_batch_in_hand_end_and_gives_the_job_back(pool: Pool) -> None:
+async def test_a_stopping_worker_completes_the_batch_and_releases_the_job(pool: Pool) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def work(run: Run) -> Outcome:
@@ -177,7 +177,7 @@ async def test_a_stopping_worker_lets_the_batch_in_hand_end_and_gives_the_job_ba
     assert (job.status, job.success_count, job.checkpoint) == (Status.QUEUED, 5, {"index": 5})
 
 
-async def test_a_worker_that_stops_while_the_end_is_written_lets_it_be_written(pool: Pool) -> None:
+async def test_a_worker_that_stops_still_writes_the_outcome(pool: Pool) -> None:
     async def work(run: Run) -> Outcome:
         await other.execute("select from jobs where id = %s for update", [run.job.id])
         return Outcome(status=Status.SUCCEEDED, total_records=3)
@@ -201,7 +201,7 @@ async def _someone_waits_for_a_lock(pool: Pool) -> bool:
         return (await connection.execute(waiting)).rowcount > 0
 
 
-async def test_a_job_that_kills_its_workers_fails_and_says_where(pool: Pool) -> None:
+async def test_a_job_that_kills_its_workers_fails_with_its_checkpoint(pool: Pool) -> None:
     async def work(run: Run) -> Outcome:
         raise AssertionError("the job must not be run again")
 
@@ -220,7 +220,7 @@ async def test_a_job_that_kills_its_workers_fails_and_says_where(pool: Pool) -> 
     assert "'index': 7" in job.error["message"]
 
 
-async def test_jobs_that_died_together_twice_are_not_run_together_again(pool: Pool) -> None:
+async def test_jobs_whose_workers_died_twice_run_one_at_a_time(pool: Pool) -> None:
     running, most = 0, 0
 
     async def work(run: Run) -> Outcome:
@@ -242,7 +242,7 @@ async def test_jobs_that_died_together_twice_are_not_run_together_again(pool: Po
     assert [(await _job(pool, job_id)).status for job_id in job_ids] == [Status.SUCCEEDED] * 3
 
 
-async def test_a_suspect_that_waits_its_turn_does_not_die_with_the_one_that_runs(pool: Pool) -> None:
+async def test_a_waiting_suspect_is_not_blamed_for_the_death_of_a_running_one(pool: Pool) -> None:
     begun = asyncio.Event()
 
     async def work(run: Run) -> Outcome:
@@ -265,7 +265,7 @@ async def test_a_suspect_that_waits_its_turn_does_not_die_with_the_one_that_runs
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_job_that_has_ended_is_not_run(pool: Pool) -> None:
+async def test_a_finished_job_is_not_run(pool: Pool) -> None:
     async def work(run: Run) -> Outcome:
         raise AssertionError("an ended job must not be run")
 
@@ -300,7 +300,7 @@ async def test_a_run_that_stops_because_its_job_was_cancelled_is_logged_as_cance
     assert (ended["event"], ended["status"], ended["log_level"]) == ("job.completed", "cancelled", "info")
 
 
-async def test_a_run_that_another_has_replaced_says_so_and_by_which(pool: Pool) -> None:
+async def test_a_superseded_run_logs_the_newer_epoch(pool: Pool) -> None:
     async def work(run: Run) -> Outcome:
         async with pool.connection() as connection:
             await ledger.claim(connection, run.job.id)
@@ -311,7 +311,7 @@ async def test_a_run_that_another_has_replaced_says_so_and_by_which(pool: Pool) 
     assert (ended["event"], ended["jobId"], ended["epoch"], ended["byEpoch"]) == ("job.superseded", str(job_id), 1, 2)
 
 
-async def test_each_run_of_a_job_that_is_given_back_has_lines_of_its_own(pool: Pool) -> None:
+async def test_each_run_of_a_released_job_has_its_own_log_lines(pool: Pool) -> None:
     async def give_back(run: Run) -> Outcome:
         async with pool.connection() as connection, connection.transaction():
             await run.advance_within(connection, Advance(successes=5, checkpoint={"index": 5}))
@@ -334,7 +334,7 @@ async def test_each_run_of_a_job_that_is_given_back_has_lines_of_its_own(pool: P
     assert "the worker is stopping" in str(lines[1]["reason"])
 
 
-async def test_a_failed_run_logs_what_its_owner_is_told(pool: Pool) -> None:
+async def test_a_failed_run_logs_the_error_that_its_owner_sees(pool: Pool) -> None:
     async def work(run: Run) -> Outcome:
         raise JobFailed(ErrorCode.EMPTY_FILE, "The file holds no record")
 

@@ -90,7 +90,7 @@ async def test_a_job_whose_url_could_not_be_fetched_releases_its_key(connection:
 
 
 @pytest.mark.parametrize("code", ["FILE_TOO_LARGE", "URL_NOT_ALLOWED"])
-async def test_a_job_that_failed_otherwise_keeps_its_key(connection: Connection, code: str) -> None:
+async def test_a_job_that_failed_for_another_reason_keeps_its_key(connection: Connection, code: str) -> None:
     failed = await submitted(connection, idempotency_key="nightly", fingerprint="same")
     claim = await ledger.claim(connection, failed.id)
     assert claim is not None
@@ -134,7 +134,7 @@ async def test_deaths_count_only_at_one_checkpoint_and_not_after_a_release(conne
     assert (await claimed()).job.deaths == 0
 
 
-async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_asked(connection: Connection) -> None:
+async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_requested_to_stop(connection: Connection) -> None:
     queued, running = await submitted(connection), await submitted(connection)
     cancelled = await ledger.cancel(connection, queued.id)
     assert cancelled is not None
@@ -186,7 +186,7 @@ async def test_the_same_key_gives_the_same_job_and_another_request_is_refused(co
     assert not replayed
 
 
-async def test_a_key_is_its_owners_alone(connection: Connection) -> None:
+async def test_owners_may_use_the_same_key(connection: Connection) -> None:
     alice, bob = await new_user(connection), await new_user(connection, "bob@example.com")
     asked = {"idempotency_key": "k", "fingerprint": "f"}
     first, second = (
@@ -196,7 +196,7 @@ async def test_a_key_is_its_owners_alone(connection: Connection) -> None:
     assert first.id != second.id
 
 
-async def test_many_requests_with_one_key_at_once_make_one_job(database_url: str) -> None:
+async def test_concurrent_requests_with_the_same_key_create_one_job(database_url: str) -> None:
     async def ask() -> tuple[str, bool]:
         async with await connect(database_url, name="test") as connection, connection.transaction():
             asked = new_job(id=new_job_id(), idempotency_key="k", fingerprint="f")
@@ -210,7 +210,7 @@ async def test_many_requests_with_one_key_at_once_make_one_job(database_url: str
         assert await _queue_rows(connection) == 1
 
 
-async def test_a_page_of_jobs_is_its_owners_newest_first(connection: Connection) -> None:
+async def test_a_page_has_only_the_owners_jobs_newest_first(connection: Connection) -> None:
     alice, bob = await new_user(connection), await new_user(connection, "bob@example.com")
     mine = [await submitted(connection, owner_id=alice) for _ in range(3)]
     await submitted(connection, owner_id=bob)

@@ -23,7 +23,7 @@ async def _wait_for_listener(connection: Connection) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_change_wakes_its_watchers_and_no_others(database_url: str) -> None:
+async def test_a_change_wakes_only_subscribers_of_its_job(database_url: str) -> None:
     notifications = Notifications(database_url)
     async with await connect(database_url, name="test") as connection, notifications.listening():
         await _wait_for_listener(connection)
@@ -35,7 +35,7 @@ async def test_a_change_wakes_its_watchers_and_no_others(database_url: str) -> N
             assert not other.is_set()
 
 
-async def test_after_a_broken_connection_watchers_look_again_and_hear_again(database_url: str) -> None:
+async def test_subscribers_are_woken_after_a_reconnect_and_stay_subscribed(database_url: str) -> None:
     notifications = Notifications(database_url)
     async with await connect(database_url, name="test") as connection, notifications.listening():
         await _wait_for_listener(connection)
@@ -51,7 +51,7 @@ async def test_after_a_broken_connection_watchers_look_again_and_hear_again(data
             await asyncio.wait_for(changed.wait(), 5)
 
 
-async def test_a_watcher_looks_at_once_and_after_every_change(database_url: str) -> None:
+async def test_a_job_is_looked_at_first_and_after_every_change(database_url: str) -> None:
     notifications = Notifications(database_url)
     async with await connect(database_url, name="test") as connection, notifications.listening():
         await _wait_for_listener(connection)

@@ -65,7 +65,7 @@ async def _keys(store: Store) -> set[str]:
     return {item.key async for item in store.list()}
 
 
-async def test_an_expired_artifact_goes_and_its_job_stays(pool: Pool, store: Store, retention: Retention) -> None:
+async def test_an_expired_artifact_is_removed_and_its_job_stays(pool: Pool, store: Store, retention: Retention) -> None:
     async with pool.connection() as connection:
         job = await _ended(connection, store, Kind.CAPSULE, timedelta(minutes=1))
         removed = await retention.sweep()
@@ -80,7 +80,7 @@ async def test_an_expired_artifact_goes_and_its_job_stays(pool: Pool, store: Sto
     assert not any((await retention.sweep()).values()), "a second sweep finds nothing to do"
 
 
-async def test_an_imports_source_and_errors_are_kept_for_their_time(
+async def test_an_imports_source_and_errors_are_removed_when_they_expire(
     pool: Pool, store: Store, retention: Retention
 ) -> None:
     async with pool.connection() as connection:
@@ -99,7 +99,9 @@ async def test_an_imports_source_and_errors_are_kept_for_their_time(
     assert await _keys(store) == {f"{young.id}/source"}
 
 
-async def test_a_jobs_row_goes_with_all_that_hangs_on_it(pool: Pool, store: Store, retention: Retention) -> None:
+async def test_a_job_is_deleted_with_everything_that_belongs_to_it(
+    pool: Pool, store: Store, retention: Retention
+) -> None:
     async with pool.connection() as connection:
         old = await _ended(connection, store, Kind.EXPORT, timedelta(days=2))
         waiting = await submitted(connection)
@@ -108,7 +110,7 @@ async def test_a_jobs_row_goes_with_all_that_hangs_on_it(pool: Pool, store: Stor
         assert await ledger.get(connection, waiting.id) is not None
 
 
-async def test_files_that_no_job_names_go_when_they_are_old_enough(
+async def test_old_files_that_belong_to_no_job_are_removed(
     pool: Pool, store: Store, retention: Retention, tmp_path: Path
 ) -> None:
     async with pool.connection() as connection:

@@ -36,7 +36,7 @@ async def _job(run: Run) -> Job:
     return job
 
 
-async def test_an_advance_counts_and_logs_an_event_in_one_transaction(pool: Pool) -> None:
+async def test_an_advance_writes_counters_and_event_in_one_transaction(pool: Pool) -> None:
     run = await _claimed(pool)
     await run.advance(Advance(successes=2, message="Halfway"), event="stage_progress", meta={"frames": 2})
     assert (await _job(run)).success_count == 2
@@ -54,7 +54,7 @@ async def test_an_advance_of_a_cancelled_job_is_counted_and_ends_the_run(pool: P
     assert (await _job(run)).success_count == 2
 
 
-async def test_a_look_moves_nothing(pool: Pool) -> None:
+async def test_a_look_changes_nothing(pool: Pool) -> None:
     run = await _claimed(pool)
     before = await _job(run)
     await run.look()
@@ -66,7 +66,7 @@ async def test_a_look_moves_nothing(pool: Pool) -> None:
     [(ledger.claim, LeaseLost), (ledger.cancel, JobCancelled), (ledger.cancel_now, LeaseLost)],
     ids=["claimed", "cancelled", "cancelled now"],
 )
-async def test_a_look_ends_a_run_whose_job_is_not_its_own_or_not_wanted(
+async def test_a_look_ends_a_run_that_lost_its_lease_or_was_cancelled(
     pool: Pool, change: Callable[[Connection, UUID], Awaitable[object]], raised: type[Exception]
 ) -> None:
     run = await _claimed(pool)
@@ -78,7 +78,7 @@ async def test_a_look_ends_a_run_whose_job_is_not_its_own_or_not_wanted(
         await run.look_within_step()
 
 
-async def test_a_stopping_worker_ends_a_run_between_steps_only(pool: Pool) -> None:
+async def test_a_stopping_worker_ends_a_run_only_between_steps(pool: Pool) -> None:
     run = await _claimed(pool)
     run.stopping.set()
     await run.look_within_step()

@@ -64,7 +64,7 @@ async def test_a_queued_job_is_run(database_url: str) -> None:
         assert left == (0,)
 
 
-async def test_a_job_given_back_is_run_again_at_once(database_url: str) -> None:
+async def test_a_released_job_runs_again_at_once(database_url: str) -> None:
     recorder = Recorder()
     recorder.failures.append(JobReleased("the worker was stopping"))
     async with await connect(database_url, name="test") as connection:
@@ -74,7 +74,7 @@ async def test_a_job_given_back_is_run_again_at_once(database_url: str) -> None:
         assert recorder.seen == [job.id, job.id]
 
 
-async def test_the_jobs_of_a_dead_worker_are_given_back(database_url: str) -> None:
+async def test_the_jobs_of_a_dead_worker_are_queued_again(database_url: str) -> None:
     recorder = Recorder()
     async with await connect(database_url, name="test") as connection:
         job = await submitted(connection)
@@ -92,7 +92,7 @@ async def test_the_jobs_of_a_dead_worker_are_given_back(database_url: str) -> No
         assert recorder.seen == [job.id]
 
 
-async def test_a_job_that_its_worker_forgot_is_given_back_at_the_second_look(database_url: str) -> None:
+async def test_a_job_that_its_worker_forgot_is_queued_again_at_the_second_check(database_url: str) -> None:
     async with await connect(database_url, name="test") as connection:
         await submitted(connection)
         cursor = await connection.execute("insert into procrastinate_workers default values returning id")
@@ -114,7 +114,7 @@ async def test_a_job_that_its_worker_forgot_is_given_back_at_the_second_look(dat
         assert status == ("todo",)
 
 
-async def test_a_job_that_fell_out_of_the_queue_is_put_back(database_url: str) -> None:
+async def test_a_job_without_a_queue_row_is_queued_again(database_url: str) -> None:
     async with await connect(database_url, name="test") as connection:
         job, other = await submitted(connection), await submitted(connection)
         await connection.execute("delete from procrastinate_jobs where args ->> 'job_id' = %s", [str(job.id)])
@@ -129,9 +129,7 @@ async def test_a_job_that_fell_out_of_the_queue_is_put_back(database_url: str) -
 
 
 @pytest.mark.parametrize("failure", [None, JobReleased("back")], ids=["ended", "given back"])
-async def test_a_run_that_was_replaced_leaves_the_queue_row_to_the_next(
-    database_url: str, failure: Exception | None
-) -> None:
+async def test_a_superseded_run_leaves_the_queue_row_to_the_next(database_url: str, failure: Exception | None) -> None:
     recorder, hold = Recorder(), asyncio.Event()
 
     class Slow(Recorder):
@@ -170,7 +168,7 @@ class Gated(Recorder):
             await self.gate.wait()
 
 
-async def test_capsules_leave_half_of_the_slots_to_others(database_url: str) -> None:
+async def test_capsules_use_at_most_half_of_the_slots(database_url: str) -> None:
     """The worker runs two jobs at a time: one capsule, and whatever else is queued."""
     async with await connect(database_url, name="test") as connection:
         jobs = [await submitted(connection, kind=kind) for kind in (Kind.CAPSULE,) * 3 + (Kind.IMPORT, Kind.EXPORT)]

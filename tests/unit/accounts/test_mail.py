@@ -19,13 +19,13 @@ from wherry.errors import Misconfigured
         ("smtps://mail.example", 465, True, False),
     ],
 )
-def test_a_url_says_where_and_how(url: str, port: int, encrypted: bool, starttls: bool) -> None:
+def test_a_url_gives_the_server_and_the_encryption(url: str, port: int, encrypted: bool, starttls: bool) -> None:
     mailer = Mailer.from_url(url, "wherry@example.com")
 
     assert (mailer.host, mailer.port, mailer.encrypted, mailer.starttls) == ("mail.example", port, encrypted, starttls)
 
 
-def test_a_user_and_a_password_may_hold_any_character() -> None:
+def test_a_user_and_a_password_may_contain_any_character() -> None:
     mailer = Mailer.from_url("smtps://me%40example.com:p%2Fw%3A@mail.example", "wherry@example.com")
 
     assert (mailer.username, mailer.password) == ("me@example.com", "p/w:")
@@ -33,7 +33,7 @@ def test_a_user_and_a_password_may_hold_any_character() -> None:
 
 
 @pytest.mark.parametrize("url", ["", "mail.example", "http://mail.example", "smtp://", "smtp://u:secret@host:port"])
-def test_a_url_that_cannot_be_read_is_named_but_not_shown(url: str) -> None:
+def test_an_invalid_url_is_reported_without_showing_it(url: str) -> None:
     with pytest.raises(Misconfigured, match="SMTP_URL") as refused:
         Mailer.from_url(url, "wherry@example.com")
     assert "secret" not in str(refused.value)

@@ -16,7 +16,7 @@ from wherry.errors import Unavailable
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
-async def test_a_hash_is_argon2id_at_the_recommended_cost_and_fits_only_its_password() -> None:
+async def test_a_hash_is_argon2id_at_the_recommended_cost_and_matches_only_its_password() -> None:
     kept = await Passwords().hash("correct horse")
 
     assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$")  # RFC 9106, section 4, second recommended option
@@ -29,11 +29,11 @@ async def test_two_hashes_of_one_password_differ() -> None:
 
 
 @pytest.mark.parametrize("kept", [None, "", "no hash at all", "$argon2id$v=19$m=8,t=1,p=1$broken"])
-async def test_without_a_readable_hash_no_password_fits(kept: str | None) -> None:
+async def test_without_a_valid_hash_no_password_matches(kept: str | None) -> None:
     assert not (await Passwords(QUICK).verify("", kept)).fits
 
 
-async def test_a_hash_of_other_parameters_fits_and_is_told_to_be_outdated() -> None:
+async def test_a_hash_with_other_parameters_matches_and_is_outdated() -> None:
     kept = await Passwords(QUICK).hash("pw")
     dearer = Passwords(PasswordHasher(time_cost=2, memory_cost=16, parallelism=1))
 
@@ -56,7 +56,7 @@ async def _processor_seconds(checker: Passwords, kept: str | None) -> float:
     return time.process_time() - start
 
 
-async def test_the_loop_goes_on_while_a_password_is_hashed() -> None:
+async def test_hashing_does_not_block_the_event_loop() -> None:
     hashing = asyncio.create_task(Passwords().hash("pw"))
     turns = 0
     while not hashing.done():
@@ -66,7 +66,7 @@ async def test_the_loop_goes_on_while_a_password_is_hashed() -> None:
     assert turns > 10
 
 
-async def test_more_than_the_line_holds_are_turned_away() -> None:
+async def test_calls_are_refused_if_too_many_are_waiting() -> None:
     busy = Passwords(QUICK)
     for ask, room in ((busy.hash, passwords.MAX_SET_WAITING), (_check(busy), passwords.MAX_WAITING)):
         outcomes = await asyncio.gather(*(ask("pw") for _ in range(room + 5)), return_exceptions=True)
@@ -74,7 +74,7 @@ async def test_more_than_the_line_holds_are_turned_away() -> None:
     assert isinstance(await busy.hash("pw"), str), "the line is free again"
 
 
-async def test_a_crowd_that_sets_passwords_keeps_nobody_from_logging_in() -> None:
+async def test_setting_many_passwords_does_not_block_logins() -> None:
     crowded = Passwords(PasswordHasher(time_cost=2, memory_cost=16384, parallelism=1))
     kept = await crowded.hash("pw")
     crowd = [asyncio.create_task(crowded.hash("pw")) for _ in range(passwords.MAX_SET_WAITING)]

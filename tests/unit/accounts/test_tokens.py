@@ -33,7 +33,7 @@ def _unsigned(header: dict[str, Any]) -> str:
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
 
 
-def test_a_token_tells_whose_it_is_twice_and_nothing_else_but_its_times() -> None:
+def test_a_token_contains_only_its_account_and_its_times() -> None:
     token = TOKENS.issue(7)
 
     assert TOKENS.read(token).user_id == 7
@@ -43,7 +43,7 @@ def test_a_token_tells_whose_it_is_twice_and_nothing_else_but_its_times() -> Non
     assert claims["exp"] - claims["iat"] == 24 * 3600
 
 
-def test_a_token_needs_no_more_than_a_subject_and_an_end() -> None:
+def test_a_token_needs_only_a_subject_and_an_expiry() -> None:
     assert TOKENS.read(_signed(iat=None)).user_id == 7
     assert TOKENS.read(_signed(iat=None, sub=7)).user_id == 7
 
@@ -58,7 +58,7 @@ def test_a_token_is_not_accepted_long_before_it_was_issued() -> None:
         TOKENS.read(_signed(iat=datetime.now(UTC) + timedelta(seconds=65)))
 
 
-def test_a_token_outlives_no_change_of_the_password() -> None:
+def test_a_token_is_invalid_after_the_password_has_changed() -> None:
     changed_at = datetime.now(UTC)
     before, after = TOKENS.issue(7, now=changed_at), TOKENS.issue(7, password_changed_at=changed_at)
 
@@ -68,7 +68,7 @@ def test_a_token_outlives_no_change_of_the_password() -> None:
     assert TOKENS.read(_signed(iat=None)).outlived(changed_at)
 
 
-def test_a_token_ends() -> None:
+def test_a_token_expires() -> None:
     old = TOKENS.issue(7, now=datetime.now(UTC) - timedelta(hours=24, seconds=10))
 
     with pytest.raises(Unauthenticated):

@@ -34,7 +34,7 @@ class Source:
             self.closed = True
 
 
-def test_every_item_comes_in_order_from_one_thread_of_its_own() -> None:
+def test_items_are_produced_in_order_by_one_separate_thread() -> None:
     source = Source(100)
     assert list(produced_ahead(source.items())) == list(range(1, 101))
     assert source.closed
@@ -42,7 +42,7 @@ def test_every_item_comes_in_order_from_one_thread_of_its_own() -> None:
     assert threading.get_ident() not in source.threads
 
 
-def test_the_next_items_are_made_while_the_consumer_is_busy_but_only_a_few() -> None:
+def test_only_a_few_items_are_produced_ahead() -> None:
     source = Source(100, hold_at=AHEAD + 1)
     items = produced_ahead(source.items())
     assert next(items) == 1
@@ -55,7 +55,7 @@ def test_the_next_items_are_made_while_the_consumer_is_busy_but_only_a_few() -> 
     assert source.closed
 
 
-def test_what_the_source_raises_comes_out_behind_the_items_before_it() -> None:
+def test_an_exception_is_raised_after_the_items_before_it() -> None:
     def failing() -> Generator[int, None, None]:
         yield 1
         yield 2

@@ -52,7 +52,7 @@ def halves(rows: list[Any]) -> list[list[Any]]:
 
 @settings(max_examples=40)
 @given(ROWS)
-def test_ndjson_is_one_record_a_line_and_says_exactly_what_the_rows_say(rows: list[Any]) -> None:
+def test_ndjson_is_one_record_per_line_with_exact_values(rows: list[Any]) -> None:
     content = written("ndjson", halves(rows))
     lines = content.split(b"\n")
     assert lines.pop() == b""
@@ -61,13 +61,13 @@ def test_ndjson_is_one_record_a_line_and_says_exactly_what_the_rows_say(rows: li
 
 @settings(max_examples=40)
 @given(ROWS)
-def test_json_is_one_array_and_says_exactly_what_the_rows_say(rows: list[Any]) -> None:
+def test_json_is_one_array_with_exact_values(rows: list[Any]) -> None:
     assert json.loads(written("json", halves(rows))) == records(rows)
 
 
 @settings(max_examples=40)
 @given(ROWS)
-def test_csv_without_escapes_says_exactly_what_the_rows_say(rows: list[Any]) -> None:
+def test_csv_without_escapes_has_exact_values(rows: list[Any]) -> None:
     read = list(csv.reader(io.StringIO(written("csv", halves(rows), escape=False).decode(), newline="")))
     assert read[0] == list(FIELDS)
     assert [(int(row[0]), row[1], json.loads(row[2])) for row in read[1:]] == [row[:3] for row in rows]
@@ -77,7 +77,7 @@ def test_csv_without_escapes_says_exactly_what_the_rows_say(rows: list[Any]) -> 
 
 @settings(max_examples=40)
 @given(ROWS)
-def test_no_cell_of_an_escaped_csv_can_be_run_and_the_text_is_kept(rows: list[Any]) -> None:
+def test_escaped_csv_has_no_formulas_and_keeps_the_text(rows: list[Any]) -> None:
     read = list(csv.reader(io.StringIO(written("csv", [rows] if rows else []).decode(), newline="")))[1:]
     for row, (_, title, *_) in zip(read, rows, strict=True):
         assert not any(cell and cell[0] in FORMULA_STARTS for cell in row)
@@ -108,12 +108,12 @@ def test_csv_follows_rfc_4180_to_the_byte() -> None:
     )
 
 
-def test_csv_tells_null_from_empty_text() -> None:
+def test_null_and_empty_text_differ_in_csv() -> None:
     assert written("csv", [[("", None), (None, "")]], ("slug", "title")) == b'slug,title\r\n"",\r\n,""\r\n'
 
 
 @pytest.mark.parametrize("start", sorted(FORMULA_STARTS))
-def test_csv_defuses_every_start_of_a_formula_unless_told_not_to(start: str) -> None:
+def test_csv_escapes_every_kind_of_formula_unless_disabled(start: str) -> None:
     rows = [(f"{start}1+1",)]
     assert written("csv", [rows], ("title",)).decode() == f'title\r\n"\'{start}1+1"\r\n'
     assert written("csv", [rows], ("title",), escape=False).decode() == f'title\r\n"{start}1+1"\r\n'
@@ -125,7 +125,7 @@ def test_an_export_of_nothing_is_valid() -> None:
     assert written("csv", []) == b"id,title,tags,active,published_at\r\n"
 
 
-def test_unknown_formats_are_refused_and_none_is_ndjson() -> None:
+def test_unknown_formats_are_refused_and_the_default_is_ndjson() -> None:
     assert find_format(None) is FORMATS["ndjson"]
     for name in ("xml", "nd json", 7, ["json"], ""):
         with pytest.raises(Invalid) as refused:
@@ -135,13 +135,13 @@ def test_unknown_formats_are_refused_and_none_is_ndjson() -> None:
 
 
 @given(st.lists(st.binary(max_size=200), max_size=5))
-def test_compressed_chunks_unpack_to_what_went_in(chunks: list[bytes]) -> None:
+def test_compressed_chunks_decompress_to_the_original(chunks: list[bytes]) -> None:
     assert gzip.decompress(b"".join(GZIP.pack(chunks))) == b"".join(chunks)
     packed = b"".join(ZSTD.pack(chunks))
     assert zstandard.ZstdDecompressor().decompressobj().decompress(packed) == b"".join(chunks)
 
 
-def test_unknown_compressions_are_refused_and_none_is_none() -> None:
+def test_unknown_compressions_are_refused_and_the_default_is_none() -> None:
     assert find_compression(None) is None
     with pytest.raises(Invalid) as refused:
         find_compression("br")

@@ -27,19 +27,19 @@ from wherry.resources.registry import RESOURCES
         ["slug ", " ID"],
     ],
 )
-def test_fields_come_in_the_order_in_which_they_are_requested(fields: Any) -> None:
+def test_fields_keep_the_requested_order(fields: Any) -> None:
     assert parse_selection("articles", None, fields).fields == ("slug", "id")
 
 
 @pytest.mark.parametrize(
     "name", ["author_id", "authorId", "author-id", "AuthorID", "AUTHOR_ID", "authorid", " author_id "]
 )
-def test_a_field_and_a_filter_may_be_named_in_any_spelling(name: str) -> None:
+def test_fields_and_filters_may_be_spelled_in_any_way(name: str) -> None:
     selection = parse_selection("articles", {name: 7}, [name, "author_id"])
     assert (selection.fields, selection.filters) == (("author_id",), {"author_id": 7})
 
 
-def test_no_fields_named_are_all_fields() -> None:
+def test_all_fields_are_selected_by_default() -> None:
     assert parse_selection("articles", None, None).fields == RESOURCES["articles"].fields
 
 
@@ -48,14 +48,14 @@ def test_no_fields_named_are_all_fields() -> None:
     ["password_hash", "id,nope", ["id", 7], 7, {"id": 1}, "", [], ",", "[]", '["id"', "[1]", "author",
      '["id", "nope"]', "author__ids", "id slug", "i" * 100_000, "*", 'id"; drop table users; --', "[" * 100_000],
 )  # fmt: skip
-def test_fields_that_are_none_are_refused(fields: Any) -> None:
+def test_invalid_fields_are_refused(fields: Any) -> None:
     with pytest.raises(Invalid) as refused:
         parse_selection("articles", None, fields)
     assert list(refused.value.fields) == ["fields"]
 
 
 @pytest.mark.parametrize("filters", ["", "{", "[]", "7", '"id"', '{"id":}', "{'id': 1}", "[" * 100_000, '{"id": 1}x'])
-def test_filters_that_are_no_json_object_are_refused(filters: str) -> None:
+def test_filters_that_are_not_a_json_object_are_refused(filters: str) -> None:
     with pytest.raises(Invalid) as refused:
         parse_selection("users", filters, None)
     assert list(refused.value.fields) == ["filters"]
@@ -73,7 +73,7 @@ def test_a_resource_and_a_format_may_be_in_any_case() -> None:
     assert (asked.selection.resource.name, asked.format) == ("users", "csv")
 
 
-def test_a_body_is_read_bare_and_wrapped_and_unknown_members_are_ignored() -> None:
+def test_a_body_may_be_wrapped_and_unknown_members_are_ignored() -> None:
     body = {"resource": "users", "format": "csv", "compression": "gzip", "filters": {"role": "admin"}, "colour": "red"}
     assert parse_export(body) == parse_export({"export": body})
     asked = parse_export(body)
@@ -104,13 +104,13 @@ def test_only_the_resource_is_needed() -> None:
         ({"resource": "users", "csvEscapeFormulas": "no"}, "csvEscapeFormulas"),
     ],
 )
-def test_a_body_of_the_wrong_shape_is_refused_by_its_member(body: Any, field: str) -> None:
+def test_a_body_of_the_wrong_shape_is_refused_by_member(body: Any, field: str) -> None:
     with pytest.raises(Invalid) as refused:
         parse_export(body)
     assert list(refused.value.fields) == [field]
 
 
-def test_the_fingerprint_is_of_what_is_asked_for_and_not_of_its_spelling() -> None:
+def test_the_fingerprint_does_not_depend_on_the_spelling() -> None:
     def fingerprint(**members: Any) -> str:
         return parse_export({"resource": "articles", **members}).fingerprint
 
@@ -131,7 +131,7 @@ def test_the_fingerprint_is_of_what_is_asked_for_and_not_of_its_spelling() -> No
     assert len({*same, *others}) == 1 + len(others)
 
 
-def test_a_request_survives_the_job_that_it_makes() -> None:
+def test_a_request_can_be_restored_from_its_job() -> None:
     asked = parse_export(
         {"resource": "articles", "filters": {"published_at": None, "id": 3}, "fields": "id", "csvEscapeFormulas": False}
     )
@@ -171,13 +171,13 @@ def test_a_page_reads_repeated_fields() -> None:
         ("resource", "jobs"),
     ],
 )
-def test_a_query_that_is_none_is_refused_by_its_parameter(name: str, text: str) -> None:
+def test_an_invalid_query_is_refused_by_parameter(name: str, text: str) -> None:
     with pytest.raises(Invalid) as refused:
         parse_page({"resource": ["users"], name: [text]}, max_limit=1000)
     assert list(refused.value.fields) == [name]
 
 
-def test_filters_of_a_page_that_are_no_object_are_refused() -> None:
+def test_filters_of_a_page_must_be_an_object() -> None:
     with pytest.raises(Invalid, match=r"^filters must be a valid JSON object$") as refused:
         parse_page({"resource": ["users"]}, "{", max_limit=1000)
     assert list(refused.value.fields) == ["filters"]
@@ -199,6 +199,6 @@ def test_any_text_as_limit_is_a_number_within_bounds_or_refused(text: str) -> No
     assert int(text) == limit
 
 
-def test_the_default_request_is_the_plainest() -> None:
+def test_the_default_request_is_uncompressed_ndjson() -> None:
     selection = parse_selection("users", None, None)
     assert ExportRequest(selection=selection) == parse_export({"resource": "users"})

@@ -11,7 +11,7 @@ def test_an_ended_job_never_moves_again() -> None:
     assert all(not MOVES[status] for status in FINISHED)
 
 
-def test_only_waiting_and_running_jobs_can_be_claimed() -> None:
+def test_only_queued_and_running_jobs_can_be_claimed() -> None:
     assert sources(Status.RUNNING) == ["queued", "running"]
     assert {Status.QUEUED, Status.RUNNING} == UNFINISHED
 

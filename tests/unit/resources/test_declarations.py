@@ -17,7 +17,7 @@ each = pytest.mark.parametrize("resource", RESOURCES.values(), ids=list(RESOURCE
 
 
 @each
-def test_the_typed_record_has_the_fields_that_the_rules_have(resource: Resource) -> None:
+def test_the_typed_record_has_the_same_fields_as_the_rules(resource: Resource) -> None:
     declared = {field.name: field.required for field in resource.shape.fields}
     typed = {field.name: field.required for field in msgspec.structs.fields(resource.shape.record)}
     assert declared == typed
@@ -39,14 +39,14 @@ def test_new_rows_are_copied_in_the_order_of_the_columns(resource: Resource) -> 
 
 
 @each
-def test_an_update_is_told_of_every_column_that_may_be_cleared(resource: Resource) -> None:
+def test_an_update_knows_every_column_that_may_be_cleared(resource: Resource) -> None:
     told = re.findall(r"then given\.(\w+) else", load(resource.name, "resources")["update"])
     assert set(told) == resource.shape.clearable
     assert resource.shape.clearable <= resource.shape.columns.keys()
 
 
 @each
-def test_a_lookup_gives_what_a_row_is_made_of_in_its_order(resource: Resource) -> None:
+def test_a_lookup_returns_the_columns_of_a_row_in_order(resource: Resource) -> None:
     selected = load(resource.name, "resources")["lookup"].partition("\nfrom ")[0]
     selected = re.sub(r"--.*\n", "", selected).removeprefix("select ")
     names = [column.split()[-1] for column in selected.split(",")]
@@ -61,7 +61,7 @@ def test_references_name_resources_that_come_before(resource: Resource) -> None:
 
 
 @pytest.mark.parametrize("name", ["user", "u sers", "", None, 5, ["users"]])
-def test_what_is_no_resource_is_refused_with_those_there_are(name: object) -> None:
+def test_an_unknown_resource_is_refused_with_a_list_of_resources(name: object) -> None:
     with pytest.raises(Invalid, match="resource must be one of users, articles, comments") as refused:
         find_resource(name)
     assert refused.value.code == "UNSUPPORTED_RESOURCE"

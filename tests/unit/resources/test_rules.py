@@ -31,13 +31,13 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def test_the_pattern_of_an_address_says_what_the_obvious_one_says() -> None:
+def test_the_pattern_of_an_address_matches_what_the_obvious_one_does() -> None:
     texts = ("".join(letters) for n in range(9) for letters in itertools.product("a.@\n", repeat=n))
 
     assert all(bool(re.search(OBVIOUS_EMAIL, text)) is bool(re.search(rules.EMAIL, text)) for text in texts)
 
 
-def test_the_typed_record_and_the_rule_go_by_one_pattern() -> None:
+def test_the_typed_record_and_the_rule_have_the_same_pattern() -> None:
     schema = msgspec.json.schema(UserRecord)["$defs"]["UserRecord"]["properties"]["email"]
 
     assert schema["anyOf"][0]["pattern"] == rules.EMAIL
@@ -46,7 +46,7 @@ def test_the_typed_record_and_the_rule_go_by_one_pattern() -> None:
 
 
 @pytest.mark.parametrize(("resource", "record"), HOSTILE, ids=range(len(HOSTILE)))
-def test_no_value_keeps_a_worker_busy(resource: str, record: dict[str, object]) -> None:
+def test_no_value_takes_long_to_check(resource: str, record: dict[str, object]) -> None:
     decoder = Decoder(RESOURCES[resource], caller_role="user", max_bytes=1 << 24)
     data = msgspec.json.encode(record)
     began = time.process_time()
@@ -56,7 +56,7 @@ def test_no_value_keeps_a_worker_busy(resource: str, record: dict[str, object]) 
 
 
 @pytest.mark.parametrize("email", AMBIGUOUS)
-def test_no_account_is_imported_under_an_address_that_could_be_taken_for_another(email: str) -> None:
+def test_no_account_is_imported_with_an_address_that_can_be_mistaken_for_another(email: str) -> None:
     decoder = Decoder(RESOURCES["users"], caller_role="user", max_bytes=1000)
     data = msgspec.json.encode({"email": email, "name": "N"})
     (error,) = decoder.decode(RawRecord(0, len(data), data, len(data))).errors
@@ -64,7 +64,7 @@ def test_no_account_is_imported_under_an_address_that_could_be_taken_for_another
     assert (int(error.code), error.field) == (1003, "email")
 
 
-def test_an_address_is_imported_in_the_form_that_registration_gives_it() -> None:
+def test_an_address_is_imported_in_the_form_that_registration_stores() -> None:
     decoder = Decoder(RESOURCES["users"], caller_role="user", max_bytes=1000)
     data = msgspec.json.encode({"email": "jose\u0301@example.com", "name": "N"})
     entry = decoder.decode(RawRecord(0, len(data), data, len(data)))

@@ -8,17 +8,16 @@ driver has it; `refusal` tells what it says about the record, once it stands alo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 import msgspec
 import psycopg
 from psycopg.rows import scalar_row, tuple_row
-from psycopg.types.json import Jsonb
 
 from wherry.database.pools import Connection
 from wherry.database.queries import load
@@ -26,6 +25,9 @@ from wherry.errors import ErrorCode
 from wherry.imports.models import Batch, Entry, RecordError, label, shown
 from wherry.imports.plan import Known, Plan, Row, Rules, Write, make_plan, name_of
 from wherry.resources.model import Resource
+
+DrawIds: TypeAlias = Callable[[Connection, int], Awaitable[list[int]]]
+"""Returns at most so many ids for new rows."""
 
 
 class _AllBut(Container[int]):
@@ -92,36 +94,41 @@ class Merger:
         self._rules = rules
         self._expects_new = False
 
-    async def write(self, connection: Connection, batch: Batch, *, again: bool, check_ids: bool = False) -> Tally:
+    async def write(self, connection: Connection, batch: Batch) -> Tally:
         """Write the rows of a batch, inside the caller's transaction. Its errors are only returned.
 
-        After a batch whose rows were all new, the next is assumed to be all new too, and is not looked up. If that is
-        wrong, the table's constraints refuse it and it is written again, with a lookup.
-
-        Args:
-            again: whether the batch was refused before.
-            check_ids: whether ids from the table's sequence may be those of rows that brought theirs along; they are
-                looked at in any case when it is tried again.
+        After a batch of which all rows were new, the next one is assumed to be all new too, and is not looked up. If
+        that is wrong, the table's constraints refuse it, and the caller has to `write_again`.
 
         Raises:
-            psycopg.Error: `REFUSALS` and `RACES` among others; nothing of the batch may be kept then.
+            psycopg.Error: `REFUSALS` and `RACES` among others; the caller must roll the batch back.
             JobFailed: the import's owner has lost the role that it needs.
         """
-        now, role = await self._prepare(connection)
-        self._rules.authority.require(role)
-        sound = sum(not entry.errors for entry in batch)
-        expects_new, self._expects_new = self._expects_new and not again, False
-        plan = await self._plan_new(connection, batch, sound, now) if expects_new else None
-        if plan is None:
-            plan = await self._plan(connection, batch, now)
-        brought = [0]
+        expects_new, self._expects_new = self._expects_new, False
+        now = await self._prepare(connection)
+        plan = await self._plan_new(connection, batch, now) if expects_new else None
+        plan = plan or await self._plan(connection, batch, now)
+        return await self._carry_out(connection, plan, batch, self._draw_ids)
+
+    async def write_again(self, connection: Connection, batch: Batch) -> Tally:
+        """Write a batch that was refused. Nothing is assumed: records are looked up, and so are the sequence's ids.
+
+        Raises:
+            psycopg.Error, JobFailed: see `write`.
+        """
+        self._expects_new = False
+        plan = await self._plan(connection, batch, await self._prepare(connection))
+        return await self._carry_out(connection, plan, batch, self._draw_unused_ids)
+
+    async def _carry_out(self, connection: Connection, plan: Plan, batch: Batch, draw: DrawIds) -> Tally:
+        highest_id = 0
         for segment in plan.segments:
-            brought.extend(write.id for write in segment.creates if write.id is not None)
+            highest_id = max([highest_id, *(write.id for write in segment.creates if write.id is not None)])
             await self._update(connection, segment.updates)
-            await self._allocate(connection, segment.creates, check_ids=check_ids or again)
+            await self._allocate(connection, segment.creates, draw)
             await self._create(connection, segment.creates)
-        self._expects_new = plan.created == sound
-        return Tally(plan.successes, plan.failures, plan.errors, max(brought))
+        self._expects_new = plan.created == _count_sound(batch)
+        return Tally(plan.successes, plan.failures, plan.errors, highest_id)
 
     async def _plan(self, connection: Connection, batch: Batch, now: datetime, keepers: int | None = None) -> Plan:
         records = [entry.record for entry in batch if entry.record is not None]
@@ -132,7 +139,7 @@ class Merger:
             return await self._plan(connection, batch, now, await self._count_keepers(connection))
         return plan
 
-    async def _plan_new(self, connection: Connection, batch: Batch, sound: int, now: datetime) -> Plan | None:
+    async def _plan_new(self, connection: Connection, batch: Batch, now: datetime) -> Plan | None:
         """The plan if every sound record is a new row of its own, as far as the batch itself tells; otherwise None.
 
         Records that meet each other within the batch have to be judged with what the tables hold: the first may have
@@ -144,7 +151,7 @@ class Merger:
         existing = await self._existing_references(connection, faulty)
         references = {name: _AllBut(self._named(faulty, name) - ids) for name, ids in existing.items()}
         plan = make_plan(self._resource, self._rules, Known(rows, references, now), batch)
-        return plan if plan.created == sound and not plan.lacks_keepers else None
+        return plan if plan.created == _count_sound(batch) and not plan.lacks_keepers else None
 
     async def _rows(self, connection: Connection, records: Sequence[Any]) -> list[Row]:
         """The rows that records name, by id or natural key."""
@@ -167,13 +174,15 @@ class Merger:
         """How many rows there are of which one must remain. They stay locked, as only a few records need this."""
         return (await connection.execute(self._sql["keepers"])).rowcount
 
-    async def _prepare(self, connection: Connection) -> tuple[datetime, str | None]:
-        """Set the transaction up; its time, and the role that the import's owner has now."""
-        values = {"name": session_name(self._job_id), "owner_id": self._rules.authority.owner_id}
+    async def _prepare(self, connection: Connection) -> datetime:
+        """Set the transaction up, check that the owner still has the role, and return the transaction's time."""
+        authority = self._rules.authority
+        values = {"name": session_name(self._job_id), "owner_id": authority.owner_id}
         cursor = connection.cursor(row_factory=tuple_row)
         await cursor.execute(load("imports")["prepare"], values)
         now, role, *_ = cast(tuple[Any, ...], await cursor.fetchone())
-        return now, role
+        authority.require(role)
+        return cast(datetime, now)
 
     def _named(self, records: Sequence[Any], resource: str) -> frozenset[int]:
         columns = [column for column, name in self._resource.references.items() if name == resource]
@@ -190,19 +199,27 @@ class Merger:
         """Null leaves a column as it is, but for those whose query is told that it is meant."""
         return {f"sets_{name}": True for name in self._clearable if name in write.columns}
 
-    async def _allocate(self, connection: Connection, writes: Sequence[Write], *, check_ids: bool) -> None:
+    async def _allocate(self, connection: Connection, writes: Sequence[Write], draw: DrawIds) -> None:
         """Give every new row an id, in the order of their records."""
         waiting = [write for write in writes if write.id is None]
-        brought = {write.id for write in writes}
+        taken = {write.id for write in writes}
         while waiting:
-            cursor = connection.cursor(row_factory=scalar_row)
-            await cursor.execute(self._sql["allocate"], {"count": len(waiting)})
-            ids = await cursor.fetchall()
-            held = await _existing(connection, self._resource.name, ids) if check_ids else frozenset()
-            free = [id_ for id_ in ids if id_ not in held and id_ not in brought]
-            for write, id_ in zip(waiting, free, strict=False):
+            ids = [id_ for id_ in await draw(connection, len(waiting)) if id_ not in taken]
+            for write, id_ in zip(waiting, ids, strict=False):
                 write.id = id_
-            waiting = waiting[len(free) :]
+            waiting = waiting[len(ids) :]
+
+    async def _draw_ids(self, connection: Connection, count: int) -> list[int]:
+        """The sequence's next ids."""
+        cursor = connection.cursor(row_factory=scalar_row)
+        await cursor.execute(self._sql["allocate"], {"count": count})
+        return await cursor.fetchall()
+
+    async def _draw_unused_ids(self, connection: Connection, count: int) -> list[int]:
+        """Those of the sequence's next ids that no row has."""
+        ids = await self._draw_ids(connection, count)
+        used = await _existing(connection, self._resource.name, ids)
+        return [id_ for id_ in ids if id_ not in used]
 
     async def _create(self, connection: Connection, writes: Sequence[Write]) -> None:
         if not writes:
@@ -219,20 +236,6 @@ class Merger:
 def session_name(job_id: UUID) -> str:
     """What a transaction of this import is called in `pg_stat_activity`."""
     return f"wherry import {job_id}"
-
-
-async def write_errors(connection: Connection, job_id: UUID, errors: Sequence[RecordError]) -> None:
-    """Add errors to the import's report."""
-    if not errors:
-        return
-    async with connection.cursor() as cursor, cursor.copy(load("imports")["copy_errors"]) as copy:
-        copy.set_types(["uuid", "int8", "text", "int2", "text", "text", "text", "jsonb", "jsonb"])
-        for error in errors:
-            value = None if error.value is None else Jsonb(error.value, _json)
-            details = None if error.details is None else Jsonb(error.details, _json)
-            code = (int(error.code), error.code.name)
-            row = (job_id, error.index, error.record_id, *code, error.message, error.field, value, details)
-            await copy.write_row(row)
 
 
 def refusal(resource: Resource, entry: Entry, error: psycopg.Error) -> RecordError:
@@ -260,6 +263,10 @@ async def _existing(connection: Connection, resource: str, ids: Sequence[int]) -
     cursor = connection.cursor(row_factory=scalar_row)
     await cursor.execute(load(resource, "resources")["existing"], {"ids": list(ids)}, prepare=False)  # as the lookup
     return frozenset(await cursor.fetchall())
+
+
+def _count_sound(batch: Batch) -> int:
+    return sum(not entry.errors for entry in batch)
 
 
 def _distinct(records: Iterable[Any], name: str) -> list[Any]:

@@ -58,6 +58,11 @@ class Place(msgspec.Struct, frozen=True):
         """Where a job with this checkpoint resumes."""
         return cls(checkpoint["index"], checkpoint["offset"]) if checkpoint else cls()
 
+    @classmethod
+    def after(cls, batch: Batch) -> Self:
+        """Where to resume once this batch is committed."""
+        return cls(batch[-1].index + 1, batch[-1].offset)
+
 
 class RawRecord(msgspec.Struct, frozen=True, gc=False):
     """One record as it stands in the file.

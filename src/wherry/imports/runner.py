@@ -9,23 +9,22 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from wherry.accounts.authority import Authority, read_authority
+from wherry.accounts.authority import read_authority
 from wherry.database.pools import Pool
 from wherry.errors import ErrorCode, JobFailed, Unavailable
 from wherry.imports.batches import Batches
 from wherry.imports.decode import Decoder
 from wherry.imports.detection import detect_format
-from wherry.imports.models import Batch, Format
+from wherry.imports.models import Batch, Format, Place
 from wherry.imports.reader import make_splitter
 from wherry.imports.requests import caller_role, detects_format, options_of
 from wherry.imports.source import Source
-from wherry.imports.writers import BatchWriter, WholeWriter, Writer
+from wherry.imports.writers import ImportTask, Writer, all_or_nothing, batch_by_batch, is_committed
 from wherry.jobs import ledger
 from wherry.jobs.ledger import Position
 from wherry.jobs.models import Outcome
 from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
-from wherry.resources.model import Resource
 from wherry.resources.registry import find_resource
 from wherry.settings import Settings
 from wherry.storage.remote import Fetch, fetch
@@ -54,17 +53,16 @@ class ImportRunner:
 
     async def run(self, run: Run) -> Outcome:
         """Import; see `Runner`."""
-        resource, options = find_resource(run.job.resource), options_of(run.job)
-        make_writer = WholeWriter if options.one_transaction else BatchWriter
-        authority = await self._authority(run, resource)
-        limits = self._settings.import_max_records, self._settings.import_max_error_bytes
-        async with make_writer(self._pool, run, resource, options, authority, *limits) as writer:
+        job = run.job
+        if is_committed(job):
+            return _outcome(Position(False, job.success_count, job.error_count), Place.of(job.checkpoint).index)
+        task = await self._task(run)
+        open_writer = all_or_nothing if task.options.one_transaction else batch_by_batch
+        async with open_writer(self._pool, task) as writer:
             try:
-                total = writer.place.index
-                if not writer.is_complete:
-                    authority.require(authority.role)
-                    await self._obtain(run)
-                    total = await self._import(run, resource, await self._format(run), writer, authority)
+                task.authority.require(task.authority.role)
+                await self._obtain(run)
+                total = await self._import(task, await self._format(run), writer)
             except JobFailed as failure:
                 await writer.report_file(failure)
                 raise
@@ -72,36 +70,32 @@ class ImportRunner:
                 gave_up = JobFailed.by(error)
                 await writer.report_file(gave_up)
                 raise gave_up from error
-            position = await writer.finish()
-        return _outcome(position, total)
+        return _outcome(writer.position, total)
 
-    async def _authority(self, run: Run, resource: Resource) -> Authority:
-        return await read_authority(
+    async def _task(self, run: Run) -> ImportTask:
+        resource, settings = find_resource(run.job.resource), self._settings
+        authority = await read_authority(
             self._pool,
             run.job.owner_id,
-            self._settings.transfer_roles,
+            settings.transfer_roles,
             requested_by=caller_role(run.job),
             depends_on_admin=resource.shape.policy is not None,
         )
+        limits = settings.import_max_records, settings.import_max_error_bytes
+        return ImportTask(run, resource, options_of(run.job), authority, *limits)
 
-    async def _import(self, run: Run, resource: Resource, format_: Format, writer: Writer, authority: Authority) -> int:
+    async def _import(self, task: ImportTask, format_: Format, writer: Writer) -> int:
         """Write every batch; return how many records the file has.
 
         Raises:
             JobFailed: the file as a whole is invalid.
         """
-        source = self._source(run)
-        total = writer.place.index
-        async with aclosing(self._batches(resource, format_, source, writer, authority)) as batches:
-            reading = self._start_reading(batches)
-            try:
-                while (batch := await with_ticks(reading, run.look, seconds=LOOK_SECONDS)) is not None:
-                    reading = self._start_reading(batches)
-                    writing = writer.write(batch, source.progress)
-                    await with_ticks(writing, run.look_within_step, seconds=LOOK_SECONDS)
-                    total = batch[-1].index + 1
-            finally:
-                await end_task(reading)
+        source, run = self._source(task.run), task.run
+        total = task.place.index
+        async with aclosing(_read_ahead(self._batches(task, format_, source), run)) as batches:
+            async for batch in batches:
+                await with_ticks(writer.write(batch, source.progress), run.look_within_step, seconds=LOOK_SECONDS)
+                total = batch[-1].index + 1
         if total == 0:
             raise JobFailed(ErrorCode.EMPTY_FILE, "The file contains no records")
         return total
@@ -109,27 +103,21 @@ class ImportRunner:
     def _source(self, run: Run) -> Source:
         return Source(self._store, str((run.job.source or {})["key"]), self._settings.import_max_file_size)
 
-    def _batches(
-        self, resource: Resource, format_: Format, source: Source, writer: Writer, authority: Authority
-    ) -> AsyncGenerator[Batch]:
-        place, max_bytes = writer.place, self._settings.import_max_record_bytes
+    def _batches(self, task: ImportTask, format_: Format, source: Source) -> AsyncGenerator[Batch]:
+        max_bytes = self._settings.import_max_record_bytes
         decoder = Decoder(
-            resource,
-            caller_role=authority.role or "",
+            task.resource,
+            caller_role=task.authority.role or "",
             max_bytes=max_bytes,
             stop_at_broken_syntax=format_ is Format.JSON,
         )
         return Batches(
-            source.open(place.offset),
-            make_splitter(format_, place, max_bytes),
+            source.open(task.place.offset),
+            make_splitter(format_, task.place, max_bytes),
             decoder,
             size=self._settings.import_batch_size,
-            max_records=self._settings.import_max_records,
+            max_records=task.max_records,
         ).read()
-
-    @staticmethod
-    def _start_reading(batches: AsyncGenerator[Batch]) -> asyncio.Task[Batch | None]:
-        return asyncio.create_task(_next_or_none(batches), name="read batch")
 
     async def _obtain(self, run: Run) -> None:
         """Download a URL into storage, unless an earlier run did."""
@@ -155,6 +143,22 @@ class ImportRunner:
         async with self._pool.connection() as connection, connection.transaction():
             await ledger.record_format(connection, run.lease, found)
         return found
+
+
+async def _read_ahead(batches: AsyncGenerator[Batch], run: Run) -> AsyncGenerator[Batch]:
+    """The same batches; while the consumer works on one, the next one is read."""
+    async with aclosing(batches):
+        reading = _start_reading(batches)
+        try:
+            while (batch := await with_ticks(reading, run.look, seconds=LOOK_SECONDS)) is not None:
+                reading = _start_reading(batches)
+                yield batch
+        finally:
+            await end_task(reading)
+
+
+def _start_reading(batches: AsyncGenerator[Batch]) -> asyncio.Task[Batch | None]:
+    return asyncio.create_task(_next_or_none(batches), name="read batch")
 
 
 async def _next_or_none(batches: AsyncGenerator[Batch]) -> Batch | None:

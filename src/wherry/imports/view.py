@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wherry.imports.report_budget import ReportState
+from wherry.imports.bookkeeping import ReportState
 from wherry.imports.requests import options_of
 from wherry.jobs.models import Job
 from wherry.settings import Settings

@@ -1,20 +1,21 @@
-"""Commits the batches of an import, in one of two ways.
+"""Commits the batches of an import, in one of two ways, each opened as a context.
 
-In: batches in order. Out: rows, errors, counters and checkpoint, moved together under the lease.
+- `batch_by_batch`: each batch is one transaction (rows, errors, counters, checkpoint). A crash costs the current batch.
+- `all_or_nothing`, for `atomic` and `dryRun`: all rows are one transaction. Errors and progress are committed on a
+  second connection in the meantime. A crash costs everything.
 
-`BatchWriter` commits each batch by itself: a crash costs the batch in hand. `WholeWriter` keeps all rows in one
-transaction, for `atomic` and `dryRun`; errors and progress are committed beside it, over a second connection. A batch
-that the database refuses is tried again, as it may have collided with another transaction, or have been wrongly taken
-for all new; then it is cut in two, down to the record that is refused. A record that only ever loses to other
-transactions is not refused: the job is given back, and goes on from its checkpoint.
+A batch that the database refuses is tried again, because it may have collided with another transaction, or may have
+been mistaken for all new. If it is refused again, it is split in half, down to the record at fault. A record that only
+ever loses to other transactions is not at fault: the job is released, and continues from its checkpoint.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import msgspec
 import psycopg
@@ -22,284 +23,236 @@ import psycopg
 from wherry.accounts.authority import Authority, read_role
 from wherry.database.pools import Connection, Pool
 from wherry.database.queries import load
-from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased
-from wherry.imports.ids import IdReservation
-from wherry.imports.merge import RACES, REFUSALS, Merger, Tally, is_id_clash, refusal, session_name, write_errors
-from wherry.imports.models import FILE_INDEX, Batch, Options, Place, RecordError
+from wherry.errors import ErrorCode, JobFailed, JobReleased
+from wherry.imports.bookkeeping import Bookkeeper, ReportState
+from wherry.imports.ids import IdReservation, reserve_ids
+from wherry.imports.merge import RACES, REFUSALS, Merger, Tally, is_id_clash, refusal, session_name
+from wherry.imports.models import Batch, Options, Place
 from wherry.imports.plan import Rules
-from wherry.imports.report_budget import ReportState
 from wherry.imports.source import Progress
 from wherry.jobs import ledger
 from wherry.jobs.ledger import Position
-from wherry.jobs.models import Advance
+from wherry.jobs.models import Advance, Job
 from wherry.jobs.runs import Run
 from wherry.resources.model import Resource
 
-ATTEMPTS = 3
-"""How often a batch is tried before it is cut in two."""
+Merge: TypeAlias = Callable[[Connection, Batch], Awaitable[Tally]]
+"""`Merger.write` or `Merger.write_again`."""
 
 
-class Writer(ABC):
-    """Commits batches; an async context that holds its connections.
+@dataclass(frozen=True)
+class ImportTask:
+    """One run of an import: what to write where, and within which limits.
 
-    Args:
-        pool: two connections of it are held, and one more for a moment.
-        run: whose lease every commit names.
+    Attributes:
+        run: its lease is checked by every commit.
         resource: what the records are.
-        options: of the import.
-        authority: on which it is run.
-        max_records: that a file may have.
+        options: as requested.
+        authority: the rights that the import has.
+        max_records: per file.
         max_error_bytes: of the error report.
     """
 
-    retries_races = True
-    """Whether a batch that is undone lets go of all locks, so that it may fare better at the next attempt."""
-
-    _reporting: Connection
-    """Where errors and counters are committed."""
-
-    def __init__(
-        self,
-        pool: Pool,
-        run: Run,
-        resource: Resource,
-        options: Options,
-        authority: Authority,
-        max_records: int,
-        max_error_bytes: int,
-    ) -> None:
-        self._pool = pool
-        self._run = run
-        self._resource = resource
-        self._options = options
-        self._max_records = max_records
-        self._authority = authority
-        self._max_error_bytes = max_error_bytes
-        self._report = ReportState.of(run.job.checkpoint)
-        self._merger = Merger(resource, run.job.id, Rules(options.on_conflict, authority))
-        self._ids = IdReservation(resource, run.lease)
-        self._highest_id = 0
-        self._held = AsyncExitStack()
-        self._position = Position(False, run.job.success_count, run.job.error_count)
-
-    @abstractmethod
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._held.__aexit__(kind, error, trace)
-        if self._ids.reserved and (kind is None or issubclass(kind, (JobFailed, JobCancelled))):
-            async with self._pool.connection() as connection:
-                await self._ids.give_back(connection, self._highest_id)
+    run: Run
+    resource: Resource
+    options: Options
+    authority: Authority
+    max_records: int
+    max_error_bytes: int
 
     @property
-    @abstractmethod
     def place(self) -> Place:
-        """Where to begin reading."""
+        """Where to start reading: after the last committed batch, or at the beginning if nothing was committed."""
+        return Place() if self.options.one_transaction else Place.of(self.run.job.checkpoint)
+
+
+class Writer(ABC):
+    """Writes batches in order, and reports the records that the database refuses.
+
+    Args:
+        task: what is imported.
+        books: where errors, counters and checkpoint are committed.
+        ids: keeps the table's id sequence ahead of the ids in the records.
+        attempts: how often a batch is tried before it is split.
+    """
+
+    def __init__(self, task: ImportTask, books: Bookkeeper, ids: IdReservation, *, attempts: int) -> None:
+        self._task = task
+        self._books = books
+        self._ids = ids
+        merger = Merger(task.resource, task.run.job.id, Rules(task.options.on_conflict, task.authority))
+        self._attempts: tuple[Merge, ...] = (merger.write, *[merger.write_again] * (attempts - 1))
 
     @property
-    def is_complete(self) -> bool:
-        """Whether nothing is left to read or write."""
-        return False
+    def position(self) -> Position:
+        """The counters as of the last commit."""
+        return self._books.position
 
     async def write(self, batch: Batch, progress: Progress) -> None:
         """Commit a batch.
 
         Raises:
-            LeaseLost, JobCancelled, JobReleased: as the ledger and the run say; the last also where other
-                transactions were in the way time and again.
+            LeaseLost, JobCancelled: see `Run`.
+            JobReleased: the worker is stopping, or other transactions kept interfering.
             JobFailed: the import's owner has lost the role that it needs.
         """
-        refused = await self._refusal(batch, progress)
+        refused = await self._try_to_commit(batch, progress)
         if refused is None:
             return
-        if isinstance(refused, RACES) and not self.retries_races:
-            raise JobReleased(f"job {self._run.job.id} met transactions that wait for it") from refused
         if len(batch) > 1:
             middle = len(batch) // 2
             await self.write(batch[:middle], progress)
             await self.write(batch[middle:], progress)
             return
-        if isinstance(refused, RACES) or is_id_clash(self._resource, batch[0], refused):
-            raise JobReleased(f"job {self._run.job.id} lost to other transactions time and again") from refused
-        errors = (refusal(self._resource, batch[0], refused),)
-        await self._commit([msgspec.structs.replace(batch[0], record=None, errors=errors)], progress, again=False)
+        (entry,) = batch
+        if isinstance(refused, RACES) or is_id_clash(self._task.resource, entry, refused):
+            raise JobReleased(f"job {self._task.run.job.id} kept losing to other transactions") from refused
+        errors = (refusal(self._task.resource, entry, refused),)
+        faulty = msgspec.structs.replace(entry, record=None, errors=errors)
+        await self._commit_batch([faulty], progress, self._attempts[0])
 
     async def report_file(self, failure: JobFailed) -> None:
-        """Add a fault of the file as a whole to the report; once, though a run that takes over may meet it again."""
-        code = ErrorCode[failure.code]
-        error = RecordError(FILE_INDEX, None, code, failure.message, details=failure.detail or None)
-        job_id = self._run.job.id
-        async with self._reporting.transaction():
-            found = await self._reporting.execute(load("imports")["has_file_error"], {"job_id": job_id})
-            errors = [] if await found.fetchone() else [error]
-            await write_errors(self._reporting, job_id, errors)
-            summary = {error.summary_key: 1 for error in errors}
-            await self._run.advance_within(self._reporting, Advance(summary=summary))
+        """Report a fault of the file as a whole."""
+        await self._books.report_file(failure)
 
-    @abstractmethod
-    async def finish(self) -> Position:
-        """Commit what is left; the final counters."""
-
-    @abstractmethod
-    async def _commit(self, batch: Batch, progress: Progress, *, again: bool) -> None: ...
-
-    async def _refusal(self, batch: Batch, progress: Progress) -> psycopg.Error | None:
-        """Commit a batch, or say what the database has against it."""
+    async def _try_to_commit(self, batch: Batch, progress: Progress) -> psycopg.Error | None:
+        """Commit a batch, or return the reason why the database refuses it."""
         refused: psycopg.Error | None = None
-        for attempt in range(ATTEMPTS if self.retries_races else 2):
+        for merge in self._attempts:
             try:
-                await self._commit(batch, progress, again=attempt > 0)
+                await self._commit_batch(batch, progress, merge)
                 return None
             except (*REFUSALS, *RACES) as error:
                 refused = error
-            if isinstance(refused, RACES) and not self.retries_races:
-                break
         return refused
 
-    async def _connect(self) -> Connection:
-        return await self._held.enter_async_context(self._pool.connection())
+    async def _commit_batch(self, batch: Batch, progress: Progress, merge: Merge) -> None:
+        room = min(self._task.max_records, progress.most_records_after(batch[-1].offset))
+        await self._ids.cover(self._books.connection, batch, room)
+        await self._write_and_count(batch, progress.percent, merge)
+        self._task.run.check(self.position)
 
-    async def _cover_ids(self, batch: Batch, progress: Progress) -> None:
-        room = min(self._max_records, progress.most_records_after(batch[-1].offset))
-        await self._ids.cover(self._reporting, batch, room)
-
-    async def _end_predecessors(self, connection: Connection) -> None:
-        """End the sessions of earlier runs of this job, never of a later one: inside a transaction."""
-        await ledger.hold(connection, self._run.lease)
-        await connection.execute(load("imports")["end_predecessors"], {"name": session_name(self._run.job.id)})
-
-    async def _advance(
-        self, connection: Connection, batch: Batch, tally: Tally, successes: int, percent: float
-    ) -> ReportState:
-        """Write a batch's errors and count it; the report's state, which holds once this is committed."""
-        errors, report = self._report.admit(tally.errors, self._max_error_bytes)
-        await write_errors(connection, self._run.job.id, errors)
-        step = Advance(
-            successes=successes,
-            errors=tally.failures,
-            summary=tally.summary,
-            checkpoint=report.checkpoint_at(_end(batch)),
-            progress=percent,
-        )
-        self._position = await self._run.advance_within(connection, step)
-        return report
+    @abstractmethod
+    async def _write_and_count(self, batch: Batch, percent: float, merge: Merge) -> None:
+        """Write the rows with `merge`, and enter the result in the books."""
 
 
-class BatchWriter(Writer):
-    """Each batch is a transaction: rows, errors, counters, checkpoint."""
-
-    async def __aenter__(self) -> Self:
-        self._reporting = await self._connect()
-        async with self._reporting.transaction():
-            await self._end_predecessors(self._reporting)
-        return self
-
-    @property
-    def place(self) -> Place:
-        """Past the last batch that was committed."""
-        return Place.of(self._run.job.checkpoint)
-
-    async def finish(self) -> Position:
-        """The counters."""
-        return self._position
-
-    async def _commit(self, batch: Batch, progress: Progress, *, again: bool) -> None:
-        await self._cover_ids(batch, progress)
-        async with self._reporting.transaction():
-            tally = await self._merger.write(self._reporting, batch, again=again)
-            report = await self._advance(self._reporting, batch, tally, tally.successes, progress.percent)
-        self._report = report
-        self._highest_id = max(self._highest_id, tally.highest_id)
-        self._run.check(self._position)
+@asynccontextmanager
+async def batch_by_batch(pool: Pool, task: ImportTask) -> AsyncIterator[Writer]:
+    """A writer that commits each batch on its own."""
+    run, job = task.run, task.run.job
+    position, report = Position(False, job.success_count, job.error_count), ReportState.of(job.checkpoint)
+    async with reserve_ids(pool, task.resource, run.lease) as ids, pool.connection() as connection:
+        async with connection.transaction():
+            await _end_predecessors(connection, run)
+        books = Bookkeeper(run, connection, task.max_error_bytes, position=position, report=report)
+        yield _BatchWriter(task, books, ids, attempts=3)
 
 
-class WholeWriter(Writer):
-    """One transaction for all rows; errors, counters and progress are committed beside it as they come.
+class _BatchWriter(Writer):
+    async def _write_and_count(self, batch: Batch, percent: float, merge: Merge) -> None:
+        async with self._books.transaction() as connection:
+            tally = await merge(connection, batch)
+            await self._books.count(batch, tally, tally.successes, percent)
+        self._ids.use(tally.highest_id)
 
-    The checkpoint says whether an earlier run committed its rows and died before the job had ended: then nothing is
-    left to do. Until then a run starts from the beginning.
+
+@asynccontextmanager
+async def all_or_nothing(pool: Pool, task: ImportTask) -> AsyncIterator[Writer]:
+    """A writer whose rows are committed when the context ends, or rolled back if it fails or is a dry run.
+
+    Raises:
+        JobFailed: at the end, if `atomic` is set and some records have errors, or the owner has lost the role.
     """
+    dry_run = task.options.dry_run
+    async with (
+        reserve_ids(pool, task.resource, task.run.lease) as ids,
+        pool.connection() as reporting,
+        pool.connection() as main,
+    ):
+        async with reporting.transaction():
+            await _end_predecessors(reporting, task.run)
+            await ledger.restart(reporting, task.run.lease)
+            await reporting.execute(load("imports")["delete_errors"], {"job_id": task.run.job.id})
+        async with main.transaction(force_rollback=dry_run):
+            await main.execute(load("imports")["allow_idle"], {"name": session_name(task.run.job.id)})
+            books = Bookkeeper(
+                task.run, reporting, task.max_error_bytes, position=Position(False, 0, 0), report=ReportState()
+            )
+            writer = _WholeWriter(task, books, ids, main)
+            yield writer
+            if task.options.atomic:
+                await writer.count_all()
 
-    retries_races = False
 
-    async def __aenter__(self) -> Self:
-        self._reporting = await self._connect()
+def is_committed(job: Job) -> bool:
+    """Whether an earlier run committed all rows in one transaction, and died before the job ended."""
+    return bool((job.checkpoint or {}).get("committed"))
+
+
+class _WholeWriter(Writer):
+    def __init__(self, task: ImportTask, books: Bookkeeper, ids: IdReservation, main: Connection) -> None:
+        super().__init__(task, books, ids, attempts=2)
+        self._main = main
+        self._has_turn = False
+        self._end = Place()
         self._successes = 0
-        self._brought = 0
-        self._last = Place()
-        self._is_alone = False
-        if self.is_complete:
-            return self
-        self._main = await self._connect()
-        async with self._reporting.transaction():
-            await self._end_predecessors(self._reporting)
-            await ledger.restart(self._reporting, self._run.lease)
-            await self._reporting.execute(load("imports")["delete_errors"], {"job_id": self._run.job.id})
-        self._position = Position(False, 0, 0)
-        self._report = ReportState()
-        await self._held.enter_async_context(self._main.transaction(force_rollback=self._options.dry_run))
-        await self._main.execute(load("imports")["allow_idle"], {"name": session_name(self._run.job.id)})
-        return self
+        self._highest_id = 0
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether an earlier run has committed its rows."""
-        return bool((self._run.job.checkpoint or {}).get("committed"))
-
-    @property
-    def place(self) -> Place:
-        """The beginning, as nothing of an earlier run was kept; or the end, as all of it was."""
-        return Place.of(self._run.job.checkpoint) if self.is_complete else Place()
-
-    async def finish(self) -> Position:
-        """Count what all-or-nothing is about to commit, in the transaction that commits it.
+    async def count_all(self) -> None:
+        """Count all rows in the transaction that commits them; a dry run's are rolled back, and counted separately.
 
         Raises:
-            JobFailed: all or nothing was asked for, and some records have errors; or the owner has lost the role.
+            JobFailed: some records have errors, or the owner has lost the role.
         """
-        if not self._options.atomic or self.is_complete:
-            return self._position
-        if self._position.error_count:
+        if self.position.error_count:
             await self._fail()
-        self._authority.require(await read_role(self._main, self._authority.owner_id))
-        # A dry run's rows are rolled back, but its counters stay: they go over the other connection.
-        connection = self._reporting if self._options.dry_run else self._main
+        dry_run, authority = self._task.options.dry_run, self._task.authority
+        authority.require(await read_role(self._main, authority.owner_id))
+        connection = self._books.connection if dry_run else self._main
         await self._main.execute(load("imports")["limit_idle"])
         async with connection.transaction():
-            checkpoint = {**self._report.checkpoint_at(self._last), "committed": not self._options.dry_run}
+            checkpoint = {**self._books.report.checkpoint_at(self._end), "committed": not dry_run}
             step = Advance(successes=self._successes, checkpoint=checkpoint)
-            self._position = await self._run.advance_within(connection, step)
-            self._run.require_wanted(self._position)
-        self._highest_id = 0 if self._options.dry_run else self._brought
-        return self._position
+            self._books.position = await self._task.run.advance_within(connection, step)
+            self._task.run.require_wanted(self.position)
+        if not dry_run:
+            self._ids.use(self._highest_id)
 
     async def _fail(self) -> None:
-        errors = self._position.error_count
+        errors = self.position.error_count
         total = errors + self._successes
-        async with self._reporting.transaction():
-            await self._run.advance_within(self._reporting, Advance(total_records=total, progress=100))
+        async with self._books.transaction() as connection:
+            await self._task.run.advance_within(connection, Advance(total_records=total, progress=100))
         message = f"{errors} of {total} records have errors; nothing was written, because `atomic` was set"
         raise JobFailed(ErrorCode.BATCH_FAILED, message, detail={"errors": errors})
 
-    async def _commit(self, batch: Batch, progress: Progress, *, again: bool) -> None:
-        if not self._is_alone:
-            await self._main.execute(load("imports")["lock_whole"], {"table": self._resource.name})
-            self._is_alone = True
-        await self._cover_ids(batch, progress)
+    async def _commit_batch(self, batch: Batch, progress: Progress, merge: Merge) -> None:
+        try:
+            await self._take_turn()
+            await super()._commit_batch(batch, progress, merge)
+        except RACES as error:  # trying again is no use: the locks of earlier batches are kept
+            raise JobReleased(f"job {self._task.run.job.id} is in a deadlock with other transactions") from error
+
+    async def _take_turn(self) -> None:
+        """Wait for other imports that lock all of their rows until they end."""
+        if not self._has_turn:
+            await self._main.execute(load("imports")["lock_whole"], {"table": self._task.resource.name})
+            self._has_turn = True
+
+    async def _write_and_count(self, batch: Batch, percent: float, merge: Merge) -> None:
         async with self._main.transaction():
-            tally = await self._merger.write(self._main, batch, again=again, check_ids=True)
+            tally = await merge(self._main, batch)
         self._successes += tally.successes
-        self._brought = max(self._brought, tally.highest_id)
-        self._last = _end(batch)
-        # What all-or-nothing has not committed does not count yet.
-        successes = 0 if self._options.atomic else tally.successes
-        async with self._reporting.transaction():
-            report = await self._advance(self._reporting, batch, tally, successes, progress.percent)
-        self._report = report
-        self._run.check(self._position)
+        self._highest_id = max(self._highest_id, tally.highest_id)
+        self._end = Place.after(batch)
+        # Rows that will be committed at the end are counted at the end.
+        successes = 0 if self._task.options.atomic else tally.successes
+        async with self._books.transaction():
+            await self._books.count(batch, tally, successes, percent)
 
 
-def _end(batch: Batch) -> Place:
-    return Place(batch[-1].index + 1, batch[-1].offset)
+async def _end_predecessors(connection: Connection, run: Run) -> None:
+    """Inside a transaction, end the database sessions of earlier runs of this job, but never of a later run."""
+    await ledger.hold(connection, run.lease)
+    await connection.execute(load("imports")["end_predecessors"], {"name": session_name(run.job.id)})

@@ -25,7 +25,7 @@ from wherry.imports.models import OnConflict, Options, Place
 from wherry.imports.plan import Rules
 from wherry.imports.requests import options_of
 from wherry.imports.runner import ImportRunner
-from wherry.imports.writers import WholeWriter
+from wherry.imports.writers import ImportTask, all_or_nothing
 from wherry.jobs import ledger
 from wherry.jobs.models import Advance, Job
 from wherry.jobs.runs import Run
@@ -186,7 +186,7 @@ async def test_a_stopped_worker_does_not_hold_up_the_one_that_takes_over(authore
         merger = Merger(ARTICLES, job.id, Rules(OnConflict.ERROR, NOBODYS))
         decoder = Decoder(ARTICLES, caller_role="admin", max_bytes=1000)
         batch = [decoder.decode(raw) for raw in LineSplitter(Place(), 1000).feed(lines(RECORDS[:50]))]
-        await merger.write(stopped, batch, again=False)  # and there it stands, with its rows locked
+        await merger.write(stopped, batch)  # and there it stands, with its rows locked
         async with asyncio.timeout(20):
             done = await authored.execute(job)
         with suppress(psycopg.Error):  # its session was ended
@@ -292,10 +292,8 @@ async def test_a_stopped_worker_does_not_keep_its_turn(authored: Bench) -> None:
     stopped = await claimed(authored, job)
     async with authored.pool.connection() as turn, turn.transaction():
         await turn.execute(load("imports")["lock_whole"], {"table": "articles"})
-        options = options_of(job)
-        async with WholeWriter(
-            authored.pool, stopped, ARTICLES, options, NOBODYS, 1000, 1 << 20
-        ):  # and there it stands
+        task = ImportTask(stopped, ARTICLES, options_of(job), NOBODYS, max_records=1000, max_error_bytes=1 << 20)
+        async with all_or_nothing(authored.pool, task):
             named = "select 1 from pg_stat_activity where application_name = %s and pid <> pg_backend_pid()"
             assert len(await authored.rows(named, session_name(job.id))) == 1
 

@@ -25,7 +25,7 @@ async def test_a_lookup_is_planned_for_the_table_as_it_is_now(authored: Bench) -
         for _ in range(PREPARED_AFTER + GENERIC_AFTER + 5):
             async with connection.transaction():
                 merger = Merger(ARTICLES, job.id, Rules(OnConflict.UPDATE, Authority(None, "admin", ())))
-                await merger.write(connection, batch, again=False)
+                await merger.write(connection, batch)
         cursor = await connection.execute("select statement from pg_prepared_statements where generic_plans > 0")
         statements = [statement for (statement,) in await cursor.fetchall()]
     assert [statement for statement in statements if " = any(" in statement] == []

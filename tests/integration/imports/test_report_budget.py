@@ -7,10 +7,9 @@ import asyncio
 import pytest
 
 from tests.integration.imports.harness import Bench, lines
+from wherry.imports.bookkeeping import ROW_BYTES, Bookkeeper
 from wherry.imports.models import Options
-from wherry.imports.report_budget import ROW_BYTES
 from wherry.imports.view import import_status
-from wherry.imports.writers import BatchWriter
 
 RECORDS = 1000
 FAULTS = 2  # of `{}`: no name, and neither id nor e-mail
@@ -55,17 +54,17 @@ async def test_a_run_that_takes_over_goes_on_with_the_same_budget(
 ) -> None:
     job = await frugal.submit("users", lines([{}] * RECORDS), options=options)
     commits = 0
-    advance = BatchWriter._advance
+    count = Bookkeeper.count
 
-    async def stop_after(self: BatchWriter, *given: object) -> object:
+    async def stop_after(self: Bookkeeper, *given: object) -> object:
         nonlocal commits
         if commits == committed:
             raise asyncio.CancelledError
         commits += 1
-        return await advance(self, *given)  # type: ignore[arg-type]
+        return await count(self, *given)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr("wherry.imports.writers.Writer._advance", stop_after)
+        patched.setattr("wherry.imports.bookkeeping.Bookkeeper.count", stop_after)
         await frugal.execute(job)
     ended = await frugal.execute(job)
     rows, texts = await report_rows(frugal)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from wherry.errors import ErrorCode
+from wherry.imports.bookkeeping import ReportState
 from wherry.imports.models import RecordError
-from wherry.imports.report_budget import ReportState
 
 LONG = "é" * 1000  # 2,000 bytes
 

@@ -1,0 +1,138 @@
+"""Records what an import has done: errors in its report, counters and checkpoint on its job.
+
+A file of a kilobyte can have errors for hundreds of megabytes, so the report has a budget. Errors past it are only
+counted. How much of it is used is part of the checkpoint, and thus committed together with the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+from uuid import UUID
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from wherry.database.pools import Connection
+from wherry.database.queries import load
+from wherry.errors import ErrorCode, JobFailed
+from wherry.imports.merge import Tally
+from wherry.imports.models import FILE_INDEX, Batch, Place, RecordError
+from wherry.jobs.ledger import Position
+from wherry.jobs.models import Advance
+from wherry.jobs.runs import Run
+
+ROW_BYTES = 200
+"""The size of a row of `import_errors` without its texts, but with its index entry."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ReportState(msgspec.Struct, frozen=True):
+    """What has been written to a report: how many bytes, and whether errors had to be left out."""
+
+    size: int = 0
+    truncated: bool = False
+
+    @classmethod
+    def of(cls, checkpoint: Mapping[str, Any] | None) -> Self:
+        """The state in a job's checkpoint."""
+        kept = checkpoint or {}
+        return cls(kept.get("reportBytes", 0), kept.get("reportTruncated", False))
+
+    def checkpoint_at(self, place: Place) -> dict[str, Any]:
+        """The checkpoint of an import that resumes at `place`."""
+        checkpoint: dict[str, Any] = {"index": place.index, "offset": place.offset}
+        if self.size:
+            checkpoint["reportBytes"] = self.size
+        if self.truncated:
+            checkpoint["reportTruncated"] = True
+        return checkpoint
+
+    def admit(self, errors: Sequence[RecordError], limit: int) -> tuple[Sequence[RecordError], ReportState]:
+        """The errors that still fit, and the state once they are written. The first error always fits."""
+        if self.truncated:
+            return (), self
+        size = self.size
+        for number, error in enumerate(errors):
+            more = size + _bytes_of(error)
+            if more > limit and size:
+                return errors[:number], ReportState(size, truncated=True)
+            size = more
+        return errors, ReportState(size)
+
+
+class Bookkeeper:
+    """Keeps the books of one run, on one connection.
+
+    Args:
+        run: its lease is checked by every entry.
+        connection: where entries are committed.
+        max_error_bytes: of the report.
+        position: the counters so far.
+        report: the state of the report so far.
+    """
+
+    def __init__(
+        self, run: Run, connection: Connection, max_error_bytes: int, *, position: Position, report: ReportState
+    ) -> None:
+        self.connection = connection
+        self.position = position
+        self.report = report
+        self._run = run
+        self._max_error_bytes = max_error_bytes
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A transaction on the connection. If it is rolled back, so are `position` and `report`."""
+        before = self.position, self.report
+        try:
+            async with self.connection.transaction():
+                yield self.connection
+        except BaseException:
+            self.position, self.report = before
+            raise
+
+    async def count(self, batch: Batch, tally: Tally, successes: int, percent: float) -> None:
+        """Write a batch's errors and advance the lease, inside a transaction."""
+        errors, self.report = self.report.admit(tally.errors, self._max_error_bytes)
+        await _write_errors(self.connection, self._run.job.id, errors)
+        step = Advance(
+            successes=successes,
+            errors=tally.failures,
+            summary=tally.summary,
+            checkpoint=self.report.checkpoint_at(Place.after(batch)),
+            progress=percent,
+        )
+        self.position = await self._run.advance_within(self.connection, step)
+
+    async def report_file(self, failure: JobFailed) -> None:
+        """Report a fault of the file as a whole, unless an earlier run of the job has reported one."""
+        job_id = self._run.job.id
+        error = RecordError(FILE_INDEX, None, ErrorCode[failure.code], failure.message, details=failure.detail or None)
+        async with self.connection.transaction():
+            found = await self.connection.execute(load("imports")["has_file_error"], {"job_id": job_id})
+            errors = [] if await found.fetchone() else [error]
+            await _write_errors(self.connection, job_id, errors)
+            summary = {error.summary_key: 1 for error in errors}
+            await self._run.advance_within(self.connection, Advance(summary=summary))
+
+
+async def _write_errors(connection: Connection, job_id: UUID, errors: Sequence[RecordError]) -> None:
+    if not errors:
+        return
+    async with connection.cursor() as cursor, cursor.copy(load("imports")["copy_errors"]) as copy:
+        copy.set_types(["uuid", "int8", "text", "int2", "text", "text", "text", "jsonb", "jsonb"])
+        for error in errors:
+            value = None if error.value is None else Jsonb(error.value, _encode)
+            details = None if error.details is None else Jsonb(error.details, _encode)
+            code = (int(error.code), error.code.name)
+            row = (job_id, error.index, error.record_id, *code, error.message, error.field, value, details)
+            await copy.write_row(row)
+
+
+def _bytes_of(error: RecordError) -> int:
+    texts = (error.record_id, error.code.name, error.message, error.field)
+    extra = sum(len(_encode(value)) for value in (error.value, error.details) if value is not None)
+    return ROW_BYTES + extra + sum(len(text.encode()) for text in texts if text is not None)

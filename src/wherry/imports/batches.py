@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from wherry.errors import BrokenJson, ErrorCode, JobFailed
 from wherry.imports.decode import Decoder
 from wherry.imports.models import Batch, RawRecord
-from wherry.imports.reader import Splitter
+from wherry.imports.splitters import Splitter
 
 BATCH_BYTES = 8 << 20
 

@@ -13,10 +13,10 @@ from uuid import UUID
 
 from wherry.database.pools import Connection, Pool
 from wherry.errors import EmptyFile, JobFailed, TooLarge
-from wherry.imports.detection import detect_format
 from wherry.imports.models import Format, Options
 from wherry.imports.requests import EMPTY_UPLOAD, Source, fingerprint, job_options, source_key
 from wherry.imports.source import Source as StoredSource
+from wherry.imports.splitters import detect_format
 from wherry.jobs.models import Job, NewJob
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind

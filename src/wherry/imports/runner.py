@@ -14,11 +14,10 @@ from wherry.database.pools import Pool
 from wherry.errors import ErrorCode, JobFailed, Unavailable
 from wherry.imports.batches import Batches
 from wherry.imports.decode import Decoder
-from wherry.imports.detection import detect_format
 from wherry.imports.models import Batch, Format, Place
-from wherry.imports.reader import make_splitter
 from wherry.imports.requests import caller_role, detects_format, options_of
 from wherry.imports.source import Source
+from wherry.imports.splitters import detect_format, make_splitter
 from wherry.imports.writers import ImportTask, Writer, all_or_nothing, batch_by_batch, is_committed
 from wherry.jobs import ledger
 from wherry.jobs.ledger import Position

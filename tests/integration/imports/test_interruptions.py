@@ -19,12 +19,12 @@ from wherry.database import pools
 from wherry.database.queries import load
 from wherry.errors import JobReleased, LeaseLost
 from wherry.imports.decode import Decoder
-from wherry.imports.lines import LineSplitter
 from wherry.imports.merge import Merger, session_name
 from wherry.imports.models import OnConflict, Options, Place
 from wherry.imports.plan import Rules
 from wherry.imports.requests import options_of
 from wherry.imports.runner import ImportRunner
+from wherry.imports.splitters import LineSplitter
 from wherry.imports.writers import ImportTask, all_or_nothing
 from wherry.jobs import ledger
 from wherry.jobs.models import Advance, Job

@@ -5,10 +5,10 @@ from __future__ import annotations
 from tests.integration.imports.harness import Bench, article, lines
 from wherry.accounts.authority import Authority
 from wherry.imports.decode import Decoder
-from wherry.imports.lines import LineSplitter
 from wherry.imports.merge import Merger
 from wherry.imports.models import OnConflict, Place
 from wherry.imports.plan import Rules
+from wherry.imports.splitters import LineSplitter
 from wherry.resources.articles import ARTICLES
 
 PREPARED_AFTER = 5  # executions, by psycopg

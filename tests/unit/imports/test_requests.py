@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from wherry.errors import Invalid
-from wherry.imports.detection import detect_format
 from wherry.imports.models import Format, OnConflict, Options
 from wherry.imports.requests import Source, check_upload, fingerprint, job_options, parse_format, parse_options
+from wherry.imports.splitters import detect_format
 from wherry.resources.articles import ARTICLES
 from wherry.resources.users import USERS
 

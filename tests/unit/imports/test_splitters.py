@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from wherry.errors import BrokenJson, ErrorCode, JobFailed
 from wherry.imports.arrays import ArraySplitter
-from wherry.imports.lines import LineSplitter
 from wherry.imports.models import Place, RawRecord
+from wherry.imports.splitters import LineSplitter
 
 MAX = 1 << 20
 PLAIN = st.none() | st.booleans() | st.integers() | st.text('[]{},:"\\ \nx', max_size=8)

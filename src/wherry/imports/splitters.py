@@ -1,0 +1,118 @@
+"""The formats of files: which one a file has, and the splitter that cuts its text into records.
+
+A splitter is a plain object that is fed chunks of decompressed text, starting at a checkpoint, so that it can work in a
+thread. It yields `RawRecord`s. JSON arrays have a module of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Protocol
+
+import msgspec
+
+from wherry.imports.arrays import ArraySplitter
+from wherry.imports.models import Format, Place, RawRecord
+
+MAX_FIRST_LINE_BYTES = 1 << 20
+"""A file with a longer first line is taken for json."""
+
+
+async def detect_format(text: AsyncIterator[bytes]) -> Format:
+    """Decide between ndjson and json by the beginning of a text without a byte-order mark.
+
+    It is ndjson if the first line is a complete object and more lines follow. No more is read than necessary.
+    """
+    head = b""
+    async for chunk in text:
+        head = (head + chunk).lstrip()
+        if head and not head.startswith(b"{"):
+            return Format.JSON
+        first, _, rest = head.partition(b"\n")
+        if rest.strip():
+            return Format.NDJSON if _is_json(first) else Format.JSON
+        if len(head) > MAX_FIRST_LINE_BYTES:
+            return Format.JSON
+    return Format.JSON
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line, type=msgspec.Raw)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+class Splitter(Protocol):
+    """Cuts text into records."""
+
+    def feed(self, chunk: bytes) -> Iterator[RawRecord]:
+        """The records that end in this chunk."""
+        ...
+
+    def finish(self) -> Iterator[RawRecord]:
+        """The last record, if the end of the text ends it."""
+        ...
+
+
+def make_splitter(format: Format, place: Place, max_bytes: int) -> Splitter:
+    """The splitter of a format; the first chunk it is fed must begin at `place.offset`."""
+    if format is Format.NDJSON:
+        return LineSplitter(place, max_bytes)
+    return ArraySplitter(place, max_bytes)
+
+
+class LineSplitter:
+    """Splits ndjson at newlines. Inside a JSON string a newline is always escaped.
+
+    Blank lines are skipped and not counted. A line that is too long is counted and skipped, and never kept in memory.
+
+    Args:
+        place: where the first chunk begins.
+        max_bytes: per line.
+    """
+
+    def __init__(self, place: Place, max_bytes: int) -> None:
+        self._index = place.index
+        self._offset = place.offset  # of the beginning of the unfinished line
+        self._max_bytes = max_bytes
+        self._pieces: list[bytes] = []
+        self._size = 0  # of the unfinished line so far, kept or not
+
+    def feed(self, chunk: bytes) -> Iterator[RawRecord]:
+        """The records that end in this chunk."""
+        first, *rest = chunk.split(b"\n")
+        self._keep(first)
+        if not rest:
+            return
+        yield from self._end_line(newline=1)
+        last = rest.pop()
+        for line in rest:
+            size = len(line)
+            self._offset += size + 1
+            if line and not line.isspace():
+                yield RawRecord(self._index, self._offset, line if size <= self._max_bytes else None, size)
+                self._index += 1
+        self._keep(last)
+
+    def finish(self) -> Iterator[RawRecord]:
+        """The last record, if no newline follows it."""
+        yield from self._end_line(newline=0)
+
+    def _keep(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size <= self._max_bytes:
+            self._pieces.append(piece)
+        else:
+            self._pieces.clear()
+
+    def _end_line(self, *, newline: int) -> Iterator[RawRecord]:
+        line, size = b"".join(self._pieces), self._size
+        self._offset += size + newline
+        self._pieces.clear()
+        self._size = 0
+        too_long = size > self._max_bytes
+        if too_long or (line and not line.isspace()):
+            yield RawRecord(self._index, self._offset, None if too_long else line, size)
+            self._index += 1

@@ -6,7 +6,7 @@ left behind.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID
@@ -22,6 +22,7 @@ from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind
 from wherry.resources.model import Resource
 from wherry.storage.store import Store
+from wherry.storage.streams import limited
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Intake:
             TooLarge: it has more bytes than are taken.
             Invalid: on `file`: it is empty.
         """
-        stored = await self._store.put(source_key(job_id), self._bounded(chunks))
+        whole = limited(chunks, self._max_file_bytes, self.too_large)
+        stored = await self._store.put(source_key(job_id), (chunk async for chunk in whole if chunk))
         if stored.size == 0:
             await self._store.delete(stored.key)
             raise EmptyFile(EMPTY_UPLOAD, field="file")
@@ -97,15 +99,6 @@ class Intake:
             fingerprint=fingerprint(asked.resource, format_, asked.options, sha256=source.sha256, url=source.url),
         )
         return await submit(connection, new)
-
-    async def _bounded(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-        size = 0
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > self._max_file_bytes:
-                raise self.too_large()
-            if chunk:
-                yield chunk
 
     def check_declared(self, declared_bytes: int | None) -> None:
         """Refuse a body that says itself that it is too large, before it is sent.

@@ -1,8 +1,8 @@
-"""Reads a stored source as text.
+"""Reads a stored source as text: plain, gzip or zstd.
 
-In: a key of a store; gzip, zstd or plain. Out: chunks of the decompressed text, from any offset on, never much larger
-than 1 MiB whatever the source does, and never more of them in all than `max_bytes`. A byte-order mark is dropped, and
-offsets are counted from its end. Of a compressed source the skipped part is decompressed again.
+Text is read from any offset, in chunks never much larger than 1 MiB whatever the source contains, and up to a limit. A
+byte-order mark is dropped, and offsets do not count it. To start reading in the middle of a compressed source, all of
+it up to there is decompressed again.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from wherry.errors import ErrorCode, JobFailed
 from wherry.imports.inflate import DAMAGED, Inflater, inflater_for
 from wherry.storage.store import Store
+from wherry.storage.streams import limited
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-_HEAD_BYTES = 4  # enough for every mark and magic number
-
+_HEAD_BYTES = 4  # enough for every byte-order mark and magic number
 
 SMALLEST_RECORD_BYTES = 16
-"""Of a record that brings an id along: less than `{"id":1,"name":"x"}` takes."""
+"""Less than any record with an id takes: `{"id":1,"name":"x"}` is longer."""
 
 
 @dataclass
@@ -30,8 +30,9 @@ class Progress:
     """How much of the stored source has been read.
 
     Attributes:
-        read, size: bytes.
-        is_plain: whether they are bytes of its text too.
+        read: bytes so far.
+        size: bytes in all.
+        is_plain: whether the source is not compressed, so that its bytes are also those of its text.
     """
 
     read: int = 0
@@ -40,20 +41,20 @@ class Progress:
 
     @property
     def percent(self) -> float:
-        """0 to 99.9: all is never read before the last record is written."""
+        """From 0 to 99.9, as the source is always read to its end before the last record is written."""
         return min(99.9, 100 * self.read / self.size) if self.size else 0.0
 
     def most_records_after(self, offset: int) -> int:
-        """How many records with ids can stand after an offset in the text."""
+        """How many records with ids there can be after an offset in the text."""
         return max(0, self.size - offset) // SMALLEST_RECORD_BYTES if self.is_plain else sys.maxsize
 
 
 class Source:
-    """A stored source that can be opened at an offset.
+    """A stored source that can be opened at any offset.
 
     Args:
-        store: where it is kept.
-        key: its name there.
+        store: where it is stored.
+        key: its name in the store.
         max_bytes: of the decompressed text.
     """
 
@@ -67,8 +68,8 @@ class Source:
         """The text from `offset` on.
 
         Raises:
-            JobFailed: FILE_READ_ERROR where it is missing or damaged, FILE_TOO_LARGE, ENCODING_ERROR for UTF-16.
-            Unavailable: the storage does not answer.
+            JobFailed: FILE_READ_ERROR if it is missing or damaged, FILE_TOO_LARGE, ENCODING_ERROR if it is UTF-16.
+            Unavailable: the storage does not respond.
         """
         head = await self._head()
         make_inflater = inflater_for(head)
@@ -76,9 +77,9 @@ class Source:
             start = mark_bytes(head) + offset
             self.progress.read = start
             self.progress.is_plain = True
-            text = self._limited(self._stored(start), start)
+            text = limited(self._stored(start), self._max_bytes - start, self._too_large)
         else:
-            text = _behind(self._limited(self._inflated(make_inflater), 0), offset)
+            text = _after(limited(self._inflated(make_inflater), self._max_bytes, self._too_large), offset)
         async for chunk in text:
             yield chunk
 
@@ -91,7 +92,7 @@ class Source:
 
     async def _stored(self, start: int) -> AsyncIterator[bytes]:
         if start >= self.progress.size:
-            return  # a run that ended after its last record is taken up here; no range begins there
+            return  # the run resumes after the last record, and the store does not accept an empty range
         try:
             async for chunk in self._store.read(self._key, start):
                 self.progress.read += len(chunk)
@@ -111,45 +112,37 @@ class Source:
         if not inflater.complete:
             raise JobFailed(ErrorCode.FILE_READ_ERROR, "The compressed source is truncated")
 
-    async def _limited(self, chunks: AsyncIterator[bytes], start: int) -> AsyncIterator[bytes]:
-        total = start
-        async for chunk in chunks:
-            total += len(chunk)
-            if total > self._max_bytes:
-                raise JobFailed(
-                    ErrorCode.FILE_TOO_LARGE,
-                    f"The source is larger than {self._max_bytes} bytes once decompressed",
-                    detail={"limit": self._max_bytes},
-                )
-            yield chunk
+    def _too_large(self) -> JobFailed:
+        message = f"The source is larger than {self._max_bytes} bytes once decompressed"
+        return JobFailed(ErrorCode.FILE_TOO_LARGE, message, detail={"limit": self._max_bytes})
 
 
 def _gone() -> JobFailed:
     return JobFailed(ErrorCode.FILE_READ_ERROR, "The source is no longer stored")
 
 
-async def _behind(chunks: AsyncIterator[bytes], offset: int) -> AsyncIterator[bytes]:
-    """What comes after the byte-order mark and `offset` bytes more."""
+async def _after(chunks: AsyncIterator[bytes], offset: int) -> AsyncIterator[bytes]:
+    """The text without its byte-order mark and the `offset` bytes that follow it."""
     head = b""
     async for chunk in chunks:
         head += chunk
         if len(head) >= _HEAD_BYTES:
             break
-    left = mark_bytes(head) + offset
-    if left < len(head):
-        yield head[left:]
-    left = max(0, left - len(head))
+    skip = mark_bytes(head) + offset
+    if skip < len(head):
+        yield head[skip:]
+    skip = max(0, skip - len(head))
     async for chunk in chunks:
-        if left < len(chunk):
-            yield chunk[left:]
-        left = max(0, left - len(chunk))
+        if skip < len(chunk):
+            yield chunk[skip:]
+        skip = max(0, skip - len(chunk))
 
 
 def mark_bytes(head: bytes) -> int:
-    """How many bytes the byte-order mark of a text takes.
+    """The length of a text's byte-order mark, 0 if it has none.
 
     Raises:
-        JobFailed: the mark says UTF-16 (or UTF-32, which begins alike).
+        JobFailed: it is that of UTF-16, or of UTF-32, which begins with the same bytes.
     """
     if head.startswith(UTF16_MARKS):
         raise JobFailed(ErrorCode.ENCODING_ERROR, "The file is in UTF-16; it must be in UTF-8")

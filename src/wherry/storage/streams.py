@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,3 +79,15 @@ async def read_file(path: Path) -> AsyncIterator[bytes]:
     with file:
         while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
             yield chunk
+
+
+async def limited(
+    chunks: AsyncIterable[bytes], max_bytes: int, too_large: Callable[[], Exception]
+) -> AsyncIterator[bytes]:
+    """The same chunks; raises `too_large()` in place of the chunk that exceeds `max_bytes` in total."""
+    total = 0
+    async for chunk in chunks:
+        total += len(chunk)
+        if total > max_bytes:
+            raise too_large()
+        yield chunk

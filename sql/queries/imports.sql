@@ -13,17 +13,16 @@ where job_id = %(job_id)s
   and record_index = -1
 
 -- name: prepare
--- Lookups by thousands of keys must not scan the table. The application name lets the worker that takes the job over
--- find this session. One statement sets these and reads the transaction's time and the owner's current role, as each
--- round trip costs about two percent of a batch. The owner's row is not locked: an atomic import would prevent its owner
--- from being demoted until it ends.
+-- Looking up thousands of keys must not scan the table. The application name lets a worker that takes over the job find
+-- this session. All of this is one statement because each round trip takes about two percent of a batch's time. The
+-- owner's row is not locked: otherwise nobody could demote the owner of an atomic import until it ends.
 select now() as now,
        (select role from users where id = %(owner_id)s and active) as role,
        set_config('enable_seqscan', 'off', true),
        set_config('application_name', %(name)s, true)
 
 -- name: end_predecessors
--- A worker that was suspended in the middle of a batch keeps its row locks until its session ends.
+-- The session of a worker that was suspended in the middle of a batch keeps its row locks until it ends.
 select pg_terminate_backend(pid)
 from pg_stat_activity
 where application_name = %(name)s
@@ -31,26 +30,26 @@ where application_name = %(name)s
   and pid <> pg_backend_pid()
 
 -- name: allow_idle
--- For imports in one transaction, which is idle while the source is fetched and read, and while it waits for its turn.
--- The application name is set at the start, so that a worker that takes over the job can find this session.
+-- For imports in one transaction, which is idle while the source is fetched and read, and while other imports have
+-- their turn. The application name lets a worker that takes over the job find this session.
 select set_config('idle_in_transaction_session_timeout', '0', true), set_config('application_name', %(name)s, true)
 
 -- name: limit_idle
--- From here on the transaction locks the job's row, which others wait for.
+-- From here on the transaction locks the job's row, and others may be waiting for that.
 reset idle_in_transaction_session_timeout
 
 -- name: lock_ids
--- setval overwrites whatever the sequence's value is by then, so only one import at a time may move it.
+-- setval overwrites whatever value the sequence has by then, so only one import at a time may move it.
 select pg_advisory_xact_lock(hashtext(pg_get_serial_sequence(%(table)s, 'id')))
 
 -- name: reserve_ids
--- Moves the sequence past the highest id, if it is not there yet; returns its value before and after.
+-- Unless the sequence is past the highest id, moves it to the target. Returns its value before and after.
 select last as before, case when last < %(highest)s then setval(sequence, %(target)s) else last end as after
 from cast(pg_get_serial_sequence(%(table)s, 'id') as regclass) as sequence,
   coalesce(pg_sequence_last_value(sequence), 0) as last
 
 -- name: give_ids_back
--- Only for the run that reserved the ids, and only if no id was handed out since and no other import relies on them.
+-- Only if the run still has its lease, no id was handed out since, and no other import relies on the sequence's value.
 select setval(sequence, greatest(%(used)s, 1), %(used)s > 0)
 from cast(pg_get_serial_sequence(%(table)s, 'id') as regclass) as sequence
 where pg_sequence_last_value(sequence) = %(reserved)s
@@ -71,7 +70,7 @@ where pg_sequence_last_value(sequence) = %(reserved)s
   )
 
 -- name: lock_whole
--- Two imports that each lock all of their rows until the end could deadlock.
+-- Two imports that both keep all of their rows locked until they end could deadlock.
 select pg_advisory_xact_lock(hashtext('wherry whole import'), hashtext(%(table)s))
 
 -- name: errors_page

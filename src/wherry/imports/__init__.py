@@ -1,1 +1,1 @@
-"""Bulk imports: source (bytes) → reader (bounded records) → decode (record or errors) → merge → report."""
+"""Bulk imports: source (text) → splitters (raw records) → decode (record or errors) → merge (rows) → report."""

@@ -1,7 +1,6 @@
-"""Splits one top-level JSON array into its elements, without building any of them.
+"""Splits a top-level JSON array into its elements, without building any of them.
 
-In: chunks of decompressed text, from a checkpoint on (which stands after an element). Out: `RawRecord`s. At an element
-longer than `max_bytes` splitting ends: its end is not even searched for.
+An element longer than `max_bytes` ends the import; the splitter does not even look for its end.
 
      "["        value           ","
 START ──▶ FIRST ──▶ AFTER ──────────▶ NEXT
@@ -9,10 +8,10 @@ START ──▶ FIRST ──▶ AFTER ──────────▶ NEXT
             ▼     "]" ▼ └────────────────┘
            END ◀──────┘
 
-Most of a chunk is split in one go: what stands between an element's beginning and a comma further on, put in brackets,
-is an array if and only if that comma stands between elements. What cannot be split so (the ends of a chunk, text that
-is no JSON) is followed byte by byte to the closing bracket; whether it is sound is then for the decoder to say. Every
-byte is looked at a bounded number of times, whatever the text.
+Most of a chunk is split in one go: the text from the beginning of an element to a later comma, put in brackets, is a
+valid array if and only if the comma is one between elements. The rest (the ends of chunks, invalid JSON) is scanned
+token by token to the end of the value, which the decoder then checks. No byte is looked at more than a fixed number of
+times, whatever the text.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ _SEPARATOR = re.compile(rb"[ \t\r\n]*+,[ \t\r\n]*+")
 _BRACE_AND_COMMA = re.compile(rb"\}[ \t\r\n]*+,")
 _BRACES_TRIED = 8
 
-# Inside a value, whole strings and brackets with little in them are passed in one go, as are runs of brackets: an
-# element of 16 MiB may have millions of each.
+# Inside a value, whole strings, flat arrays and objects, and runs of brackets are skipped in one go each, because an
+# element of 16 MiB may have millions of them.
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _FLAT = rb"\[[^][{}\"]*+\]|\{[^][{}\"]*+\}"
 _WITHIN = re.compile(
@@ -55,29 +54,29 @@ class _State(Enum):
 
 
 class ArraySplitter:
-    """Cuts between elements.
+    """Splits an array between its elements.
 
     Args:
-        place: where the first chunk begins: at the text's beginning, or after an element.
-        max_bytes: of an element.
+        place: where the first chunk begins: at the beginning of the text, or after an element.
+        max_bytes: per element.
     """
 
     def __init__(self, place: Place, max_bytes: int) -> None:
         self._index = place.index
-        self._offset = place.offset  # of the chunk in hand
+        self._offset = place.offset  # of the current chunk
         self._max_bytes = max_bytes
         self._state = _State.AFTER if place.index else _State.START
         self._value: _OpenValue | None = None
         self._pieces: list[bytes] = []
         self._size = 0
-        self._split_once = False  # of each chunk: the rest of one is not worth a second try
+        self._split_once = False  # each chunk is split only once: its rest is not worth another try
 
     def feed(self, chunk: bytes) -> Iterator[RawRecord]:
         """The records that end in this chunk.
 
         Raises:
-            BrokenJson: as soon as the text is no array.
-            JobFailed: FIELD_TOO_LONG, as soon as an element is too long.
+            BrokenJson: the text is not an array.
+            JobFailed: FIELD_TOO_LONG: an element is too long.
         """
         at, self._split_once = 0, False
         while at < len(chunk):
@@ -85,14 +84,14 @@ class ArraySplitter:
                 at = self._to_value(chunk, at)
                 if at == len(chunk):
                     break
-                for raw, end in self._many(chunk, at):
+                for raw, end in self._split_ahead(chunk, at):
                     yield self._take(raw, len(raw), self._offset + end)
                     at = end
                 if self._state is _State.AFTER:
                     continue
                 self._value = _OpenValue()
             end_of_value = self._value.end(chunk, at)
-            self._hold(chunk[at : len(chunk) if end_of_value is None else end_of_value])
+            self._keep(chunk[at : len(chunk) if end_of_value is None else end_of_value])
             if end_of_value is None:
                 break
             at = end_of_value
@@ -100,10 +99,10 @@ class ArraySplitter:
         self._offset += len(chunk)
 
     def finish(self) -> Iterator[RawRecord]:
-        """Nothing: no element ends with the text. Text that is blank holds none either.
+        """No records, as the last thing in the text is a bracket. Blank text contains no records either.
 
         Raises:
-            BrokenJson: the text must not end here.
+            BrokenJson: the text is truncated.
         """
         if self._state not in (_State.START, _State.END):
             raise BrokenJson(f"The file is truncated: expected {self._expected} at byte {self._offset}")
@@ -114,7 +113,7 @@ class ArraySplitter:
         return "the rest of a value" if self._value is not None else self._state.value
 
     def _to_value(self, chunk: bytes, at: int) -> int:
-        """Where the next value begins, or the end of the chunk."""
+        """The offset of the next value, or of the end of the chunk."""
         while True:
             at = _end(_SPACE, chunk, at)
             if at == len(chunk):
@@ -124,8 +123,8 @@ class ArraySplitter:
             self._state = self._step(chunk[at : at + 1], at)
             at += 1
 
-    def _many(self, chunk: bytes, at: int) -> Iterator[tuple[bytes, int]]:
-        """The elements from here to the last comma after one, and where each ends; none where that is not clear."""
+    def _split_ahead(self, chunk: bytes, at: int) -> Iterator[tuple[bytes, int]]:
+        """The elements up to the last comma between two, with their ends; none if such a comma cannot be found."""
         if self._split_once:
             return
         self._split_once = True
@@ -148,7 +147,7 @@ class ArraySplitter:
         place = self._offset + at
         raise BrokenJson(f"The file is not a single JSON array: expected {self._state.value} at byte {place}")
 
-    def _hold(self, piece: bytes) -> None:
+    def _keep(self, piece: bytes) -> None:
         self._size += len(piece)
         self._require_size(self._size)
         self._pieces.append(piece)
@@ -169,7 +168,7 @@ class ArraySplitter:
 
 
 def _last_cuts(chunk: bytes, at: int) -> Iterator[int]:
-    """Behind which bytes a comma may stand between elements, the last such place first."""
+    """The offsets of commas that may be between two elements, the last one first."""
     end = len(chunk)
     for _ in range(_BRACES_TRIED):
         end = chunk.rfind(b"}", at, end)
@@ -180,7 +179,7 @@ def _last_cuts(chunk: bytes, at: int) -> Iterator[int]:
 
 
 def _elements(text: bytes) -> list[msgspec.Raw] | None:
-    """The elements of a text that is a list of JSON values without its brackets; None where it is none."""
+    """The elements of an array given without its brackets, or None if it is not valid."""
     try:
         return _split(b"[" + text + b"]")
     except (ValueError, RecursionError):
@@ -188,7 +187,7 @@ def _elements(text: bytes) -> list[msgspec.Raw] | None:
 
 
 class _OpenValue:
-    """A value whose end is looked for, over as many chunks as it takes."""
+    """Finds the end of a value, over as many chunks as it takes."""
 
     def __init__(self) -> None:
         self.begun = False
@@ -197,7 +196,7 @@ class _OpenValue:
         self._escaped = False
 
     def end(self, chunk: bytes, at: int) -> int | None:
-        """The byte after the value, None where the chunk ends before it."""
+        """The offset after the value, or None if the value continues in the next chunk."""
         literal = self._depth == 0 and not self._in_string and (self.begun or chunk[at] not in b'"{[')
         self.begun = True
         if literal:
@@ -210,17 +209,17 @@ class _OpenValue:
         return None
 
     def _pass_string(self, chunk: bytes, at: int) -> int:
-        """Behind the closing quote, or the chunk's end."""
+        """The offset after the closing quote, or of the end of the chunk."""
         at = _end(_STRING_REST, chunk, at + self._escaped)
         self._escaped = False
         if at >= len(chunk):
             return at
-        self._escaped = chunk[at] == 0x5C  # only a chunk's last byte is left standing so
+        self._escaped = chunk[at] == 0x5C  # the pattern stops at a backslash only if it is the chunk's last byte
         self._in_string = self._escaped
         return at + 1
 
     def _pass_token(self, chunk: bytes, at: int) -> int:
-        """After the next quote or run of brackets, as far as the value goes, or at the chunk's end."""
+        """The offset after the next quote or run of brackets within the value, or of the end of the chunk."""
         if self._depth:
             at = _end(_WITHIN, chunk, at)
         if at == len(chunk):

@@ -1,8 +1,7 @@
-"""Makes batches of decoded records, ahead of their writer.
+"""Groups decoded records into batches. Splitting and decoding are done in a thread.
 
-In: chunks of text, a splitter, a decoder. Out: `Batch`es of at most `size` records or 8 MiB of text, and then, if the
-file as a whole is at fault, a `JobFailed` after the last record that could be read. Splitting and decoding are done
-in a thread.
+A batch is full when it has `size` records or 8 MiB of text. If the file as a whole is at fault, the records before the
+fault are yielded first, then `JobFailed` is raised.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ BATCH_BYTES = 8 << 20
 
 
 class Batches:
-    """Reads one file once.
+    """Reads one file, once.
 
     Args:
-        chunks: the text from where the splitter begins.
-        splitter: cuts it.
-        decoder: reads the records.
-        size: records of a batch, at most.
-        max_records: of the file.
+        chunks: the text, from where the splitter begins.
+        splitter: cuts the text into records.
+        decoder: decodes the records.
+        size: records per batch, at most.
+        max_records: per file.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class Batches:
         """Every batch in order.
 
         Raises:
-            JobFailed: the file is at fault; what was read before it has been yielded.
+            JobFailed: the file as a whole is at fault. All records before the fault have been yielded.
         """
         failure: JobFailed | None = None
         try:
@@ -67,7 +66,7 @@ class Batches:
             yield self._take()
 
     def _fill(self, records: Iterator[RawRecord]) -> bool:
-        """Decode until the batch is full or there are no more records; whether there are none."""
+        """Decode until the batch is full; return True if the records ran out first."""
         for raw in records:
             if raw.index >= self._max_records:
                 message = f"The file has more than {self._max_records} records"

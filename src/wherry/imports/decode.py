@@ -1,7 +1,7 @@
-"""Turns one raw record into a record, or into everything that is wrong with it.
+"""Decodes a raw record, or finds everything that is wrong with it.
 
-In: `RawRecord`. Out: `Entry`. One typed decode reads what is clean already; only a record that it refuses, or that is
-not as the table keeps it (untrimmed, say), is looked at again, field by field, by the rules of its resource.
+Clean records take a single typed decode. A record that it refuses, or whose values need to be normalised (trimmed, for
+example), is decoded again, field by field, with the rules of its resource.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from wherry.resources.rules import Fault, OversizedNumber
 ADMIN = "admin"
 _ESCAPED_NUL = b"\\u0000"
 MAX_BUILT_BYTES = 1 << 20
-"""A longer array or object is not built, unless it is of strings."""
+"""Arrays and objects with a longer text are not built, except for arrays of strings."""
 
-_LOOKED_AT = 4 * SHOWN_CHARACTERS  # bytes: as many as 1,000 characters can take
+_LOOKED_AT = 4 * SHOWN_CHARACTERS  # bytes: the most that 1,000 characters take
 
 
 class Decoder:
@@ -29,9 +29,9 @@ class Decoder:
 
     Args:
         resource: what the records are.
-        caller_role: the role of the account that imports.
-        max_bytes: what a longer record's error names as the limit.
-        stop_at_broken_syntax: raise `BrokenJson` instead of reporting it on the record.
+        caller_role: the role of the import's owner.
+        max_bytes: per record; named in the error of a longer one.
+        stop_at_broken_syntax: whether to raise `BrokenJson` instead of reporting it as the record's error.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Decoder:
         self._stop = stop_at_broken_syntax
 
     def decode(self, raw: RawRecord) -> Entry:
-        """A record, or its errors.
+        """Decode a record, or collect its errors.
 
         Raises:
-            BrokenJson: the text is not JSON, and the decoder was asked to stop there.
+            BrokenJson: the text is not JSON, and `stop_at_broken_syntax` is set.
         """
         record = self._decode_clean(raw.data)
         if record is None:
@@ -58,12 +58,12 @@ class Decoder:
         return Entry(raw.index, raw.offset, raw.size, record, ())
 
     def _decode_clean(self, data: bytes | None) -> Any:
-        """The record where it is clean and allowed, else None."""
+        """The record if it is clean and allowed, otherwise None."""
         if data is None or _ESCAPED_NUL in data:
             return None
         try:
             if not data.isascii():
-                data.decode()  # the typed decoder does not look into fields that it skips
+                data.decode()  # the typed decoder does not check the UTF-8 of unknown fields
             record = self._typed.decode(data)
         except (ValueError, RecursionError):
             return None
@@ -84,10 +84,10 @@ class Decoder:
         return self._apply_rules(raw.index, fields)
 
     def _read_fields(self, index: int, data: bytes) -> dict[str, object] | RecordError:
-        """The values of the fields that the resource knows, as JSON has them; unknown ones are not even built."""
+        """The JSON values of the resource's fields. Those of unknown fields are not even built."""
         try:
             text = data.decode()
-            msgspec.json.decode(data, type=msgspec.Raw)  # the whole syntax, and nothing but it
+            msgspec.json.decode(data, type=msgspec.Raw)  # checks the syntax of the whole record, without building it
             if not text.lstrip().startswith("{"):
                 message = "Record must be a JSON object"
                 value = shown(read_value(data))
@@ -141,7 +141,7 @@ class Decoder:
 
 
 def record_name(resource: Resource, fields: dict[str, object]) -> str | None:
-    """What the report calls a record: its id, else its natural key, else nothing."""
+    """A record's name in the report: its id, else its natural key, else None."""
     for name in ("id", resource.natural_key):
         value = fields.get(name)
         if isinstance(value, (int, str)) and not isinstance(value, bool):
@@ -155,10 +155,10 @@ def _error(index: int, name: str | None, field: str, fault: Fault, fields: dict[
 
 
 def read_value(raw: bytes | msgspec.Raw) -> object:
-    """A JSON value as Python has it; a number that Python's types cannot hold as `OversizedNumber`.
+    """Decode a JSON value; a number that fits no Python type becomes an `OversizedNumber`.
 
-    No field takes an object, or an array of anything but strings: of a large one only that is told, as the millions of
-    values that it may have would take twenty times its size.
+    A large object, or array of anything but strings, is replaced by a small one: no field accepts either, and the
+    millions of values in it could take twenty times the size of their text.
     """
     if len(text := memoryview(raw)) > MAX_BUILT_BYTES:
         match bytes(text[:_LOOKED_AT]).lstrip()[:1]:
@@ -173,7 +173,7 @@ def read_value(raw: bytes | msgspec.Raw) -> object:
 
 
 def _strings(text: memoryview) -> list[Any]:
-    """An array of strings; in place of any other, one that is as wrong."""
+    """An array of strings; any other array is replaced by a small one that is just as invalid."""
     try:
         return list(msgspec.json.decode(text, type=list[str]))
     except msgspec.ValidationError:
@@ -181,7 +181,7 @@ def _strings(text: memoryview) -> list[Any]:
 
 
 def _is_json_but_for_surrogates(text: str) -> bool:
-    """Whether a text that the strict decoder refused is one that a decoder which lets them through accepts."""
+    """Whether a text that the strict decoder refused is valid JSON except for unpaired surrogates."""
     try:
         json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

@@ -1,7 +1,4 @@
-"""Decompresses in bounded steps: gzip and zstd.
-
-In: chunks of a compressed stream. Out: pieces of what it holds, of about 1 MiB, whatever the stream was made to do.
-"""
+"""Decompresses gzip and zstd in pieces of limited size, even if the stream was crafted to expand enormously."""
 
 from __future__ import annotations
 
@@ -17,24 +14,24 @@ PIECE_BYTES = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_MAGIC = tuple(bytes([0x50 + number]) + b"\x2a\x4d\x18" for number in range(16))
-"""What frames begin with that hold no data (RFC 8878, section 3.1.2); a file may begin with one, as pzstd's do."""
+"""How frames without data begin (RFC 8878, section 3.1.2). A file may begin with one: those of pzstd do."""
 
 DAMAGED = (zlib.error, cast(type[Exception], IsalError), zstandard.ZstdError)
-"""What a stream that is not what it began as raises."""
+"""The exceptions that a damaged stream raises."""
 
-_GZIP_WINDOW_BITS = 31  # zlib's way to ask for a gzip header (zlib manual, inflateInit2)
-# All that stands behind a member is copied when it ends, and a member may be of 20 bytes.
+_GZIP_WINDOW_BITS = 31  # makes zlib expect a gzip header (zlib manual, inflateInit2)
+# All input after a member is copied when the member ends, and a member may have only 20 bytes.
 _GZIP_SLICE_BYTES = 1 << 16
-_ZSTD_MAX_WINDOW_BYTES = 1 << 27  # what the zstd program takes unless told otherwise
-# Four bytes can hold a block of 128 KiB (RFC 8878, section 3.1.1.2): so much input at once yields at most 8 MiB.
+_ZSTD_MAX_WINDOW_BYTES = 1 << 27  # the default limit of the zstd program
+# Four bytes can encode a block of 128 KiB (RFC 8878, section 3.1.1.2), so this much input yields at most 8 MiB.
 _ZSTD_SLICE_BYTES = 256
 
 
 class Inflater(Protocol):
-    """Decompresses what it is fed."""
+    """Decompresses a stream."""
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """What comes out."""
+        """Decompress the next chunk of the stream."""
         ...
 
     @property
@@ -44,7 +41,7 @@ class Inflater(Protocol):
 
 
 def inflater_for(head: bytes) -> Callable[[], Inflater] | None:
-    """What reads a stream that begins so; None for plain text. No JSON text begins with any of the magic numbers."""
+    """The inflater for a stream with this beginning, or None for plain text: JSON never begins with a magic number."""
     if head.startswith(GZIP_MAGIC):
         return GzipInflater
     if head.startswith((ZSTD_MAGIC, *_SKIPPABLE_MAGIC)):
@@ -53,7 +50,7 @@ def inflater_for(head: bytes) -> Callable[[], Inflater] | None:
 
 
 class GzipInflater:
-    """gzip of one or several members (RFC 1952, section 2.2), zeros behind the last one allowed."""
+    """gzip with one or several members (RFC 1952, section 2.2), and possibly zeros after the last one."""
 
     def __init__(self) -> None:
         self._member = isal_zlib.decompressobj(_GZIP_WINDOW_BITS)
@@ -64,7 +61,7 @@ class GzipInflater:
         return bool(self._member.eof)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """What comes out, in pieces of at most 1 MiB."""
+        """Decompress in pieces of at most 1 MiB."""
         for start in range(0, len(chunk), _GZIP_SLICE_BYTES):
             yield from self._members(chunk[start : start + _GZIP_SLICE_BYTES])
 
@@ -78,13 +75,13 @@ class GzipInflater:
                 self._member = isal_zlib.decompressobj(_GZIP_WINDOW_BITS)
             piece = self._member.decompress(chunk, PIECE_BYTES)
             chunk = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-            pending = len(piece) == PIECE_BYTES  # there may be more, though all input is taken
+            pending = len(piece) == PIECE_BYTES  # there may be more output, although all input has been consumed
             if piece:
                 yield piece
 
 
 class ZstdInflater:
-    """zstd of one or several frames (RFC 8878, section 3)."""
+    """zstd with one or several frames (RFC 8878, section 3)."""
 
     def __init__(self) -> None:
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_MAX_WINDOW_BYTES)
@@ -96,17 +93,17 @@ class ZstdInflater:
         return bool(self._frame.eof)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """What comes out, in pieces of 1 to 9 MiB but for the last."""
+        """Decompress in pieces of 1 to 9 MiB; the last one may be smaller."""
         pieces: list[bytes] = []
-        held = 0
+        size = 0
         for start in range(0, len(chunk), _ZSTD_SLICE_BYTES):
             for piece in self._frames(chunk[start : start + _ZSTD_SLICE_BYTES]):
                 pieces.append(piece)
-                held += len(piece)
-            if held >= PIECE_BYTES:
+                size += len(piece)
+            if size >= PIECE_BYTES:
                 yield b"".join(pieces)
                 pieces.clear()
-                held = 0
+                size = 0
         if pieces:
             yield b"".join(pieces)
 

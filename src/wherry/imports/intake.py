@@ -1,8 +1,4 @@
-"""Takes a request for an import: from bytes or a URL to a job.
-
-In: what was asked, and the source. Out: a queued job whose source is safe in storage; or a refusal, and no stored file
-left behind.
-"""
+"""Accepts imports: stores the uploaded source and queues the job."""
 
 from __future__ import annotations
 
@@ -27,7 +23,7 @@ from wherry.storage.streams import limited
 
 @dataclass(frozen=True)
 class Asked:
-    """What an import must do, and for whom. `format` is None if the content of a URL decides."""
+    """A request for an import. `format` is None if the content of a URL has to decide."""
 
     resource: Resource
     format: Format | None
@@ -38,12 +34,12 @@ class Asked:
 
 
 class Intake:
-    """Where imports are handed in.
+    """Accepts imports.
 
     Args:
         pool: the database.
-        store: keeps the sources.
-        max_file_bytes: of a source, as it is sent.
+        store: where sources are stored.
+        max_file_bytes: per source, as sent.
     """
 
     def __init__(self, pool: Pool, store: Store, *, max_file_bytes: int) -> None:
@@ -57,8 +53,8 @@ class Intake:
         """Store an upload.
 
         Raises:
-            TooLarge: it has more bytes than are taken.
-            Invalid: on `file`: it is empty.
+            TooLarge: it has more than `max_file_bytes`.
+            EmptyFile: it is empty.
         """
         whole = limited(chunks, self._max_file_bytes, self.too_large)
         stored = await self._store.put(source_key(job_id), (chunk async for chunk in whole if chunk))
@@ -68,23 +64,23 @@ class Intake:
         return Source(stored.key, file_name, stored.size, stored.sha256, content_type=content_type)
 
     async def detect_format(self, source: Source) -> Format:
-        """The format of a stored upload, by its first bytes."""
+        """The format of a stored upload, judged by its first bytes."""
         stored = StoredSource(self._store, source.key, self._max_file_bytes)
         try:
             async with aclosing(stored.open()) as text:
                 return await detect_format(text)
-        except JobFailed:  # a damaged file; the run that meets it again reports it
+        except JobFailed:  # the file is damaged, which the run will report
             return Format.JSON
 
     async def drop(self, job_id: UUID) -> None:
-        """Remove an upload that no job came of."""
+        """Remove an upload for which no job was created."""
         await self._store.delete(source_key(job_id))
 
     async def queue(self, connection: Connection, job_id: UUID, asked: Asked, source: Source) -> tuple[Job, bool]:
-        """Write the job and its queue row, in the caller's transaction; `(job, replayed)`.
+        """Insert the job and its queue row, in the caller's transaction; return `(job, replayed)`.
 
         Raises:
-            Invalid: the idempotency key was used for another request.
+            KeyReused: the idempotency key was already used for a different request.
         """
         format_ = asked.format or Format.JSON
         new = NewJob(
@@ -101,14 +97,14 @@ class Intake:
         return await submit(connection, new)
 
     def check_declared(self, declared_bytes: int | None) -> None:
-        """Refuse a body that says itself that it is too large, before it is sent.
+        """Refuse a body whose declared length is too large, before it is sent.
 
         Raises:
-            TooLarge: it does.
+            TooLarge: it is.
         """
         if declared_bytes is not None and declared_bytes > self._max_file_bytes:
             raise self.too_large()
 
     def too_large(self) -> TooLarge:
-        """The refusal of a file that is too large."""
+        """The error for a file that is too large."""
         return TooLarge(f"file may have at most {self._max_file_bytes} bytes", field="file")

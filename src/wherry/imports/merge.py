@@ -1,8 +1,7 @@
-"""Writes the rows and errors of a batch.
+"""Writes the rows of a batch to the resource's table, inside the caller's transaction.
 
-In: decoded records, on a connection inside a transaction. Out: rows in the resource's table, marked with the import,
-and a `Tally`. What the table refuses although the plan allowed it (a race, a constraint of its own) is raised as the
-driver has it; `refusal` tells what it says about the record, once it stands alone.
+The table may refuse what the plan allows, because of a race or a constraint of its own. Then the driver's exception is
+raised, and once the batch has been narrowed down to a single record, `refusal` turns the exception into an error.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ DrawIds: TypeAlias = Callable[[Connection, int], Awaitable[list[int]]]
 
 
 class _AllBut(Container[int]):
-    """Contains every id but those that are known to be missing: the table's own foreign key judges the rest."""
+    """Contains every id except those known to be missing: the rest is left to the table's foreign key."""
 
     def __init__(self, missing: frozenset[int]) -> None:
         self._missing = missing
@@ -46,10 +45,10 @@ REFUSALS = (
     psycopg.errors.ProgramLimitExceeded,
     psycopg.errors.RaiseException,
 )
-"""What the database raises against rows, not against us."""
+"""Exceptions that the database raises because of the rows."""
 
 RACES = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
-"""What another transaction brought about: the same batch may pass when tried again."""
+"""Exceptions caused by other transactions: the batch may succeed if it is tried again."""
 
 _REFUSED_AS: tuple[tuple[type[psycopg.Error], ErrorCode, str], ...] = (
     (psycopg.errors.UniqueViolation, ErrorCode.DUPLICATE_VALUE, "is already in use"),
@@ -63,7 +62,7 @@ _REFUSED_AS: tuple[tuple[type[psycopg.Error], ErrorCode, str], ...] = (
 
 @dataclass(slots=True)
 class Tally:
-    """What a batch came to. `highest_id` is the highest id that a new row brought along, 0 for none."""
+    """The result of a batch. `highest_id` is the highest id that a record gave a new row, or 0 if none did."""
 
     successes: int = 0
     failures: int = 0
@@ -77,12 +76,12 @@ class Tally:
 
 
 class Merger:
-    """Writes batches of one import, one after another.
+    """Writes the batches of one import, one after another.
 
     Args:
         resource: what the records are.
-        job_id: of the import; rows that it writes are marked with it.
-        rules: what holds for all its records.
+        job_id: of the import; the rows that it writes are marked with it.
+        rules: apply to all its records.
     """
 
     def __init__(self, resource: Resource, job_id: UUID, rules: Rules) -> None:
@@ -140,11 +139,10 @@ class Merger:
         return plan
 
     async def _plan_new(self, connection: Connection, batch: Batch, now: datetime) -> Plan | None:
-        """The plan if every sound record is a new row of its own, as far as the batch itself tells; otherwise None.
+        """A plan made without looking sound records up, or None unless each of them becomes a new row.
 
-        Records that meet each other within the batch have to be judged with what the tables hold: the first may have
-        a fault that the table would not see, once the second is laid over it. Faulty records never reach the table,
-        so they are looked up.
+        If two records of the batch concern the same row, both have to be looked up: the second could hide a fault of
+        the first from the table's constraints. Faulty records never reach the table, so they are always looked up.
         """
         faulty = [entry.record for entry in batch if entry.errors and entry.record is not None]
         rows = await self._rows(connection, faulty)
@@ -154,24 +152,25 @@ class Merger:
         return plan if plan.created == _count_sound(batch) and not plan.lacks_keepers else None
 
     async def _rows(self, connection: Connection, records: Sequence[Any]) -> list[Row]:
-        """The rows that records name, by id or natural key."""
+        """The rows with the ids or natural keys of these records."""
         ids, keys = _distinct(records, "id"), _distinct(records, self._resource.natural_key)
         if not ids and not keys:
             return []
         values = {"job_id": self._job_id, "ids": ids, "keys": keys}
         async with connection.cursor(row_factory=tuple_row) as cursor:
-            # Prepared, it could get a generic plan, made while the table was small, that scans all of it. Setting
-            # plan_cache_mode instead would have each row's foreign keys planned anew: 30 % of an import's time.
+            # A prepared statement could keep a generic plan that was made while the table was small, and scans all of
+            # it. Setting plan_cache_mode would have the foreign keys of each row planned anew: 30 % of an import's
+            # time.
             await cursor.execute(self._sql["lookup"], values, prepare=False)
             return [Row(*row) for row in await cursor.fetchall()]  # the query's columns are Row's first fields
 
     async def _existing_references(self, connection: Connection, records: Sequence[Any]) -> dict[str, frozenset[int]]:
-        """The ids that records name and that exist, by resource."""
+        """The existing ids among those that records refer to, by resource."""
         named = {name: self._named(records, name) for name in set(self._resource.references.values())}
         return {name: await _existing(connection, name, list(ids)) if ids else ids for name, ids in named.items()}
 
     async def _count_keepers(self, connection: Connection) -> int:
-        """How many rows there are of which one must remain. They stay locked, as only a few records need this."""
+        """Count, and lock, the rows of which one must remain. Only few records need this."""
         return (await connection.execute(self._sql["keepers"])).rowcount
 
     async def _prepare(self, connection: Connection) -> datetime:
@@ -191,12 +190,12 @@ class Merger:
     async def _update(self, connection: Connection, writes: Sequence[Write]) -> None:
         if not writes:
             return
-        # One JSON text takes the client a tenth of the time that arrays of columns take it.
+        # For the client, one JSON text takes a tenth of the time of one array per column.
         rows = [{"id": write.id, **write.columns, **self._meant(write)} for write in writes]
         await connection.execute(self._sql["update"], {"rows": _json(rows), "job_id": self._job_id})
 
     def _meant(self, write: Write) -> dict[str, bool]:
-        """Null leaves a column as it is, but for those whose query is told that it is meant."""
+        """Flags for columns that may be set to null: for all others null means to leave the column as it is."""
         return {f"sets_{name}": True for name in self._clearable if name in write.columns}
 
     async def _allocate(self, connection: Connection, writes: Sequence[Write], draw: DrawIds) -> None:
@@ -234,12 +233,12 @@ class Merger:
 
 
 def session_name(job_id: UUID) -> str:
-    """What a transaction of this import is called in `pg_stat_activity`."""
+    """The `application_name` of the import's sessions while they have a transaction."""
     return f"wherry import {job_id}"
 
 
 def refusal(resource: Resource, entry: Entry, error: psycopg.Error) -> RecordError:
-    """What the database's refusal of one record says about it, in words of our own."""
+    """The database's exception about a single record as an error of that record."""
     name = resource.constraints.get(error.diag.constraint_name or "") or error.diag.column_name
     code, text = ErrorCode.DATABASE_ERROR, "was refused by the database"
     for kind, its_code, its_text in _REFUSED_AS:
@@ -254,14 +253,14 @@ def refusal(resource: Resource, entry: Entry, error: psycopg.Error) -> RecordErr
 
 
 def is_id_clash(resource: Resource, entry: Entry, error: psycopg.Error) -> bool:
-    """Whether the id that the table gave to a record is another transaction's by now: no fault of the record's."""
-    brings_none = entry.record is not None and entry.record.id is None
-    return brings_none and error.diag.constraint_name == f"{resource.name}_pkey"
+    """Whether another transaction has taken the id that the sequence gave this record, which is not at fault."""
+    has_no_id = entry.record is not None and entry.record.id is None
+    return has_no_id and error.diag.constraint_name == f"{resource.name}_pkey"
 
 
 async def _existing(connection: Connection, resource: str, ids: Sequence[int]) -> frozenset[int]:
     cursor = connection.cursor(row_factory=scalar_row)
-    await cursor.execute(load(resource, "resources")["existing"], {"ids": list(ids)}, prepare=False)  # as the lookup
+    await cursor.execute(load(resource, "resources")["existing"], {"ids": list(ids)}, prepare=False)  # see Merger._rows
     return frozenset(await cursor.fetchall())
 
 

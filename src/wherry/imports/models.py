@@ -1,4 +1,4 @@
-"""What passes between the steps of an import."""
+"""The values that the steps of an import pass to each other."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from wherry.resources.rules import OversizedNumber
 SHOWN_CHARACTERS = 1000
 SHOWN_ITEMS = 10
 FILE_INDEX = -1
-"""The `recordIndex` of an error of the file as a whole."""
+"""The `recordIndex` of an error that concerns the file as a whole."""
 
 
 class Format(StrEnum):
-    """How records follow each other in a file."""
+    """The format of a file of records."""
 
     NDJSON = "ndjson"
     JSON = "json"
 
 
 class OnConflict(StrEnum):
-    """What a natural key that another row holds does."""
+    """What happens to a record whose natural key another row already has."""
 
     ERROR = "error"
     UPDATE = "update"
@@ -35,7 +35,7 @@ class OnConflict(StrEnum):
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller may ask of an import."""
+    """The options of an import."""
 
     on_conflict: OnConflict = OnConflict.ERROR
     dry_run: bool = False
@@ -43,12 +43,12 @@ class Options:
 
     @property
     def one_transaction(self) -> bool:
-        """Whether the whole import is one transaction, and starts from its beginning after a crash."""
+        """Whether the whole import is one transaction, which starts over after a crash."""
         return self.dry_run or self.atomic
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where to resume: the next record's index, and the offset just past the last one in the decompressed text."""
+    """Where to resume: the index of the next record, and the offset in the decompressed text after the last one."""
 
     index: int = 0
     offset: int = 0
@@ -65,13 +65,13 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class RawRecord(msgspec.Struct, frozen=True, gc=False):
-    """One record as it stands in the file.
+    """One record as it appears in the file.
 
     Attributes:
-        index: of the record, from 0; blank lines do not count.
-        offset: of the byte just past it, in the decompressed text (a byte-order mark does not count).
-        data: its JSON text, or None where it is longer than allowed and was skipped.
-        size: its bytes.
+        index: of the record, counted from 0 without blank lines.
+        offset: of the byte after it in the decompressed text, not counting a byte-order mark.
+        data: its JSON text, or None if it is too long and was skipped.
+        size: in bytes.
     """
 
     index: int
@@ -82,7 +82,7 @@ class RawRecord(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class RecordError:
-    """One fault of one record, as the report shows it. `value` is as `shown` makes it."""
+    """One fault of one record, as in the report. `value` has been shortened by `shown`."""
 
     index: int
     record_id: str | None
@@ -94,17 +94,17 @@ class RecordError:
 
     @property
     def summary_key(self) -> str:
-        """What `errorSummary` counts it under: its name, and the field after a dot where it has one."""
+        """Its key in `errorSummary`: the name, and after a dot the field, if it concerns one."""
         return self.code.name if self.field is None else f"{self.code.name}.{self.field}"
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A record decoded, and its faults.
+    """A decoded record and its faults.
 
     Attributes:
-        record: of the resource's record type. If there are errors, fields that are faulty or missing are None in it;
-            it is None itself if no field could be read.
-        errors: faults that the record shows by itself. The planner adds those that only the tables show.
+        record: of the resource's record type. If there are errors, its faulty and missing fields are None. The record
+            itself is None if no field could be read.
+        errors: faults that are visible in the record alone. The planner adds those that depend on the tables.
     """
 
     index: int
@@ -118,7 +118,7 @@ Batch = list[Entry]
 
 
 def shown(value: object, *, inside: bool = False) -> object:
-    """A value as the report shows it: bounded, and such as jsonb can hold."""
+    """A value for the report: of limited size, and valid as jsonb."""
     if isinstance(value, str):
         return clipped(value)
     if isinstance(value, OversizedNumber):
@@ -131,10 +131,10 @@ def shown(value: object, *, inside: bool = False) -> object:
 
 
 def clipped(text: str) -> str:
-    """A text's first 1,000 characters, without NUL, which PostgreSQL cannot hold."""
+    """A text's first 1,000 characters. NUL, which PostgreSQL cannot store, is replaced."""
     return text[:SHOWN_CHARACTERS].replace("\0", "\ufffd")
 
 
 def label(field: str) -> str:
-    """What messages call a field: `author_id` is "Author id"."""
+    """A field's name in messages: `author_id` becomes "Author id"."""
     return field.replace("_", " ").capitalize()

@@ -1,15 +1,14 @@
-"""Decides what each record of a batch does, as if they were handled one after another.
+"""Decides what each record of a batch does, with the same result as handling one record after the other.
 
-In: the batch's records and what the tables hold of the ids, keys and references that they name. Out: a `Plan`: for
-every row that is written, its columns, once; for every record that cannot be, its errors. Nothing here does I/O.
+From the records and what the tables contain, `make_plan` makes a `Plan`: the columns of every row to write, each row
+once, and the errors of every record that cannot be written. Nothing here does I/O.
 
-A record whose id names a row writes that row. Otherwise a row that holds its natural key decides: `error` reports it,
-`update` writes that row, `skip` leaves it. Otherwise a row is created. A key held by a row that this very import wrote
-is a duplicate in the import, which only `skip` forgives.
+If a row has the record's id, the record updates it. Otherwise, if a row has the record's natural key, `onConflict`
+decides: `error` reports a duplicate, `update` updates that row, `skip` leaves it as it is. Otherwise a row is created.
+If this import itself wrote the row with the key, the record is a duplicate unless `onConflict` is `skip`.
 
-Rows of one segment are written by one UPDATE and one COPY, in this order. A key that one row gives up and another
-takes must not pass within one statement, as unique constraints are checked row by row: such a record begins a new
-segment.
+The rows of a segment are written by one UPDATE, then one COPY. PostgreSQL checks unique constraints row by row, so a
+key cannot move from one row to another within a statement: a record that takes such a key begins a new segment.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ Key = int | str
 
 
 class Write(msgspec.Struct, gc=False, eq=False):
-    """A row's columns to be written: all of them for a new row, which may leave its id to the table."""
+    """The columns of a row to write: all of them if it is new. A new row without an id gets the sequence's next one."""
 
     id: int | None
     columns: Columns
@@ -41,13 +40,13 @@ class Row(msgspec.Struct, gc=False, eq=False):
     """A row as it is at this point of the batch.
 
     Attributes:
-        id: None for a new row whose id is left to the table; nothing can name it again in its batch.
+        id: None if the row is new and will get an id from the sequence, so that no record of the batch can refer to it.
         key: its natural key.
         mine: whether this import wrote it.
-        first_key: the natural key that it was created with, where that stays taken.
-        state: what the resource's policy knows of it.
-        in_table: whether it was there when the segment began.
-        pending: what the segment writes of it.
+        first_key: the natural key that it was created with, if that key stays taken.
+        state: for the resource's policy.
+        in_table: whether it existed when the segment began.
+        pending: the columns that the segment writes.
     """
 
     id: int | None
@@ -61,11 +60,11 @@ class Row(msgspec.Struct, gc=False, eq=False):
 
 @dataclass(frozen=True)
 class Rules:
-    """What holds for every record of an import.
+    """What applies to every record of an import.
 
     Attributes:
-        on_conflict: what a natural key that another row holds does.
-        authority: on which it is run.
+        on_conflict: what to do if another row has a record's natural key.
+        authority: the rights that the import has.
     """
 
     on_conflict: OnConflict
@@ -74,13 +73,13 @@ class Rules:
 
 @dataclass(frozen=True)
 class Known:
-    """What the tables hold of what a batch names.
+    """What the tables contain that concerns a batch.
 
     Attributes:
-        rows: of the resource, with one of the batch's ids or natural keys, as they were at one moment.
-        references: ids that exist, by resource.
+        rows: the resource's rows with the batch's ids or natural keys, all as of the same moment.
+        references: existing ids, by resource.
         now: the time of the transaction.
-        keepers: how many rows there are of which the resource's policy keeps one; None if they were not counted.
+        keepers: the number of rows of which the resource's policy keeps at least one; None if they were not counted.
     """
 
     rows: Iterable[Row]
@@ -91,7 +90,7 @@ class Known:
 
 @dataclass(slots=True)
 class Segment:
-    """Rows that one UPDATE and then one COPY can write."""
+    """Rows that can be written by one UPDATE, then one COPY."""
 
     updates: list[Write] = field(default_factory=list)
     creates: list[Write] = field(default_factory=list)
@@ -99,18 +98,18 @@ class Segment:
 
 @dataclass(slots=True)
 class Plan:
-    """What a batch comes to."""
+    """What to write for a batch, and its errors."""
 
     segments: list[Segment] = field(default_factory=list)
     errors: list[RecordError] = field(default_factory=list)
     successes: int = 0
     failures: int = 0
     lacks_keepers: bool = False
-    """Whether it is to be made again, with `Known.keepers`."""
+    """Whether the plan has to be made again with `Known.keepers`."""
 
     @property
     def created(self) -> int:
-        """How many rows are new."""
+        """The number of new rows."""
         return sum(len(segment.creates) for segment in self.segments)
 
 
@@ -149,20 +148,20 @@ class _Planner:
         self._begin_segment()
 
     def finished(self) -> Plan:
-        """What the records came to."""
+        """The plan, once all records have been handled."""
         self.plan.lacks_keepers = self._policy is not None and self._policy.lacks_keepers
         return self.plan
 
     def handle(self, entry: Entry) -> list[RecordError]:
-        """Do what the record says, or say why not."""
+        """Plan a record without faults; return its errors if it cannot be written."""
         record = entry.record
         key: Key | None = getattr(record, self._key_field)
-        target, holder = self._by_id.get(record.id), self._by_key.get(key)
-        held = self._holder_in_the_way(target, holder)
-        if held is not None and self._on_conflict is OnConflict.SKIP:
+        with_id, with_key = self._by_id.get(record.id), self._by_key.get(key)
+        conflict = self._conflicting_row(with_id, with_key)
+        if conflict is not None and self._on_conflict is OnConflict.SKIP:
             return []
-        row = target or holder
-        errors = self._row_errors(entry, key, row, held)
+        row = with_id or with_key
+        errors = self._row_errors(entry, key, row, conflict)
         self._add_reference_errors(entry, errors)
         if errors:
             return errors
@@ -173,28 +172,28 @@ class _Planner:
         return []
 
     def all_errors(self, entry: Entry) -> list[RecordError]:
-        """The errors of a faulty record, with those that its sound fields have in view of the tables."""
+        """The errors of a faulty record, including those of its sound fields that depend on the tables."""
         errors, record = list(entry.errors), entry.record
         if record is None:
             return errors
         if not {"id", self._key_field} & {error.field for error in errors}:
             key: Key | None = getattr(record, self._key_field)
-            target, holder = self._by_id.get(record.id), self._by_key.get(key)
-            held = self._holder_in_the_way(target, holder)
-            if held is not None and self._on_conflict is OnConflict.SKIP:
+            with_id, with_key = self._by_id.get(record.id), self._by_key.get(key)
+            conflict = self._conflicting_row(with_id, with_key)
+            if conflict is not None and self._on_conflict is OnConflict.SKIP:
                 return errors
-            errors.extend(self._row_errors(entry, key, target or holder, held))
+            errors.extend(self._row_errors(entry, key, with_id or with_key, conflict))
         self._add_reference_errors(entry, errors)
         return errors
 
-    def _holder_in_the_way(self, target: Row | None, holder: Row | None) -> Row | None:
-        """The row whose hold on the natural key has to be decided about."""
+    def _conflicting_row(self, with_id: Row | None, with_key: Row | None) -> Row | None:
+        """The row that `onConflict` has to decide about, if there is one."""
         if not self._has_own_key:
-            return target if target is not None and target.mine else None
-        return None if holder is target else holder
+            return with_id if with_id is not None and with_id.mine else None
+        return None if with_key is with_id else with_key
 
-    def _row_errors(self, entry: Entry, key: Key | None, row: Row | None, held: Row | None) -> list[RecordError]:
-        errors = self._key_errors(entry, key, row, held)
+    def _row_errors(self, entry: Entry, key: Key | None, row: Row | None, conflict: Row | None) -> list[RecordError]:
+        errors = self._key_errors(entry, key, row, conflict)
         if row is not None and self._policy is not None:
             errors.extend(self._against_policy(entry, fault) for fault in self._policy.faults(entry.record, row.state))
         return errors
@@ -205,11 +204,11 @@ class _Planner:
             if value not in ids and value is not None:
                 errors.append(self._missing(entry, name, resource, value))
 
-    def _key_errors(self, entry: Entry, key: Key | None, row: Row | None, held: Row | None) -> list[RecordError]:
-        if held is not None:
-            # Only a row that the record would merge into, and that this import has not written, may be updated.
-            mergeable = row is held and self._on_conflict is OnConflict.UPDATE and not held.mine
-            return [] if mergeable else [self._duplicate(entry, key, held.mine)]
+    def _key_errors(self, entry: Entry, key: Key | None, row: Row | None, conflict: Row | None) -> list[RecordError]:
+        if conflict is not None:
+            # A record whose id names no row may update the row with its key, unless this import wrote that row.
+            mergeable = row is conflict and self._on_conflict is OnConflict.UPDATE and not conflict.mine
+            return [] if mergeable else [self._duplicate(entry, key, conflict.mine)]
         if row is not None:
             return []
         if key is None:
@@ -234,7 +233,7 @@ class _Planner:
         return self._error(entry, ErrorCode.INVALID_REFERENCE, name, message, value)
 
     def _error(self, entry: Entry, code: ErrorCode, name: str, message: str, value: object) -> RecordError:
-        # All errors of a record call it by the name that it was given, not by what the rules made of that.
+        # All errors of a record name it in the same way: as sent, not as normalised.
         record_id = entry.errors[0].record_id if entry.errors else name_of(self._resource, entry.record)
         return RecordError(entry.index, record_id, code, message, name, shown(value))
 
@@ -276,7 +275,7 @@ class _Planner:
         self._by_key[key] = row
 
     def _begin_segment(self) -> None:
-        """What was decided so far is written before what follows: every row is in the table then."""
+        """Begin a new segment: by the time it is written, all rows planned so far are in the table."""
         for row in self._touched:
             row.in_table, row.pending = True, None
         self._touched.clear()
@@ -286,6 +285,6 @@ class _Planner:
 
 
 def name_of(resource: Resource, record: Any) -> str | None:
-    """What the report calls a record: its id, else its natural key."""
+    """A record's name in the report: its id, else its natural key."""
     name = record.id if record.id is not None else getattr(record, resource.natural_key)
     return None if name is None else clipped(str(name))

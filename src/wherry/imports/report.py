@@ -1,7 +1,4 @@
-"""The error report of an import, straight from the database.
-
-In: a job's id. Out: a stream of bytes (ndjson or one array), or a page of the same objects by keyset.
-"""
+"""Reads the error report of an import: the whole of it as ndjson or as an array, or page by page."""
 
 from __future__ import annotations
 
@@ -26,28 +23,28 @@ STREAM_ROWS = 500
 
 Row: TypeAlias = tuple[Any, ...]
 Place: TypeAlias = tuple[int, int]
-"""Where an error stands: the index of its record, and its own number."""
+"""The position of an error: the index of its record, and its own number."""
 
 _BEFORE_ALL: Place = (-2, 0)
 
 
 @dataclass(frozen=True)
 class Page:
-    """Errors in order, and the cursor behind the last one; None where it is the last there is."""
+    """Errors in order, and the cursor of the next page, or None if this is the last one."""
 
     errors: list[dict[str, Any]]
     next_cursor: str | None
 
 
 async def exists(connection: Connection, job_id: UUID) -> bool:
-    """Whether the report has any error."""
+    """Whether there are any errors."""
     return bool((await page(connection, job_id, cursor=None, limit=1)).errors)
 
 
 async def stream(pool: Pool, job_id: UUID, format: Format) -> AsyncGenerator[bytes, None]:
-    """The whole report: one object a line, or an array of them. Nothing at all where there is no error.
+    """The whole report: one object per line, or an array of objects. If there are no errors, it is empty.
 
-    A connection is held while some errors are read, and never while they are sent: a slow client costs none.
+    No connection is used while errors are being sent, so slow clients do not use up the pool.
     """
     lines = format is Format.NDJSON
     lead, between, closing = (b"", b"\n", b"\n") if lines else (b"[", b",\n", b"]\n")
@@ -65,10 +62,10 @@ async def stream(pool: Pool, job_id: UUID, format: Format) -> AsyncGenerator[byt
 
 
 async def page(connection: Connection, job_id: UUID, *, cursor: str | None, limit: int) -> Page:
-    """At most `limit` errors behind the cursor.
+    """At most `limit` errors after the cursor.
 
     Raises:
-        Invalid: on `cursor`: it is none that this function gave.
+        Invalid: on `cursor`: this function did not return it.
     """
     place = _BEFORE_ALL if cursor is None else _read_cursor(cursor)
     rows = await _rows(connection, job_id, place, limit + 1)
@@ -77,8 +74,8 @@ async def page(connection: Connection, job_id: UUID, *, cursor: str | None, limi
     return Page([_error(row) for row in rows], _cursor(_place(rows[-1])) if more else None)
 
 
-async def _rows(connection: Connection, job_id: UUID, behind: Place, limit: int) -> list[Row]:
-    index, seq = behind
+async def _rows(connection: Connection, job_id: UUID, after: Place, limit: int) -> list[Row]:
+    index, seq = after
     values = {"job_id": job_id, "index": index, "seq": seq, "limit": limit}
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(load("imports")["errors_page"], values)
@@ -99,14 +96,14 @@ def _error(row: Row) -> dict[str, Any]:
         "errorName": name,
         "message": message,
         "field": field,
-        "value": _as_it_stands(value),
-        "details": _as_it_stands(details),
+        "value": _unparsed(value),
+        "details": _unparsed(details),
         "createdAt": rfc3339(moment),
     }
 
 
-def _as_it_stands(text: str | None) -> msgspec.Raw | None:
-    """jsonb's own text, which holds numbers that no type of Python's would give back unchanged."""
+def _unparsed(text: str | None) -> msgspec.Raw | None:
+    """The text of a jsonb value, unparsed: Python's types would change some of its numbers."""
     return None if text is None else msgspec.Raw(text.encode())
 
 

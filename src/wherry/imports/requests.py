@@ -1,8 +1,4 @@
-"""What a request for an import asks for.
-
-In: form fields or JSON members, a file's name and type. Out: `Options`, a `Format`, a fingerprint, the job's source;
-or `Invalid`, which names the field. Nothing here does I/O.
-"""
+"""Parses requests for imports, and converts them to and from what a job stores. Nothing here does I/O."""
 
 from __future__ import annotations
 
@@ -33,23 +29,26 @@ CONTENT_TYPES = frozenset(
         "application/zstd",
     }
 )
-"""Types of an upload that are accepted whatever its name is."""
+"""Content types of uploads that are accepted whatever the file's name is."""
 
 UNSUPPORTED_CONTENT_TYPE = "Unsupported content type"
 EMPTY_UPLOAD = "Uploaded file is empty"
-"""Word for word what clients of the older service match."""
+"""Clients of the older service match these two messages word for word."""
 
 JSON_TYPES = frozenset({"application/json", "text/json"})
-"""Types that do not tell an array from lines."""
+"""Content types that are used for arrays and for lines."""
+
+DETECT_FORMAT = "detectFormat"
+"""The option of a job whose format has to be detected."""
 
 _WORDS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where an import's bytes are, or will be: `sha256` and `file_size` are None until they are known.
+    """Where an import's bytes are stored, or will be. `sha256` and `file_size` are None until they are known.
 
-    `content_type` is what the client called an upload; nothing depends on it once the format is known.
+    `content_type` is that of an upload, and only used to find its format.
     """
 
     key: str
@@ -60,7 +59,7 @@ class Source:
     content_type: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """As a job keeps it."""
+        """As stored with the job."""
         return {
             "key": self.key,
             "fileName": self.file_name,
@@ -75,24 +74,20 @@ def caller_role(job: Job) -> str:
     return str(job.options.get("callerRole", ""))
 
 
-DETECT_FORMAT = "detectFormat"
-
-
 def detects_format(job: Job) -> bool:
-    """Whether the format of a URL's content is still to be found out, once it is fetched."""
+    """Whether the format has to be detected once the URL's content has been fetched."""
     return bool(job.options.get(DETECT_FORMAT))
 
 
 def source_key(job_id: UUID) -> str:
-    """The name under which an import's source is stored."""
+    """The key under which an import's source is stored."""
     return f"{job_id}/source"
 
 
 def parse_format(explicit: object, source: Source) -> Format | None:
-    """The requested format, else the one of the file's name, else of its content type, else ndjson.
+    """The requested format, else that of the file name, else that of the content type, else ndjson.
 
-    None if only the content can tell: of a `.json` file, of a body that is `application/json`, of a URL without an
-    extension.
+    None if it depends on the content: for `.json` files, for `application/json`, and for a URL without an extension.
 
     Raises:
         Invalid: on `format`: there is no such format, or it contradicts the file's name.
@@ -119,7 +114,7 @@ def _implied_format(extension: str | None, source: Source) -> Format | None:
 
 
 def extension_of(file_name: str | None) -> str | None:
-    """The extension that tells a file's format: `.json` of `a.json.gz`; None if there is none."""
+    """The extension that names a file's format, such as `.json` in `a.json.gz`, or None."""
     name = (file_name or "").lower()
     for compression in COMPRESSIONS:
         name = name.removesuffix(compression)
@@ -132,10 +127,10 @@ def media_type(content_type: str | None) -> str:
 
 
 def check_upload(file_name: str | None, content_type: str | None) -> None:
-    """Accept an upload by its type or by its name.
+    """Check that the content type or the file name of an upload is supported.
 
     Raises:
-        Invalid: on `file`: neither is known.
+        UnsupportedFormat: on `file`: neither is.
     """
     if media_type(content_type) not in CONTENT_TYPES and extension_of(file_name) is None:
         raise UnsupportedFormat(
@@ -145,10 +140,10 @@ def check_upload(file_name: str | None, content_type: str | None) -> None:
 
 
 def parse_options(fields: Mapping[str, object]) -> Options:
-    """`onConflict`, `dryRun` and `atomic`, from a form's strings or from JSON; absent ones have their defaults.
+    """Parse `onConflict`, `dryRun` and `atomic`, which may be missing, from form fields or JSON members.
 
     Raises:
-        Invalid: on each field that is not what it must be.
+        Invalid: on every invalid field.
     """
     faults: dict[str, list[str]] = {}
     on_conflict = fields.get("onConflict")
@@ -174,7 +169,7 @@ def _flag(value: object) -> bool | None:
 
 
 def job_options(options: Options, caller_role: str, *, format_is_known: bool = True) -> dict[str, Any]:
-    """The options as a job keeps them, with the role that the owner has."""
+    """The options as stored with the job, together with the owner's role."""
     return {
         **({} if format_is_known else {DETECT_FORMAT: True}),
         "onConflict": options.on_conflict,
@@ -185,7 +180,7 @@ def job_options(options: Options, caller_role: str, *, format_is_known: bool = T
 
 
 def options_of(job: Job) -> Options:
-    """The options that a job was made with."""
+    """The options that are stored with a job."""
     kept = job.options
     on_conflict = OnConflict(kept.get("onConflict", OnConflict.ERROR))
     return Options(on_conflict, bool(kept.get("dryRun", False)), bool(kept.get("atomic", False)))
@@ -194,6 +189,6 @@ def options_of(job: Job) -> Options:
 def fingerprint(
     resource: Resource, format: Format, options: Options, *, sha256: str | None = None, url: str | None = None
 ) -> str:
-    """A digest of everything that a request asks for: the same key with another one is refused."""
+    """A digest of everything that is requested. An idempotency key cannot be reused with another fingerprint."""
     asked = {"resource": resource.name, "format": format, **asdict(options), "sha256": sha256, "url": url}
     return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()

@@ -1,7 +1,4 @@
-"""Runs import jobs: writes records to their table and errors to the report, batch by batch.
-
-While the server writes one batch, the next one is read and decoded.
-"""
+"""Runs import jobs. While the database server writes one batch, the next one is read and decoded."""
 
 from __future__ import annotations
 
@@ -31,15 +28,15 @@ from wherry.storage.store import Store
 from wherry.waiting import end_task, with_ticks
 
 LOOK_SECONDS = 1.0
-"""How often a run checks whether to go on during a long step."""
+"""How often a run checks during a long step whether to continue."""
 
 
 class ImportRunner:
     """The runner of the kind `import`.
 
     Args:
-        pool: each job holds at most two of its connections, and one more for a moment.
-        store: of sources.
+        pool: a job uses up to two connections throughout, and a third now and then.
+        store: where sources are stored.
         settings: sizes and limits.
         fetch: downloads a URL.
     """
@@ -119,7 +116,7 @@ class ImportRunner:
         ).read()
 
     async def _obtain(self, run: Run) -> None:
-        """Download a URL into storage, unless an earlier run did."""
+        """If the source is a URL, download it into storage, unless an earlier run has."""
         source = run.job.source or {}
         url, key = source.get("url"), str(source["key"])
         if url is None or await self._store.size(key) is not None:

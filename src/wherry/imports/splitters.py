@@ -1,7 +1,7 @@
 """The formats of files: which one a file has, and the splitter that cuts its text into records.
 
 A splitter is a plain object that is fed chunks of decompressed text, starting at a checkpoint, so that it can work in a
-thread. It yields `RawRecord`s. JSON arrays have a module of their own.
+thread. It yields `RawRecord`s. JSON arrays have a separate module.
 """
 
 from __future__ import annotations

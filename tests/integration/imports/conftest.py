@@ -22,7 +22,7 @@ async def bench(database_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
 
 @pytest.fixture
 async def authored(bench: Bench) -> Bench:
-    """The same, with the users 1 to 3 to write articles."""
+    """The same bench, with users 1 to 3 as authors of articles."""
     for number in (1, 2, 3):
         await bench.do(
             "insert into users (id, email, username, name) values (%s, %s, %s, 'Author')",

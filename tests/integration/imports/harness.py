@@ -1,4 +1,4 @@
-"""Runs imports as a worker does: a job in the ledger, its source in a store, the executor, no HTTP."""
+"""Runs imports as a worker does, but without HTTP: with a job in the ledger, a source in a store, and the executor."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ async def chunks_of(data: bytes, size: int = 1 << 20) -> AsyncIterator[bytes]:
 
 
 def lines(records: Iterable[Any]) -> bytes:
-    """Records as ndjson; a `bytes` stands for a line as it is."""
+    """Records as ndjson; a `bytes` becomes a line as it is."""
     return b"".join((r if isinstance(r, bytes) else json.dumps(r).encode()) + b"\n" for r in records)
 
 
 @dataclass
 class Bench:
-    """A database, a store and settings, and imports run on them."""
+    """A database, a store and settings to run imports with."""
 
     pool: Pool
     store: Store
     settings: Settings
 
     def with_settings(self, **changes: Any) -> Bench:
-        """The same place under other limits."""
+        """The same bench with other settings."""
         return Bench(self.pool, self.store, self.settings.model_copy(update=changes))
 
     async def submit(
@@ -80,7 +80,7 @@ class Bench:
         return job
 
     async def execute(self, job: Job, runner: ImportRunner | None = None) -> Job:
-        """Run a job once; as it is afterwards."""
+        """Run a job once; return it as it is afterwards."""
         runner = runner or ImportRunner(self.pool, self.store, self.settings)
         with suppress(JobReleased):
             await Executor(self.pool, {Kind.IMPORT: runner}).execute(job.id)
@@ -100,42 +100,42 @@ class Bench:
         return found
 
     async def errors(self, job: Job) -> list[dict[str, Any]]:
-        """The report, plain."""
+        """The report, decoded."""
         async with self.pool.connection() as connection:
             found = await page(connection, job.id, cursor=None, limit=100_000)
         return [{**error, "value": plain(error["value"]), "details": plain(error["details"])} for error in found.errors]
 
     async def faults(self, job: Job) -> list[tuple[int, str, str | None]]:
-        """Index, name and field of every error."""
+        """The index, name and field of every error."""
         return [(error["recordIndex"], error["errorName"], error["field"]) for error in await self.errors(job)]
 
     async def rows(self, query: str, *values: Any) -> list[dict[str, Any]]:
-        """What the database holds."""
+        """The rows that a query returns."""
         async with self.pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(query.encode(), values)
             return await cursor.fetchall()
 
     async def do(self, statement: str, *values: Any) -> None:
-        """Change the database from outside."""
+        """Change the database directly."""
         async with self.pool.connection() as connection:
             await connection.execute(statement.encode(), values)
 
 
 def plain(raw: Any) -> Any:
-    """A value of the report, decoded."""
+    """Decode a value of the report."""
     return None if raw is None else json.loads(bytes(raw))
 
 
 def user(number: int, **fields: Any) -> dict[str, Any]:
-    """A sound user."""
+    """A valid user."""
     return {"id": number, "email": f"user{number}@example.com", "name": f"User {number}", **fields}
 
 
 def article(number: int, **fields: Any) -> dict[str, Any]:
-    """A sound article of user 1."""
+    """A valid article by user 1."""
     return {"slug": f"article-{number}", "title": f"Article {number}", "body": "Text", "author_id": 1, **fields}
 
 
 def comment(number: int, **fields: Any) -> dict[str, Any]:
-    """A sound comment of user 1 on article 1."""
+    """A valid comment by user 1 on article 1."""
     return {"id": number, "body": f"Comment {number}", "article_id": 1, "user_id": 1, **fields}

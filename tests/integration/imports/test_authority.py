@@ -1,4 +1,4 @@
-"""Imports may do what their owner may do now, and nobody can be shut out or let in by one."""
+"""An import has the rights that its owner has now, and can neither lock anybody out nor let anybody in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BOTH_ROLES: dict[str, Any] = {"transfer_roles": ("user", "admin")}
 
 @pytest.fixture
 async def captained(bench: Bench) -> Bench:
-    """A place with the admin 1, who has a password, and the authors 2 and 3."""
+    """A bench with admin 1, who has a password, and authors 2 and 3."""
     for number, role, password in ((1, "admin", "a hash"), (2, "user", "a hash"), (3, "user", None)):
         await bench.do(
             "insert into users (id, email, username, name, role, password_hash) values (%s, %s, %s, 'N', %s, %s)",
@@ -35,7 +35,7 @@ def forbidden(job: Job) -> bool:
 
 @pytest.mark.parametrize("options", [Options(), Options(atomic=True), Options(dry_run=True)])
 @pytest.mark.parametrize("change", LOST)
-async def test_a_queued_import_makes_no_admin_after_its_owner_lost_the_role(
+async def test_a_queued_import_creates_no_admin_after_its_owner_lost_the_role(
     captained: Bench, change: str, options: Options
 ) -> None:
     job = await captained.submit("users", lines([user(9, role="admin")]), owner_id=1, options=options)
@@ -55,11 +55,11 @@ async def test_no_url_is_fetched_for_an_owner_who_lost_the_role(captained: Bench
     done = await captained.execute(job, runner(captained, remote))
 
     assert forbidden(done)
-    assert remote.asked == []
+    assert remote.requests == []
 
 
 @pytest.mark.parametrize("change", LOST)
-async def test_a_running_import_ends_with_the_batch_after_its_owner_lost_the_role(
+async def test_a_running_import_fails_at_the_next_batch_after_its_owner_lost_the_role(
     captained: Bench, change: str
 ) -> None:
     records = [article(number, author_id=2 if number < 500 else 3) for number in range(1000)]
@@ -76,7 +76,7 @@ async def test_a_running_import_ends_with_the_batch_after_its_owner_lost_the_rol
     assert await captained.rows("select count(*) from articles") == [{"count": done.success_count}]
 
 
-async def test_all_or_none_is_none_if_the_owner_loses_the_role_before_the_end(captained: Bench) -> None:
+async def test_an_atomic_import_writes_nothing_if_its_owner_loses_the_role_before_the_end(captained: Bench) -> None:
     records = [article(number, author_id=3) for number in range(50)]
     job = await captained.submit("articles", lines(records), owner_id=1, options=Options(atomic=True))
     async with captained.pool.connection() as other, other.transaction():
@@ -90,7 +90,7 @@ async def test_all_or_none_is_none_if_the_owner_loses_the_role_before_the_end(ca
     assert await captained.rows("select id from articles") == []
 
 
-async def test_an_admins_import_does_not_go_on_as_a_users_where_that_makes_a_difference(captained: Bench) -> None:
+async def test_an_admins_import_fails_rather_than_continue_with_a_users_rights(captained: Bench) -> None:
     open_to_all = captained.with_settings(**BOTH_ROLES)
     jobs = [
         await open_to_all.submit(resource, lines([record]), owner_id=1)
@@ -103,7 +103,9 @@ async def test_an_admins_import_does_not_go_on_as_a_users_where_that_makes_a_dif
     assert articles.status == "succeeded"
 
 
-async def test_an_import_makes_admins_only_of_new_accounts_and_of_those_without_a_password(captained: Bench) -> None:
+async def test_only_new_accounts_and_those_without_a_password_become_admins(
+    captained: Bench,
+) -> None:
     records = [user(number, role="admin") for number in (1, 2, 3, 4)]
     job = await captained.submit("users", lines(records), owner_id=1)
     done = await captained.execute(job)
@@ -117,7 +119,7 @@ async def test_an_import_makes_admins_only_of_new_accounts_and_of_those_without_
 
 @pytest.mark.parametrize("by", ["id", "email"])
 @pytest.mark.parametrize(("field", "value", "must"), [("role", "user", "admin"), ("active", False, "true")])
-async def test_the_last_admin_stays(captained: Bench, by: str, field: str, value: object, must: str) -> None:
+async def test_the_last_admin_is_kept(captained: Bench, by: str, field: str, value: object, must: str) -> None:
     record = {by: user(1)[by], "name": "N", field: value}
     job = await captained.submit("users", lines([record]), owner_id=1, options=Options(OnConflict.UPDATE))
     (error,) = await captained.errors(await captained.execute(job))
@@ -127,7 +129,7 @@ async def test_the_last_admin_stays(captained: Bench, by: str, field: str, value
     assert await captained.rows("select id from users where role = 'admin' and active") == [{"id": 1}]
 
 
-async def test_of_imports_that_each_take_the_others_admin_away_one_admin_is_left(captained: Bench) -> None:
+async def test_concurrent_imports_that_demote_each_others_admin_leave_one(captained: Bench) -> None:
     for _ in range(5):
         await captained.do("update users set role = 'admin', active = true where id in (1, 2)")
         jobs = [await captained.submit("users", lines([user(number, role="user")])) for number in (1, 2)]

@@ -1,4 +1,4 @@
-"""Imports that meet each other at the same keys."""
+"""Concurrent imports with the same keys, and accounts registered meanwhile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEYS = {"users": "email", "articles": "slug"}
 
 
 async def _meet(bench: Bench, resource: str, on_conflict: OnConflict, *, shuffled: bool) -> list[Job]:
-    """Three imports of the same new records at once, in batches so small that they meet often."""
+    """Three concurrent imports of the same new records, in batches so small that they often collide."""
     small = bench.with_settings(import_batch_size=3)
     await bench.do("insert into users (id, email, username, name) values (1, 'a@example.com', 'a', 'Author')")
     await bench.do("select setval('users_id_seq', 1)")
@@ -51,7 +51,7 @@ async def test_imports_of_the_same_new_records_all_succeed(
 
 
 @pytest.mark.parametrize("resource", MAKERS)
-async def test_of_imports_that_create_the_same_records_each_is_created_by_one(bench: Bench, resource: str) -> None:
+async def test_concurrent_imports_of_the_same_records_create_each_once(bench: Bench, resource: str) -> None:
     jobs = await _meet(bench, resource, OnConflict.ERROR, shuffled=True)
     assert sum(job.success_count for job in jobs) == COUNT
     assert sum(job.error_count for job in jobs) == 2 * COUNT
@@ -73,7 +73,7 @@ create trigger race before insert on articles for each row execute function race
 """
 
 
-async def test_a_record_that_always_loses_is_tried_again_and_not_reported(authored: Bench) -> None:
+async def test_a_record_that_keeps_losing_to_other_transactions_is_retried_and_not_reported(authored: Bench) -> None:
     await authored.do(RACE)
     job = await authored.submit("articles", lines(article(number) for number in range(4)))
     states = []
@@ -85,8 +85,8 @@ async def test_a_record_that_always_loses_is_tried_again_and_not_reported(author
     assert len(await authored.rows("select id from articles")) == 4
 
 
-async def test_whoever_registers_during_an_import_gets_an_id_of_his_own(bench: Bench) -> None:
-    """The next id of the sequence would be the one that the next batch brings along."""
+async def test_an_account_registered_during_an_import_gets_an_id_that_no_record_has(bench: Bench) -> None:
+    """Without a reservation, the sequence's next id would be the one of the next record."""
     small = bench.with_settings(import_batch_size=10)
     job = await small.submit("users", lines(user(number) for number in range(11, 211)))
     work = asyncio.create_task(small.execute(job))
@@ -110,7 +110,7 @@ async def test_whoever_registers_during_an_import_gets_an_id_of_his_own(bench: B
     [(Options(), 501), (Options(atomic=True), 501), (Options(dry_run=True), 2)],
     ids=["batches", "atomic", "dry run"],
 )
-async def test_ids_that_were_reserved_and_not_used_are_given_back(bench: Bench, options: Options, next_id: int) -> None:
+async def test_reserved_ids_that_were_not_used_are_given_back(bench: Bench, options: Options, next_id: int) -> None:
     await bench.do("insert into users (email, username, name) values ('a@x.org', 'a', 'First')")
     job = await bench.run("users", [user(500), user(20)], options=options)
     assert job.status == "succeeded"
@@ -119,8 +119,8 @@ async def test_ids_that_were_reserved_and_not_used_are_given_back(bench: Bench, 
 
 
 @pytest.mark.parametrize("options", [Options(), Options(atomic=True), Options(dry_run=True)])
-async def test_the_highest_ids_leave_the_sequence_alone(bench: Bench, options: Options) -> None:
-    """Nobody could register any more, if it were moved to its end."""
+async def test_records_with_the_highest_ids_do_not_exhaust_the_sequence(bench: Bench, options: Options) -> None:
+    """If the sequence were moved to its end, nobody could register any more."""
     last = 2**31 - 1
     job = await bench.run("users", [user(last), user(last - 1), user(5)], options=options)
     assert job.status == "succeeded"
@@ -131,7 +131,7 @@ async def test_the_highest_ids_leave_the_sequence_alone(bench: Bench, options: O
 
 
 @pytest.mark.parametrize("first", [Options(atomic=True), Options(dry_run=True)], ids=["atomic", "dry run"])
-async def test_imports_that_keep_all_rows_locked_take_turns(authored: Bench, first: Options) -> None:
+async def test_imports_in_one_transaction_take_turns(authored: Bench, first: Options) -> None:
     small = authored.with_settings(import_batch_size=20)
     records = [article(number) for number in range(200)]
     orders = {seed: random.Random(seed).sample(records, len(records)) for seed in range(3)}

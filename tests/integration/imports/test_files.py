@@ -1,4 +1,4 @@
-"""What an import makes of files that are compressed, marked, broken or hostile: each with its exact outcome."""
+"""The exact outcome of importing compressed, broken and hostile files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def zstd(data: bytes) -> bytes:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_a_source_is_read_in_whatever_wrapping(bench: Bench, format: str, data: bytes) -> None:
+async def test_a_source_is_read_however_it_is_packed(bench: Bench, format: str, data: bytes) -> None:
     job = await bench.run("users", data, format=format)
     assert (job.status, job.success_count, job.total_records, job.progress) == ("succeeded", 250, 250, 100), job
     assert (await bench.rows("select count(*), max(name) as name from users"))[0] == {"count": 250, "name": "Zoë 99"}
@@ -68,7 +68,7 @@ HOSTILE: dict[str, tuple[bytes, tuple[str, str | None]]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_a_hostile_line_costs_itself_only(bench: Bench, name: str) -> None:
+async def test_a_hostile_line_harms_no_other_line(bench: Bench, name: str) -> None:
     line, fault = HOSTILE[name]
     job = await bench.run("users", lines([user(1), line, user(2)]))
     assert (job.status, job.success_count, job.error_count) == ("partial", 2, 1)
@@ -76,12 +76,12 @@ async def test_a_hostile_line_costs_itself_only(bench: Bench, name: str) -> None
     assert job.error_summary == {".".join(filter(None, fault)): 1}
 
 
-async def test_of_a_repeated_key_the_last_counts(bench: Bench) -> None:
+async def test_the_last_of_duplicate_json_keys_counts(bench: Bench) -> None:
     await bench.run("users", b'{"id":1,"email":"a@b.c","name":"first","name":"last"}')
     assert await bench.rows("select name from users") == [{"name": "last"}]
 
 
-async def test_unknown_fields_are_ignored_whatever_they_hold(bench: Bench) -> None:
+async def test_unknown_fields_are_ignored_whatever_their_values(bench: Bench) -> None:
     job = await bench.run("users", b'{"id":1,"email":"a@b.c","name":"a","x":1e999,"y":"\\u0000","z":{"":[]}}')
     assert job.status == "succeeded"
 
@@ -107,7 +107,7 @@ async def test_unknown_fields_are_ignored_whatever_they_hold(bench: Bench) -> No
         (b'[%1,{"a":[}],%2]', 1, "PARSE_ERROR", "Record 1 is not valid JSON"),
     ],
 )
-async def test_a_broken_array_fails_and_keeps_what_came_before(
+async def test_a_broken_array_fails_and_keeps_the_elements_before(
     bench: Bench, data: bytes, committed: int, code: str, message: str
 ) -> None:
     for number in (1, 2):
@@ -122,7 +122,7 @@ async def test_a_broken_array_fails_and_keeps_what_came_before(
     assert (await bench.rows("select count(*) from users"))[0]["count"] == committed
 
 
-async def test_elements_that_are_no_objects_or_hostile_cost_themselves_only(bench: Bench) -> None:
+async def test_hostile_elements_harm_no_other_elements(bench: Bench) -> None:
     elements = [json.dumps(user(1)).encode(), b'"a,]"', b"7", b"null", b"[[],{}]", DEEP, b'{"id":9,"name":"\xff"}']
     job = await bench.run("users", b"[" + b" ,\n".join([*elements, json.dumps(user(2)).encode()]) + b"]", format="json")
     assert (job.status, job.success_count) == ("partial", 2)
@@ -156,7 +156,7 @@ async def test_an_element_over_the_limit_ends_the_run(bench: Bench) -> None:
     assert await bench.faults(job) == [(-1, "FIELD_TOO_LONG", None)]
 
 
-async def test_more_records_than_allowed_fail_behind_the_last_allowed(bench: Bench) -> None:
+async def test_a_file_with_too_many_records_fails_after_the_last_allowed_one(bench: Bench) -> None:
     job = await bench.with_settings(import_max_records=120).run("users", USERS)
     assert (job.status, job.success_count) == ("failed", 120)
     assert await bench.faults(job) == [(-1, "TOO_MANY_RECORDS", None)]
@@ -185,13 +185,13 @@ async def test_a_damaged_source_fails(bench: Bench, data: bytes, code: str) -> N
     assert (await bench.faults(job))[0] == (-1, code, None)
 
 
-async def test_a_source_that_is_gone_fails(bench: Bench) -> None:
+async def test_an_import_whose_source_is_missing_fails(bench: Bench) -> None:
     job = await bench.execute(await bench.submit("users", None))
     assert job.status == "failed"
     assert await bench.faults(job) == [(-1, "FILE_READ_ERROR", None)]
 
 
-async def test_a_dry_run_of_a_broken_file_says_the_same(bench: Bench) -> None:
+async def test_a_dry_run_of_a_broken_file_has_the_same_result(bench: Bench) -> None:
     data = b"[" + json.dumps(user(1)).encode() + b",{}, nope"
     real = await bench.run("users", data, format="json")
     await bench.do("delete from users")

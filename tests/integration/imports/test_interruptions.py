@@ -1,4 +1,4 @@
-"""Whatever stops a run, and wherever, no record is lost and none is written twice."""
+"""Whatever stops a run, and whenever, no record is lost and none is written twice."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BAD = sum(1 for record in RECORDS if not record["title"])
 
 
 BY_TWO_AUTHORS = [{**record, "author_id": 1 if n < 600 else 2} for n, record in enumerate(RECORDS)]
-"""With the row of author 2 locked, a run stands still after 600 records."""
+"""While the row of author 2 is locked, a run stops after 600 records."""
 
 
 def as_array(records: list[Any]) -> bytes:
@@ -55,7 +55,7 @@ SOURCES: dict[str, tuple[str, Callable[[list[Any]], bytes]]] = {
 
 @pytest.fixture
 def authored(authored: Bench) -> Bench:
-    """Small batches, so that a run is still on its way when it is to be stopped."""
+    """Small batches, so that a run takes long enough to be stopped."""
     return authored.with_settings(import_batch_size=20)
 
 
@@ -74,7 +74,7 @@ async def author_2_locked(bench: Bench) -> AsyncIterator[None]:
 
 
 async def counted(bench: Bench, job: Job) -> tuple[int, int]:
-    """What is in the tables, which the counters must say at any moment."""
+    """Rows and errors in the tables. The job's counters must agree with them at any moment."""
     query = """
     select (select count(*) from articles where import_job_id = jobs.id) as rows,
       (select count(distinct record_index) from import_errors where job_id = jobs.id and record_index >= 0) as errors,
@@ -87,7 +87,7 @@ async def counted(bench: Bench, job: Job) -> tuple[int, int]:
 
 
 async def until_committed(bench: Bench, job: Job, records: int) -> None:
-    """Wait until a run has committed so many."""
+    """Wait until a run has committed at least so many records."""
     async with await psycopg.AsyncConnection.connect(bench.pool.conninfo, autocommit=True) as connection:
         await connection.execute("listen wherry_jobs")
         while True:
@@ -99,19 +99,19 @@ async def until_committed(bench: Bench, job: Job, records: int) -> None:
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-async def test_a_run_that_is_stopped_goes_on_where_it_was(authored: Bench, kind: str) -> None:
+async def test_a_stopped_run_is_continued_from_its_checkpoint(authored: Bench, kind: str) -> None:
     format, wrap = SOURCES[kind]
     job = await authored.submit("articles", wrap(BY_TWO_AUTHORS), format=format)
-    for stop_behind in (100, 300, 500):
+    for stop_after in (100, 300, 500):
         run = await claimed(authored, job)
         async with author_2_locked(authored):
             work = asyncio.create_task(ImportRunner(authored.pool, authored.store, authored.settings).run(run))
-            await until_committed(authored, job, stop_behind)
+            await until_committed(authored, job, stop_after)
             run.stopping.set()
         with pytest.raises(JobReleased):
             await work
         rows, errors = await counted(authored, job)
-        assert stop_behind <= rows + errors < 1000
+        assert stop_after <= rows + errors < 1000
         async with authored.pool.connection() as connection, connection.transaction():
             await ledger.release(connection, run.lease)
     done = await authored.execute(job)
@@ -120,7 +120,7 @@ async def test_a_run_that_is_stopped_goes_on_where_it_was(authored: Bench, kind:
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-async def test_a_run_that_dies_behind_its_last_batch_ends_all_the_same(authored: Bench, kind: str) -> None:
+async def test_a_job_whose_run_died_after_the_last_batch_ends_in_the_same_way(authored: Bench, kind: str) -> None:
     format, wrap = SOURCES[kind]
     job = await authored.submit("articles", wrap(RECORDS), format=format)
     run = await claimed(authored, job)
@@ -130,7 +130,7 @@ async def test_a_run_that_dies_behind_its_last_batch_ends_all_the_same(authored:
     assert await counted(authored, job) == (1000 - BAD, BAD)
 
 
-async def test_a_run_that_dies_anywhere_repeats_its_batch_only(authored: Bench) -> None:
+async def test_a_run_that_dies_at_any_moment_loses_and_repeats_no_record(authored: Bench) -> None:
     bench = authored
     job = await bench.submit("articles", lines(RECORDS))
     chance = random.Random(11)
@@ -150,7 +150,7 @@ async def test_a_run_that_dies_anywhere_repeats_its_batch_only(authored: Bench) 
     assert await counted(authored, job) == (1000 - BAD, BAD)
 
 
-async def test_a_run_whose_connection_is_cut_goes_back_to_the_queue_and_on(authored: Bench) -> None:
+async def test_a_job_whose_connection_is_cut_is_requeued_and_continued(authored: Bench) -> None:
     job = await authored.submit("articles", lines(RECORDS))
     cuts = 0
     while not (now := await authored.job(job)).finished:
@@ -165,7 +165,7 @@ async def test_a_run_whose_connection_is_cut_goes_back_to_the_queue_and_on(autho
     assert await counted(authored, job) == (1000 - BAD, BAD)
 
 
-async def test_a_worker_that_wakes_up_late_writes_nothing(authored: Bench) -> None:
+async def test_a_worker_that_was_replaced_writes_nothing_more(authored: Bench) -> None:
     job = await authored.submit("articles", lines(BY_TWO_AUTHORS))
     held = await claimed(authored, job)
     async with author_2_locked(authored):
@@ -179,14 +179,14 @@ async def test_a_worker_that_wakes_up_late_writes_nothing(authored: Bench) -> No
     assert await counted(authored, job) == (1000 - BAD, BAD)
 
 
-async def test_a_stopped_worker_does_not_hold_up_the_one_that_takes_over(authored: Bench) -> None:
+async def test_the_locks_of_a_suspended_worker_do_not_block_its_successor(authored: Bench) -> None:
     job = await authored.submit("articles", lines(RECORDS))
     old = await claimed(authored, job)
     async with authored.pool.connection() as stopped, stopped.transaction(force_rollback=True):
         merger = Merger(ARTICLES, job.id, Rules(OnConflict.ERROR, NOBODYS))
         decoder = Decoder(ARTICLES, caller_role="admin", max_bytes=1000)
         batch = [decoder.decode(raw) for raw in LineSplitter(Place(), 1000).feed(lines(RECORDS[:50]))]
-        await merger.write(stopped, batch)  # and there it stands, with its rows locked
+        await merger.write(stopped, batch)  # the worker is suspended here, with its rows locked
         async with asyncio.timeout(20):
             done = await authored.execute(job)
         with suppress(psycopg.Error):  # its session was ended
@@ -213,7 +213,7 @@ async def test_a_run_in_one_transaction_starts_over_and_counts_once(authored: Be
     assert len(await authored.errors(job)) == done.error_count
 
 
-async def test_two_imports_of_the_same_keys_at_once_create_each_once(authored: Bench) -> None:
+async def test_two_concurrent_imports_of_the_same_keys_create_each_once(authored: Bench) -> None:
     records = [article(n, body="Text " * 50) for n in range(1, 601)]
     bench = authored.with_settings(import_batch_size=200)
     jobs = [await bench.submit("articles", lines(order)) for order in (records, records[::-1])]
@@ -224,7 +224,7 @@ async def test_two_imports_of_the_same_keys_at_once_create_each_once(authored: B
     assert (await authored.rows("select count(*) from articles"))[0]["count"] == 600
 
 
-async def test_two_updates_of_the_same_rows_at_once_both_end(authored: Bench) -> None:
+async def test_two_concurrent_updates_of_the_same_rows_both_succeed(authored: Bench) -> None:
     records = [article(n, id=n) for n in range(1, 301)]
     await authored.run("articles", records)
     bench = authored.with_settings(import_batch_size=100)
@@ -233,7 +233,7 @@ async def test_two_updates_of_the_same_rows_at_once_both_end(authored: Bench) ->
     assert [job.success_count for job in done] == [300, 300]
 
 
-async def test_a_cancelled_import_keeps_and_counts_what_it_had_committed(authored: Bench) -> None:
+async def test_a_cancelled_import_keeps_and_counts_its_committed_rows(authored: Bench) -> None:
     job = await authored.submit("articles", lines(RECORDS))
     work = asyncio.create_task(authored.execute(job))
     await until_committed(authored, job, 200)
@@ -263,19 +263,19 @@ async def test_an_import_that_waits_for_a_lock_can_be_cancelled(authored: Bench)
     assert (done.status, done.processed_records) == ("cancelled", 0)
 
 
-async def test_all_rows_in_one_transaction_that_were_committed_are_not_imported_again(authored: Bench) -> None:
+async def test_a_committed_atomic_import_is_not_repeated_if_its_worker_dies(authored: Bench) -> None:
     records = [article(n, id=n + 10) for n in range(250)]
     job = await authored.submit("articles", lines(records), options=Options(atomic=True))
     run = await claimed(authored, job)
     await ImportRunner(authored.pool, authored.store, authored.settings).run(run)  # and the worker dies
-    await authored.store.delete(str((job.source or {})["key"]))  # it is not needed any more
+    await authored.store.delete(str((job.source or {})["key"]))  # not needed any more
     done = await authored.execute(job)
     assert (done.status, done.success_count, done.error_count, done.total_records) == ("succeeded", 250, 0, 250)
     assert await counted(authored, job) == (250, 0)
 
 
 @pytest.mark.parametrize("options", [Options(), Options(atomic=True)], ids=["batches", "atomic"])
-async def test_a_run_that_was_replaced_before_it_began_ends_nobodys_session(authored: Bench, options: Options) -> None:
+async def test_a_run_that_was_replaced_does_not_end_its_successors_session(authored: Bench, options: Options) -> None:
     job = await authored.submit("articles", lines(RECORDS), options=options)
     late, successor = await claimed(authored, job), await claimed(authored, job)
     async with authored.pool.connection() as working, working.transaction():
@@ -286,8 +286,8 @@ async def test_a_run_that_was_replaced_before_it_began_ends_nobodys_session(auth
     assert successor.lease.epoch == 2
 
 
-async def test_a_stopped_worker_does_not_keep_its_turn(authored: Bench) -> None:
-    """All-or-none imports take turns, and wait for theirs without a time limit."""
+async def test_a_successor_can_find_the_session_of_an_import_that_waits_for_its_turn(authored: Bench) -> None:
+    """Imports in one transaction take turns, and wait for theirs without a time limit."""
     job = await authored.submit("articles", lines(RECORDS[1:7]), options=Options(atomic=True))
     stopped = await claimed(authored, job)
     async with authored.pool.connection() as turn, turn.transaction():
@@ -300,7 +300,7 @@ async def test_a_stopped_worker_does_not_keep_its_turn(authored: Bench) -> None:
 
 @pytest.fixture
 async def hasty(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    """A database that takes a transaction for abandoned after a moment."""
+    """A database that soon ends transactions that are idle."""
     options = pools.SESSION_OPTIONS.replace(f"={pools.ABANDONED_SECONDS}s", "=200ms")
     assert options != pools.SESSION_OPTIONS
     monkeypatch.setattr(pools, "SESSION_OPTIONS", options)
@@ -308,7 +308,7 @@ async def hasty(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
         yield Bench(pool, bench.store, bench.settings)
 
 
-async def test_a_worker_that_falls_silent_before_its_commit_loses_the_job_to_the_next(hasty: Bench) -> None:
+async def test_a_worker_that_hangs_before_its_commit_loses_the_job_to_the_next(hasty: Bench) -> None:
     job = await hasty.submit("articles", b"")
     run = await claimed(hasty, job)
 
@@ -324,7 +324,7 @@ async def test_a_worker_that_falls_silent_before_its_commit_loses_the_job_to_the
 
 
 @pytest.mark.parametrize("options", [Options(atomic=True), Options(dry_run=True)], ids=["atomic", "dry run"])
-async def test_all_rows_in_one_transaction_may_wait_for_their_source(hasty: Bench, options: Options) -> None:
+async def test_an_import_in_one_transaction_may_wait_for_its_source(hasty: Bench, options: Options) -> None:
     arrived = asyncio.Event()
 
     async def slow(url: str, *, allowed_hosts: Sequence[str], max_bytes: int) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""Files that were made to exhaust a worker cost it neither memory nor time."""
+"""Files crafted to exhaust a worker take neither much memory nor much time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.security
 
 
 def peak() -> int:
-    """The most memory that this process has had since it was last asked to forget, in bytes."""
+    """The peak memory of this process since the last reset, in bytes."""
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
 
 
@@ -27,7 +27,7 @@ def forget_peak() -> int:
     return peak()
 
 
-async def test_a_line_of_a_gigabyte_takes_no_memory(bench: Bench) -> None:
+async def test_a_line_of_a_gigabyte_is_not_kept_in_memory(bench: Bench) -> None:
     async def file() -> AsyncIterator[bytes]:
         yield b'{"id":1,"email":"a@b.c","name":"'
         for _ in range(1023):
@@ -45,7 +45,7 @@ async def test_a_line_of_a_gigabyte_takes_no_memory(bench: Bench) -> None:
 
 
 def gzip_bomb() -> bytes:
-    """10 MB that hold 10 GB: a hundred members (RFC 1952, section 2.2) of 100 MiB each."""
+    """10 MB that decompress to 10 GB: a hundred members (RFC 1952, section 2.2) of 100 MiB each."""
     return gzip.compress(bytes(100 * MEGABYTE), compresslevel=9) * 100
 
 
@@ -55,7 +55,7 @@ def zstd_bomb() -> bytes:
 
 
 @pytest.mark.parametrize("bomb", [gzip_bomb, zstd_bomb])
-async def test_a_file_that_explodes_is_refused_at_once(bench: Bench, bomb: object) -> None:
+async def test_a_decompression_bomb_is_refused_at_once(bench: Bench, bomb: object) -> None:
     assert callable(bomb)
     data = bomb()
     await bench.run("users", [user(9)])

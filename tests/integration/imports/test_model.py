@@ -1,6 +1,6 @@
-"""Whatever the records, an import does what a plain model of the rules says, error for error; a dry run foretells it.
+"""For any records, an import has the result of a simple model of the rules, error for error, and a dry run predicts it.
 
-The model handles one record after another. It knows no batches, no lookups, no database.
+The model handles one record after the other. It has no batches, no lookups and no database.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wherry.jobs.models import Job
 from wherry.settings import load_settings
 from wherry.storage.store import Store
 
-PHASES = (Phase.generate,)  # an example costs two imports: to shrink one takes minutes
+PHASES = (Phase.generate,)  # an example takes two imports, so shrinking one takes minutes
 CHECKS = list(HealthCheck)
 ABSENT = object()
 LATE = "2024-02-03T04:05:06+00:00"
@@ -31,7 +31,7 @@ LATE = "2024-02-03T04:05:06+00:00"
 
 @dataclass(frozen=True)
 class Value:
-    """What a field is given, and what becomes of it: what is kept, or the name of the error."""
+    """The value of a field in a record, and its result: the stored value, or the name of the error."""
 
     given: Any
     kept: Any = None
@@ -239,8 +239,8 @@ ARTICLES = (
 )
 
 
-class Place:
-    """A database that is put back to the start before every example."""
+class FreshDatabase:
+    """A database that is emptied before every example."""
 
     def __init__(self, bench: Bench, resource: str) -> None:
         self.bench = bench
@@ -269,7 +269,7 @@ class Place:
         return {**plain, "mine": row["import_job_id"] == job.id}
 
 
-async def check(place: Place, records: list[Record], on_conflict: OnConflict, batch: int, role: str) -> None:
+async def check(place: FreshDatabase, records: list[Record], on_conflict: OnConflict, batch: int, role: str) -> None:
     await place.reset()
     bench = place.bench.with_settings(import_batch_size=batch)
     before = await bench.rows(f"select * from {place.resource} order by id")
@@ -301,13 +301,13 @@ async def check(place: Place, records: list[Record], on_conflict: OnConflict, ba
 
 @pytest.mark.parametrize("examples", [15, pytest.param(1000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("resource", list(FIELDS))
-def test_an_import_does_what_the_model_says(resource: str, examples: int, database_url: str, tmp_path: Path) -> None:
+def test_an_import_behaves_like_the_model(resource: str, examples: int, database_url: str, tmp_path: Path) -> None:
     limits = load_settings(_env_file=None)
 
     with asyncio.Runner() as runner:
         pool = make_pool(database_url, name="model", max_size=4)
         runner.run(pool.open())
-        place = Place(Bench(pool, Store(str(tmp_path)), limits), resource)
+        place = FreshDatabase(Bench(pool, Store(str(tmp_path)), limits), resource)
 
         @settings(
             max_examples=examples,

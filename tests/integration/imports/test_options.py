@@ -1,4 +1,4 @@
-"""What onConflict, dryRun and atomic do, where the model's examples would not show it plainly."""
+"""What onConflict, dryRun and atomic do: examples of what the model-based test covers at random, and more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def count(bench: Bench) -> int:
     return int((await bench.rows(COUNT))[0]["count"])
 
 
-async def test_a_second_import_of_the_same_keys_says_they_are_in_use(authored: Bench) -> None:
+async def test_a_second_import_of_the_same_keys_reports_that_they_are_in_use(authored: Bench) -> None:
     await authored.run("articles", [article(1)])
     job = await authored.run("articles", [article(1)])
     assert job.status == "failed"
@@ -27,7 +27,7 @@ async def test_a_second_import_of_the_same_keys_says_they_are_in_use(authored: B
     assert (error["recordId"], error["value"], error["errorCode"]) == ("article-1", "article-1", 1007)
 
 
-async def test_update_writes_the_row_that_holds_the_key_and_keeps_its_id(authored: Bench) -> None:
+async def test_update_writes_the_row_with_the_key_and_keeps_its_id(authored: Bench) -> None:
     first = article(1, id=7, tags=["a"], published_at="2024-01-01", status="published")
     await authored.run("articles", [first])
     job = await authored.run("articles", [article(1, title="New")], options=UPDATE)
@@ -36,21 +36,21 @@ async def test_update_writes_the_row_that_holds_the_key_and_keeps_its_id(authore
     assert rows == [{"id": 7, "title": "New", "tags": ["a"], "status": "published", "undated": False}]
 
 
-async def test_tags_are_set_and_not_added(authored: Bench) -> None:
+async def test_tags_are_replaced_not_merged(authored: Bench) -> None:
     await authored.run("articles", [article(1, id=1, tags=["a", "b"]), article(2, id=2, tags=["a"])])
     await authored.run("articles", [article(1, id=1, tags=['c "\\ {,}', "é"]), article(2, id=2, tags=[])])
     rows = await authored.rows("select tags from articles order by id")
     assert rows == [{"tags": ['c "\\ {,}', "é"]}, {"tags": []}]
 
 
-async def test_a_draft_loses_its_date_and_a_date_publishes(authored: Bench) -> None:
+async def test_a_draft_loses_its_date_and_an_article_with_a_date_is_published(authored: Bench) -> None:
     await authored.run("articles", [article(1, id=1, published_at="2024-01-01"), article(2, id=2)])
     await authored.run("articles", [article(1, id=1, status="draft"), article(2, id=2, published_at="2024-01-02")])
     rows = await authored.rows("select status, published_at::date::text as day from articles order by id")
     assert rows == [{"status": "draft", "day": None}, {"status": "published", "day": "2024-01-02"}]
 
 
-async def test_skip_leaves_rows_alone_and_counts_them(authored: Bench) -> None:
+async def test_skip_leaves_existing_rows_unchanged_and_counts_their_records(authored: Bench) -> None:
     await authored.run("articles", [article(1)])
     job = await authored.run("articles", [article(1, title="New"), article(2), article(2)], options=SKIP)
     assert (job.status, job.success_count) == ("succeeded", 3)
@@ -77,7 +77,7 @@ async def test_keys_can_be_swapped_within_one_batch(authored: Bench, options: Op
     ]
 
 
-async def test_a_comment_that_this_import_wrote_is_a_duplicate_in_it(authored: Bench) -> None:
+async def test_a_second_record_for_the_same_comment_is_a_duplicate(authored: Bench) -> None:
     await authored.run("articles", [article(1, id=1)])
     await authored.run("comments", [comment(5)])
     job = await authored.run("comments", [comment(5, body="new"), comment(5, body="newer")])
@@ -98,7 +98,7 @@ async def test_only_an_admin_imports_admins(bench: Bench) -> None:
     )
 
 
-async def test_no_import_makes_or_unmakes_an_operator(bench: Bench) -> None:
+async def test_no_import_changes_who_is_an_operator(bench: Bench) -> None:
     await bench.run("users", [user(1, operator=True, role="admin"), user(2)])
     await bench.do("update users set operator = true where id = 2")
     job = await bench.run("users", [user(2, operator=False), user(1, operator=True)], options=UPDATE)
@@ -131,7 +131,7 @@ async def test_only_an_admin_may_change_an_admin(bench: Bench) -> None:
     assert job.status == "succeeded"
 
 
-async def test_ids_that_records_bring_along_move_the_sequence(authored: Bench) -> None:
+async def test_the_sequence_moves_past_the_ids_of_records(authored: Bench) -> None:
     await authored.run("articles", [article(1, id=500), article(2)])
     await authored.run("articles", [article(3)])
     rows = await authored.rows("select id from articles order by id")
@@ -139,14 +139,14 @@ async def test_ids_that_records_bring_along_move_the_sequence(authored: Bench) -
     assert await authored.rows("select 1 from articles where slug = 'article-3' and id > 500") != []
 
 
-async def test_the_last_id_there_is_leaves_ids_for_those_that_bring_none(authored: Bench) -> None:
+async def test_records_without_an_id_can_be_imported_after_one_with_the_highest_id(authored: Bench) -> None:
     await authored.run("articles", [article(1, id=2_147_483_647)])
     job = await authored.run("articles", [article(2), article(3, id=5)])
     assert (job.status, job.success_count) == ("succeeded", 2)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 100])
-async def test_all_or_none_keeps_none_where_one_record_is_at_fault(authored: Bench, batch: int) -> None:
+async def test_an_atomic_import_writes_nothing_if_one_record_has_errors(authored: Bench, batch: int) -> None:
     bench = authored.with_settings(import_batch_size=batch)
     job = await bench.run("articles", [article(1), {"id": 77}, article(2), article(2)], options=ATOMIC)
     assert (job.status, job.success_count, job.error_count, job.total_records) == ("failed", 0, 2, 4)
@@ -160,7 +160,7 @@ async def test_all_or_none_keeps_none_where_one_record_is_at_fault(authored: Ben
     assert (await bench.rows("select last_value from articles_id_seq"))[0]["last_value"] >= 9
 
 
-async def test_a_dry_run_of_all_or_none_foretells_it(authored: Bench) -> None:
+async def test_a_dry_run_of_an_atomic_import_predicts_its_result(authored: Bench) -> None:
     both = Options(dry_run=True, atomic=True)
     bad = await authored.run("articles", [article(1), article(1)], options=both)
     good = await authored.run("articles", [article(1), article(2)], options=both)
@@ -169,18 +169,18 @@ async def test_a_dry_run_of_all_or_none_foretells_it(authored: Bench) -> None:
     assert await count(authored) == 0
 
 
-async def test_a_dry_run_does_not_move_the_sequence_past_ids_it_met(authored: Bench) -> None:
+async def test_a_dry_run_does_not_move_the_sequence_past_the_ids_of_its_records(authored: Bench) -> None:
     await authored.run("articles", [article(1, id=2_000_000_000)], options=DRY)
     assert (await authored.rows("select last_value from articles_id_seq"))[0]["last_value"] < 1000
 
 
-async def test_new_rows_of_a_dry_run_do_not_meet_the_ids_it_met(authored: Bench) -> None:
+async def test_a_dry_run_gives_no_new_row_the_id_of_one_of_its_records(authored: Bench) -> None:
     records: list[Any] = [article(number, id=number) for number in range(1, 6)]
     job = await authored.run("articles", [*records, article(6), article(7)], options=DRY)
     assert (job.status, job.success_count) == ("succeeded", 7)
 
 
-async def test_a_record_that_the_database_alone_refuses_costs_itself_only(authored: Bench) -> None:
+async def test_a_record_that_only_the_database_refuses_does_not_affect_others(authored: Bench) -> None:
     await authored.do("alter table articles add constraint articles_slug_short check (length(slug) < 30)")
     long = "a" * 40
     records = [article(n) if n % 40 else article(n, slug=f"{long}{n}") for n in range(1, 201)]
@@ -190,7 +190,7 @@ async def test_a_record_that_the_database_alone_refuses_costs_itself_only(author
     assert [index for index, *_ in await authored.faults(job)] == [39, 79, 119, 159, 199]
 
 
-async def test_a_key_too_long_for_an_index_is_that_records_error(authored: Bench) -> None:
+async def test_a_key_that_is_too_long_for_an_index_is_an_error_of_its_record(authored: Bench) -> None:
     import random
 
     letters = random.Random(7)
@@ -200,8 +200,8 @@ async def test_a_key_too_long_for_an_index_is_that_records_error(authored: Bench
     assert job.success_count == 2
 
 
-async def test_records_that_meet_behind_a_batch_of_new_ones_are_judged_one_by_one(authored: Bench) -> None:
-    """A batch that seems new is not looked up first: what its records hide from the table must be found as well."""
+async def test_duplicates_after_a_batch_of_new_records_are_judged_one_by_one(authored: Bench) -> None:
+    """A batch that seems new is not looked up first. Faults that its records hide from the table are still found."""
     bench = authored.with_settings(import_batch_size=2)
     hidden = article(9, id=9, author_id=99)
     records = [article(1), article(2), hidden, article(9, id=9), article(3), article(3, author_id=99)]

@@ -15,8 +15,8 @@ PREPARED_AFTER = 5  # executions, by psycopg
 GENERIC_AFTER = 5  # executions of the prepared statement, by PostgreSQL
 
 
-async def test_a_lookup_is_planned_for_the_table_as_it_is_now(authored: Bench) -> None:
-    """A generic plan that was made while a table was small reads all of it for every batch, once it is large."""
+async def test_lookups_are_planned_for_the_current_size_of_the_table(authored: Bench) -> None:
+    """A generic plan that was made while the table was small would scan all of it for every batch once it is large."""
     records = [article(n) for n in range(1, 11)]
     job = await authored.submit("articles", lines(records))
     decoder = Decoder(ARTICLES, caller_role="admin", max_bytes=1000)

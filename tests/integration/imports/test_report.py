@@ -1,4 +1,4 @@
-"""The error report, and the job as it is shown."""
+"""The error report, and the view of an import."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def whole(bench: Bench, job: Job, format: Format) -> bytes:
 
 
 @pytest.mark.parametrize("records", [1, 250, 251, 700])
-async def test_the_report_holds_every_error_in_order_as_lines_and_as_an_array(bench: Bench, records: int) -> None:
+async def test_the_report_contains_every_error_in_order_as_lines_and_as_an_array(bench: Bench, records: int) -> None:
     job = await faulty(bench, records)
     lines = [json.loads(line) for line in (await whole(bench, job, Format.NDJSON)).splitlines()]
     assert lines == json.loads(await whole(bench, job, Format.JSON))
@@ -37,7 +37,7 @@ async def test_the_report_holds_every_error_in_order_as_lines_and_as_an_array(be
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", lines[0]["createdAt"])
 
 
-async def test_a_client_that_reads_slowly_holds_no_connection(bench: Bench) -> None:
+async def test_a_slow_client_uses_no_database_connection(bench: Bench) -> None:
     job = await faulty(bench, 600)
     sending = stream(bench.pool, job.id, Format.NDJSON)
     async for _ in sending:
@@ -45,7 +45,7 @@ async def test_a_client_that_reads_slowly_holds_no_connection(bench: Bench) -> N
         assert stats["pool_size"] == stats["pool_available"]
 
 
-async def test_pages_join_to_the_report(bench: Bench) -> None:
+async def test_the_pages_together_are_the_whole_report(bench: Bench) -> None:
     job = await faulty(bench, 25)
     found, cursor, pages = [], None, 0
     async with bench.pool.connection() as connection:
@@ -68,7 +68,7 @@ async def test_an_import_without_errors_has_no_report(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "MS4y!", "MQ", "é"])
-async def test_a_cursor_that_no_page_gave_is_refused(bench: Bench, cursor: str) -> None:
+async def test_an_invalid_cursor_is_refused(bench: Bench, cursor: str) -> None:
     job = await faulty(bench, 1)
     async with bench.pool.connection() as connection:
         with pytest.raises(Invalid) as refused:
@@ -76,7 +76,7 @@ async def test_a_cursor_that_no_page_gave_is_refused(bench: Bench, cursor: str) 
     assert list(refused.value.fields) == ["cursor"]
 
 
-async def test_a_job_is_shown_with_its_counts_times_and_report(bench: Bench) -> None:
+async def test_the_view_of_a_job_has_its_counts_times_and_report(bench: Bench) -> None:
     job = await faulty(bench, 2)
     settings = bench.settings.model_copy(update={"import_error_report_download_base_url": "https://x.y"})
     status = import_status(job, settings)
@@ -98,7 +98,7 @@ async def test_a_job_is_shown_with_its_counts_times_and_report(bench: Bench) -> 
 
 @pytest.mark.parametrize("options", [Options(), Options(atomic=True), Options(dry_run=True)], ids=str)
 @pytest.mark.parametrize("bad", [0, 1, 250, 500])
-async def test_the_progress_of_an_import_that_read_its_file_is_100(bench: Bench, bad: int, options: Options) -> None:
+async def test_the_progress_is_100_once_the_file_has_been_read(bench: Bench, bad: int, options: Options) -> None:
     records = [user(n) if n > bad else user(n, name="") for n in range(1, 501)]
     job = await bench.run("users", records, options=options)
     assert (job.status, job.progress) == (
@@ -107,7 +107,7 @@ async def test_the_progress_of_an_import_that_read_its_file_is_100(bench: Bench,
     )
 
 
-async def test_the_progress_of_an_import_that_could_not_go_on_is_where_it_stopped(bench: Bench) -> None:
+async def test_the_progress_of_an_import_that_failed_is_where_it_stopped(bench: Bench) -> None:
     job = await bench.run("users", b"[" + json.dumps(user(1)).encode() + b", nonsense]", format="json")
     assert job.status == "failed"
     assert job.progress < 100
@@ -126,7 +126,7 @@ async def test_every_fault_of_a_record_is_reported_in_one_pass(authored: Bench, 
     assert (job.success_count, job.error_count) == (before, 1)
 
 
-async def test_what_ended_a_job_is_the_last_error_of_its_summary(bench: Bench) -> None:
+async def test_the_error_that_ended_a_job_is_the_last_error_in_its_summary(bench: Bench) -> None:
     job = await bench.run("users", b'[{"email": "a@b.c", "name": "A"},', format="json")
     shown = import_job(job, bench.settings)
     assert job.error is not None
@@ -136,7 +136,7 @@ async def test_what_ended_a_job_is_the_last_error_of_its_summary(bench: Bench) -
     }
 
 
-async def test_all_errors_of_a_record_call_it_by_one_name(bench: Bench) -> None:
+async def test_all_errors_of_a_record_have_the_same_record_id(bench: Bench) -> None:
     first = {"email": "dup@x.yz", "name": "First"}
     job = await bench.run("users", [first, {"email": " DUP@x.yz", "name": ""}])
     assert {(error["errorName"], error["recordId"]) for error in await bench.errors(job)} == {

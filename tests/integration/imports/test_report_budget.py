@@ -17,7 +17,7 @@ BUDGET = 50_000
 
 
 async def report_rows(bench: Bench) -> tuple[int, int]:
-    """Rows of the report, and the bytes of their texts."""
+    """The number of rows of the report, and the bytes of their texts."""
     query = (
         "select count(*) as rows, coalesce(sum(octet_length(message || name || field)), 0) as texts from import_errors"
     )
@@ -32,7 +32,7 @@ def frugal(bench: Bench) -> Bench:
 
 
 @pytest.mark.parametrize("options", [Options(), Options(atomic=True), Options(dry_run=True)], ids=str)
-async def test_past_the_budget_errors_are_only_counted(frugal: Bench, options: Options) -> None:
+async def test_errors_past_the_budget_are_only_counted(frugal: Bench, options: Options) -> None:
     job = await frugal.run("users", b"{}\n" * RECORDS, options=options)
     rows, texts = await report_rows(frugal)
     assert BUDGET - 1000 < rows * ROW_BYTES + texts <= BUDGET
@@ -41,7 +41,7 @@ async def test_past_the_budget_errors_are_only_counted(frugal: Bench, options: O
     assert import_status(job, frugal.settings)["errorReportTruncated"] is True
 
 
-async def test_a_report_within_the_budget_is_whole(frugal: Bench) -> None:
+async def test_a_report_within_the_budget_is_complete(frugal: Bench) -> None:
     job = await frugal.run("users", b"{}\n" * 30)
     assert (await report_rows(frugal))[0] == 30 * FAULTS
     assert "errorReportTruncated" not in import_status(job, frugal.settings)
@@ -49,7 +49,7 @@ async def test_a_report_within_the_budget_is_whole(frugal: Bench) -> None:
 
 @pytest.mark.parametrize("committed", [1, 30], ids=["before the budget is used up", "after"])
 @pytest.mark.parametrize("options", [Options(), Options(atomic=True)], ids=str)
-async def test_a_run_that_takes_over_goes_on_with_the_same_budget(
+async def test_a_run_that_takes_over_continues_with_the_same_budget(
     frugal: Bench, monkeypatch: pytest.MonkeyPatch, committed: int, options: Options
 ) -> None:
     job = await frugal.submit("users", lines([{}] * RECORDS), options=options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.integration.imports.harness import Bench, article, comment, user
 
 
-async def test_sound_records_of_every_resource_become_rows(bench: Bench) -> None:
+async def test_valid_records_of_every_resource_become_rows(bench: Bench) -> None:
     users = await bench.run("users", [user(1), user(2, role="ADMIN", active=False)])
     articles = await bench.run("articles", [article(1, id=1, tags=[" a ", "b", "a", ""]), article(2)])
     comments = await bench.run("comments", [comment(1), comment(2, created_at="2024-05-01")])

@@ -1,4 +1,4 @@
-"""A URL's content is fetched by the run, stored, and then imported like any other source."""
+"""The content of a URL is fetched by the run, stored, and then imported like any other source."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ URL = "https://data.example.com/users.ndjson.gz"
 
 
 class Remote:
-    """A host on the internet, and how often it was asked."""
+    """A host on the internet that records its requests."""
 
     def __init__(self, *chunks: bytes | Exception, wait: asyncio.Event | None = None) -> None:
         self.chunks = chunks
         self.wait = wait
-        self.asked: list[tuple[str, tuple[str, ...], int]] = []
+        self.requests: list[tuple[str, tuple[str, ...], int]] = []
 
     async def __call__(self, url: str, *, allowed_hosts: Sequence[str], max_bytes: int) -> AsyncIterator[bytes]:
-        self.asked.append((url, tuple(allowed_hosts), max_bytes))
+        self.requests.append((url, tuple(allowed_hosts), max_bytes))
         for chunk in self.chunks:
             if isinstance(chunk, Exception):
                 raise chunk
@@ -44,26 +44,26 @@ def runner(bench: Bench, remote: Remote) -> ImportRunner:
     return ImportRunner(bench.pool, bench.store, bench.settings, fetch=remote)
 
 
-async def test_what_a_url_names_is_imported_and_its_digest_kept(bench: Bench) -> None:
+async def test_the_content_of_a_url_is_imported_and_its_digest_stored(bench: Bench) -> None:
     bench = bench.with_settings(import_allowed_hosts=("example.com",))
     remote = Remote(CONTENT[:100], CONTENT[100:])
     job = await bench.execute(await bench.submit("users", None, url=URL), runner(bench, remote))
     assert (job.status, job.success_count) == ("succeeded", 50)
     assert job.source is not None
     assert (job.source["fileSize"], job.source["sha256"]) == (len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
-    assert remote.asked == [(URL, ("example.com",), 1 << 30)]
+    assert remote.requests == [(URL, ("example.com",), 1 << 30)]
 
 
 async def test_a_url_is_not_fetched_again_once_it_is_stored(bench: Bench) -> None:
     remote = Remote(CONTENT)
     job = await bench.submit("users", CONTENT, url=URL)
     assert (await bench.execute(job, runner(bench, remote))).status == "succeeded"
-    assert remote.asked == []
+    assert remote.requests == []
 
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(("format", "wrap"), [("ndjson", lines), ("json", lambda users: json.dumps(users).encode())])
-async def test_the_content_of_a_url_tells_its_format(
+async def test_the_format_of_a_url_is_detected_from_its_content(
     bench: Bench, format: str, wrap: Callable[[list[Any]], bytes], packed: bool
 ) -> None:
     content = wrap([user(n) for n in range(1, 4)])

@@ -1,4 +1,4 @@
-"""A record is read by its resource's rules, and the fast way never differs from them."""
+"""Records are decoded by the rules of their resource, and the fast path never differs from them."""
 
 from __future__ import annotations
 
@@ -78,20 +78,20 @@ def test_a_fault_has_its_code_and_its_field(resource: str, change: dict[str, Any
 
 
 @pytest.mark.parametrize("resource", SOUND)
-def test_a_sound_record_has_no_fault(resource: str) -> None:
+def test_a_valid_record_has_no_faults(resource: str) -> None:
     entry = decode(resource, SOUND[resource])
     assert (entry.index, entry.offset, entry.errors) == (3, 100, ())
     assert {name: getattr(entry.record, name) for name in SOUND[resource]} == SOUND[resource]
 
 
-def test_each_fault_is_reported_and_names_the_record() -> None:
+def test_every_fault_is_reported_with_the_records_name() -> None:
     entry = decode("articles", {"id": [1], "slug": " Sl-Ug ", "title": "", "body": 1, "author_id": "x", "tags": {}})
     assert faults(entry) == [(1002, "id"), (1005, "title"), (1002, "body"), (1002, "author_id"), (1002, "tags")]
     assert {error.record_id for error in entry.errors} == {"Sl-Ug"}
     assert [error.message for error in entry.errors][3] == "Author id must be an integer"
 
 
-def test_strings_are_trimmed_and_keys_lose_their_case() -> None:
+def test_strings_are_trimmed_and_keys_are_lowercased() -> None:
     user = decode("users", {"email": " A@B.Cd ", "name": " N ", "role": " ADMIN "}).record
     assert (user.email, user.name, user.role) == ("a@b.cd", "N", "admin")
     assert decode("users", {**USER, "email": "e\u0301@b.c"}).record.email == "\u00e9@b.c"
@@ -110,7 +110,7 @@ def test_only_an_admin_may_import_an_admin() -> None:
     assert decode("users", {**USER, "role": "user"}, role="user").errors == ()
 
 
-def test_a_value_is_shown_bounded() -> None:
+def test_long_values_are_shortened_in_errors() -> None:
     def shown(field: str, value: Any) -> object:
         return decode("articles", {**ARTICLE, field: value}).errors[0].value
 
@@ -122,12 +122,13 @@ def test_a_value_is_shown_bounded() -> None:
     assert shown("id", 10**30) == 10**30
 
 
-def test_a_record_too_long_names_the_limit() -> None:
+def test_the_error_of_a_too_long_record_names_the_limit() -> None:
     entry = Decoder(RESOURCES["users"], caller_role="admin", max_bytes=10).decode(RawRecord(0, 50, None, 50))
     assert faults(entry) == [(1004, None)]
+    assert entry.errors[0].details == {"bytes": 50, "limit": 10}
 
 
-def test_broken_syntax_can_be_raised_instead() -> None:
+def test_broken_syntax_can_be_raised_instead_of_reported() -> None:
     decoder = Decoder(RESOURCES["users"], caller_role="admin", max_bytes=10, stop_at_broken_syntax=True)
     with pytest.raises(BrokenJson):
         decoder.decode(RawRecord(0, 5, b"{nope", 5))
@@ -157,7 +158,7 @@ def test_broken_syntax_can_be_raised_instead() -> None:
         ("2024-02-03T04:05:06Z ", None),
     ],
 )
-def test_dates_are_those_of_iso_8601(text: str, moment: datetime | None) -> None:
+def test_dates_are_iso_8601(text: str, moment: datetime | None) -> None:
     assert parse_instant(text) == moment
 
 
@@ -175,7 +176,7 @@ ANY = st.one_of(
 
 @settings(deadline=None)
 @given(resource=st.sampled_from(list(RESOURCES.values())), data=st.data())
-def test_the_fast_way_accepts_nothing_that_the_rules_would_change(resource: Resource, data: st.DataObject) -> None:
+def test_the_fast_path_accepts_nothing_that_the_rules_would_change(resource: Resource, data: st.DataObject) -> None:
     names = [field.name for field in resource.shape.fields]
     record = {**SOUND[resource.name], **data.draw(st.dictionaries(st.sampled_from(names), ANY, max_size=4))}
     rules_only = replace(resource, shape=replace(resource.shape, is_clean=lambda _: False))

@@ -1,4 +1,4 @@
-"""What gzip holds comes out whole, however it is cut, and at a cost that grows with its size alone."""
+"""Decompression is correct however the stream is divided, and its cost depends only on its size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def inflated(data: bytes, step: int) -> list[bytes]:
 
 @pytest.mark.parametrize("step", [1000, 65_535, 65_536, 65_537, 1 << 20, 1 << 30])
 @pytest.mark.parametrize("members", [1, 3, 400])
-def test_members_come_out_whole_wherever_chunks_end(members: int, step: int) -> None:
+def test_gzip_is_decompressed_correctly_wherever_chunks_end(members: int, step: int) -> None:
     size = -(-len(TEXT) // members)
     data = b"".join(gzip.compress(TEXT[start : start + size], 1) for start in range(0, len(TEXT), size))
     pieces = inflated(data + bytes(100_000), step)
@@ -31,13 +31,13 @@ def test_members_come_out_whole_wherever_chunks_end(members: int, step: int) -> 
     assert max(map(len, pieces)) <= PIECE_BYTES
 
 
-def test_what_inflates_a_thousand_times_comes_in_bounded_pieces() -> None:
+def test_highly_compressed_data_is_yielded_in_small_pieces() -> None:
     pieces = inflated(gzip.compress(bytes(1 << 28), 1), 1 << 20)
     assert sum(map(len, pieces)) == 1 << 28
     assert max(map(len, pieces)) == PIECE_BYTES
 
 
-def test_the_cost_of_many_empty_members_does_not_depend_on_how_much_comes_at_once() -> None:
+def test_many_empty_members_take_linear_time_whatever_the_chunk_size() -> None:
     data = gzip.compress(b"") * 50_000
 
     def seconds(step: int) -> float:
@@ -49,7 +49,7 @@ def test_the_cost_of_many_empty_members_does_not_depend_on_how_much_comes_at_onc
 
 
 @pytest.mark.parametrize("number", range(16))
-def test_zstd_may_begin_with_a_frame_to_be_skipped(number: int) -> None:
+def test_zstd_may_begin_with_a_skippable_frame(number: int) -> None:
     data = struct.pack("<II", 0x184D2A50 + number, 5) + b"other" + zstandard.compress(TEXT)
     make_inflater = inflater_for(data[:4])
     assert make_inflater is not None

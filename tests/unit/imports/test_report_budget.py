@@ -1,4 +1,4 @@
-"""Which errors an import's report still has room for."""
+"""Which errors still fit into an import's report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def an_error(**texts: Any) -> RecordError:
     [{"record_id": LONG}, {"message": LONG}, {"field": LONG}, {"value": LONG}, {"details": {"text": LONG}}],
     ids=lambda texts: next(iter(texts)),
 )
-def test_everything_that_a_row_keeps_is_counted_in_bytes(texts: dict[str, Any]) -> None:
+def test_all_texts_of_an_error_count_towards_the_budget_in_bytes(texts: dict[str, Any]) -> None:
     admitted, state = ReportState().admit([an_error(**texts)] * 3, 5000)
 
     assert len(admitted) == 2
@@ -30,7 +30,7 @@ def test_everything_that_a_row_keeps_is_counted_in_bytes(texts: dict[str, Any]) 
     assert 4000 < state.size <= 5000
 
 
-def test_the_first_error_is_kept_however_long_it_is() -> None:
+def test_the_first_error_is_kept_whatever_its_size() -> None:
     admitted, state = ReportState().admit([an_error(message=LONG)] * 2, 100)
 
     assert len(admitted) == 1

@@ -1,4 +1,4 @@
-"""What a request may ask for, and what its refusal names."""
+"""What a request for an import may contain, and which errors name what is wrong with it."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from wherry.resources.users import USERS
         ("ndjson", None, "application/json", "ndjson"),
     ],
 )
-def test_a_format_is_requested_or_implied_or_left_to_the_content(
+def test_the_format_is_requested_or_implied_or_depends_on_the_content(
     explicit: Any, name: str | None, content_type: str | None, format: str | None
 ) -> None:
     found = parse_format(explicit, Source("key", name, content_type=content_type))
     assert found is (None if format is None else Format(format))
 
 
-def test_the_content_of_a_url_without_an_extension_decides() -> None:
+def test_the_format_of_a_url_without_an_extension_depends_on_its_content() -> None:
     assert parse_format(None, Source("key", "records", url="https://example.com/records")) is None
 
 
@@ -52,7 +52,7 @@ def test_an_unknown_format_is_refused(explicit: Any) -> None:
     assert list(refused.value.fields) == ["format"]
 
 
-def test_a_format_that_contradicts_the_name_is_refused() -> None:
+def test_a_format_that_contradicts_the_file_name_is_refused() -> None:
     with pytest.raises(Invalid, match=r"^format json does not match file extension \(\.ndjson\)$") as refused:
         parse_format("json", Source("key", "a.ndjson.gz"))
     assert list(refused.value.fields) == ["format"]
@@ -80,7 +80,7 @@ async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:
         ([], "json"),
     ],
 )
-async def test_a_format_is_detected_by_the_first_bytes(pieces: list[bytes], format: str) -> None:
+async def test_the_format_is_detected_from_the_first_bytes(pieces: list[bytes], format: str) -> None:
     assert await detect_format(chunks(*pieces)) is Format(format)
 
 
@@ -94,7 +94,7 @@ async def test_a_format_is_detected_by_the_first_bytes(pieces: list[bytes], form
         (None, "application/gzip"),
     ],
 )
-def test_an_upload_is_taken_by_its_type_or_its_name(name: str | None, content_type: str | None) -> None:
+def test_an_upload_is_accepted_by_its_content_type_or_file_name(name: str | None, content_type: str | None) -> None:
     check_upload(name, content_type)
 
 
@@ -114,13 +114,13 @@ def test_options_are_read_from_forms_and_from_json() -> None:
     )
 
 
-def test_every_option_that_is_wrong_is_named() -> None:
+def test_every_invalid_option_is_named() -> None:
     with pytest.raises(Invalid) as refused:
         parse_options({"onConflict": "merge", "dryRun": "perhaps", "atomic": 1})
     assert list(refused.value.fields) == ["onConflict", "dryRun", "atomic"]
 
 
-def test_a_fingerprint_tells_requests_apart_by_everything_that_they_ask() -> None:
+def test_requests_that_differ_in_anything_have_different_fingerprints() -> None:
     asked: list[dict[str, Any]] = [
         {},
         {"resource": USERS},
@@ -137,7 +137,7 @@ def test_a_fingerprint_tells_requests_apart_by_everything_that_they_ask() -> Non
     assert prints[0] == fingerprint(**first)
 
 
-def test_a_job_keeps_the_options_and_the_role() -> None:
+def test_a_job_stores_the_options_and_the_role() -> None:
     assert job_options(Options(OnConflict.SKIP, atomic=True), "user") == {
         "onConflict": "skip",
         "dryRun": False,

@@ -1,4 +1,4 @@
-"""Records are cut out of a stream exactly, wherever its chunks end, and again from behind any of them."""
+"""A stream is split exactly, wherever its chunks end, and can be resumed after any record."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def values(records: list[RawRecord]) -> list[Any]:
 
 @settings(deadline=None)
 @given(records=RECORDS, cuts=CUTS, indent=st.sampled_from([None, 0, 2]), spaces=st.text(" \t\r\n", max_size=3))
-def test_an_array_is_split_alike_wherever_its_chunks_end(
+def test_an_array_is_split_the_same_way_wherever_chunks_end(
     records: list[Any], cuts: list[int], indent: int | None, spaces: str
 ) -> None:
     text = (spaces + json.dumps(records, indent=indent, ensure_ascii=False) + spaces).encode()
@@ -65,7 +65,7 @@ def test_an_array_is_split_alike_wherever_its_chunks_end(
     kept=st.integers(0, 400),
     indent=st.sampled_from([None, 1]),
 )
-def test_of_a_truncated_array_as_much_is_found_as_another_parser_finds(
+def test_a_truncated_array_yields_as_many_elements_as_another_parser_finds(
     records: list[Any], cuts: list[int], kept: int, indent: int | None
 ) -> None:
     text = json.dumps(records, indent=indent, ensure_ascii=False).encode()[:kept]
@@ -81,7 +81,7 @@ def test_of_a_truncated_array_as_much_is_found_as_another_parser_finds(
 
 @settings(deadline=None)
 @given(records=RECORDS, cuts=CUTS, end=st.sampled_from(["\n", "\r\n", "\n \n\n"]), last=st.booleans())
-def test_lines_are_split_alike_wherever_their_chunks_end(
+def test_lines_are_split_the_same_way_wherever_chunks_end(
     records: list[Any], cuts: list[int], end: str, last: bool
 ) -> None:
     text = end.join(json.dumps(record) for record in records).encode() + end.encode() * last
@@ -94,7 +94,7 @@ def test_lines_are_split_alike_wherever_their_chunks_end(
 
 @settings(deadline=None)
 @given(cuts=CUTS, broken=st.integers(0, 59))
-def test_an_array_that_lacks_a_comma_breaks_there_and_not_before(cuts: list[int], broken: int) -> None:
+def test_an_array_that_lacks_a_comma_is_split_up_to_that_place(cuts: list[int], broken: int) -> None:
     elements = [json.dumps({"n": n, "s": "}, {"}).encode() for n in range(60)]
     text = b"[" + b",".join(elements[: broken + 1]) + b" " + b",".join([*elements[broken + 1 :], b"{}"]) + b"]"
     splitter = ArraySplitter(Place(), MAX)
@@ -107,13 +107,13 @@ def test_an_array_that_lacks_a_comma_breaks_there_and_not_before(cuts: list[int]
 LONG = b'{"a":"' + b"x" * 5000 + b'"}'
 
 
-def test_a_line_over_the_limit_is_counted_but_not_held() -> None:
+def test_a_line_over_the_limit_is_counted_but_not_kept() -> None:
     found = feed(LineSplitter(Place(), 100), b"{}\n" + LONG + b"\n{}", list(range(0, 5000, 64)))
     assert [(record.data is None, record.size) for record in found] == [(False, 2), (True, len(LONG)), (False, 2)]
 
 
 @pytest.mark.parametrize("cuts", [[], list(range(0, 5000, 64))])
-def test_at_an_element_over_the_limit_an_array_is_given_up(cuts: list[int]) -> None:
+def test_an_element_over_the_limit_ends_the_array(cuts: list[int]) -> None:
     found: list[RawRecord] = []
     with pytest.raises(JobFailed, match="Record 1 is longer than 100 bytes") as failure:
         found.extend(_feeding(ArraySplitter(Place(), 100), b"[{}," + LONG + b",{}]", cuts))
@@ -121,7 +121,7 @@ def test_at_an_element_over_the_limit_an_array_is_given_up(cuts: list[int]) -> N
     assert [record.data for record in found] == [b"{}"]
 
 
-def test_what_is_left_of_a_text_of_braces_and_commas_is_still_linear() -> None:
+def test_a_text_of_braces_and_commas_takes_linear_time() -> None:
     text = b'[{"a":"' + b"},{" * 300_000 + b'"},' + b'{"b":"' + b"}," * 300_000 + b'"}]'
     found = feed(ArraySplitter(Place(), 1 << 22), text, list(range(0, len(text), 1 << 16)))
     assert [record.size for record in found] == [900_008, 600_008]

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from wherry.errors import BrokenJson, ErrorCode
-from wherry.imports.models import SHOWN_CHARACTERS, Entry, RawRecord, RecordError, clipped, label, shown
+from wherry.imports.models import SHOWN_CHARACTERS, DecodedRecord, RawRecord, RecordError, clipped, label, report_value
 from wherry.resources.model import Resource
 from wherry.resources.rules import Fault, OversizedNumber
 
@@ -45,7 +45,7 @@ class Decoder:
         self._max_bytes = max_bytes
         self._stop = stop_at_broken_syntax
 
-    def decode(self, raw: RawRecord) -> Entry:
+    def decode(self, raw: RawRecord) -> DecodedRecord:
         """Decode a record, or collect its errors.
 
         Raises:
@@ -54,8 +54,8 @@ class Decoder:
         record = self._decode_clean(raw.data)
         if record is None:
             record, errors = self._decode_slowly(raw)
-            return Entry(raw.index, raw.offset, raw.size, record, errors)
-        return Entry(raw.index, raw.offset, raw.size, record, ())
+            return DecodedRecord(raw.index, raw.offset, raw.size, record, errors)
+        return DecodedRecord(raw.index, raw.offset, raw.size, record, ())
 
     def _decode_clean(self, data: bytes | None) -> Any:
         """The record if it is clean and allowed, otherwise None."""
@@ -90,7 +90,7 @@ class Decoder:
             msgspec.json.decode(data, type=msgspec.Raw)  # checks the syntax of the whole record, without building it
             if not text.lstrip().startswith("{"):
                 message = "Record must be a JSON object"
-                value = shown(read_value(data))
+                value = report_value(read_value(data))
                 return RecordError(index, None, ErrorCode.INVALID_RECORD_STRUCTURE, message, value=value)
             raw_fields = self._raw_fields.decode(data)
             names = (field.name for field in self._shape.fields)
@@ -150,7 +150,7 @@ def record_name(resource: Resource, fields: dict[str, object]) -> str | None:
 
 
 def _error(index: int, name: str | None, field: str, fault: Fault, fields: dict[str, object]) -> RecordError:
-    value = shown(fields.get(field))
+    value = report_value(fields.get(field))
     return RecordError(index, name, fault.code, f"{label(field)} {fault.text}", field, value)
 
 

@@ -11,7 +11,7 @@ from wherry.database.pools import Connection, Pool
 from wherry.errors import EmptyFile, JobFailed, TooLarge
 from wherry.imports.models import Format, Options
 from wherry.imports.requests import EMPTY_UPLOAD, Source, fingerprint, job_options, source_key
-from wherry.imports.source import Source as StoredSource
+from wherry.imports.source import SourceText
 from wherry.imports.splitters import detect_format
 from wherry.jobs.models import Job, NewJob
 from wherry.jobs.queue import submit
@@ -65,7 +65,7 @@ class Intake:
 
     async def detect_format(self, source: Source) -> Format:
         """The format of a stored upload, judged by its first bytes."""
-        stored = StoredSource(self._store, source.key, self._max_file_bytes)
+        stored = SourceText(self._store, source.key, self._max_file_bytes)
         try:
             async with aclosing(stored.open()) as text:
                 return await detect_format(text)

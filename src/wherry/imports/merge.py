@@ -21,8 +21,8 @@ from psycopg.rows import scalar_row, tuple_row
 from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.errors import ErrorCode
-from wherry.imports.models import Batch, Entry, RecordError, label, shown
-from wherry.imports.plan import Known, Plan, Row, Rules, Write, make_plan, name_of
+from wherry.imports.models import Batch, DecodedRecord, RecordError, label, report_value
+from wherry.imports.plan import Known, Plan, PlannedRow, Rules, Write, make_plan, name_of
 from wherry.resources.model import Resource
 
 DrawIds: TypeAlias = Callable[[Connection, int], Awaitable[list[int]]]
@@ -151,7 +151,7 @@ class Merger:
         plan = make_plan(self._resource, self._rules, Known(rows, references, now), batch)
         return plan if plan.created == _count_sound(batch) and not plan.lacks_keepers else None
 
-    async def _rows(self, connection: Connection, records: Sequence[Any]) -> list[Row]:
+    async def _rows(self, connection: Connection, records: Sequence[Any]) -> list[PlannedRow]:
         """The rows with the ids or natural keys of these records."""
         ids, keys = _distinct(records, "id"), _distinct(records, self._resource.natural_key)
         if not ids and not keys:
@@ -162,7 +162,7 @@ class Merger:
             # it. Setting plan_cache_mode would have the foreign keys of each row planned anew: 30 % of an import's
             # time.
             await cursor.execute(self._sql["lookup"], values, prepare=False)
-            return [Row(*row) for row in await cursor.fetchall()]  # the query's columns are Row's first fields
+            return [PlannedRow(*row) for row in await cursor.fetchall()]  # columns and first fields correspond
 
     async def _existing_references(self, connection: Connection, records: Sequence[Any]) -> dict[str, frozenset[int]]:
         """The existing ids among those that records refer to, by resource."""
@@ -237,7 +237,7 @@ def session_name(job_id: UUID) -> str:
     return f"wherry import {job_id}"
 
 
-def refusal(resource: Resource, entry: Entry, error: psycopg.Error) -> RecordError:
+def refusal(resource: Resource, entry: DecodedRecord, error: psycopg.Error) -> RecordError:
     """The database's exception about a single record as an error of that record."""
     name = resource.constraints.get(error.diag.constraint_name or "") or error.diag.column_name
     code, text = ErrorCode.DATABASE_ERROR, "was refused by the database"
@@ -249,10 +249,10 @@ def refusal(resource: Resource, entry: Entry, error: psycopg.Error) -> RecordErr
         name = resource.natural_key
     value = getattr(entry.record, name, None) if name else None
     message = f"{label(name or 'record')} {text}"
-    return RecordError(entry.index, name_of(resource, entry.record), code, message, name, shown(value))
+    return RecordError(entry.index, name_of(resource, entry.record), code, message, name, report_value(value))
 
 
-def is_id_clash(resource: Resource, entry: Entry, error: psycopg.Error) -> bool:
+def is_id_clash(resource: Resource, entry: DecodedRecord, error: psycopg.Error) -> bool:
     """Whether another transaction has taken the id that the sequence gave this record, which is not at fault."""
     has_no_id = entry.record is not None and entry.record.id is None
     return has_no_id and error.diag.constraint_name == f"{resource.name}_pkey"

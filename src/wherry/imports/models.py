@@ -82,7 +82,7 @@ class RawRecord(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class RecordError:
-    """One fault of one record, as in the report. `value` has been shortened by `shown`."""
+    """One fault of one record, as in the report. `value` has been shortened by `report_value`."""
 
     index: int
     record_id: str | None
@@ -98,7 +98,7 @@ class RecordError:
         return self.code.name if self.field is None else f"{self.code.name}.{self.field}"
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class DecodedRecord(msgspec.Struct, frozen=True, gc=False):
     """A decoded record and its faults.
 
     Attributes:
@@ -114,10 +114,10 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     errors: tuple[RecordError, ...]
 
 
-Batch = list[Entry]
+Batch = list[DecodedRecord]
 
 
-def shown(value: object, *, inside: bool = False) -> object:
+def report_value(value: object, *, inside: bool = False) -> object:
     """A value for the report: of limited size, and valid as jsonb."""
     if isinstance(value, str):
         return clipped(value)
@@ -126,7 +126,7 @@ def shown(value: object, *, inside: bool = False) -> object:
     if isinstance(value, dict):
         return "[object]"
     if isinstance(value, list):
-        return "[array]" if inside else [shown(item, inside=True) for item in value[:SHOWN_ITEMS]]
+        return "[array]" if inside else [report_value(item, inside=True) for item in value[:SHOWN_ITEMS]]
     return value
 
 

@@ -22,7 +22,7 @@ import msgspec
 
 from wherry.accounts.authority import Authority
 from wherry.errors import ErrorCode
-from wherry.imports.models import Entry, OnConflict, RecordError, clipped, label, shown
+from wherry.imports.models import DecodedRecord, OnConflict, RecordError, clipped, label, report_value
 from wherry.resources.model import Columns, Resource, State
 from wherry.resources.rules import Fault
 
@@ -36,7 +36,7 @@ class Write(msgspec.Struct, gc=False, eq=False):
     columns: Columns
 
 
-class Row(msgspec.Struct, gc=False, eq=False):
+class PlannedRow(msgspec.Struct, gc=False, eq=False):
     """A row as it is at this point of the batch.
 
     Attributes:
@@ -82,7 +82,7 @@ class Known:
         keepers: the number of rows of which the resource's policy keeps at least one; None if they were not counted.
     """
 
-    rows: Iterable[Row]
+    rows: Iterable[PlannedRow]
     references: Mapping[str, Container[int]]
     now: datetime
     keepers: int | None = None
@@ -113,7 +113,7 @@ class Plan:
         return sum(len(segment.creates) for segment in self.segments)
 
 
-def make_plan(resource: Resource, rules: Rules, known: Known, entries: Iterable[Entry]) -> Plan:
+def make_plan(resource: Resource, rules: Rules, known: Known, entries: Iterable[DecodedRecord]) -> Plan:
     """Handle the records in order."""
     planner = _Planner(resource, rules, known)
     for entry in entries:
@@ -140,11 +140,11 @@ class _Planner:
             (name, resource_name, known.references[resource_name])
             for name, resource_name in resource.references.items()
         ]
-        self._by_id: dict[int | None, Row] = {row.id: row for row in known.rows}
-        self._by_key: dict[Key | None, Row] = {row.key: row for row in known.rows}
+        self._by_id: dict[int | None, PlannedRow] = {row.id: row for row in known.rows}
+        self._by_key: dict[Key | None, PlannedRow] = {row.key: row for row in known.rows}
         # By key: whether this import took it.
         self._taken = {row.first_key: row.mine for row in known.rows if row.first_key is not None}
-        self._touched: list[Row] = []
+        self._touched: list[PlannedRow] = []
         self._begin_segment()
 
     def finished(self) -> Plan:
@@ -152,7 +152,7 @@ class _Planner:
         self.plan.lacks_keepers = self._policy is not None and self._policy.lacks_keepers
         return self.plan
 
-    def handle(self, entry: Entry) -> list[RecordError]:
+    def handle(self, entry: DecodedRecord) -> list[RecordError]:
         """Plan a record without faults; return its errors if it cannot be written."""
         record = entry.record
         key: Key | None = getattr(record, self._key_field)
@@ -171,7 +171,7 @@ class _Planner:
             self._update(row, record, key)
         return []
 
-    def all_errors(self, entry: Entry) -> list[RecordError]:
+    def all_errors(self, entry: DecodedRecord) -> list[RecordError]:
         """The errors of a faulty record, including those of its sound fields that depend on the tables."""
         errors, record = list(entry.errors), entry.record
         if record is None:
@@ -186,25 +186,29 @@ class _Planner:
         self._add_reference_errors(entry, errors)
         return errors
 
-    def _conflicting_row(self, with_id: Row | None, with_key: Row | None) -> Row | None:
+    def _conflicting_row(self, with_id: PlannedRow | None, with_key: PlannedRow | None) -> PlannedRow | None:
         """The row that `onConflict` has to decide about, if there is one."""
         if not self._has_own_key:
             return with_id if with_id is not None and with_id.mine else None
         return None if with_key is with_id else with_key
 
-    def _row_errors(self, entry: Entry, key: Key | None, row: Row | None, conflict: Row | None) -> list[RecordError]:
+    def _row_errors(
+        self, entry: DecodedRecord, key: Key | None, row: PlannedRow | None, conflict: PlannedRow | None
+    ) -> list[RecordError]:
         errors = self._key_errors(entry, key, row, conflict)
         if row is not None and self._policy is not None:
             errors.extend(self._against_policy(entry, fault) for fault in self._policy.faults(entry.record, row.state))
         return errors
 
-    def _add_reference_errors(self, entry: Entry, errors: list[RecordError]) -> None:
+    def _add_reference_errors(self, entry: DecodedRecord, errors: list[RecordError]) -> None:
         for name, resource, ids in self._references:
             value = getattr(entry.record, name)
             if value not in ids and value is not None:
                 errors.append(self._missing(entry, name, resource, value))
 
-    def _key_errors(self, entry: Entry, key: Key | None, row: Row | None, conflict: Row | None) -> list[RecordError]:
+    def _key_errors(
+        self, entry: DecodedRecord, key: Key | None, row: PlannedRow | None, conflict: PlannedRow | None
+    ) -> list[RecordError]:
         if conflict is not None:
             # A record whose id names no row may update the row with its key, unless this import wrote that row.
             mergeable = row is conflict and self._on_conflict is OnConflict.UPDATE and not conflict.mine
@@ -218,31 +222,31 @@ class _Planner:
             return [self._duplicate(entry, key, self._taken[key])]
         return []
 
-    def _duplicate(self, entry: Entry, key: Key | None, mine: bool) -> RecordError:
+    def _duplicate(self, entry: DecodedRecord, key: Key | None, mine: bool) -> RecordError:
         what = "is duplicated in this import" if mine else "is already in use"
         message = f"{label(self._key_field)} {what}"
         return self._error(entry, ErrorCode.DUPLICATE_VALUE, self._key_field, message, key)
 
-    def _against_policy(self, entry: Entry, found: tuple[str, Fault]) -> RecordError:
+    def _against_policy(self, entry: DecodedRecord, found: tuple[str, Fault]) -> RecordError:
         name, fault = found
         value = getattr(entry.record, name)
         return self._error(entry, fault.code, name, f"{label(name)} {fault.text}", value)
 
-    def _missing(self, entry: Entry, name: str, resource: str, value: object) -> RecordError:
+    def _missing(self, entry: DecodedRecord, name: str, resource: str, value: object) -> RecordError:
         message = f"{label(name)} {value} does not exist in {resource}"
         return self._error(entry, ErrorCode.INVALID_REFERENCE, name, message, value)
 
-    def _error(self, entry: Entry, code: ErrorCode, name: str, message: str, value: object) -> RecordError:
+    def _error(self, entry: DecodedRecord, code: ErrorCode, name: str, message: str, value: object) -> RecordError:
         # All errors of a record name it in the same way: as sent, not as normalised.
         record_id = entry.errors[0].record_id if entry.errors else name_of(self._resource, entry.record)
-        return RecordError(entry.index, record_id, code, message, name, shown(value))
+        return RecordError(entry.index, record_id, code, message, name, report_value(value))
 
     def _create(self, record: Any, key: Key | None) -> None:
         assert key is not None, "a new row has a natural key"
         if key in self._given_up:
             self._begin_segment()
         write = Write(record.id, self._resource.shape.create(record, self._known.now))
-        row = Row(record.id, key, mine=True, in_table=False, pending=write)
+        row = PlannedRow(record.id, key, mine=True, in_table=False, pending=write)
         if self._policy is not None:
             row.state = self._policy.after(record, None)
         self._segment.creates.append(write)
@@ -253,7 +257,7 @@ class _Planner:
         if record.id is not None:
             self._by_id[record.id] = row
 
-    def _update(self, row: Row, record: Any, key: Key | None) -> None:
+    def _update(self, row: PlannedRow, record: Any, key: Key | None) -> None:
         if key is not None and self._given_up.get(key, row) is not row:
             self._begin_segment()
         if row.pending is None:
@@ -267,7 +271,7 @@ class _Planner:
         if key is not None and key != row.key:
             self._rename(row, key)
 
-    def _rename(self, row: Row, key: Key) -> None:
+    def _rename(self, row: PlannedRow, key: Key) -> None:
         del self._by_key[row.key]
         if row.in_table:
             self._given_up.setdefault(row.key, row)
@@ -281,7 +285,7 @@ class _Planner:
         self._touched.clear()
         self._segment = Segment()
         self.plan.segments.append(self._segment)
-        self._given_up: dict[Key, Row] = {}
+        self._given_up: dict[Key, PlannedRow] = {}
 
 
 def name_of(resource: Resource, record: Any) -> str | None:

@@ -21,15 +21,15 @@ from wherry.times import rfc3339
 
 STREAM_ROWS = 500
 
-Row: TypeAlias = tuple[Any, ...]
-Place: TypeAlias = tuple[int, int]
+ErrorRow: TypeAlias = tuple[Any, ...]
+ErrorPlace: TypeAlias = tuple[int, int]
 """The position of an error: the index of its record, and its own number."""
 
-_BEFORE_ALL: Place = (-2, 0)
+_BEFORE_ALL: ErrorPlace = (-2, 0)
 
 
 @dataclass(frozen=True)
-class Page:
+class ReportPage:
     """Errors in order, and the cursor of the next page, or None if this is the last one."""
 
     errors: list[dict[str, Any]]
@@ -61,7 +61,7 @@ async def stream(pool: Pool, job_id: UUID, format: Format) -> AsyncGenerator[byt
         yield closing
 
 
-async def page(connection: Connection, job_id: UUID, *, cursor: str | None, limit: int) -> Page:
+async def page(connection: Connection, job_id: UUID, *, cursor: str | None, limit: int) -> ReportPage:
     """At most `limit` errors after the cursor.
 
     Raises:
@@ -71,10 +71,10 @@ async def page(connection: Connection, job_id: UUID, *, cursor: str | None, limi
     rows = await _rows(connection, job_id, place, limit + 1)
     more = len(rows) > limit
     rows = rows[:limit]
-    return Page([_error(row) for row in rows], _cursor(_place(rows[-1])) if more else None)
+    return ReportPage([_error(row) for row in rows], _cursor(_place(rows[-1])) if more else None)
 
 
-async def _rows(connection: Connection, job_id: UUID, after: Place, limit: int) -> list[Row]:
+async def _rows(connection: Connection, job_id: UUID, after: ErrorPlace, limit: int) -> list[ErrorRow]:
     index, seq = after
     values = {"job_id": job_id, "index": index, "seq": seq, "limit": limit}
     async with connection.cursor(row_factory=tuple_row) as cursor:
@@ -82,11 +82,11 @@ async def _rows(connection: Connection, job_id: UUID, after: Place, limit: int) 
         return await cursor.fetchall()
 
 
-def _place(row: Row) -> Place:
+def _place(row: ErrorRow) -> ErrorPlace:
     return row[0], row[-1]
 
 
-def _error(row: Row) -> dict[str, Any]:
+def _error(row: ErrorRow) -> dict[str, Any]:
     index, record_id, code, name, message, field, value, details, created_at, _seq = row
     moment: datetime = created_at
     return {
@@ -107,12 +107,12 @@ def _unparsed(text: str | None) -> msgspec.Raw | None:
     return None if text is None else msgspec.Raw(text.encode())
 
 
-def _cursor(place: Place) -> str:
+def _cursor(place: ErrorPlace) -> str:
     index, seq = place
     return base64.urlsafe_b64encode(f"{index}.{seq}".encode()).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str) -> Place:
+def _read_cursor(cursor: str) -> ErrorPlace:
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
         index, seq = text.split(".")

@@ -13,7 +13,7 @@ from wherry.imports.batches import Batches
 from wherry.imports.decode import Decoder
 from wherry.imports.models import Batch, Format, Place
 from wherry.imports.requests import caller_role, detects_format, options_of
-from wherry.imports.source import Source
+from wherry.imports.source import SourceText
 from wherry.imports.splitters import detect_format, make_splitter
 from wherry.imports.writers import ImportTask, Writer, all_or_nothing, batch_by_batch, is_committed
 from wherry.jobs import ledger
@@ -96,10 +96,10 @@ class ImportRunner:
             raise JobFailed(ErrorCode.EMPTY_FILE, "The file contains no records")
         return total
 
-    def _source(self, run: Run) -> Source:
-        return Source(self._store, str((run.job.source or {})["key"]), self._settings.import_max_file_size)
+    def _source(self, run: Run) -> SourceText:
+        return SourceText(self._store, str((run.job.source or {})["key"]), self._settings.import_max_file_size)
 
-    def _batches(self, task: ImportTask, format_: Format, source: Source) -> AsyncGenerator[Batch]:
+    def _batches(self, task: ImportTask, format_: Format, source: SourceText) -> AsyncGenerator[Batch]:
         max_bytes = self._settings.import_max_record_bytes
         decoder = Decoder(
             task.resource,

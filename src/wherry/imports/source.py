@@ -26,7 +26,7 @@ SMALLEST_RECORD_BYTES = 16
 
 
 @dataclass
-class Progress:
+class ReadingProgress:
     """How much of the stored source has been read.
 
     Attributes:
@@ -49,7 +49,7 @@ class Progress:
         return max(0, self.size - offset) // SMALLEST_RECORD_BYTES if self.is_plain else sys.maxsize
 
 
-class Source:
+class SourceText:
     """A stored source that can be opened at any offset.
 
     Args:
@@ -62,7 +62,7 @@ class Source:
         self._store = store
         self._key = key
         self._max_bytes = max_bytes
-        self.progress = Progress()
+        self.progress = ReadingProgress()
 
     async def open(self, offset: int = 0) -> AsyncGenerator[bytes]:
         """The text from `offset` on.
@@ -87,7 +87,7 @@ class Source:
         size = await self._store.size(self._key)
         if size is None:
             raise _gone()
-        self.progress = Progress(size=size)
+        self.progress = ReadingProgress(size=size)
         return b"".join([chunk async for chunk in self._store.read(self._key, 0, min(size, _HEAD_BYTES))])
 
     async def _stored(self, start: int) -> AsyncIterator[bytes]:

@@ -29,7 +29,7 @@ from wherry.imports.ids import IdReservation, reserve_ids
 from wherry.imports.merge import RACES, REFUSALS, Merger, Tally, is_id_clash, refusal, session_name
 from wherry.imports.models import Batch, Options, Place
 from wherry.imports.plan import Rules
-from wherry.imports.source import Progress
+from wherry.imports.source import ReadingProgress
 from wherry.jobs import ledger
 from wherry.jobs.ledger import Position
 from wherry.jobs.models import Advance, Job
@@ -88,7 +88,7 @@ class Writer(ABC):
         """The counters as of the last commit."""
         return self._books.position
 
-    async def write(self, batch: Batch, progress: Progress) -> None:
+    async def write(self, batch: Batch, progress: ReadingProgress) -> None:
         """Commit a batch.
 
         Raises:
@@ -115,7 +115,7 @@ class Writer(ABC):
         """Report a fault of the file as a whole."""
         await self._books.report_file(failure)
 
-    async def _try_to_commit(self, batch: Batch, progress: Progress) -> psycopg.Error | None:
+    async def _try_to_commit(self, batch: Batch, progress: ReadingProgress) -> psycopg.Error | None:
         """Commit a batch, or return the reason why the database refuses it."""
         refused: psycopg.Error | None = None
         for merge in self._attempts:
@@ -126,7 +126,7 @@ class Writer(ABC):
                 refused = error
         return refused
 
-    async def _commit_batch(self, batch: Batch, progress: Progress, merge: Merge) -> None:
+    async def _commit_batch(self, batch: Batch, progress: ReadingProgress, merge: Merge) -> None:
         room = min(self._task.max_records, progress.most_records_after(batch[-1].offset))
         await self._ids.cover(self._books.connection, batch, room)
         await self._write_and_count(batch, progress.percent, merge)
@@ -227,7 +227,7 @@ class _WholeWriter(Writer):
         message = f"{errors} of {total} records have errors; nothing was written, because `atomic` was set"
         raise JobFailed(ErrorCode.BATCH_FAILED, message, detail={"errors": errors})
 
-    async def _commit_batch(self, batch: Batch, progress: Progress, merge: Merge) -> None:
+    async def _commit_batch(self, batch: Batch, progress: ReadingProgress, merge: Merge) -> None:
         try:
             await self._take_turn()
             await super()._commit_batch(batch, progress, merge)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from wherry.errors import BrokenJson, ErrorCode
 from wherry.imports.decode import Decoder
-from wherry.imports.models import Entry, RawRecord
+from wherry.imports.models import DecodedRecord, RawRecord
 from wherry.resources.model import Resource
 from wherry.resources.registry import RESOURCES
 from wherry.resources.rules import parse_instant
@@ -24,13 +24,13 @@ COMMENT = {"id": 1, "body": "B", "article_id": 1, "user_id": 1}
 SOUND: dict[str, dict[str, Any]] = {"users": USER, "articles": ARTICLE, "comments": COMMENT}
 
 
-def decode(resource: str, record: Any, *, role: str = "admin") -> Entry:
+def decode(resource: str, record: Any, *, role: str = "admin") -> DecodedRecord:
     data = record if isinstance(record, bytes) else json.dumps(record).encode()
     decoder = Decoder(RESOURCES[resource], caller_role=role, max_bytes=1000)
     return decoder.decode(RawRecord(3, 100, data, len(data)))
 
 
-def faults(entry: Entry) -> list[tuple[int, str | None]]:
+def faults(entry: DecodedRecord) -> list[tuple[int, str | None]]:
     return [(int(error.code), error.field) for error in entry.errors]
 
 

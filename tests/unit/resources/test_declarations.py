@@ -9,7 +9,7 @@ import pytest
 
 from wherry.database.queries import load
 from wherry.errors import Invalid
-from wherry.imports.plan import Row
+from wherry.imports.plan import PlannedRow
 from wherry.resources.model import Resource
 from wherry.resources.registry import RESOURCES, find_resource
 
@@ -50,7 +50,7 @@ def test_a_lookup_returns_the_columns_of_a_row_in_order(resource: Resource) -> N
     selected = load(resource.name, "resources")["lookup"].partition("\nfrom ")[0]
     selected = re.sub(r"--.*\n", "", selected).removeprefix("select ")
     names = [column.split()[-1] for column in selected.split(",")]
-    assert names == list(Row.__struct_fields__[: len(names)])
+    assert names == list(PlannedRow.__struct_fields__[: len(names)])
     assert ("first_key" in names) == resource.keeps_first_key
 
 

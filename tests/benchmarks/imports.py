@@ -35,8 +35,8 @@ import structlog
 from tests.benchmarks.exports import peak_megabytes, reset_peak
 from wherry.database import migrations
 from wherry.database.pools import Pool, make_pool
-from wherry.imports.models import Format, OnConflict, Options
-from wherry.imports.requests import Source, job_options
+from wherry.imports.models import ImportFormat, ImportOptions, OnConflict
+from wherry.imports.requests import ImportSource, job_options
 from wherry.imports.runner import ImportRunner
 from wherry.jobs import ledger
 from wherry.jobs.executor import Executor
@@ -100,9 +100,9 @@ async def job_seconds(pool: Pool, executor: Executor, case: str) -> tuple[float,
         kind=Kind.IMPORT,
         owner_id=None,
         resource="articles",
-        format=Format.JSON if case == "array" else Format.NDJSON,
-        options=job_options(Options(OnConflict.UPDATE if case == "update" else OnConflict.ERROR), "admin"),
-        source=Source(case).as_json(),
+        format=ImportFormat.JSON if case == "array" else ImportFormat.NDJSON,
+        options=job_options(ImportOptions(OnConflict.UPDATE if case == "update" else OnConflict.ERROR), "admin"),
+        source=ImportSource(case).as_json(),
     )
     async with pool.connection() as connection, connection.transaction():
         await ledger.create(connection, new)

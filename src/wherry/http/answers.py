@@ -12,7 +12,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
 
-from wherry.imports.models import Format, OnConflict
+from wherry.imports.models import ImportFormat, OnConflict
 from wherry.jobs.states import Status
 
 
@@ -53,7 +53,7 @@ class RecordsJob(Struct, rename="camel", kw_only=True):
 class ImportJob(RecordsJob, kw_only=True):
     """An import. `errorSummary` counts errors by name and field; its `lastError` is what ended the job."""
 
-    format: Format
+    format: ImportFormat
     success_count: int
     error_count: int
     source_url: str | None

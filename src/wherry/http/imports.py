@@ -57,7 +57,7 @@ from wherry.http.security import BY_TOKEN
 from wherry.http.services import Injected, Services
 from wherry.http.uploads import ENCODINGS, hand_in
 from wherry.imports import report
-from wherry.imports.models import Format, OnConflict
+from wherry.imports.models import ImportFormat, OnConflict
 from wherry.imports.requests import CONTENT_TYPES
 from wherry.imports.view import import_job, import_status
 from wherry.jobs import ledger
@@ -68,7 +68,7 @@ MAX_ERRORS = 1000
 DEFAULT_ERRORS = 100
 
 OPTIONS = {
-    "format": one_of(*Format),
+    "format": one_of(*ImportFormat),
     "onConflict": one_of(*OnConflict),
     "dryRun": FLAG,
     "atomic": FLAG,
@@ -167,10 +167,10 @@ async def download_errors(
     async with services.pool.connection() as connection:
         if not await report.exists(connection, job.id):
             raise NoErrors("this import has no errors")
-    lines = job.format == Format.NDJSON
+    lines = job.format == ImportFormat.NDJSON
     headers = {"Content-Disposition": f'attachment; filename="{job.id}-errors.{job.format}"'}
     media_type = "application/x-ndjson" if lines else "application/json"
-    chunks = report.stream(services.pool, job.id, Format(job.format))
+    chunks = report.stream(services.pool, job.id, ImportFormat(job.format))
     return Stream(chunks, media_type=media_type, headers=headers)
 
 

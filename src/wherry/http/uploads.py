@@ -27,11 +27,11 @@ from wherry.http.multipart import FILE, read_form
 from wherry.http.parameters import once, query_of, refuse_unknown
 from wherry.http.requests import content_coding, has_body, json_within
 from wherry.http.services import Services
-from wherry.imports.intake import Asked
+from wherry.imports.intake import RequestedImport
 from wherry.imports.requests import (
     CONTENT_TYPES,
     UNSUPPORTED_CONTENT_TYPE,
-    Source,
+    ImportSource,
     check_upload,
     parse_format,
     parse_options,
@@ -89,7 +89,7 @@ async def _take_in(request: ImportRequest, services: Services, key: str) -> tupl
     return job, replayed, headers
 
 
-async def _receive(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
+async def _receive(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], ImportSource]:
     media_type = request.content_type[0].lower()
     if media_type == "multipart/form-data":
         return await _from_form(request, services, job_id)
@@ -104,8 +104,8 @@ async def _receive(request: ImportRequest, services: Services, job_id: UUID) -> 
     )
 
 
-def _asked(fields: Mapping[str, Any], source: Source, caller: Account, key: str) -> Asked:
-    return Asked(
+def _asked(fields: Mapping[str, Any], source: ImportSource, caller: Account, key: str) -> RequestedImport:
+    return RequestedImport(
         resource=find_resource(fields.get("resource")),
         format=parse_format(fields.get("format"), source),
         options=parse_options(fields),
@@ -115,12 +115,14 @@ def _asked(fields: Mapping[str, Any], source: Source, caller: Account, key: str)
     )
 
 
-async def _from_form(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
+async def _from_form(
+    request: ImportRequest, services: Services, job_id: UUID
+) -> tuple[Mapping[str, Any], ImportSource]:
     content_coding(request)  # a form is sent as it is; its file may be packed
     query = _query(request, FIELDS)
     services.intake.check_declared(_declared(request, allow=MAX_FORM_OVERHEAD))
 
-    async def keep(segment: MultipartSegment, body: AsyncIterable[bytes]) -> Source:
+    async def keep(segment: MultipartSegment, body: AsyncIterable[bytes]) -> ImportSource:
         check_upload(_file_name("file", segment.filename), segment.content_type)
         return await services.intake.keep(job_id, body, segment.filename, segment.content_type)
 
@@ -132,17 +134,19 @@ async def _from_form(request: ImportRequest, services: Services, job_id: UUID) -
     return once(given, FIELDS), form.file
 
 
-async def _from_body(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
+async def _from_body(
+    request: ImportRequest, services: Services, job_id: UUID
+) -> tuple[Mapping[str, Any], ImportSource]:
     fields = once(_query(request, (*FIELDS, "fileName")), (*FIELDS, "fileName"))
     name, content_type = _file_name("fileName", fields.get("fileName")), request.content_type[0]
     # The query is checked before the body is read: a mistake in it costs no upload.
-    _asked(fields, Source("", name, content_type=content_type), request.user, "")
+    _asked(fields, ImportSource("", name, content_type=content_type), request.user, "")
     content_coding(request, *ENCODINGS)  # the file's first bytes tell which
     services.intake.check_declared(_declared(request))
     return fields, await services.intake.keep(job_id, request.stream(), name, content_type)
 
 
-async def _from_url(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], Source]:
+async def _from_url(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], ImportSource]:
     options = once(_query(request, FIELDS), FIELDS)
     body = await json_within(request, MAX_JSON_BYTES)
     fields = body.get("import") if isinstance(body, dict) and isinstance(body.get("import"), dict) else body
@@ -158,7 +162,7 @@ async def _from_url(request: ImportRequest, services: Services, job_id: UUID) ->
         raise Invalid("url must be a string", field="url")
     url = judge(_storable("url", url), services.settings.import_allowed_hosts)
     name = urlsplit(url).path.rpartition("/")[2] or None
-    return {**fields, **options}, Source(source_key(job_id), name, url=url)
+    return {**fields, **options}, ImportSource(source_key(job_id), name, url=url)
 
 
 def _query(request: ImportRequest, known: Collection[str]) -> dict[str, list[str]]:

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from wherry.database.pools import Connection, Pool
 from wherry.errors import EmptyFile, JobFailed, TooLarge
-from wherry.imports.models import Format, Options
-from wherry.imports.requests import EMPTY_UPLOAD, Source, fingerprint, job_options, source_key
+from wherry.imports.models import ImportFormat, ImportOptions
+from wherry.imports.requests import EMPTY_UPLOAD, ImportSource, fingerprint, job_options, source_key
 from wherry.imports.source import SourceText
 from wherry.imports.splitters import detect_format
 from wherry.jobs.models import Job, NewJob
@@ -22,12 +22,12 @@ from wherry.storage.streams import limited
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedImport:
     """A request for an import. `format` is None if the content of a URL has to decide."""
 
     resource: Resource
-    format: Format | None
-    options: Options
+    format: ImportFormat | None
+    options: ImportOptions
     owner_id: int
     owner_role: str
     idempotency_key: str
@@ -49,7 +49,7 @@ class Intake:
 
     async def keep(
         self, job_id: UUID, chunks: AsyncIterable[bytes], file_name: str | None, content_type: str | None
-    ) -> Source:
+    ) -> ImportSource:
         """Store an upload.
 
         Raises:
@@ -61,28 +61,30 @@ class Intake:
         if stored.size == 0:
             await self._store.delete(stored.key)
             raise EmptyFile(EMPTY_UPLOAD, field="file")
-        return Source(stored.key, file_name, stored.size, stored.sha256, content_type=content_type)
+        return ImportSource(stored.key, file_name, stored.size, stored.sha256, content_type=content_type)
 
-    async def detect_format(self, source: Source) -> Format:
+    async def detect_format(self, source: ImportSource) -> ImportFormat:
         """The format of a stored upload, judged by its first bytes."""
         stored = SourceText(self._store, source.key, self._max_file_bytes)
         try:
             async with aclosing(stored.open()) as text:
                 return await detect_format(text)
         except JobFailed:  # the file is damaged, which the run will report
-            return Format.JSON
+            return ImportFormat.JSON
 
     async def drop(self, job_id: UUID) -> None:
         """Remove an upload for which no job was created."""
         await self._store.delete(source_key(job_id))
 
-    async def queue(self, connection: Connection, job_id: UUID, asked: Asked, source: Source) -> tuple[Job, bool]:
+    async def queue(
+        self, connection: Connection, job_id: UUID, asked: RequestedImport, source: ImportSource
+    ) -> tuple[Job, bool]:
         """Insert the job and its queue row, in the caller's transaction; return `(job, replayed)`.
 
         Raises:
             KeyReused: the idempotency key was already used for a different request.
         """
-        format_ = asked.format or Format.JSON
+        format_ = asked.format or ImportFormat.JSON
         new = NewJob(
             id=job_id,
             kind=Kind.IMPORT,

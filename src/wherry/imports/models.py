@@ -18,7 +18,7 @@ FILE_INDEX = -1
 """The `recordIndex` of an error that concerns the file as a whole."""
 
 
-class Format(StrEnum):
+class ImportFormat(StrEnum):
     """The format of a file of records."""
 
     NDJSON = "ndjson"
@@ -34,7 +34,7 @@ class OnConflict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Options:
+class ImportOptions:
     """The options of an import."""
 
     on_conflict: OnConflict = OnConflict.ERROR

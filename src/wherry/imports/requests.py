@@ -11,11 +11,11 @@ from uuid import UUID
 import msgspec
 
 from wherry.errors import Invalid, UnsupportedFormat
-from wherry.imports.models import Format, OnConflict, Options
+from wherry.imports.models import ImportFormat, ImportOptions, OnConflict
 from wherry.jobs.models import Job
 from wherry.resources.model import Resource
 
-FORMAT_OF_EXTENSION = {".json": Format.JSON, ".ndjson": Format.NDJSON, ".jsonl": Format.NDJSON}
+FORMAT_OF_EXTENSION = {".json": ImportFormat.JSON, ".ndjson": ImportFormat.NDJSON, ".jsonl": ImportFormat.NDJSON}
 COMPRESSIONS = (".gz", ".zst")
 CONTENT_TYPES = frozenset(
     {
@@ -45,7 +45,7 @@ _WORDS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
-class Source:
+class ImportSource:
     """Where an import's bytes are stored, or will be. `sha256` and `file_size` are None until they are known.
 
     `content_type` is that of an upload, and only used to find its format.
@@ -84,7 +84,7 @@ def source_key(job_id: UUID) -> str:
     return f"{job_id}/source"
 
 
-def parse_format(explicit: object, source: Source) -> Format | None:
+def parse_format(explicit: object, source: ImportSource) -> ImportFormat | None:
     """The requested format, else that of the file name, else that of the content type, else ndjson.
 
     None if it depends on the content: for `.json` files, for `application/json`, and for a URL without an extension.
@@ -96,21 +96,21 @@ def parse_format(explicit: object, source: Source) -> Format | None:
     if explicit is None or explicit == "":
         return _implied_format(extension, source)
     name = explicit.strip().lower() if isinstance(explicit, str) else None
-    if name not in tuple(Format):
-        raise UnsupportedFormat(f"format must be one of {', '.join(Format)}", field="format")
-    requested = Format(name)
+    if name not in tuple(ImportFormat):
+        raise UnsupportedFormat(f"format must be one of {', '.join(ImportFormat)}", field="format")
+    requested = ImportFormat(name)
     if extension is not None and FORMAT_OF_EXTENSION[extension] is not requested:
         raise Invalid(f"format {requested} does not match file extension ({extension})", field="format")
     return requested
 
 
-def _implied_format(extension: str | None, source: Source) -> Format | None:
+def _implied_format(extension: str | None, source: ImportSource) -> ImportFormat | None:
     if extension is not None:
         implied = FORMAT_OF_EXTENSION[extension]
-        return None if implied is Format.JSON else implied
+        return None if implied is ImportFormat.JSON else implied
     if source.url is not None or media_type(source.content_type) in JSON_TYPES:
         return None
-    return Format.NDJSON
+    return ImportFormat.NDJSON
 
 
 def extension_of(file_name: str | None) -> str | None:
@@ -139,7 +139,7 @@ def check_upload(file_name: str | None, content_type: str | None) -> None:
         )
 
 
-def parse_options(fields: Mapping[str, object]) -> Options:
+def parse_options(fields: Mapping[str, object]) -> ImportOptions:
     """Parse `onConflict`, `dryRun` and `atomic`, which may be missing, from form fields or JSON members.
 
     Raises:
@@ -159,7 +159,7 @@ def parse_options(fields: Mapping[str, object]) -> Options:
             faults[name] = [f"{name} must be true or false"]
     if faults:
         raise Invalid(next(iter(faults.values()))[0], fields=faults)
-    return Options(OnConflict(str(on_conflict)), bool(flags["dryRun"]), bool(flags["atomic"]))
+    return ImportOptions(OnConflict(str(on_conflict)), bool(flags["dryRun"]), bool(flags["atomic"]))
 
 
 def _flag(value: object) -> bool | None:
@@ -168,7 +168,7 @@ def _flag(value: object) -> bool | None:
     return value if isinstance(value, bool) else _WORDS.get(str(value).strip().lower())
 
 
-def job_options(options: Options, caller_role: str, *, format_is_known: bool = True) -> dict[str, Any]:
+def job_options(options: ImportOptions, caller_role: str, *, format_is_known: bool = True) -> dict[str, Any]:
     """The options as stored with the job, together with the owner's role."""
     return {
         **({} if format_is_known else {DETECT_FORMAT: True}),
@@ -179,15 +179,20 @@ def job_options(options: Options, caller_role: str, *, format_is_known: bool = T
     }
 
 
-def options_of(job: Job) -> Options:
+def options_of(job: Job) -> ImportOptions:
     """The options that are stored with a job."""
     kept = job.options
     on_conflict = OnConflict(kept.get("onConflict", OnConflict.ERROR))
-    return Options(on_conflict, bool(kept.get("dryRun", False)), bool(kept.get("atomic", False)))
+    return ImportOptions(on_conflict, bool(kept.get("dryRun", False)), bool(kept.get("atomic", False)))
 
 
 def fingerprint(
-    resource: Resource, format: Format, options: Options, *, sha256: str | None = None, url: str | None = None
+    resource: Resource,
+    format: ImportFormat,
+    options: ImportOptions,
+    *,
+    sha256: str | None = None,
+    url: str | None = None,
 ) -> str:
     """A digest of everything that is requested. An idempotency key cannot be reused with another fingerprint."""
     asked = {"resource": resource.name, "format": format, **asdict(options), "sha256": sha256, "url": url}

@@ -11,7 +11,7 @@ from wherry.database.pools import Pool
 from wherry.errors import ErrorCode, JobFailed, Unavailable
 from wherry.imports.batches import Batches
 from wherry.imports.decode import Decoder
-from wherry.imports.models import Batch, Format, Place
+from wherry.imports.models import Batch, ImportFormat, Place
 from wherry.imports.requests import caller_role, detects_format, options_of
 from wherry.imports.source import SourceText
 from wherry.imports.splitters import detect_format, make_splitter
@@ -80,7 +80,7 @@ class ImportRunner:
         limits = settings.import_max_records, settings.import_max_error_bytes
         return ImportTask(run, resource, options_of(run.job), authority, *limits)
 
-    async def _import(self, task: ImportTask, format_: Format, writer: Writer) -> int:
+    async def _import(self, task: ImportTask, format_: ImportFormat, writer: Writer) -> int:
         """Write every batch; return how many records the file has.
 
         Raises:
@@ -99,13 +99,13 @@ class ImportRunner:
     def _source(self, run: Run) -> SourceText:
         return SourceText(self._store, str((run.job.source or {})["key"]), self._settings.import_max_file_size)
 
-    def _batches(self, task: ImportTask, format_: Format, source: SourceText) -> AsyncGenerator[Batch]:
+    def _batches(self, task: ImportTask, format_: ImportFormat, source: SourceText) -> AsyncGenerator[Batch]:
         max_bytes = self._settings.import_max_record_bytes
         decoder = Decoder(
             task.resource,
             caller_role=task.authority.role or "",
             max_bytes=max_bytes,
-            stop_at_broken_syntax=format_ is Format.JSON,
+            stop_at_broken_syntax=format_ is ImportFormat.JSON,
         )
         return Batches(
             source.open(task.place.offset),
@@ -130,10 +130,10 @@ class ImportRunner:
         async with self._pool.connection() as connection, connection.transaction():
             await ledger.record_source(connection, run.lease, found)
 
-    async def _format(self, run: Run) -> Format:
+    async def _format(self, run: Run) -> ImportFormat:
         """The job's format; if it is not known yet, detect it from the content and record it on the job."""
         if not detects_format(run.job):
-            return Format(run.job.format)
+            return ImportFormat(run.job.format)
         async with aclosing(self._source(run).open()) as text:
             found = await with_ticks(detect_format(text), run.look, seconds=LOOK_SECONDS)
         async with self._pool.connection() as connection, connection.transaction():

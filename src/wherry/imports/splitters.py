@@ -12,13 +12,13 @@ from typing import Protocol
 import msgspec
 
 from wherry.imports.arrays import ArraySplitter
-from wherry.imports.models import Format, Place, RawRecord
+from wherry.imports.models import ImportFormat, Place, RawRecord
 
 MAX_FIRST_LINE_BYTES = 1 << 20
 """A file with a longer first line is taken for json."""
 
 
-async def detect_format(text: AsyncIterator[bytes]) -> Format:
+async def detect_format(text: AsyncIterator[bytes]) -> ImportFormat:
     """Decide between ndjson and json by the beginning of a text without a byte-order mark.
 
     It is ndjson if the first line is a complete object and more lines follow. No more is read than necessary.
@@ -27,13 +27,13 @@ async def detect_format(text: AsyncIterator[bytes]) -> Format:
     async for chunk in text:
         head = (head + chunk).lstrip()
         if head and not head.startswith(b"{"):
-            return Format.JSON
+            return ImportFormat.JSON
         first, _, rest = head.partition(b"\n")
         if rest.strip():
-            return Format.NDJSON if _is_json(first) else Format.JSON
+            return ImportFormat.NDJSON if _is_json(first) else ImportFormat.JSON
         if len(head) > MAX_FIRST_LINE_BYTES:
-            return Format.JSON
-    return Format.JSON
+            return ImportFormat.JSON
+    return ImportFormat.JSON
 
 
 def _is_json(line: bytes) -> bool:
@@ -56,9 +56,9 @@ class Splitter(Protocol):
         ...
 
 
-def make_splitter(format: Format, place: Place, max_bytes: int) -> Splitter:
+def make_splitter(format: ImportFormat, place: Place, max_bytes: int) -> Splitter:
     """The splitter of a format; the first chunk it is fed must begin at `place.offset`."""
-    if format is Format.NDJSON:
+    if format is ImportFormat.NDJSON:
         return LineSplitter(place, max_bytes)
     return ArraySplitter(place, max_bytes)
 

@@ -27,7 +27,7 @@ from wherry.errors import ErrorCode, JobFailed, JobReleased
 from wherry.imports.bookkeeping import Bookkeeper, ReportState
 from wherry.imports.ids import IdReservation, reserve_ids
 from wherry.imports.merge import RACES, REFUSALS, Merger, Tally, is_id_clash, refusal, session_name
-from wherry.imports.models import Batch, Options, Place
+from wherry.imports.models import Batch, ImportOptions, Place
 from wherry.imports.plan import Rules
 from wherry.imports.source import ReadingProgress
 from wherry.jobs import ledger
@@ -55,7 +55,7 @@ class ImportTask:
 
     run: Run
     resource: Resource
-    options: Options
+    options: ImportOptions
     authority: Authority
     max_records: int
     max_error_bytes: int

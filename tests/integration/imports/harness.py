@@ -13,9 +13,9 @@ from psycopg.rows import dict_row
 
 from wherry.database.pools import Pool
 from wherry.errors import JobReleased
-from wherry.imports.models import Options
+from wherry.imports.models import ImportOptions
 from wherry.imports.report import page
-from wherry.imports.requests import Source, job_options, source_key
+from wherry.imports.requests import ImportSource, job_options, source_key
 from wherry.imports.runner import ImportRunner
 from wherry.jobs import ledger
 from wherry.jobs.executor import Executor
@@ -56,7 +56,7 @@ class Bench:
         data: bytes | None,
         *,
         format: str = "ndjson",
-        options: Options | None = None,
+        options: ImportOptions | None = None,
         role: str = "admin",
         url: str | None = None,
         format_is_known: bool = True,
@@ -72,8 +72,8 @@ class Bench:
             owner_id=owner_id,
             resource=resource,
             format=format,
-            options=job_options(options or Options(), role, format_is_known=format_is_known),
-            source=Source(source_key(job_id), file_size=len(data or b""), url=url).as_json(),
+            options=job_options(options or ImportOptions(), role, format_is_known=format_is_known),
+            source=ImportSource(source_key(job_id), file_size=len(data or b""), url=url).as_json(),
         )
         async with self.pool.connection() as connection, connection.transaction():
             job, _ = await ledger.create(connection, new)

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.imports.harness import Bench, article, lines, user
 from tests.integration.imports.test_interruptions import until_committed
 from tests.integration.imports.test_urls import CONTENT, URL, Remote, runner
-from wherry.imports.models import OnConflict, Options
+from wherry.imports.models import ImportOptions, OnConflict
 from wherry.jobs.models import Job
 
 LOST = ["role = 'user'", "active = false"]
@@ -33,10 +33,10 @@ def forbidden(job: Job) -> bool:
     return (job.status, error.get("code"), error.get("number")) == ("failed", "FORBIDDEN", 4003)
 
 
-@pytest.mark.parametrize("options", [Options(), Options(atomic=True), Options(dry_run=True)])
+@pytest.mark.parametrize("options", [ImportOptions(), ImportOptions(atomic=True), ImportOptions(dry_run=True)])
 @pytest.mark.parametrize("change", LOST)
 async def test_a_queued_import_creates_no_admin_after_its_owner_lost_the_role(
-    captained: Bench, change: str, options: Options
+    captained: Bench, change: str, options: ImportOptions
 ) -> None:
     job = await captained.submit("users", lines([user(9, role="admin")]), owner_id=1, options=options)
     await captained.do(f"update users set {change} where id = 1")
@@ -78,7 +78,7 @@ async def test_a_running_import_fails_at_the_next_batch_after_its_owner_lost_the
 
 async def test_an_atomic_import_writes_nothing_if_its_owner_loses_the_role_before_the_end(captained: Bench) -> None:
     records = [article(number, author_id=3) for number in range(50)]
-    job = await captained.submit("articles", lines(records), owner_id=1, options=Options(atomic=True))
+    job = await captained.submit("articles", lines(records), owner_id=1, options=ImportOptions(atomic=True))
     async with captained.pool.connection() as other, other.transaction():
         await other.execute("select from users where id = 3 for update")
         work = asyncio.create_task(captained.execute(job))
@@ -121,7 +121,7 @@ async def test_only_new_accounts_and_those_without_a_password_become_admins(
 @pytest.mark.parametrize(("field", "value", "must"), [("role", "user", "admin"), ("active", False, "true")])
 async def test_the_last_admin_is_kept(captained: Bench, by: str, field: str, value: object, must: str) -> None:
     record = {by: user(1)[by], "name": "N", field: value}
-    job = await captained.submit("users", lines([record]), owner_id=1, options=Options(OnConflict.UPDATE))
+    job = await captained.submit("users", lines([record]), owner_id=1, options=ImportOptions(OnConflict.UPDATE))
     (error,) = await captained.errors(await captained.execute(job))
 
     assert (error["errorCode"], error["field"]) == (4003, field)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.imports.harness import Bench, article, lines, user
-from wherry.imports.models import OnConflict, Options
+from wherry.imports.models import ImportOptions, OnConflict
 from wherry.jobs.models import Job
 
 COUNT = 120
@@ -32,7 +32,7 @@ async def _meet(bench: Bench, resource: str, on_conflict: OnConflict, *, shuffle
         records = [MAKERS[resource](number) for number in range(COUNT)]
         if shuffled:
             random.Random(seed).shuffle(records)
-        jobs.append(await small.submit(resource, lines(records), options=Options(on_conflict)))
+        jobs.append(await small.submit(resource, lines(records), options=ImportOptions(on_conflict)))
     async with asyncio.timeout(60):
         return await asyncio.gather(*(small.execute(job) for job in jobs))
 
@@ -107,10 +107,12 @@ async def test_an_account_registered_during_an_import_gets_an_id_that_no_record_
 
 @pytest.mark.parametrize(
     ("options", "next_id"),
-    [(Options(), 501), (Options(atomic=True), 501), (Options(dry_run=True), 2)],
+    [(ImportOptions(), 501), (ImportOptions(atomic=True), 501), (ImportOptions(dry_run=True), 2)],
     ids=["batches", "atomic", "dry run"],
 )
-async def test_reserved_ids_that_were_not_used_are_given_back(bench: Bench, options: Options, next_id: int) -> None:
+async def test_reserved_ids_that_were_not_used_are_given_back(
+    bench: Bench, options: ImportOptions, next_id: int
+) -> None:
     await bench.do("insert into users (email, username, name) values ('a@x.org', 'a', 'First')")
     job = await bench.run("users", [user(500), user(20)], options=options)
     assert job.status == "succeeded"
@@ -118,8 +120,8 @@ async def test_reserved_ids_that_were_not_used_are_given_back(bench: Bench, opti
     assert await bench.rows("select id from users where name = 'Next'") == [{"id": next_id}]
 
 
-@pytest.mark.parametrize("options", [Options(), Options(atomic=True), Options(dry_run=True)])
-async def test_records_with_the_highest_ids_do_not_exhaust_the_sequence(bench: Bench, options: Options) -> None:
+@pytest.mark.parametrize("options", [ImportOptions(), ImportOptions(atomic=True), ImportOptions(dry_run=True)])
+async def test_records_with_the_highest_ids_do_not_exhaust_the_sequence(bench: Bench, options: ImportOptions) -> None:
     """If the sequence were moved to its end, nobody could register any more."""
     last = 2**31 - 1
     job = await bench.run("users", [user(last), user(last - 1), user(5)], options=options)
@@ -130,12 +132,12 @@ async def test_records_with_the_highest_ids_do_not_exhaust_the_sequence(bench: B
     assert highest["id"] <= last - 999_990
 
 
-@pytest.mark.parametrize("first", [Options(atomic=True), Options(dry_run=True)], ids=["atomic", "dry run"])
-async def test_imports_in_one_transaction_take_turns(authored: Bench, first: Options) -> None:
+@pytest.mark.parametrize("first", [ImportOptions(atomic=True), ImportOptions(dry_run=True)], ids=["atomic", "dry run"])
+async def test_imports_in_one_transaction_take_turns(authored: Bench, first: ImportOptions) -> None:
     small = authored.with_settings(import_batch_size=20)
     records = [article(number) for number in range(200)]
     orders = {seed: random.Random(seed).sample(records, len(records)) for seed in range(3)}
-    options = [first, Options(atomic=True), Options(OnConflict.UPDATE, atomic=True)]
+    options = [first, ImportOptions(atomic=True), ImportOptions(OnConflict.UPDATE, atomic=True)]
     jobs = [await small.submit("articles", lines(orders[seed]), options=options[seed]) for seed in range(3)]
     async with asyncio.timeout(30):
         done = await asyncio.gather(*(small.execute(job) for job in jobs))

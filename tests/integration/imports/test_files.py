@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from tests.integration.imports.harness import Bench, lines, user
-from wherry.imports.models import Options
+from wherry.imports.models import ImportOptions
 
 MARK = b"\xef\xbb\xbf"
 USERS = [user(number, name=f"Zoë {number}") for number in range(1, 251)]
@@ -195,7 +195,7 @@ async def test_a_dry_run_of_a_broken_file_has_the_same_result(bench: Bench) -> N
     data = b"[" + json.dumps(user(1)).encode() + b",{}, nope"
     real = await bench.run("users", data, format="json")
     await bench.do("delete from users")
-    dry = await bench.run("users", data, format="json", options=Options(dry_run=True))
+    dry = await bench.run("users", data, format="json", options=ImportOptions(dry_run=True))
     assert await bench.faults(dry) == await bench.faults(real)
     assert (dry.status, dry.success_count, dry.error_summary) == (real.status, real.success_count, real.error_summary)
     assert await bench.rows("select 1 from users") == []

@@ -20,7 +20,7 @@ from wherry.database.queries import load
 from wherry.errors import JobReleased, LeaseLost
 from wherry.imports.decode import Decoder
 from wherry.imports.merge import Merger, session_name
-from wherry.imports.models import OnConflict, Options, Place
+from wherry.imports.models import ImportOptions, OnConflict, Place
 from wherry.imports.plan import Rules
 from wherry.imports.requests import options_of
 from wherry.imports.runner import ImportRunner
@@ -195,8 +195,8 @@ async def test_the_locks_of_a_suspended_worker_do_not_block_its_successor(author
     assert await counted(authored, job) == (1000 - BAD, BAD)
 
 
-@pytest.mark.parametrize("options", [Options(atomic=True), Options(dry_run=True)], ids=["atomic", "dryRun"])
-async def test_a_run_in_one_transaction_starts_over_and_counts_once(authored: Bench, options: Options) -> None:
+@pytest.mark.parametrize("options", [ImportOptions(atomic=True), ImportOptions(dry_run=True)], ids=["atomic", "dryRun"])
+async def test_a_run_in_one_transaction_starts_over_and_counts_once(authored: Bench, options: ImportOptions) -> None:
     records = [record for record in RECORDS if record["title"]] if options.atomic else RECORDS
     job = await authored.submit("articles", lines(records), options=options)
     run = await claimed(authored, job)
@@ -265,7 +265,7 @@ async def test_an_import_that_waits_for_a_lock_can_be_cancelled(authored: Bench)
 
 async def test_a_committed_atomic_import_is_not_repeated_if_its_worker_dies(authored: Bench) -> None:
     records = [article(n, id=n + 10) for n in range(250)]
-    job = await authored.submit("articles", lines(records), options=Options(atomic=True))
+    job = await authored.submit("articles", lines(records), options=ImportOptions(atomic=True))
     run = await claimed(authored, job)
     await ImportRunner(authored.pool, authored.store, authored.settings).run(run)  # and the worker dies
     await authored.store.delete(str((job.source or {})["key"]))  # not needed any more
@@ -274,8 +274,10 @@ async def test_a_committed_atomic_import_is_not_repeated_if_its_worker_dies(auth
     assert await counted(authored, job) == (250, 0)
 
 
-@pytest.mark.parametrize("options", [Options(), Options(atomic=True)], ids=["batches", "atomic"])
-async def test_a_run_that_was_replaced_does_not_end_its_successors_session(authored: Bench, options: Options) -> None:
+@pytest.mark.parametrize("options", [ImportOptions(), ImportOptions(atomic=True)], ids=["batches", "atomic"])
+async def test_a_run_that_was_replaced_does_not_end_its_successors_session(
+    authored: Bench, options: ImportOptions
+) -> None:
     job = await authored.submit("articles", lines(RECORDS), options=options)
     late, successor = await claimed(authored, job), await claimed(authored, job)
     async with authored.pool.connection() as working, working.transaction():
@@ -288,7 +290,7 @@ async def test_a_run_that_was_replaced_does_not_end_its_successors_session(autho
 
 async def test_a_successor_can_find_the_session_of_an_import_that_waits_for_its_turn(authored: Bench) -> None:
     """Imports in one transaction take turns, and wait for theirs without a time limit."""
-    job = await authored.submit("articles", lines(RECORDS[1:7]), options=Options(atomic=True))
+    job = await authored.submit("articles", lines(RECORDS[1:7]), options=ImportOptions(atomic=True))
     stopped = await claimed(authored, job)
     async with authored.pool.connection() as turn, turn.transaction():
         await turn.execute(load("imports")["lock_whole"], {"table": "articles"})
@@ -323,8 +325,10 @@ async def test_a_worker_that_hangs_before_its_commit_loses_the_job_to_the_next(h
     assert (await hasty.job(job)).success_count == 0
 
 
-@pytest.mark.parametrize("options", [Options(atomic=True), Options(dry_run=True)], ids=["atomic", "dry run"])
-async def test_an_import_in_one_transaction_may_wait_for_its_source(hasty: Bench, options: Options) -> None:
+@pytest.mark.parametrize(
+    "options", [ImportOptions(atomic=True), ImportOptions(dry_run=True)], ids=["atomic", "dry run"]
+)
+async def test_an_import_in_one_transaction_may_wait_for_its_source(hasty: Bench, options: ImportOptions) -> None:
     arrived = asyncio.Event()
 
     async def slow(url: str, *, allowed_hosts: Sequence[str], max_bytes: int) -> AsyncIterator[bytes]:

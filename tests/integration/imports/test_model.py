@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.integration.imports.harness import Bench
 from wherry.database.pools import make_pool
-from wherry.imports.models import OnConflict, Options
+from wherry.imports.models import ImportOptions, OnConflict
 from wherry.jobs.models import Job
 from wherry.settings import load_settings
 from wherry.storage.store import Store
@@ -275,9 +275,9 @@ async def check(place: FreshDatabase, records: list[Record], on_conflict: OnConf
     before = await bench.rows(f"select * from {place.resource} order by id")
     data = b"\n".join(map(as_line, records))
 
-    foretold = await bench.run(place.resource, data, options=Options(on_conflict, dry_run=True), role=role)
+    foretold = await bench.run(place.resource, data, options=ImportOptions(on_conflict, dry_run=True), role=role)
     assert await bench.rows(f"select * from {place.resource} order by id") == before
-    job = await bench.run(place.resource, data, options=Options(on_conflict), role=role)
+    job = await bench.run(place.resource, data, options=ImportOptions(on_conflict), role=role)
 
     model = Model(place.resource, on_conflict, role == "admin", [dict(row) for row in START[place.resource][1]])
     model.run(records)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.integration.imports.harness import Bench, article, comment, user
-from wherry.imports.models import OnConflict, Options
+from wherry.imports.models import ImportOptions, OnConflict
 
-UPDATE, SKIP = Options(OnConflict.UPDATE), Options(OnConflict.SKIP)
-ATOMIC, DRY = Options(atomic=True), Options(dry_run=True)
+UPDATE, SKIP = ImportOptions(OnConflict.UPDATE), ImportOptions(OnConflict.SKIP)
+ATOMIC, DRY = ImportOptions(atomic=True), ImportOptions(dry_run=True)
 COUNT = "select count(*) from articles"
 
 
@@ -58,8 +58,8 @@ async def test_skip_leaves_existing_rows_unchanged_and_counts_their_records(auth
     assert [row["title"] for row in rows] == ["Article 1", "Article 2"]
 
 
-@pytest.mark.parametrize("options", [Options(), UPDATE], ids=["error", "update"])
-async def test_keys_can_be_swapped_within_one_batch(authored: Bench, options: Options) -> None:
+@pytest.mark.parametrize("options", [ImportOptions(), UPDATE], ids=["error", "update"])
+async def test_keys_can_be_swapped_within_one_batch(authored: Bench, options: ImportOptions) -> None:
     await authored.run("articles", [article(1, id=1), article(2, id=2)])
     swap = [
         article(9, id=1),
@@ -161,7 +161,7 @@ async def test_an_atomic_import_writes_nothing_if_one_record_has_errors(authored
 
 
 async def test_a_dry_run_of_an_atomic_import_predicts_its_result(authored: Bench) -> None:
-    both = Options(dry_run=True, atomic=True)
+    both = ImportOptions(dry_run=True, atomic=True)
     bad = await authored.run("articles", [article(1), article(1)], options=both)
     good = await authored.run("articles", [article(1), article(2)], options=both)
     assert (bad.status, bad.success_count, bad.error_count) == ("failed", 0, 1)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.imports.harness import Bench, article, user
 from wherry.errors import Invalid
-from wherry.imports.models import Format, Options
+from wherry.imports.models import ImportFormat, ImportOptions
 from wherry.imports.report import exists, page, stream
 from wherry.imports.view import import_job, import_status
 from wherry.jobs.models import Job
@@ -21,15 +21,15 @@ async def faulty(bench: Bench, records: int) -> Job:
     return await bench.run("users", [user(n, name="", role=[n, 1.10, "é"]) for n in range(1, records + 1)])
 
 
-async def whole(bench: Bench, job: Job, format: Format) -> bytes:
+async def whole(bench: Bench, job: Job, format: ImportFormat) -> bytes:
     return b"".join([chunk async for chunk in stream(bench.pool, job.id, format)])
 
 
 @pytest.mark.parametrize("records", [1, 250, 251, 700])
 async def test_the_report_contains_every_error_in_order_as_lines_and_as_an_array(bench: Bench, records: int) -> None:
     job = await faulty(bench, records)
-    lines = [json.loads(line) for line in (await whole(bench, job, Format.NDJSON)).splitlines()]
-    assert lines == json.loads(await whole(bench, job, Format.JSON))
+    lines = [json.loads(line) for line in (await whole(bench, job, ImportFormat.NDJSON)).splitlines()]
+    assert lines == json.loads(await whole(bench, job, ImportFormat.JSON))
     assert [line["recordIndex"] for line in lines] == [index for index in range(records) for _ in range(2)]
     assert [line["field"] for line in lines[:2]] == ["name", "role"]
     assert list(lines[0]) == MEMBERS
@@ -39,7 +39,7 @@ async def test_the_report_contains_every_error_in_order_as_lines_and_as_an_array
 
 async def test_a_slow_client_uses_no_database_connection(bench: Bench) -> None:
     job = await faulty(bench, 600)
-    sending = stream(bench.pool, job.id, Format.NDJSON)
+    sending = stream(bench.pool, job.id, ImportFormat.NDJSON)
     async for _ in sending:
         stats = bench.pool.get_stats()
         assert stats["pool_size"] == stats["pool_available"]
@@ -63,7 +63,7 @@ async def test_an_import_without_errors_has_no_report(bench: Bench) -> None:
     job = await bench.run("users", [user(1)])
     async with bench.pool.connection() as connection:
         assert not await exists(connection, job.id)
-    assert await whole(bench, job, Format.JSON) == b""
+    assert await whole(bench, job, ImportFormat.JSON) == b""
     assert import_status(job, bench.settings).keys() == {"importJob"}
 
 
@@ -96,9 +96,9 @@ async def test_the_view_of_a_job_has_its_counts_times_and_report(bench: Bench) -
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", shown[name])
 
 
-@pytest.mark.parametrize("options", [Options(), Options(atomic=True), Options(dry_run=True)], ids=str)
+@pytest.mark.parametrize("options", [ImportOptions(), ImportOptions(atomic=True), ImportOptions(dry_run=True)], ids=str)
 @pytest.mark.parametrize("bad", [0, 1, 250, 500])
-async def test_the_progress_is_100_once_the_file_has_been_read(bench: Bench, bad: int, options: Options) -> None:
+async def test_the_progress_is_100_once_the_file_has_been_read(bench: Bench, bad: int, options: ImportOptions) -> None:
     records = [user(n) if n > bad else user(n, name="") for n in range(1, 501)]
     job = await bench.run("users", records, options=options)
     assert (job.status, job.progress) == (

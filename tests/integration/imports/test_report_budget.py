@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.imports.harness import Bench, lines
 from wherry.imports.bookkeeping import ROW_BYTES, Bookkeeper
-from wherry.imports.models import Options
+from wherry.imports.models import ImportOptions
 from wherry.imports.view import import_status
 
 RECORDS = 1000
@@ -31,8 +31,8 @@ def frugal(bench: Bench) -> Bench:
     return bench.with_settings(import_max_error_bytes=BUDGET, import_batch_size=20)
 
 
-@pytest.mark.parametrize("options", [Options(), Options(atomic=True), Options(dry_run=True)], ids=str)
-async def test_errors_past_the_budget_are_only_counted(frugal: Bench, options: Options) -> None:
+@pytest.mark.parametrize("options", [ImportOptions(), ImportOptions(atomic=True), ImportOptions(dry_run=True)], ids=str)
+async def test_errors_past_the_budget_are_only_counted(frugal: Bench, options: ImportOptions) -> None:
     job = await frugal.run("users", b"{}\n" * RECORDS, options=options)
     rows, texts = await report_rows(frugal)
     assert BUDGET - 1000 < rows * ROW_BYTES + texts <= BUDGET
@@ -48,9 +48,9 @@ async def test_a_report_within_the_budget_is_complete(frugal: Bench) -> None:
 
 
 @pytest.mark.parametrize("committed", [1, 30], ids=["before the budget is used up", "after"])
-@pytest.mark.parametrize("options", [Options(), Options(atomic=True)], ids=str)
+@pytest.mark.parametrize("options", [ImportOptions(), ImportOptions(atomic=True)], ids=str)
 async def test_a_run_that_takes_over_continues_with_the_same_budget(
-    frugal: Bench, monkeypatch: pytest.MonkeyPatch, committed: int, options: Options
+    frugal: Bench, monkeypatch: pytest.MonkeyPatch, committed: int, options: ImportOptions
 ) -> None:
     job = await frugal.submit("users", lines([{}] * RECORDS), options=options)
     commits = 0

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from wherry.errors import Invalid
-from wherry.imports.models import Format, OnConflict, Options
-from wherry.imports.requests import Source, check_upload, fingerprint, job_options, parse_format, parse_options
+from wherry.imports.models import ImportFormat, ImportOptions, OnConflict
+from wherry.imports.requests import ImportSource, check_upload, fingerprint, job_options, parse_format, parse_options
 from wherry.imports.splitters import detect_format
 from wherry.resources.articles import ARTICLES
 from wherry.resources.users import USERS
@@ -37,24 +37,24 @@ from wherry.resources.users import USERS
 def test_the_format_is_requested_or_implied_or_depends_on_the_content(
     explicit: Any, name: str | None, content_type: str | None, format: str | None
 ) -> None:
-    found = parse_format(explicit, Source("key", name, content_type=content_type))
-    assert found is (None if format is None else Format(format))
+    found = parse_format(explicit, ImportSource("key", name, content_type=content_type))
+    assert found is (None if format is None else ImportFormat(format))
 
 
 def test_the_format_of_a_url_without_an_extension_depends_on_its_content() -> None:
-    assert parse_format(None, Source("key", "records", url="https://example.com/records")) is None
+    assert parse_format(None, ImportSource("key", "records", url="https://example.com/records")) is None
 
 
 @pytest.mark.parametrize("explicit", ["xml", 5, "js on", []])
 def test_an_unknown_format_is_refused(explicit: Any) -> None:
     with pytest.raises(Invalid, match=r"^format must be one of ndjson, json$") as refused:
-        parse_format(explicit, Source("key"))
+        parse_format(explicit, ImportSource("key"))
     assert list(refused.value.fields) == ["format"]
 
 
 def test_a_format_that_contradicts_the_file_name_is_refused() -> None:
     with pytest.raises(Invalid, match=r"^format json does not match file extension \(\.ndjson\)$") as refused:
-        parse_format("json", Source("key", "a.ndjson.gz"))
+        parse_format("json", ImportSource("key", "a.ndjson.gz"))
     assert list(refused.value.fields) == ["format"]
 
 
@@ -81,7 +81,7 @@ async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:
     ],
 )
 async def test_the_format_is_detected_from_the_first_bytes(pieces: list[bytes], format: str) -> None:
-    assert await detect_format(chunks(*pieces)) is Format(format)
+    assert await detect_format(chunks(*pieces)) is ImportFormat(format)
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_any_other_upload_is_refused(name: str | None, content_type: str | None)
 
 
 def test_options_are_read_from_forms_and_from_json() -> None:
-    assert parse_options({}) == Options()
+    assert parse_options({}) == ImportOptions()
     form = {"onConflict": "update", "dryRun": "True", "atomic": "false"}
-    assert parse_options(form) == Options(OnConflict.UPDATE, dry_run=True, atomic=False)
-    assert parse_options({"onConflict": "skip", "dryRun": False, "atomic": True, "x": 1}) == Options(
+    assert parse_options(form) == ImportOptions(OnConflict.UPDATE, dry_run=True, atomic=False)
+    assert parse_options({"onConflict": "skip", "dryRun": False, "atomic": True, "x": 1}) == ImportOptions(
         OnConflict.SKIP, dry_run=False, atomic=True
     )
 
@@ -124,21 +124,21 @@ def test_requests_that_differ_in_anything_have_different_fingerprints() -> None:
     asked: list[dict[str, Any]] = [
         {},
         {"resource": USERS},
-        {"format": Format.JSON},
-        {"options": Options(OnConflict.SKIP)},
-        {"options": Options(dry_run=True)},
-        {"options": Options(atomic=True)},
+        {"format": ImportFormat.JSON},
+        {"options": ImportOptions(OnConflict.SKIP)},
+        {"options": ImportOptions(dry_run=True)},
+        {"options": ImportOptions(atomic=True)},
         {"sha256": "b"},
         {"sha256": None, "url": "a"},
     ]
-    first = {"resource": ARTICLES, "format": Format.NDJSON, "options": Options(), "sha256": "a"}
+    first = {"resource": ARTICLES, "format": ImportFormat.NDJSON, "options": ImportOptions(), "sha256": "a"}
     prints = [fingerprint(**{**first, **change}) for change in asked]
     assert len(set(prints)) == len(asked)
     assert prints[0] == fingerprint(**first)
 
 
 def test_a_job_stores_the_options_and_the_role() -> None:
-    assert job_options(Options(OnConflict.SKIP, atomic=True), "user") == {
+    assert job_options(ImportOptions(OnConflict.SKIP, atomic=True), "user") == {
         "onConflict": "skip",
         "dryRun": False,
         "atomic": True,

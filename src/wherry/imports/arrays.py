@@ -168,7 +168,7 @@ class ArraySplitter:
 
 
 def _last_cuts(chunk: bytes, at: int) -> Iterator[int]:
-    """The offsets of commas that may be between two elements, the last one first."""
+    """The offsets after braces that are followed by a comma and may end an element, the last one first."""
     end = len(chunk)
     for _ in range(_BRACES_TRIED):
         end = chunk.rfind(b"}", at, end)

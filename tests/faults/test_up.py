@@ -115,7 +115,7 @@ def _write_ahead_until_it_panics(url: str) -> None:
             connection.execute("select pg_logical_emit_message(true, 'test', repeat('x', 1000000))")
 
 
-def test_the_service_recovers_when_a_full_disk_has_space_again(open_folder: Path) -> None:
+def test_service_resumes_after_a_full_disk_has_room_again(open_folder: Path) -> None:
     elsewhere = {"IMPORT_STORAGE_PATH": str(open_folder / "imports")}
     with _small_disk(open_folder, 400) as disk:
         with up_with_admin(open_folder, disk / "data", IMPORT_BATCH_SIZE="500", **elsewhere) as (service, client):

@@ -85,7 +85,7 @@ class Child:
     Args:
         arguments: of the command, without the program's name.
         environment: the child's whole environment.
-        database_serves: set while the database can be reached; a (re)start waits for it.
+        database_serves: set while the database can be reached; the child is started only then.
         pass_fds: file descriptors that the child inherits.
     """
 

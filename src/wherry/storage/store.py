@@ -104,7 +104,8 @@ class Store:
         meter = Meter()
         with explained("written", meter), self._in_own_folder(key):
             await obstore.put_async(self._store, key, meter.follow(chunks), use_multipart=True)
-            await self._make_durable(key)
+            if (path := self.local_path(key)) is not None:
+                await asyncio.to_thread(keep, path)
         return Stored(key, meter.size, meter.digest)
 
     def put_blocking(self, key: str, chunks: Iterable[bytes]) -> Stored:
@@ -218,7 +219,7 @@ class Store:
 
     async def signed_url(self, key: str, expires_in: timedelta) -> str | None:
         """A URL that reads the object without credentials, or None if the storage cannot sign URLs."""
-        if isinstance(self._store, (S3Store, GCSStore, AzureStore)):
+        if isinstance(self._store, BUCKETS):
             return await obstore.sign_async(self._store, "GET", key, expires_in)
         return None
 
@@ -231,11 +232,6 @@ class Store:
         if self._directory is None:
             return 0
         return remove_incomplete(self._directory, older_than_seconds)
-
-    async def _make_durable(self, key: str) -> None:
-        path = self.local_path(key)
-        if path is not None:
-            await asyncio.to_thread(keep, path)
 
     @contextmanager
     def _in_own_folder(self, key: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Imports to disturb, and the count of what came of them.
+"""Imports to disturb, and checks of their results.
 
 In: a running service. Out: jobs that are under way; at the end, for each job, its counters against the tables.
 """
@@ -21,7 +21,7 @@ AUTHOR = 1
 
 
 def articles(job: int, count: int) -> bytes:
-    """New articles: without ids, so that each one written twice would be two rows or an error."""
+    """New articles without ids, so that an article that is written twice is a second row or an error."""
     body = "salt and timber " * 20
     return b"".join(
         json.dumps({"slug": f"job-{job}-{n}", "title": f"Article {n}", "body": body, "author_id": AUTHOR}).encode()
@@ -32,7 +32,7 @@ def articles(job: int, count: int) -> bytes:
 
 @dataclass
 class Outcome:
-    """One import at its end, and what the tables hold of it."""
+    """A finished import, and what it left in the tables."""
 
     job: dict[str, Any]
     rows: int
@@ -40,13 +40,13 @@ class Outcome:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the counters say what the tables hold."""
+        """Whether the counters agree with the tables."""
         counted = (self.job["successCount"], self.job["errorCount"], self.job["processedRecords"])
         return counted == (self.rows, self.errors, self.rows + self.errors)
 
 
 def submit(client: httpx.Client, first: int, jobs: int, records: int) -> list[str]:
-    """Hand in imports, numbered from `first`; their ids."""
+    """Submit imports, numbered from `first`; returns their ids."""
     numbers = range(first, first + jobs)
     return [import_file(client, "articles", articles(job, records), key=f"load-{job}")["id"] for job in numbers]
 
@@ -57,12 +57,12 @@ def state(client: httpx.Client, job_id: str) -> dict[str, Any]:
 
 
 def all_ended(client: httpx.Client, job_ids: list[str]) -> bool:
-    """Whether none of them is under way any more."""
+    """Whether all of them have ended."""
     return all(state(client, job_id)["status"] in ENDED for job_id in job_ids)
 
 
 def wait_for_end(client: httpx.Client, job_ids: list[str], seconds: float) -> None:
-    """Wait until all have ended; the API may be away for moments, as its database is."""
+    """Wait until all have ended. The API may fail now and then, while its database is down."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
@@ -75,7 +75,7 @@ def wait_for_end(client: httpx.Client, job_ids: list[str], seconds: float) -> No
 
 
 def unfinished(database_url: str) -> int:
-    """How many jobs are still under way, asked of the database itself."""
+    """How many jobs have not ended, according to the database."""
     with psycopg.connect(database_url) as connection:
         row = connection.execute("select count(*) from jobs where completed_at is null").fetchone()
     assert row is not None
@@ -91,7 +91,7 @@ def progress(database_url: str) -> int:
 
 
 def outcomes(client: httpx.Client, database_url: str, job_ids: list[str]) -> list[Outcome]:
-    """What came of each job."""
+    """The result of each job."""
     found = []
     with psycopg.connect(database_url) as connection:
         for job_id in job_ids:

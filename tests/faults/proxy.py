@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that can cut a connection between a COMMIT and its answer.
+"""A TCP proxy in front of PostgreSQL that can cut a connection between a COMMIT and its response.
 
 In: connections of wherry's processes. Out: the same bytes on to the server and back; but for every `every`-th COMMIT,
 the server's answer is thrown away and the client's connection is reset, so that it cannot know what became of it.
@@ -20,9 +20,9 @@ class CuttingProxy:
     """Listens on loopback; use `url` instead of the server's.
 
     Args:
-        server_url: of the PostgreSQL behind it.
+        server_url: of the PostgreSQL server.
         every: which COMMITs are cut.
-        cuts: how often at the most.
+        cuts: the maximum number of cuts.
     """
 
     def __init__(self, server_url: str, *, every: int, cuts: int) -> None:
@@ -85,7 +85,7 @@ class CuttingProxy:
 
 @contextmanager
 def cutting(server_url: str, *, every: int, cuts: int) -> Iterator[CuttingProxy]:
-    """A proxy in a thread of its own."""
+    """A proxy in its own thread."""
     proxy = CuttingProxy(server_url, every=every, cuts=cuts)
     ready, loop, stop = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(proxy.serve(ready, stop)))

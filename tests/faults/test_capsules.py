@@ -1,4 +1,4 @@
-"""Capsules under fire: completed and verified, or failed and clean."""
+"""Capsules under faults: complete and verified, or failed without leftovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports under fire: a later complete artifact or a clear failure, never a partial file, never an orphan."""
+"""Exports under faults: eventually a complete artifact or a clear failure, never a partial or orphaned file."""
 
 from __future__ import annotations
 
@@ -92,4 +92,4 @@ async def test_a_killed_export_leaves_a_complete_file_or_none(database_url: str,
             await connection.execute("update jobs set expires_at = now() - interval '1 second'")
         await Retention(pool, dict.fromkeys(Kind, store), dict.fromkeys(Kind, store), no_time).sweep()
     left = [path for path in (tmp_path / "exports").rglob("*") if path.is_file()]
-    assert left == [], "nothing may be left behind retention"
+    assert left == [], "retention must leave no files"

@@ -1,4 +1,4 @@
-"""Imports under fire: killed, stopped and woken workers, a database that restarts, connections cut at COMMIT.
+"""Imports under faults: killed, stopped and resumed workers, a restarting database, connections lost at COMMIT.
 
 Whatever happens: no record lost, none doubled, every counter equal to the tables.
 """
@@ -30,7 +30,7 @@ SEED = 20260131
 
 @pytest.fixture
 async def fresh(own_postgres: EmbeddedPostgres) -> EmbeddedPostgres:
-    """A server of this test's own, migrated."""
+    """The test's own migrated server."""
     await migrate(own_postgres.url)
     return own_postgres
 
@@ -56,7 +56,7 @@ def _wait_for_progress(url: str, beyond: int, seconds: float) -> float:
 
 
 def _kill_repeatedly(up: Service, url: str, jobs: int, records: int, kills: int) -> None:
-    """Kill the one worker again and again; when all its jobs are done before that, there are more."""
+    """Kill the worker again and again; submits more jobs if all are done too early."""
     chance = random.Random(SEED)
     slowest, killed = 0.0, 0
     with up.admin() as client:

@@ -1,4 +1,4 @@
-"""What hostile callers try on accounts, and get nothing for."""
+"""Attacks on accounts."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ async def test_no_text_in_any_field_causes_a_server_error(app: Running, client: 
 async def test_the_time_of_a_login_does_not_reveal_whether_the_address_is_known(
     app: Running,
 ) -> None:
-    """At the real cost of a password, over the whole route; medians, as the machine has other things to do."""
+    """With real password hashing, over the whole route. Compares medians, as other processes disturb the timing."""
     costly, tokens = Passwords(), Tokens(SECRET, timedelta(hours=1))
     parts = app.parts
     parts = replace(parts, accounts=Accounts(parts.pool, costly, tokens), logins=Logins(parts.pool, costly, tokens))

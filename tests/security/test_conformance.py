@@ -1,4 +1,4 @@
-"""Whatever schemathesis generates from `/openapi.json`, the answer is one that the document describes.
+"""Whatever schemathesis generates from `/openapi.json`, the response is one that the document describes.
 
 Every check of the responses is on, for every route and every phase, and no failure is suppressed. The checks that are
 left out judge requests instead: whether a body that the document allows is accepted (a registration with a taken
@@ -42,7 +42,7 @@ EXAMPLES = [pytest.param(10, id="short"), pytest.param(300, id="long", marks=pyt
 
 @pytest.fixture(scope="module")
 def unlimited(postgres_server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service whose limits are out of reach: with them, everything would be answered 429 before long."""
+    """A service with very high limits: with the usual ones, every response would soon be a 429."""
     url = postgres_server.create()
     with service(url, tmp_path_factory.mktemp("conformance"), **UNLIMITED) as running:
         yield running

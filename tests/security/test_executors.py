@@ -1,4 +1,4 @@
-"""Slow work of one kind holds up no other."""
+"""Slow work of one kind does not delay other work."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RESETS = 20
 
 
 class SilentServer:
-    """Accepts connections, and never says a word."""
+    """Accepts connections, and never responds."""
 
     def __init__(self) -> None:
         self.port = 0

@@ -1,4 +1,4 @@
-"""Arrays that are made to be split slowly."""
+"""Arrays that are crafted to be slow to split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON bodies that would become millions of objects: they never keep the event loop from other requests."""
+"""JSON bodies that would become millions of objects do not block the event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Web pages that try to pass as the server's own, or to do without a preflight request."""
+"""Web pages that pretend to be the server's own, or try to avoid a preflight request."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def test_a_body_with_a_content_type_is_accepted_from_every_origin(database
 
 
 async def test_a_request_without_a_host_is_served() -> None:
-    """Health checks of HTTP/1.0 name none; a browser always does."""
+    """Health checks with HTTP/1.0 send no Host header; browsers always do."""
     app = create_app(load_settings(jwt_secret=SECRET, database_url="postgresql://localhost/nothing"))
     scope = {
         "type": "http",

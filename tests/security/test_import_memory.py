@@ -1,4 +1,4 @@
-"""Records that are made to take far more memory than their bytes."""
+"""Records that are crafted to take far more memory than their size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a running service still gives to those who have lost the right to it, or ask for too much at once."""
+"""Clients that lose their rights while they are connected, or that upload too much at once."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_event_stream_ends_when_its_reader_loses_access(place: Service, datab
 
 
 def begin_upload(place: Service, token: str, number: int) -> socket.socket:
-    """An upload that the service is receiving, and that does not end."""
+    """An endless upload that the service is receiving."""
     address = urlsplit(place.url)
     assert address.hostname is not None
     connection = socket.create_connection((address.hostname, address.port or 80), timeout=20)

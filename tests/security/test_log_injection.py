@@ -1,4 +1,4 @@
-"""Text of clients in the readable log: it steers no terminal, and forges no line."""
+"""Text from clients in the readable log cannot control a terminal or forge lines."""
 
 from __future__ import annotations
 

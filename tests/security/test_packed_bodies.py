@@ -1,4 +1,4 @@
-"""Small bodies that unpack to large ones."""
+"""Small bodies that decompress to large ones."""
 
 from __future__ import annotations
 

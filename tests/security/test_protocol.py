@@ -1,4 +1,4 @@
-"""What clients try on the server before a route has seen their request: heads without end, and making it wait."""
+"""Hostile connections: endless headers, and clients that keep the server waiting."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TICK = 0.1
 
 
 class Quick(BoundedProtocol):
-    """Its times are short, so that tests are."""
+    """Has short timeouts, so that the tests are short."""
 
     head_seconds = 6 * TICK
     stall_seconds = 6 * TICK
@@ -40,7 +40,7 @@ class Quick(BoundedProtocol):
 
 @dataclass
 class Application:
-    """Reads a body and tells its length; sends what its address asks for. Notes how each of its requests ended."""
+    """Responds with the length of the body, or with what the path names. Records how each request ended."""
 
     ended: list[str] = field(default_factory=list)
 
@@ -92,7 +92,7 @@ async def serving(
 
 
 async def answer(port: int, *pieces: bytes, pause: float = 0) -> bytes:
-    """All that the server says until it ends the connection; nothing where it cuts it."""
+    """Everything that the server sends before it closes the connection; empty if it resets it."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         with suppress(ConnectionError):
@@ -184,7 +184,7 @@ class Demanding(Quick):
 
 
 async def dripped(port: int, pieces: list[bytes]) -> bytes:
-    """What the server says while a client sends a piece per tick, until it ends the connection."""
+    """Everything that the server sends to a client that sends one piece per tick."""
     reader, writer = await asyncio.open_connection(HOST, port)
 
     async def send() -> None:
@@ -221,7 +221,7 @@ async def test_a_body_that_hardly_progresses_is_refused(pieces: list[bytes]) -> 
 
 
 async def test_a_body_over_a_slow_network_may_take_any_time() -> None:
-    """At eight times the least rate, as 8 KiB/s are of the default."""
+    """At eight times the minimum rate; with the default, that is 8 KiB/s."""
     async with serving(Demanding) as (port, _):
         head = POST + b"Content-Length: 4000\r\nConnection: close\r\n\r\n"
         said = await answer(port, head, *[b"x" * 160] * 25, pause=TICK)
@@ -259,7 +259,7 @@ async def test_one_address_cannot_take_every_connection() -> None:
 
 
 async def test_an_ipv4_client_of_an_ipv6_server_counts_as_ipv4() -> None:
-    """With its own share of connections, and the address that limits and logs show; as with HOST=::."""
+    """It has its own share of connections, and limits and logs show its IPv4 address, as with HOST=::."""
     seen: list[str] = []
 
     class Small(Quick):
@@ -332,7 +332,7 @@ async def test_a_slow_handler_does_not_end_the_connection() -> None:
 
 
 async def taken(port: int, per_tick: Callable[[int], int]) -> tuple[int, bool]:
-    """Bytes of a large answer that a client takes in 20 ticks, and whether there is a connection then."""
+    """How many bytes of a large response a client reads in 20 ticks, and whether it is still connected then."""
     loop = asyncio.get_running_loop()
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -1,4 +1,4 @@
-"""Clients that are refused again and again."""
+"""Clients that get many error responses."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SECONDS = 10
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the status that the path names."""
+    """Responds with the status in the path."""
     await send({"type": "http.response.start", "status": int(scope["path"].strip("/")), "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
 
 class Clients:
-    """Requests from any address to an application that refuses each client once an hour when its budget is used up."""
+    """Requests from any address. A client that has used up its budget gets one error response per hour."""
 
     def __init__(self) -> None:
         self._app = PacedRefusals(application, per_second=1 / 3600, at_once=AT_ONCE)

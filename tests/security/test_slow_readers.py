@@ -1,4 +1,4 @@
-"""Clients that ask for much and read nothing: they cost the service neither its connections nor its memory."""
+"""Clients that request much and read nothing use up neither database connections nor memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLIENTS = 12  # more than the pool has connections
 
 @contextmanager
 def unread(running: Service, client: httpx.Client, path: str) -> Iterator[None]:
-    """So many requests, of whose answers nothing is read."""
+    """Open requests whose responses are never read."""
     address = urlsplit(running.url)
     authorization = client.headers["Authorization"]
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n".encode()
@@ -41,7 +41,7 @@ def peak_megabytes(pid: int) -> int:
 
 
 def assert_serving(client: httpx.Client, seconds: float) -> None:
-    """The API answers at once, all the time."""
+    """Check that the API responds at once."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert client.get("/api/user", timeout=5).status_code == 200

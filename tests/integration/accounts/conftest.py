@@ -1,4 +1,4 @@
-"""The application that these tests speak to."""
+"""The application that these tests use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EMPTY = (
 
 @pytest.fixture(scope="session")
 def accounts_database(postgres_server: TestServer) -> Iterator[str]:
-    """One database for all of these tests: emptying it is ten times as fast as making another."""
+    """One database for all of these tests: emptying it is ten times as fast as creating another."""
     url = postgres_server.create()
     yield url
     postgres_server.drop(url)
@@ -36,13 +36,13 @@ def database_url(accounts_database: str) -> str:
 
 @pytest.fixture
 async def app(database_url: str, tmp_path: Path) -> AsyncIterator[Running]:
-    """The account routes on a database of this test's own."""
+    """The account routes, on the test's own database."""
     async with running(database_url, tmp_path) as started:
         yield started
 
 
 @pytest.fixture
 async def client(app: Running) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody at one address."""
+    """A client with its own address."""
     async with app.client() as speaking:
         yield speaking

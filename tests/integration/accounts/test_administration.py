@@ -1,4 +1,4 @@
-"""What an operator may do to accounts, and that an admin remains."""
+"""What an operator may do with accounts. An admin always remains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API tokens: what they open, what they never do, and when they end. Alice owns; Bob shares nothing; Charlie is a
+"""API tokens: what they may do, what they may not do, and when they end. Alice owns; Bob shares nothing; Charlie is a
 stranger."""
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ async def app(database_url: str, tmp_path: Path) -> AsyncIterator[Running]:
 
 @pytest.fixture
 async def people(client: httpx.AsyncClient) -> dict[str, dict[str, Any]]:
-    """Alice, who is an admin, Bob and Charlie, each with a token of a login."""
+    """Alice, who is an admin, Bob and Charlie, each logged in."""
     return {name: await register(client, name) for name in ("alice", "bob", "charlie")}
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the account routes answer."""
+"""The OpenAPI document describes the responses of the account routes."""
 
 from __future__ import annotations
 

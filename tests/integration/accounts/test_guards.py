@@ -1,4 +1,4 @@
-"""Who passes which guard."""
+"""Which requests each guard accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What supervisors are told."""
+"""The health routes."""
 
 from __future__ import annotations
 

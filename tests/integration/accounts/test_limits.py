@@ -1,4 +1,4 @@
-"""How often somebody may do something, counted exactly."""
+"""Rate limits count exactly."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ async def test_limits_of_anonymous_requests_do_not_affect_logged_in_users(
 async def test_changes_of_names_are_limited_per_account_and_per_address(
     app: Running, client: httpx.AsyncClient
 ) -> None:
-    """Whether one is taken tells whether somebody has it."""
+    """A refusal of a taken name reveals that somebody has it."""
     people = [await register(client, f"n{number}") for number in range(4)]
     await app.execute("delete from rate_limits")
 

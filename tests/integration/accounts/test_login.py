@@ -1,4 +1,4 @@
-"""Who gets in, and what the others are told."""
+"""Logins that succeed, and the responses to those that do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links to set a password with: who gets one, how long and how often they hold."""
+"""Links for setting a password: who gets one, and when it is valid."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ async def test_no_onboarding_link_is_created_while_a_password_is_being_set(
 async def test_nothing_that_depends_on_the_account_happens_before_the_response(
     app: Running, client: httpx.AsyncClient
 ) -> None:
-    """Else the time that it takes would tell whether there is such an account."""
+    """Otherwise the response time would reveal whether there is such an account."""
     await register(client, "alice")
     asked = await app.parts.password_links.request_reset("alice@example.com", "198.51.100.7")
 

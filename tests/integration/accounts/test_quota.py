@@ -1,4 +1,4 @@
-"""How many jobs an account may ask for."""
+"""How many jobs an account may have."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 async def admitted(pool: Pool, settings: Settings, owner_id: int = 1, kind: Kind = Kind.EXPORT) -> dict[str, str]:
-    """Make a job and have it admitted, in one transaction, as the routes do: its RateLimit fields."""
+    """Create and admit a job in one transaction, as the routes do; returns the RateLimit headers."""
     new = NewJob(id=new_job_id(), kind=kind, owner_id=owner_id, resource="users", format="ndjson")
     async with pool.connection() as connection, connection.transaction():
         await ledger.create(connection, new)
@@ -36,7 +36,7 @@ async def admitted(pool: Pool, settings: Settings, owner_id: int = 1, kind: Kind
 
 
 async def ask(pool: Pool, settings: Settings, owner_id: int = 1, kind: Kind = Kind.EXPORT) -> str:
-    """What comes of it: the RateLimit field, or the code of the refusal."""
+    """Request a job; returns the RateLimit header, or the code of the refusal."""
     try:
         return (await admitted(pool, settings, owner_id, kind))["RateLimit"]
     except LimitReached as refused:

@@ -1,4 +1,4 @@
-"""What accounts get while others, imports among them, have written what they need and not committed it."""
+"""Requests of accounts while another transaction, such as an import, has locked rows that they need."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def uncommitted(app: Running, statement: str, *values: object) -> AsyncIterator[Connection]:
-    """Somebody who has written something and does not come to an end."""
+    """A transaction that has written something and stays open."""
     async with app.pool.connection() as connection, connection.transaction(force_rollback=True):
         await connection.execute(statement.encode(), values)
         yield connection

@@ -1,4 +1,4 @@
-"""What tests of exports share: a database with a few records, a store, and a worker's way to run a job."""
+"""Fixtures for tests of exports: a database with a few records, a store, and a way to run jobs like a worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wherry.storage.store import Store
 
 @dataclass
 class Exports:
-    """A worker's side of exports, on a database of the test's own."""
+    """What a worker needs for exports, on the test's own database."""
 
     url: str
     pool: Pool
@@ -35,7 +35,7 @@ class Exports:
         return ExportRunner(self.pool, self.url, self.store, self.settings.model_copy(update=changed))
 
     async def submit(self, owner_id: int | None = None, **body: Any) -> Job:
-        """A queued job, as the API writes it."""
+        """A queued job, as the API creates it."""
         asked = parse_export(body)
         new = NewJob(
             id=new_job_id(),
@@ -50,7 +50,7 @@ class Exports:
         return job
 
     async def execute(self, job: Job, **changed: Any) -> Job:
-        """Run a job as a worker does; the job as it is then."""
+        """Run a job as a worker does; returns the finished job."""
         await Executor(self.pool, {Kind.EXPORT: self.runner(**changed)}).execute(job.id)
         return await self.get(job)
 
@@ -66,11 +66,11 @@ class Exports:
         return b"".join([chunk async for chunk in self.store.read(job.artifact["key"])])
 
     async def exported(self, *, settings: dict[str, Any] | None = None, **body: Any) -> bytes:
-        """The artifact of a job that is submitted and run here."""
+        """Submit and run a job; returns its artifact."""
         return await self.content(await self.execute(await self.submit(**body), **(settings or {})))
 
     async def keys(self) -> list[str]:
-        """Every file of the store, incomplete ones included."""
+        """Every file in the store, including incomplete ones."""
         return await asyncio.to_thread(files_below, Path(self.store.root))
 
     async def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
@@ -79,7 +79,7 @@ class Exports:
             return await cursor.fetchall() if cursor.description else []
 
     async def fill(self, count: int) -> None:
-        """So many users, articles and comments, the n-th of each by and on the n-th."""
+        """Insert users, articles and comments; the n-th of each belongs to the n-th of the others."""
         await self.sql(
             "insert into users (email, username, name, role, active) "
             "select 'u' || n || '@x.org', 'u' || n, 'User ' || n, case when n = 1 then 'admin' else 'user' end, "

@@ -1,4 +1,4 @@
-"""That an export says exactly what is in the tables: every hostile text, every null, every resource and format."""
+"""An export contains exactly what is in the tables: every hostile text and null, in every resource and format."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def fill_hostile(exports: Exports) -> None:
 
 
 async def in_the_table(exports: Exports, resource: str) -> list[dict[str, Any]]:
-    """The records as they are, read in the plainest way there is."""
+    """The expected records, read with plain SQL."""
     fields = RESOURCES[resource].fields
     rows = await exports.sql(f"select {', '.join(fields)} from {resource} order by id")
     return [

@@ -1,4 +1,4 @@
-"""Records as a capsule."""
+"""Exports in the format mv2."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wherry.memvid import sdk
 
 
 def read_back(path: Path, uris: Sequence[str], query: str) -> tuple[list[str], list[str]]:
-    """The texts of frames, and the addresses that a search finds."""
+    """The texts of frames, and the URIs that a search finds."""
     capsule = sdk.open_for_reading(path)
     try:
         return [capsule.blob(uri).decode() for uri in uris], [hit["uri"] for hit in capsule.find(query)["hits"]]

@@ -1,4 +1,4 @@
-"""The page: the same records as a job's, some at a time, with the way to the next."""
+"""Pages have the same records as an export job, and a cursor to the next page."""
 
 from __future__ import annotations
 

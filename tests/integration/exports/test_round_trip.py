@@ -1,4 +1,4 @@
-"""What was exported, imported into an empty system and exported again, is the same bytes."""
+"""Records that are exported, imported into an empty system and exported again give the same bytes."""
 
 from __future__ import annotations
 

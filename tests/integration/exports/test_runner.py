@@ -1,4 +1,4 @@
-"""What a run of an export job leaves behind: its artifact and figures, or nothing."""
+"""A run of an export job leaves its artifact and counters, or nothing."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_windows_of_any_size_give_the_same_bytes(exports: Exports, batch_s
 
 
 async def test_large_rows_are_read_a_few_at_a_time(exports: Exports, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory follows bytes, not rows: a batch of rows of 100 kB is not a thousand of them."""
+    """Memory depends on bytes, not on rows: a batch of rows of 100 kB has fewer rows."""
     await exports.sql(
         "insert into users (email, username, name) "
         "select n, n, (select string_agg(md5(random()::text), '') from generate_series(1, 3000)) "
@@ -103,7 +103,7 @@ async def test_large_rows_are_read_a_few_at_a_time(exports: Exports, monkeypatch
 
 
 class Blocked:
-    """Holds a table so that an export of it stands still until the test lets go."""
+    """Locks a table, so that its export waits until the test releases the lock."""
 
     def __init__(self, exports: Exports, table: str) -> None:
         self.exports = exports
@@ -118,7 +118,7 @@ class Blocked:
         await self.connection.close()
 
     async def until_waiting(self) -> None:
-        """Until the export's own session waits for the table."""
+        """Wait until the export's session waits for the table."""
         waiting = "select 1 from pg_stat_activity where application_name = 'wherry export' and wait_event_type = 'Lock'"
         async with asyncio.timeout(10):
             while not await self.exports.sql(waiting):  # noqa: ASYNC110  # another process's state is no event
@@ -126,7 +126,7 @@ class Blocked:
 
 
 async def started(exports: Exports, job: Job) -> Run:
-    """The job as a worker claims it."""
+    """Claim the job as a worker does."""
     async with exports.pool.connection() as connection, connection.transaction():
         claim = await ledger.claim(connection, job.id)
     assert claim is not None
@@ -245,7 +245,7 @@ async def test_a_failure_of_storage_fails_the_job(exports: Exports, tmp_path: Pa
 
 
 async def test_progress_is_reported_while_the_export_runs(exports: Exports) -> None:
-    """The estimate is there before the first record, and what is counted never exceeds what was read."""
+    """The estimate is known before the first record, and the count never exceeds what was read."""
     await exports.fill(100)
     await exports.sql("analyze comments")
     job = await exports.submit(resource="comments")

@@ -1,4 +1,4 @@
-"""That a selection means in SQL what it says."""
+"""A selection selects the right records."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_no_text_is_interpreted_as_sql(exports: Exports, resource: str) ->
 
 
 def drawn(chance: random.Random, declared: Filter, record: dict[str, Any]) -> Any:
-    """A filter value near to what a record holds, so that it selects something now and then."""
+    """A filter value close to a record's, so that it sometimes selects something."""
     value = record[declared.column]
     if declared.type is FilterType.PERIOD and value is not None and chance.random() < 0.8:
         low, high = sorted(value + timedelta(seconds=chance.randint(-5000, 5000)) for _ in range(2))
@@ -81,7 +81,7 @@ def drawn(chance: random.Random, declared: Filter, record: dict[str, Any]) -> An
 
 
 def passes(declared: Filter, wanted: Any, value: Any) -> bool:
-    """What the contract says of one filter, in plain Python."""
+    """What the contract says about one filter, in plain Python."""
     if isinstance(wanted, dict):
         tests = {"gt": "__gt__", "gte": "__ge__", "lt": "__lt__", "lte": "__le__"}
         return value is not None and all(

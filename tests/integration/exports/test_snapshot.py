@@ -1,4 +1,4 @@
-"""That an export is of one moment, however much is written meanwhile."""
+"""An export shows one moment, however much is written meanwhile."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def write_until(exports: Exports, done: asyncio.Event, seed: int) -> int:
 
 
 async def test_each_export_equals_its_snapshot_despite_concurrent_writes(exports: Exports) -> None:
-    """The sum never changes within one snapshot; windows of seven rows leave gaps that a torn read would show in."""
+    """The sum is the same in every snapshot. Windows of seven rows would expose a read that is not one snapshot."""
     await exports.fill(ARTICLES)
     await exports.sql("update articles set body = '1000'")
     done = asyncio.Event()
@@ -84,7 +84,7 @@ async def test_ids_may_have_gaps_and_reach_the_end_of_their_range(exports: Expor
 
 
 async def test_the_snapshot_is_read_only(exports: Exports) -> None:
-    """Whatever a selection came to, its transaction could not change anything."""
+    """Whatever SQL a selection might produce, its transaction could not change anything."""
     selection = parse_export({"resource": "users"}).selection
     snapshot = Snapshot(exports.url, selection, window_rows=5, max_rows=10)
     await exports.fill(6)

@@ -1,4 +1,4 @@
-"""One run of one job: how it ends, whatever the runner does."""
+"""How a run ends, whatever its runner does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Work = Callable[[Run], Awaitable[Outcome]]
 
 
 class Doing:
-    """A runner that does what a test says."""
+    """A runner that does what the test tells it to."""
 
     def __init__(self, work: Work) -> None:
         self.run = work
@@ -277,7 +277,7 @@ async def test_a_finished_job_is_not_run(pool: Pool) -> None:
 
 
 async def _logged(pool: Pool, work: Work, job_id: UUID) -> list[dict[str, object]]:
-    """Run a job; what was logged meanwhile."""
+    """Run a job; returns what was logged meanwhile."""
     with capture_logs([merge_contextvars]) as lines, suppress(JobReleased):
         await _executor(pool, work).execute(job_id)
     return [dict(line) for line in lines]

@@ -1,4 +1,4 @@
-"""The ledger: leases fence every write, counters move with them, idempotency holds under races."""
+"""The ledger: leases fence every write, counters are exact, and idempotency survives races."""
 
 from __future__ import annotations
 

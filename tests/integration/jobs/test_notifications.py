@@ -1,4 +1,4 @@
-"""Notifications reach whoever watches a job, from any process, and again after the connection broke."""
+"""Notifications reach the subscribers of a job from any process, even after a lost connection."""
 
 from __future__ import annotations
 

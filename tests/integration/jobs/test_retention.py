@@ -1,4 +1,4 @@
-"""Retention: what is past its time goes, what is not stays, and nothing is left that no job names."""
+"""Retention removes what has expired and what belongs to no job, and nothing else."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def _stored(store: Store, key: str) -> str:
 
 
 async def _ended(connection: Connection, store: Store, kind: Kind, ended_ago: timedelta) -> Job:
-    """A job that ended, with its source and its artifact in storage, the latter past its time."""
+    """A finished job with its source and its expired artifact in storage."""
     job_id = new_job_id()
     source = {"key": await _stored(store, f"{job_id}/source")}
     await submitted(connection, id=job_id, kind=kind, source=source, format="mv2")

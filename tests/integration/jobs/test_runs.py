@@ -1,4 +1,4 @@
-"""A run moves its lease in one way, and learns from it whether to go on."""
+"""How a run advances its lease, and finds out whether to continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers: they run what is queued, rescue what others left, and end when they are told to."""
+"""Workers run queued jobs, rescue the jobs of dead workers, and stop on request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wherry.jobs.worker_app import JobServices, WorkerApp
 
 
 class Recorder:
-    """Services that note what they are asked to run."""
+    """Services that record which jobs they run."""
 
     def __init__(self) -> None:
         self.seen: list[UUID] = []
@@ -154,7 +154,7 @@ async def test_a_superseded_run_leaves_the_queue_row_to_the_next(database_url: s
 
 
 class Gated(Recorder):
-    """Runs that end when they are let go."""
+    """Runs that end when the test releases them."""
 
     def __init__(self, kinds: dict[UUID, Kind]) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class Gated(Recorder):
 
 
 async def test_capsules_use_at_most_half_of_the_slots(database_url: str) -> None:
-    """The worker runs two jobs at a time: one capsule, and whatever else is queued."""
+    """The worker runs two jobs at a time: one capsule, and one job of another kind."""
     async with await connect(database_url, name="test") as connection:
         jobs = [await submitted(connection, kind=kind) for kind in (Kind.CAPSULE,) * 3 + (Kind.IMPORT, Kind.EXPORT)]
         gated = Gated({job.id: job.kind for job in jobs})

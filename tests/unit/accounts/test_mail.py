@@ -1,4 +1,4 @@
-"""What SMTP_URL may say."""
+"""How SMTP_URL is parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How passwords are kept and checked."""
+"""How passwords are hashed and verified."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_setting_many_passwords_does_not_block_logins() -> None:
         task.cancel()
     await asyncio.gather(*crowd, return_exceptions=True)
 
-    assert served < 10, "who logs in waited behind those who register"
+    assert served < 10, "logins waited for registrations"
 
 
 def _check(checker: Passwords) -> Callable[[str], Awaitable[object]]:

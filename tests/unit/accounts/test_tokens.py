@@ -1,4 +1,4 @@
-"""Which tokens hold."""
+"""Which tokens are valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people may call themselves, and what they are told otherwise."""
+"""Which values of accounts are valid, and the messages for those that are not."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_an_empty_bio_is_cleared_and_an_absent_one_is_unchanged() -> None:
 
 @pytest.mark.parametrize("username", ["bob@example.com", "@bob", "alice@example.com.", "alice@example.org"])
 def test_a_username_that_is_somebody_elses_address_is_refused(username: str) -> None:
-    """An imported account's username is its e-mail address, so that this would keep somebody else out."""
+    """An imported account's username is its e-mail address, so such a username would keep somebody else out."""
     for attempt in (
         lambda: checked_registration(Registration(username, "alice@example.com", "pw")),
         lambda: checked_changes(Changes(username=username), ALICE),

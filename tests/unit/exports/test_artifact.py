@@ -9,7 +9,7 @@ from wherry.exports.artifact import AHEAD, produced_ahead
 
 
 class Source:
-    """Numbers from a blocking generator that a test can watch and hold up."""
+    """A blocking generator of numbers that a test can observe and pause."""
 
     def __init__(self, count: int, hold_at: int | None = None) -> None:
         self.count = count

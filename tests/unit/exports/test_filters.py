@@ -106,7 +106,7 @@ def test_every_declared_filter_may_be_spelled_both_ways() -> None:
 
 
 def test_an_instant_in_milliseconds_selects_the_whole_millisecond() -> None:
-    """Exports show milliseconds, the database keeps microseconds: what is shown can be asked for."""
+    """Exports show milliseconds, the database stores microseconds: what an export shows can be used as a filter."""
     found = list(conditions(USERS, parse_filters(USERS, {"created_at": "2024-05-01T10:00:00.123Z"})))
     assert found == [
         Condition("created_at", ">=", "2024-05-01T10:00:00.123000Z"),

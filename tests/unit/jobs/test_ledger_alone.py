@@ -1,4 +1,4 @@
-"""What the ledger says of itself: nobody else writes the table of jobs."""
+"""Only the ledger writes the table of jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A resource's declaration agrees with its SQL and with itself; a new one is held to the same."""
+"""Every resource's declaration is consistent with its SQL and with itself. New resources are covered too."""
 
 from __future__ import annotations
 

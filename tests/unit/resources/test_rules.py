@@ -1,4 +1,4 @@
-"""What a field may hold is told in one pass over it, however it was made."""
+"""The rules for fields, which take linear time for any value."""
 
 from __future__ import annotations
 

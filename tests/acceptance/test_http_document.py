@@ -35,6 +35,10 @@ def faults(document: Json, schema: Json, value: Json, place: str = "$") -> Itera
     """Where a value is not what a schema says; knows the words of JSON Schema that the document uses."""
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        tried = [list(faults(document, choice, value, place)) for choice in schema["anyOf"]]
+        if [] not in tried:
+            yield f"{place} fits none of {len(tried)}: {tried}"
     if "oneOf" in schema:
         tried = [list(faults(document, choice, value, place)) for choice in schema["oneOf"]]
         if tried.count([]) != 1:

@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from wherry.accounts.validation import MIN_PASSWORD_CHARACTERS
 from wherry.http.described import TEXT, WORDS, members, nullable
+from wherry.times import Time
 
 # What is read is looser than these: a required field that is absent or null is reported as blank, like an empty one.
 REGISTRATION = members(
@@ -101,4 +102,4 @@ class LinkAnswer(msgspec.Struct, rename="camel"):
     """A one-time link, and when it ends."""
 
     url: str
-    expires_at: str
+    expires_at: Time

@@ -17,7 +17,7 @@ from wherry.http.described import JSON, described, members, nullable, wrapped_or
 from wherry.http.problems import JSON_BODY, responses
 from wherry.http.security import BY_TOKEN, require_account, require_login
 from wherry.http.services import Injected, Services
-from wherry.times import rfc3339
+from wherry.times import Time, rfc3339
 
 MAX_BODY_BYTES = 16 << 10
 SECURITY: list[dict[str, list[str]]] = [{"token": []}]
@@ -48,9 +48,9 @@ class ApiTokenFields(msgspec.Struct, rename="camel"):
     id: str
     name: str
     prefix: str
-    created_at: str
-    expires_at: str | None
-    last_used_at: str | None
+    created_at: Time
+    expires_at: Time | None
+    last_used_at: Time | None
 
 
 class NewApiTokenFields(ApiTokenFields, kw_only=True):

@@ -15,6 +15,7 @@ from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 
 from wherry.capsules import view
+from wherry.capsules.view import CapsuleAccepted, CapsuleEvents, CapsuleJob
 from wherry.database.pools import Connection, brief_transaction
 from wherry.errors import (
     CapsuleGone,
@@ -29,19 +30,17 @@ from wherry.errors import (
     RangeNotSatisfiable,
     UnsupportedMedia,
 )
-from wherry.http.answers import CapsuleAccepted, CapsuleEvents, CapsuleJob
 from wherry.http.described import (
     BYTE_RANGES,
     FILE_ANSWERS,
     JSON,
     OBJECT,
+    REPLAYED,
     TEXT,
-    answered,
     described,
     idempotency,
     members,
     query,
-    queued,
     some,
     whole,
 )
@@ -87,12 +86,13 @@ SINCE = query("sinceSeq", whole(0), "The `seq` of the last event that is known a
                 options=OBJECT,
             )
         },
+        same=REPLAYED,
         fields={202: ("Location",), 200: ("Location", "Idempotent-Replayed")},
     ),
-    responses=responses(*BY_KEY, EmptyGraph, GraphTooLarge, UnsupportedMedia, Invalid, KeyReused, QueueUnavailable)
-    | queued(CapsuleAccepted),
+    response_description="The job is queued.",
+    responses=responses(*BY_KEY, EmptyGraph, GraphTooLarge, UnsupportedMedia, Invalid, KeyReused, QueueUnavailable),
 )
-async def create(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
+async def create(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[CapsuleAccepted]:
     """Takes the graph as JSON, stores it, and queues a job."""
     require_json(request)
     coding = content_coding(request, *JSON_CODINGS)
@@ -105,8 +105,8 @@ async def create(request: Request[Any, Any, Any], services: Injected[Services]) 
     return accepted(f"/v1/exports/{job.id}", view.accepted(job), replayed=replayed)
 
 
-@get("/{job_id:str}", summary="A capsule job's state", responses=responses(*BY_KEY, JobNotFound) | answered(CapsuleJob))
-async def show(job_id: FromPath[str], services: Injected[Services]) -> dict[str, Any]:
+@get("/{job_id:str}", summary="A capsule job's state", responses=responses(*BY_KEY, JobNotFound))
+async def show(job_id: FromPath[str], services: Injected[Services]) -> CapsuleJob:
     """The job as it is now."""
     async with services.pool.connection() as connection:
         return view.capsule_job(await _find(connection, job_id))
@@ -121,11 +121,9 @@ async def show(job_id: FromPath[str], services: Injected[Services]) -> dict[str,
             query("limit", whole(1, MAX_EVENTS), f"Events at the most; by default {DEFAULT_EVENTS}."),
         ],
     ),
-    responses=responses(*BY_KEY, JobNotFound, Invalid) | answered(CapsuleEvents),
+    responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
-async def events(
-    request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> dict[str, Any]:
+async def events(request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]) -> CapsuleEvents:
     """The events after `sinceSeq`, oldest first."""
     asked = Query.of(request, "sinceSeq", "limit")
     since = asked.whole("sinceSeq", least=0, default=0)
@@ -133,12 +131,12 @@ async def events(
     async with services.pool.connection() as connection:
         job = await _find(connection, job_id)
         entries = await events_since(connection, job.id, since, limit)
-    return {
-        "jobId": str(job.id),
-        "events": [view.event(entry) for entry in entries],
-        "nextSeq": (entries[-1].seq if entries else since) + 1,
-        "statusSnapshot": view.capsule_job(job),
-    }
+    return CapsuleEvents(
+        job_id=job.id,
+        events=[view.event(entry) for entry in entries],
+        next_seq=(entries[-1].seq if entries else since) + 1,
+        status_snapshot=view.capsule_job(job),
+    )
 
 
 @get(
@@ -185,9 +183,9 @@ async def download(
     "/{job_id:str}",
     summary="Cancel a capsule job",
     status_code=200,
-    responses=responses(*BY_KEY, JobNotFound) | answered(CapsuleJob),
+    responses=responses(*BY_KEY, JobNotFound),
 )
-async def cancel(job_id: FromPath[str], services: Injected[Services]) -> dict[str, Any]:
+async def cancel(job_id: FromPath[str], services: Injected[Services]) -> CapsuleJob:
     """Cancels what has not ended; anything else stays as it is."""
     async with brief_transaction(services.pool) as connection:
         await ledger.cancel_now(connection, (await _find(connection, job_id)).id)

@@ -6,7 +6,7 @@ In: parameters, bodies and answers, as data. Out: an `operation_class` for a rou
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from litestar.openapi.datastructures import ResponseSpec
@@ -113,6 +113,7 @@ def described(
     parameters: Sequence[Parameter] = (),
     body: Mapping[str, Schema] | None = None,
     answers: Mapping[int, Sequence[str]] | None = None,
+    same: Mapping[int, str] | None = None,
     fields: Mapping[int, Sequence[str]] | None = None,
 ) -> type[Operation]:
     """An operation with more to it than its handler's signature says.
@@ -121,6 +122,7 @@ def described(
         parameters: beside those of the signature.
         body: by media type, what it holds; it is required.
         answers: by status, the media types of which the answer may be one.
+        same: by status, a description of a response with the same body as the one that the handler is typed for.
         fields: by status, the header fields of its own that the answer may have, out of `FIELDS`.
     """
 
@@ -138,6 +140,9 @@ def described(
                     media_type: OpenAPIMediaType(schema=Schema() if media_type == JSON else BINARY)
                     for media_type in media_types
                 }
+            for status, sentence in (same or {}).items():
+                main = next(iter((self.responses or {}).values()))
+                self.responses = {**(self.responses or {}), str(status): replace(main, description=sentence)}
             for status, names in (fields or {}).items():
                 response = (self.responses or {})[str(status)]
                 response.headers = {**(response.headers or {}), **{name: field_of_answers(name) for name in names}}
@@ -159,36 +164,20 @@ def field_of_answers(name: str) -> Reference:
     return Reference(ref=f"#/components/headers/{name}")
 
 
-def also(answers: Mapping[int, tuple[str, type[Any] | None]]) -> dict[int, ResponseSpec]:
-    """By status, what an answer says and the type of its JSON; None where it has no body."""
-    return {
-        status: ResponseSpec(shape, description=description, generate_examples=False)
-        for status, (description, shape) in answers.items()
-    }
-
-
-def answered(shape: type[Any]) -> dict[int, ResponseSpec]:
-    """What a route answers that is asked for something."""
-    return also({200: ("As it is now.", shape)})
-
-
-def queued(shape: type[Any]) -> dict[int, ResponseSpec]:
-    """What a route answers that makes jobs."""
-    replayed = "The same request was answered before: the same job, with `Idempotent-Replayed: true`."
-    return also({202: ("The job is queued.", shape), 200: (replayed, shape)})
-
-
-def cancelling(shape: type[Any]) -> dict[int, ResponseSpec]:
-    """What a route answers that cancels jobs."""
-    running = "It runs: it stops at its next checkpoint."
-    return also({202: (running, shape), 200: ("It does not run, and will not.", shape)})
-
-
 QUEUED_FIELDS = {202: ("Location", "RateLimit", "RateLimit-Policy"), 200: ("Location", "Idempotent-Replayed")}
-FILE_ANSWERS = also(
+REPLAYED = {200: "The same request was answered before: the same job, with `Idempotent-Replayed: true`."}
+CANCELLING = {202: "The job is running: it stops at its next checkpoint."}
+
+
+def empty(sentences: Mapping[int, str]) -> dict[int, ResponseSpec]:
+    """The `responses` of a route that have no body, by status."""
+    return {status: ResponseSpec(None, description=sentence) for status, sentence in sentences.items()}
+
+
+FILE_ANSWERS = empty(
     {
-        206: ("Ranges of the file.", None),
-        304: ("The client has the file.", None),
-        307: ("The storage serves it itself, at `Location`.", None),
+        206: "Ranges of the file.",
+        304: "The client has the file.",
+        307: "The storage serves the file itself, at `Location`.",
     }
 )

@@ -1,21 +1,23 @@
-"""Serves the description of every route as JSON, and nothing that loads scripts from elsewhere.
+"""Serves the OpenAPI document at `/openapi.json`, and nothing that loads scripts from elsewhere.
 
-In: nothing. Out: the `openapi_config` of the application: `/openapi.json`, and no other address.
+litestar describes the operations, from the types of their handlers; msgspec describes the Structs that these refer to,
+with their docstrings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
 
-from litestar import Request, Router
+import msgspec
+from litestar import Litestar, Request, Router
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components
-from litestar.routes import BaseRoute
+from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ControllerRouterHandler
 
 from wherry.http.described import FIELDS, field_of_answers
@@ -30,6 +32,7 @@ _FIELDS_OF: Mapping[str, Sequence[str]] = MappingProxyType(
         "503": ("Retry-After",),
     }
 )
+"""The header fields that a status has on every route."""
 
 
 class _Rendered(Router):
@@ -44,20 +47,32 @@ class _Rendered(Router):
         return super().register(value)
 
 
-class _WithFields(JsonRenderPlugin):
-    """Adds to every answer the header fields that its status has on every route.
+class _Completed(JsonRenderPlugin):
+    """Completes what litestar derives.
 
-    The description is kept from one request to the next; adding them again changes nothing.
+    The framework keeps the document from one request to the next; completing it again changes nothing.
     """
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        _, structs = msgspec.json.schema_components(_structs(request.app), ref_template="#/components/schemas/{name}")
+        openapi_schema["components"]["schemas"] |= structs
         for operations in openapi_schema["paths"].values():
             for operation in operations.values():
                 for status, answer in operation["responses"].items():
-                    fields = answer.setdefault("headers", {})
-                    fields |= {name: field_of_answers(name).to_schema() for name in _FIELDS_OF.get(status, ())}
-                    fields["X-Request-Id"] = field_of_answers("X-Request-Id").to_schema()
+                    names = (*_FIELDS_OF.get(status, ()), "X-Request-Id")
+                    answer.setdefault("headers", {}).update(
+                        {name: field_of_answers(name).to_schema() for name in names}
+                    )
         return super().render(request, openapi_schema)
+
+
+def _structs(app: Litestar) -> Iterator[type[msgspec.Struct]]:
+    """The Structs that handlers take and return."""
+    routes = (route for route in app.routes if isinstance(route, HTTPRoute))
+    for handler in (handler for route in routes for handler, _ in route.route_handler_map.values()):
+        signature = handler.parsed_fn_signature
+        fields = (signature.return_type, *signature.return_type.inner_types, handler.parsed_data_field)
+        yield from (field.annotation for field in fields if field and field.is_subclass_of(msgspec.Struct))
 
 
 def documentation() -> OpenAPIConfig:
@@ -66,7 +81,7 @@ def documentation() -> OpenAPIConfig:
         title="wherry",
         version=version("wherry"),
         components=Components(security_schemes={**security_schemes()}, headers={**FIELDS}),
-        render_plugins=[_WithFields()],
+        render_plugins=[_Completed()],
         openapi_router=_Rendered("/", route_handlers=[], include_in_schema=False),
     )
     config.default_plugin = None  # it would have "/" too

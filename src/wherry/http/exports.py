@@ -33,10 +33,10 @@ from wherry.exports.compression import COMPRESSIONS
 from wherry.exports.formats.registry import FORMATS, PAGE_FORMATS
 from wherry.exports.page import open_page
 from wherry.exports.requests import ExportRequest, parse_export, parse_page
-from wherry.exports.view import export_job
-from wherry.http.answers import ExportAnswer
+from wherry.exports.view import ExportAnswer, export_job
 from wherry.http.described import (
     BYTE_RANGES,
+    CANCELLING,
     DOWNLOAD_TYPES,
     FILE_ANSWERS,
     FLAG,
@@ -45,11 +45,10 @@ from wherry.http.described import (
     NULL,
     OBJECT,
     QUEUED_FIELDS,
+    REPLAYED,
     RESOURCE,
     TEXT,
     WORDS,
-    answered,
-    cancelling,
     described,
     either,
     idempotency,
@@ -57,7 +56,6 @@ from wherry.http.described import (
     nullable,
     one_of,
     query,
-    queued,
     some,
     whole,
     wrapped_or_bare,
@@ -126,31 +124,33 @@ async def page(request: Request[Account, Any, Any], services: Injected[Services]
     operation_class=described(
         parameters=[idempotency(required=False)],
         body={JSON: wrapped_or_bare("export", ASKED)},
+        same=REPLAYED,
         fields=QUEUED_FIELDS,
     ),
-    responses=responses(*NEW_JOB) | queued(ExportAnswer),
+    response_description="The job is queued.",
+    responses=responses(*NEW_JOB),
 )
-async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
+async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ExportAnswer]:
     """Queues a job; its artifact is one consistent snapshot of the database."""
     asked = parse_export(await request.json())
     key = idempotency_key(request, required=False)
     job, replayed, fields = await _queue(services, request.user, asked, key)
-    view = {"exportJob": export_job(job, services.settings)}
-    return accepted(f"/api/v1/exports/{job.id}", view, replayed=replayed, fields=fields)
+    answer = ExportAnswer(export_job(job, services.settings))
+    return accepted(f"/api/v1/exports/{job.id}", answer, replayed=replayed, fields=fields)
 
 
 @get(
     "/exports/{job_id:str}",
     summary="An export job",
     tags=TAGS,
-    responses=responses(*BY_TOKEN, JobNotFound) | answered(ExportAnswer),
+    responses=responses(*BY_TOKEN, JobNotFound),
 )
 async def show(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> dict[str, Any]:
+) -> ExportAnswer:
     """The job as it is now."""
     job = await find_job(services, request.user.id, job_id, Kind.EXPORT)
-    return {"exportJob": export_job(job, services.settings)}
+    return ExportAnswer(export_job(job, services.settings))
 
 
 @route(
@@ -181,12 +181,14 @@ async def download(
     summary="Cancel an export, or delete its artifact",
     tags=TAGS,
     status_code=200,
-    responses=responses(*BY_TOKEN, JobNotFound, JobFinished) | cancelling(ExportAnswer),
+    operation_class=described(same=CANCELLING),
+    response_description="The job was queued, cancelled before, or has succeeded: its artifact is deleted.",
+    responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
 async def cancel(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> Response[dict[str, Any]]:
-    """202 while it runs, 200 where it was queued, cancelled before, or succeeded: then its artifact goes."""
+) -> Response[ExportAnswer]:
+    """A running export stops and leaves no file. If the export has succeeded, its artifact is deleted."""
     found = await find_job(services, request.user.id, job_id, Kind.EXPORT)
     async with brief_transaction(services.pool) as connection:
         job = await ledger.cancel(connection, found.id) or found
@@ -194,8 +196,8 @@ async def cancel(
             job = await ledger.expire_artifact(connection, job.id) or job
     if job.status is Status.SUCCEEDED and job.artifact is not None:
         await services.export_store.delete(job.artifact["key"])
-    view = {"exportJob": export_job(job, services.settings)}
-    return cancelled(job, view, ended=(Status.FAILED, Status.PARTIAL))
+    answer = ExportAnswer(export_job(job, services.settings))
+    return cancelled(job, answer, ended=(Status.FAILED, Status.PARTIAL))
 
 
 def _next_link(request: Request[Account, Any, Any], cursor: int | None) -> dict[str, str]:

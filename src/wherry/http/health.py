@@ -14,7 +14,7 @@ from wherry.errors import TimedOut
 from wherry.http.problems import responses
 from wherry.http.services import Injected, Services
 from wherry.jobs.rescue import count_alive
-from wherry.times import now, rfc3339
+from wherry.times import Time, now, rfc3339
 
 CHECK_SECONDS = 4.5
 METHODS = (HttpMethod.GET, HttpMethod.HEAD)
@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Liveness(msgspec.Struct):
     """The process answers."""
 
-    timestamp: str
+    timestamp: Time
     ok: bool = True
     status: str = "ok"
     checks: dict[str, str] = {}

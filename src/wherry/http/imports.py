@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
@@ -23,19 +24,18 @@ from wherry.errors import (
     NoErrors,
     UrlNotAllowed,
 )
-from wherry.http.answers import ErrorsPage, ImportAnswer, ImportStatusAnswer
 from wherry.http.described import (
     BINARY,
+    CANCELLING,
     FLAG,
     JSON,
     NDJSON,
     NULL,
     OBJECT,
     QUEUED_FIELDS,
+    REPLAYED,
     RESOURCE,
     TEXT,
-    answered,
-    cancelling,
     content_encoding,
     described,
     either,
@@ -44,7 +44,6 @@ from wherry.http.described import (
     nullable,
     one_of,
     query,
-    queued,
     some,
     whole,
     wrapped_or_bare,
@@ -59,7 +58,14 @@ from wherry.http.uploads import ENCODINGS, hand_in
 from wherry.imports import report
 from wherry.imports.models import Format, OnConflict
 from wherry.imports.requests import CONTENT_TYPES
-from wherry.imports.view import import_job, import_status
+from wherry.imports.view import (
+    ErrorsPage,
+    ImportAnswer,
+    ImportStatusAnswer,
+    ReportedError,
+    import_job,
+    import_status,
+)
 from wherry.jobs import ledger
 from wherry.jobs.states import FINISHED, Kind, Status
 
@@ -104,26 +110,28 @@ BY_URL = members(
             **dict.fromkeys(sorted(CONTENT_TYPES), BINARY),
             JSON: either(wrapped_or_bare("import", BY_URL), some(OBJECT)),
         },
+        same=REPLAYED,
         fields=QUEUED_FIELDS,
     ),
-    responses=responses(*NEW_JOB, EmptyFile, UrlNotAllowed) | queued(ImportAnswer),
+    response_description="The job is queued.",
+    responses=responses(*NEW_JOB, EmptyFile, UrlNotAllowed),
 )
-async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
+async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ImportAnswer]:
     """Takes a form with a file, a file as the body, or a URL; needs an `Idempotency-Key`."""
     job, replayed, fields = await hand_in(request, services)
-    view = {"importJob": import_job(job, services.settings)}
-    return accepted(f"/api/v1/imports/{job.id}", view, replayed=replayed, fields=fields)
+    answer = ImportAnswer(import_job(job))
+    return accepted(f"/api/v1/imports/{job.id}", answer, replayed=replayed, fields=fields)
 
 
 @get(
     "/imports/{job_id:str}",
     summary="An import job",
     tags=TAGS,
-    responses=responses(*BY_TOKEN, JobNotFound) | answered(ImportStatusAnswer),
+    responses=responses(*BY_TOKEN, JobNotFound),
 )
 async def show(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> dict[str, Any]:
+) -> ImportStatusAnswer:
     """The job as it is now, and where its error report is."""
     return import_status(await find_job(services, request.user.id, job_id, Kind.IMPORT), services.settings)
 
@@ -138,18 +146,18 @@ async def show(
             query("cursor", TEXT, "The `nextCursor` of the page before."),
         ],
     ),
-    responses=responses(*BY_TOKEN, JobNotFound, Invalid) | answered(ErrorsPage),
+    responses=responses(*BY_TOKEN, JobNotFound, Invalid),
 )
 async def errors(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> dict[str, Any]:
-    """Errors in the order of their records; `nextCursor` is null behind the last."""
+) -> ErrorsPage:
+    """Errors in the order of their records."""
     asked = Query.of(request, "limit", "cursor")
     limit = asked.whole("limit", least=1, most=MAX_ERRORS, default=DEFAULT_ERRORS)
     job = await find_job(services, request.user.id, job_id, Kind.IMPORT)
     async with services.pool.connection() as connection:
         page = await report.page(connection, job.id, cursor=asked.text("cursor"), limit=limit)
-    return {"errors": page.errors, "nextCursor": page.next_cursor}
+    return ErrorsPage(msgspec.convert(page.errors, list[ReportedError]), page.next_cursor)
 
 
 @get(
@@ -179,17 +187,18 @@ async def download_errors(
     summary="Cancel an import",
     tags=TAGS,
     status_code=200,
-    responses=responses(*BY_TOKEN, JobNotFound, JobFinished) | cancelling(ImportAnswer),
+    operation_class=described(same=CANCELLING),
+    response_description="The job was queued, or cancelled before: it does not run.",
+    responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
 async def cancel(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> Response[dict[str, Any]]:
-    """202 while it runs: it stops at its next checkpoint; 200 where it was queued or is cancelled already."""
+) -> Response[ImportAnswer]:
+    """A running import stops at its next checkpoint. Records that it has committed stay."""
     found = await find_job(services, request.user.id, job_id, Kind.IMPORT)
     async with brief_transaction(services.pool) as connection:
         job = await ledger.cancel(connection, found.id) or found
-    view = {"importJob": import_job(job, services.settings)}
-    return cancelled(job, view, ended=FINISHED - {Status.CANCELLED})
+    return cancelled(job, ImportAnswer(import_job(job)), ended=FINISHED - {Status.CANCELLED})
 
 
 def import_routes() -> list[HTTPRouteHandler]:

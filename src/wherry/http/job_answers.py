@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from litestar import Response
 
@@ -25,7 +25,7 @@ from wherry.http.security import BY_TOKEN
 from wherry.jobs.models import Job
 from wherry.jobs.states import Status
 
-View = dict[str, Any]
+Answer = TypeVar("Answer")
 NEW_JOB: tuple[type[RequestError], ...] = (
     *BY_TOKEN,
     *JSON_BODY,
@@ -40,13 +40,13 @@ NEW_JOB: tuple[type[RequestError], ...] = (
 NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
-def accepted(path: str, view: View, *, replayed: bool, fields: Mapping[str, str] = NO_FIELDS) -> Response[View]:
-    """202 with the job's address; 200 where the same request made it before."""
+def accepted(path: str, answer: Answer, *, replayed: bool, fields: Mapping[str, str] = NO_FIELDS) -> Response[Answer]:
+    """202 with the job's address; 200 if the same request made it before."""
     headers = {**fields, "Location": path, **({"Idempotent-Replayed": "true"} if replayed else {})}
-    return Response(view, status_code=200 if replayed else 202, headers=headers)
+    return Response(answer, status_code=200 if replayed else 202, headers=headers)
 
 
-def cancelled(job: Job, view: View, *, ended: Container[Status]) -> Response[View]:
+def cancelled(job: Job, answer: Answer, *, ended: Container[Status]) -> Response[Answer]:
     """202 while the job still runs, 200 once it does not.
 
     Raises:
@@ -54,7 +54,7 @@ def cancelled(job: Job, view: View, *, ended: Container[Status]) -> Response[Vie
     """
     if job.status in ended:
         raise JobFinished(f"the job has ended as {job.status}")
-    return Response(view, status_code=202 if job.status is Status.RUNNING else 200)
+    return Response(answer, status_code=202 if job.status is Status.RUNNING else 200)
 
 
 async def keep_from_caches(response: Response[Any]) -> Response[Any]:

@@ -6,25 +6,26 @@ In: an account. Out: its own jobs; somebody else's job and one that never was ar
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Request, Response, get
 from litestar.params import FromPath
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
+from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from wherry.accounts.models import Account
 from wherry.errors import Invalid, JobNotFound, Unauthenticated
-from wherry.exports.view import export_job
-from wherry.http.answers import JobsPage
-from wherry.http.described import UUID_TEXT, also, answered, described, one_of, query, whole
+from wherry.exports.view import ExportJob, export_job
+from wherry.http.described import UUID_TEXT, described, empty, one_of, query, whole
 from wherry.http.parameters import Query
 from wherry.http.problems import responses
 from wherry.http.security import BY_TOKEN
 from wherry.http.services import Injected, Services
 from wherry.http.streams import event, event_stream, keep_alive, last_event_id
-from wherry.imports.view import import_job
+from wherry.imports.view import ImportJob, import_job
 from wherry.jobs import ledger
 from wherry.jobs.models import Job
 from wherry.jobs.states import Kind, Status
@@ -40,6 +41,21 @@ AUTHORITY_SECONDS = 5.0
 """How often a silent stream checks whether its reader may still have it."""
 
 
+class ListedImport(ImportJob, kw_only=True, tag_field="kind", tag="import"):
+    """An import among other jobs."""
+
+
+class ListedExport(ExportJob, kw_only=True, tag_field="kind", tag="export"):
+    """An export among other jobs."""
+
+
+class JobsPage(Struct, rename="camel"):
+    """Jobs, newest first."""
+
+    jobs: list[ListedImport | ListedExport]
+    next_cursor: Annotated[UUID | None, Meta(description="The `cursor` of the next page; null on the last page.")]
+
+
 @get(
     "/jobs",
     summary="Your jobs, newest first",
@@ -51,27 +67,25 @@ AUTHORITY_SECONDS = 5.0
             query("limit", whole(1, MAX_JOBS), f"Most jobs; by default {DEFAULT_JOBS}."),
         ],
     ),
-    responses=responses(*BY_TOKEN, Invalid) | answered(JobsPage),
+    responses=responses(*BY_TOKEN, Invalid),
 )
-async def list_jobs(request: Request[Account, Any, Any], services: Injected[Services]) -> dict[str, Any]:
-    """A page of the caller's jobs; `nextCursor` is null after the last."""
+async def list_jobs(request: Request[Account, Any, Any], services: Injected[Services]) -> JobsPage:
+    """A page of the caller's jobs."""
     asked = Query.of(request, "kind", "status", "cursor", "limit")
     kind, status, before = asked.choice("kind", Kind), asked.choice("status", Status), asked.uuid("cursor")
     limit = asked.whole("limit", least=1, most=MAX_JOBS, default=DEFAULT_JOBS)
     async with services.pool.connection() as connection:
         found = await ledger.page(connection, request.user.id, kind=kind, status=status, before=before, limit=limit + 1)
     page = found[:limit]
-    return {
-        "jobs": [view(job, services.settings) for job in page],
-        "nextCursor": str(page[-1].id) if len(found) > limit else None,
-    }
+    jobs = [listed(job, services.settings) for job in page]
+    return JobsPage(jobs, page[-1].id if len(found) > limit else None)
 
 
 @get(
     "/jobs/{job_id:str}/events",
     summary="A job's progress, as it happens",
     media_type="text/event-stream",
-    responses=responses(*BY_TOKEN, JobNotFound, Invalid) | also({204: ("The last event was seen already.", None)}),
+    responses=responses(*BY_TOKEN, JobNotFound, Invalid) | empty({204: "The last event was seen already."}),
 )
 async def job_events(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
@@ -103,10 +117,11 @@ async def find_job(services: Services, owner_id: int, job_id: str, kind: Kind | 
     return job
 
 
-def view(job: Job, settings: Settings) -> dict[str, Any]:
-    """A job as its own routes show it, and of which kind it is."""
-    shown = import_job(job, settings) if job.kind is Kind.IMPORT else export_job(job, settings)
-    return {"kind": job.kind, **shown}
+def listed(job: Job, settings: Settings) -> ListedImport | ListedExport:
+    """A job as its own routes show it, and its kind."""
+    if job.kind is Kind.IMPORT:
+        return ListedImport(**asdict(import_job(job)))
+    return ListedExport(**asdict(export_job(job, settings)))
 
 
 async def _may_read_on(services: Services, credential: str) -> bool:
@@ -140,11 +155,11 @@ async def _live(
             return
         version = _version(job)
         if job.finished:
-            yield event("finished", version, view(job, services.settings))
+            yield event("finished", version, listed(job, services.settings))
             return
         if version != last_seen:
             last_seen = version
-            yield event("progress", version, view(job, services.settings))
+            yield event("progress", version, listed(job, services.settings))
 
 
 def _version(job: Job) -> int:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
+from msgspec import Meta
+
 from wherry.accounts.limits import Usage
+
+NOT_BLANK = Meta(extra_json_schema={"minLength": 1, "x-not-null": True})
+"""Of a text that is read if it is absent or null, so that it can be reported as blank with all other faults."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +97,11 @@ class ResetRequest:
 
 @dataclass(frozen=True)
 class Registration:
-    """The fields of a registration, as sent by the client."""
+    """Somebody who wants an account."""
 
-    username: str | None
-    email: str | None
-    password: str | None = field(repr=False)
+    username: Annotated[str | None, NOT_BLANK] = None
+    email: Annotated[str | None, NOT_BLANK] = None
+    password: Annotated[str | None, NOT_BLANK] = field(default=None, repr=False)
     bio: str | None = None
     image: str | None = None
 

@@ -6,15 +6,17 @@ In: requests with the static key. Out: what GitNexus clients read, field for fie
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import HttpMethod, Request, Response, Router, delete, get, post, route
 from litestar.params import FromPath
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
+from msgspec import Meta, Struct
 
 from wherry.capsules import view
+from wherry.capsules.graph import Graph
 from wherry.capsules.view import CapsuleAccepted, CapsuleEvents, CapsuleJob
 from wherry.database.pools import Connection, brief_transaction
 from wherry.errors import (
@@ -33,23 +35,20 @@ from wherry.errors import (
 from wherry.http.described import (
     BYTE_RANGES,
     FILE_ANSWERS,
+    IDEMPOTENCY_KEY,
     JSON,
-    OBJECT,
+    OCTETS,
     REPLAYED,
-    TEXT,
+    by_method,
     described,
-    idempotency,
-    members,
-    query,
-    some,
-    whole,
 )
 from wherry.http.downloads import Download, download_response
 from wherry.http.job_answers import accepted, keep_from_caches
 from wherry.http.keys import idempotency_key
-from wherry.http.parameters import Query
+from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.requests import JSON_CODINGS, content_coding, require_json, unpacked
+from wherry.http.schemas import Binary
 from wherry.http.security import BY_KEY, require_capsule_key
 from wherry.http.services import Injected, Services
 from wherry.http.streams import event, event_stream, keep_alive, last_event_id
@@ -62,30 +61,28 @@ from wherry.jobs.watching import IDLE, looks
 MAX_EVENTS = 2000
 DEFAULT_EVENTS = 200
 
-SINCE = query("sinceSeq", whole(0), "The `seq` of the last event that is known already.")
+
+class Since(Struct, rename="camel"):
+    """Where to start in the log."""
+
+    since_seq: Annotated[int, Meta(ge=0, description="The `seq` of the last event that is known already.")] = 0
+
+
+class EventsQuery(Since, rename="camel"):
+    """Which events to list."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_EVENTS, description="How many events, at most.")] = DEFAULT_EVENTS
 
 
 @post(
     "/",
+    operation_id="createCapsule",
     summary="Turn a code graph into a capsule",
     status_code=202,
     request_max_body_size=None,
     operation_class=described(
-        parameters=[idempotency(required=False)],
-        body={
-            JSON: members(
-                ["sessionId", "projectName", "source", "nodes", "relationships"],
-                sessionId=TEXT,
-                projectName=TEXT,
-                source=members(["type", "baseName"], type=TEXT, baseName=TEXT),
-                nodes=some(members(["id", "label"], id=TEXT, label=TEXT, properties=OBJECT)),
-                relationships=some(
-                    members(["id", "sourceId", "targetId", "type"], id=TEXT, sourceId=TEXT, targetId=TEXT, type=TEXT)
-                ),
-                fileContents=OBJECT,
-                options=OBJECT,
-            )
-        },
+        headers=[IDEMPOTENCY_KEY],
+        body={JSON: Graph},
         same=REPLAYED,
         fields={202: ("Location",), 200: ("Location", "Idempotent-Replayed")},
     ),
@@ -105,7 +102,12 @@ async def create(request: Request[Any, Any, Any], services: Injected[Services]) 
     return accepted(f"/v1/exports/{job.id}", view.accepted(job), replayed=replayed)
 
 
-@get("/{job_id:str}", summary="A capsule job's state", responses=responses(*BY_KEY, JobNotFound))
+@get(
+    "/{job_id:str}",
+    operation_id="getCapsule",
+    summary="A capsule job",
+    responses=responses(*BY_KEY, JobNotFound),
+)
 async def show(job_id: FromPath[str], services: Injected[Services]) -> CapsuleJob:
     """The job as it is now."""
     async with services.pool.connection() as connection:
@@ -114,43 +116,38 @@ async def show(job_id: FromPath[str], services: Injected[Services]) -> CapsuleJo
 
 @get(
     "/{job_id:str}/events",
+    operation_id="listCapsuleEvents",
     summary="A capsule job's log",
-    operation_class=described(
-        parameters=[
-            SINCE,
-            query("limit", whole(1, MAX_EVENTS), f"Events at the most; by default {DEFAULT_EVENTS}."),
-        ],
-    ),
+    operation_class=described(query=EventsQuery),
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
 async def events(request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]) -> CapsuleEvents:
     """The events after `sinceSeq`, oldest first."""
-    asked = Query.of(request, "sinceSeq", "limit")
-    since = asked.whole("sinceSeq", least=0, default=0)
-    limit = asked.whole("limit", least=1, most=MAX_EVENTS, default=DEFAULT_EVENTS)
+    asked = read_query(request, EventsQuery)
     async with services.pool.connection() as connection:
         job = await _find(connection, job_id)
-        entries = await events_since(connection, job.id, since, limit)
+        entries = await events_since(connection, job.id, asked.since_seq, asked.limit)
     return CapsuleEvents(
         job_id=job.id,
         events=[view.event(entry) for entry in entries],
-        next_seq=(entries[-1].seq if entries else since) + 1,
+        next_seq=(entries[-1].seq if entries else asked.since_seq) + 1,
         status_snapshot=view.capsule_job(job),
     )
 
 
 @get(
     "/{job_id:str}/events/stream",
+    operation_id="watchCapsule",
     summary="A capsule job's log, as it grows",
     media_type="text/event-stream",
-    operation_class=described(parameters=[SINCE]),
+    operation_class=described(query=Since, answers={200: {"text/event-stream": str}}),
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
 async def stream(
     request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> ServerSentEvent:
     """Replays from `sinceSeq`, or `Last-Event-ID`; goes on live, and ends behind the job's last event."""
-    since = max(Query.of(request, "sinceSeq").whole("sinceSeq", least=0, default=0), last_event_id(request) or 0)
+    since = max(read_query(request, Since).since_seq, last_event_id(request) or 0)
     async with services.pool.connection() as connection:
         job = await _find(connection, job_id)
     return event_stream(_live(services, job.id, since))
@@ -159,9 +156,12 @@ async def stream(
 @route(
     "/{job_id:str}/download",
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    operation_id=by_method(get="downloadCapsule", head="headCapsule"),
     summary="The capsule",
-    media_type="application/octet-stream",
-    operation_class=described(answers={206: ("application/octet-stream", BYTE_RANGES)}, fields={307: ("Location",)}),
+    media_type=OCTETS,
+    operation_class=described(
+        answers={200: {OCTETS: Binary}, 206: {OCTETS: Binary, BYTE_RANGES: Binary}}, fields={307: ("Location",)}
+    ),
     responses=responses(*BY_KEY, JobNotFound, CapsuleNotReady, CapsuleGone, PreconditionFailed, RangeNotSatisfiable)
     | FILE_ANSWERS,
 )
@@ -181,6 +181,7 @@ async def download(
 
 @delete(
     "/{job_id:str}",
+    operation_id="cancelCapsule",
     summary="Cancel a capsule job",
     status_code=200,
     responses=responses(*BY_KEY, JobNotFound),

@@ -13,14 +13,15 @@ from typing import Any
 
 import msgspec
 from litestar import Litestar, Request, Router
-from litestar.handlers import BaseRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ControllerRouterHandler
 
-from wherry.http.described import FIELDS, field_of_answers
+from wherry.http.described import FIELDS, components_of, header_fields
+from wherry.http.schemas import schemas_of
 from wherry.http.security import security_schemes
 
 _CATCH_ALL = "/{path:str}"
@@ -54,24 +55,28 @@ class _Completed(JsonRenderPlugin):
     """
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        _, structs = msgspec.json.schema_components(_structs(request.app), ref_template="#/components/schemas/{name}")
+        for handler in _handlers(request.app):
+            openapi_schema["components"]["schemas"] |= components_of(handler.operation_class)
+        _, structs = schemas_of(*_structs(request.app))
         openapi_schema["components"]["schemas"] |= structs
         for operations in openapi_schema["paths"].values():
             for operation in operations.values():
                 for status, answer in operation["responses"].items():
-                    names = (*_FIELDS_OF.get(status, ()), "X-Request-Id")
-                    answer.setdefault("headers", {}).update(
-                        {name: field_of_answers(name).to_schema() for name in names}
-                    )
+                    fields = header_fields(*_FIELDS_OF.get(status, ()), "X-Request-Id")
+                    answer.setdefault("headers", {}).update({name: each.to_schema() for name, each in fields.items()})
         return super().render(request, openapi_schema)
+
+
+def _handlers(app: Litestar) -> Iterator[HTTPRouteHandler]:
+    routes = (route for route in app.routes if isinstance(route, HTTPRoute))
+    return (handler for route in routes for handler, _ in route.route_handler_map.values())
 
 
 def _structs(app: Litestar) -> Iterator[type[msgspec.Struct]]:
     """The Structs that handlers take and return."""
-    routes = (route for route in app.routes if isinstance(route, HTTPRoute))
-    for handler in (handler for route in routes for handler, _ in route.route_handler_map.values()):
-        signature = handler.parsed_fn_signature
-        fields = (signature.return_type, *signature.return_type.inner_types, handler.parsed_data_field)
+    for handler in _handlers(app):
+        returned = handler.parsed_fn_signature.return_type
+        fields = (returned, *returned.inner_types, handler.parsed_data_field)
         yield from (field.annotation for field in fields if field and field.is_subclass_of(msgspec.Struct))
 
 

@@ -11,6 +11,7 @@ from litestar import HttpMethod, route
 
 from wherry.database import migrations
 from wherry.errors import TimedOut
+from wherry.http.described import by_method
 from wherry.http.problems import responses
 from wherry.http.services import Injected, Services
 from wherry.jobs.rescue import count_alive
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 
 class Liveness(msgspec.Struct):
-    """The process answers."""
+    """The process is alive."""
 
     timestamp: Time
     ok: bool = True
@@ -39,15 +40,22 @@ class Health(msgspec.Struct):
     checks: dict[str, str]
 
 
-@route("/healthz", http_method=METHODS, summary="Whether the process is alive", tags=["operation"])
+@route(
+    "/healthz",
+    http_method=METHODS,
+    operation_id=by_method(get="getLiveness", head="headLiveness"),
+    summary="Whether the process is alive",
+    tags=["operation"],
+)
 async def healthz() -> Liveness:
-    """Answers as long as the process does, whatever else is down."""
+    """Responds as long as the process runs, whatever else is down."""
     return Liveness(rfc3339(now()))
 
 
 @route(
     "/readyz",
     http_method=METHODS,
+    operation_id=by_method(get="getReadiness", head="headReadiness"),
     summary="Whether requests can be served",
     tags=["operation"],
     responses=responses(),

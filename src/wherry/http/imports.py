@@ -1,18 +1,15 @@
-"""The routes of imports: a file, a body or a URL comes in; a job, its counters and its errors go out.
-
-In: requests of accounts that may move records. Out: 202 once the source is safe and the job is queued, in one
-transaction; then the job's state and its error report.
-"""
+"""The routes of imports: create one from a file, a body or a URL, follow it, read its errors, cancel it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.response import Stream
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from wherry.accounts.models import Account
 from wherry.database.pools import brief_transaction
@@ -25,33 +22,20 @@ from wherry.errors import (
     UrlNotAllowed,
 )
 from wherry.http.described import (
-    BINARY,
     CANCELLING,
-    FLAG,
     JSON,
     NDJSON,
-    NULL,
-    OBJECT,
     QUEUED_FIELDS,
     REPLAYED,
-    RESOURCE,
-    TEXT,
+    REQUIRED_KEY,
     content_encoding,
     described,
-    either,
-    idempotency,
-    members,
-    nullable,
-    one_of,
-    query,
-    some,
-    whole,
-    wrapped_or_bare,
 )
 from wherry.http.job_answers import NEW_JOB, accepted, cancelled
 from wherry.http.jobs import find_job
-from wherry.http.parameters import Query
+from wherry.http.parameters import read_query
 from wherry.http.problems import responses
+from wherry.http.schemas import Binary, ResourceName
 from wherry.http.security import BY_TOKEN
 from wherry.http.services import Injected, Services
 from wherry.http.uploads import ENCODINGS, hand_in
@@ -72,43 +56,75 @@ from wherry.jobs.states import FINISHED, Kind, Status
 TAGS = ["imports"]
 MAX_ERRORS = 1000
 DEFAULT_ERRORS = 100
+IF_FILE = "If the body is the file itself: "
 
-OPTIONS = {
-    "format": one_of(*Format),
-    "onConflict": one_of(*OnConflict),
-    "dryRun": FLAG,
-    "atomic": FLAG,
-}
-_WORD_OR_FLAG = either(FLAG, one_of("true", "false"), NULL)
-BY_URL = members(
-    ["resource", "url"],
-    resource=RESOURCE,
-    url=TEXT,
-    format=nullable(OPTIONS["format"]),
-    onConflict=nullable(OPTIONS["onConflict"]),
-    dryRun=_WORD_OR_FLAG,
-    atomic=_WORD_OR_FLAG,
-)
+Flag = bool | Literal["true", "false"] | None
+
+
+class ImportForm(Struct, rename="camel"):
+    """A file and what to do with its records."""
+
+    file: Binary
+    resource: ResourceName
+    format: Format | UnsetType = UNSET
+    on_conflict: OnConflict | UnsetType = UNSET
+    dry_run: bool | UnsetType = UNSET
+    atomic: bool | UnsetType = UNSET
+
+
+class ImportByUrl(Struct, rename="camel"):
+    """The URL of a file, which a worker fetches, and what to do with its records."""
+
+    resource: ResourceName
+    url: str
+    format: Annotated[Format | None, Meta(description="By default, what the file's name or content says.")] = None
+    on_conflict: OnConflict | None = None
+    dry_run: Annotated[Flag, Meta(description="Check and report everything, but change nothing.")] = None
+    atomic: Annotated[Flag, Meta(description="Import every record or none.")] = None
+
+
+class WrappedImportByUrl(Struct, rename="camel"):
+    """The same inside `import`."""
+
+    import_: ImportByUrl = msgspec.field(name="import")
+
+
+class ImportQuery(Struct, rename="camel"):
+    """What to do with the records of a body that is the file itself."""
+
+    resource: Annotated[ResourceName | None, Meta(description=f"{IF_FILE}what its records are.")] = None
+    format: Annotated[Format | None, Meta(description="How the records follow each other.")] = None
+    on_conflict: Annotated[
+        OnConflict | None, Meta(description="What happens if another row has a record's natural key.")
+    ] = None
+    dry_run: Annotated[bool | None, Meta(description="Check and report everything, but change nothing.")] = None
+    atomic: Annotated[bool | None, Meta(description="Import every record or none.")] = None
+    file_name: Annotated[
+        str | None, Meta(description=f"{IF_FILE}its name, which tells its format and its compression.")
+    ] = None
+
+
+class ErrorsQuery(Struct, rename="camel"):
+    """Which errors to list."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_ERRORS, description="How many errors, at most.")] = DEFAULT_ERRORS
+    cursor: Annotated[str | None, Meta(description="The `nextCursor` of the page before.")] = None
 
 
 @post(
     "/imports",
+    operation_id="importRecords",
     summary="Import records as a job",
     tags=TAGS,
     status_code=202,
     request_max_body_size=None,
     operation_class=described(
-        parameters=[
-            idempotency(required=True),
-            query("resource", RESOURCE, "What the records are, where the body is the file itself."),
-            *(query(name, schema, "Where the body is the file itself.") for name, schema in OPTIONS.items()),
-            query("fileName", TEXT, "Tells the format and compression, where the body is the file itself."),
-            content_encoding(*ENCODINGS),
-        ],
+        query=ImportQuery,
+        headers=[REQUIRED_KEY, content_encoding("FileEncoding", ENCODINGS)],
         body={
-            "multipart/form-data": members(["file", "resource"], file=BINARY, resource=RESOURCE, **OPTIONS),
-            **dict.fromkeys(sorted(CONTENT_TYPES), BINARY),
-            JSON: either(wrapped_or_bare("import", BY_URL), some(OBJECT)),
+            "multipart/form-data": ImportForm,
+            **dict.fromkeys(sorted(CONTENT_TYPES), Binary),
+            JSON: (ImportByUrl, WrappedImportByUrl),
         },
         same=REPLAYED,
         fields=QUEUED_FIELDS,
@@ -117,7 +133,10 @@ BY_URL = members(
     responses=responses(*NEW_JOB, EmptyFile, UrlNotAllowed),
 )
 async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ImportAnswer]:
-    """Takes a form with a file, a file as the body, or a URL; needs an `Idempotency-Key`."""
+    """The body is a form with a file, the URL of a file as JSON, or the file itself.
+
+    A JSON file may be the body if `resource` is in the query.
+    """
     job, replayed, fields = await hand_in(request, services)
     answer = ImportAnswer(import_job(job))
     return accepted(f"/api/v1/imports/{job.id}", answer, replayed=replayed, fields=fields)
@@ -125,7 +144,8 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
 
 @get(
     "/imports/{job_id:str}",
-    summary="An import job",
+    operation_id="getImport",
+    summary="An import",
     tags=TAGS,
     responses=responses(*BY_TOKEN, JobNotFound),
 )
@@ -138,39 +158,35 @@ async def show(
 
 @get(
     "/imports/{job_id:str}/errors",
+    operation_id="listImportErrors",
     summary="A page of an import's errors",
     tags=TAGS,
-    operation_class=described(
-        parameters=[
-            query("limit", whole(1, MAX_ERRORS), f"Errors at the most; by default {DEFAULT_ERRORS}."),
-            query("cursor", TEXT, "The `nextCursor` of the page before."),
-        ],
-    ),
+    operation_class=described(query=ErrorsQuery),
     responses=responses(*BY_TOKEN, JobNotFound, Invalid),
 )
 async def errors(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> ErrorsPage:
     """Errors in the order of their records."""
-    asked = Query.of(request, "limit", "cursor")
-    limit = asked.whole("limit", least=1, most=MAX_ERRORS, default=DEFAULT_ERRORS)
+    asked = read_query(request, ErrorsQuery)
     job = await find_job(services, request.user.id, job_id, Kind.IMPORT)
     async with services.pool.connection() as connection:
-        page = await report.page(connection, job.id, cursor=asked.text("cursor"), limit=limit)
+        page = await report.page(connection, job.id, cursor=asked.cursor, limit=asked.limit)
     return ErrorsPage(msgspec.convert(page.errors, list[ReportedError]), page.next_cursor)
 
 
 @get(
     "/imports/{job_id:str}/errors/download",
+    operation_id="downloadImportErrors",
     summary="An import's error report",
     tags=TAGS,
-    operation_class=described(answers={200: (NDJSON, JSON)}),
+    operation_class=described(answers={200: {NDJSON: Binary, JSON: Any}}),
     responses=responses(*BY_TOKEN, JobNotFound, NoErrors),
 )
 async def download_errors(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> Stream:
-    """Every error, streamed: a line each, or one array for an import of an array."""
+    """Every error: as ndjson, or as one array if the import was one array."""
     job = await find_job(services, request.user.id, job_id, Kind.IMPORT)
     async with services.pool.connection() as connection:
         if not await report.exists(connection, job.id):
@@ -184,6 +200,7 @@ async def download_errors(
 
 @delete(
     "/imports/{job_id:str}",
+    operation_id="cancelImport",
     summary="Cancel an import",
     tags=TAGS,
     status_code=200,

@@ -19,8 +19,8 @@ from msgspec.structs import asdict
 from wherry.accounts.models import Account
 from wherry.errors import Invalid, JobNotFound, Unauthenticated
 from wherry.exports.view import ExportJob, export_job
-from wherry.http.described import UUID_TEXT, described, empty, one_of, query, whole
-from wherry.http.parameters import Query
+from wherry.http.described import described, empty
+from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.security import BY_TOKEN
 from wherry.http.services import Injected, Services
@@ -56,34 +56,46 @@ class JobsPage(Struct, rename="camel"):
     next_cursor: Annotated[UUID | None, Meta(description="The `cursor` of the next page; null on the last page.")]
 
 
+class JobsQuery(Struct):
+    """Which jobs to list."""
+
+    kind: Annotated[Kind | None, Meta(description="Jobs of this kind only.")] = None
+    status: Annotated[Status | None, Meta(description="Jobs in this state only.")] = None
+    cursor: Annotated[UUID | None, Meta(description="The `nextCursor` of the page before.")] = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_JOBS, description="How many jobs, at most.")] = DEFAULT_JOBS
+
+
 @get(
     "/jobs",
+    operation_id="listJobs",
     summary="Your jobs, newest first",
-    operation_class=described(
-        parameters=[
-            query("kind", one_of(*Kind), "Of this kind only."),
-            query("status", one_of(*Status), "In this state only."),
-            query("cursor", UUID_TEXT, "The `nextCursor` of the page before."),
-            query("limit", whole(1, MAX_JOBS), f"Most jobs; by default {DEFAULT_JOBS}."),
-        ],
-    ),
+    tags=["jobs"],
+    operation_class=described(query=JobsQuery),
     responses=responses(*BY_TOKEN, Invalid),
 )
 async def list_jobs(request: Request[Account, Any, Any], services: Injected[Services]) -> JobsPage:
     """A page of the caller's jobs."""
-    asked = Query.of(request, "kind", "status", "cursor", "limit")
-    kind, status, before = asked.choice("kind", Kind), asked.choice("status", Status), asked.uuid("cursor")
-    limit = asked.whole("limit", least=1, most=MAX_JOBS, default=DEFAULT_JOBS)
+    asked = read_query(request, JobsQuery)
     async with services.pool.connection() as connection:
-        found = await ledger.page(connection, request.user.id, kind=kind, status=status, before=before, limit=limit + 1)
-    page = found[:limit]
+        found = await ledger.page(
+            connection,
+            request.user.id,
+            kind=asked.kind,
+            status=asked.status,
+            before=asked.cursor,
+            limit=asked.limit + 1,
+        )
+    page = found[: asked.limit]
     jobs = [listed(job, services.settings) for job in page]
-    return JobsPage(jobs, page[-1].id if len(found) > limit else None)
+    return JobsPage(jobs, page[-1].id if len(found) > asked.limit else None)
 
 
 @get(
     "/jobs/{job_id:str}/events",
+    operation_id="watchJob",
     summary="A job's progress, as it happens",
+    tags=["jobs"],
+    operation_class=described(answers={200: {"text/event-stream": str}}),
     media_type="text/event-stream",
     responses=responses(*BY_TOKEN, JobNotFound, Invalid) | empty({204: "The last event was seen already."}),
 )

@@ -255,6 +255,28 @@ def test_waiting_times_and_limits_are_described_wherever_they_are_sent(document:
     assert all(name in document["components"][kind] for kind, name in refs)
 
 
+def _operations(document: Json) -> Iterator[Json]:
+    return (operation for operations in document["paths"].values() for operation in operations.values())
+
+
+def test_every_operation_has_a_name_of_its_own(document: Json) -> None:
+    names = [operation["operationId"] for operation in _operations(document)]
+    assert len(names) == len(set(names))
+    assert all(re.fullmatch(r"[a-z]+([A-Z][a-z]+)*", name) for name in names), names
+
+
+def test_every_json_body_and_response_has_an_example_that_fits_its_schema(document: Json) -> None:
+    examples = 0
+    for operation in _operations(document):
+        answers = [answer for status, answer in operation["responses"].items() if status < "300"]
+        for part in [operation.get("requestBody", {}), *answers]:
+            content = part.get("content", {}).get("application/json", {"schema": {"type": "null"}})
+            if content["schema"] != {"type": "null"}:
+                examples += 1
+                assert list(faults(document, content["schema"], content["example"])) == [], operation["operationId"]
+    assert examples > 30
+
+
 def test_head_is_described_only_where_it_is_declared(document: Json) -> None:
     described = {path for path, operations in document["paths"].items() if "head" in operations}
     assert "/api/user" not in described

@@ -140,7 +140,7 @@ async def events(request: Request[Any, Any, Any], job_id: FromPath[str], service
     operation_id="watchCapsule",
     summary="A capsule job's log, as it grows",
     media_type="text/event-stream",
-    operation_class=described(query=Since, answers={200: {"text/event-stream": str}}),
+    operation_class=described(query=Since),
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
 async def stream(

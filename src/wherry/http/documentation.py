@@ -20,7 +20,8 @@ from litestar.openapi.spec import Components
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ControllerRouterHandler
 
-from wherry.http.described import FIELDS, components_of, header_fields
+from wherry.http.described import FIELDS, JSON, components_of, header_fields
+from wherry.http.examples import BODIES, RESPONSES
 from wherry.http.schemas import schemas_of
 from wherry.http.security import security_schemes
 
@@ -61,10 +62,20 @@ class _Completed(JsonRenderPlugin):
         openapi_schema["components"]["schemas"] |= structs
         for operations in openapi_schema["paths"].values():
             for operation in operations.values():
+                _add_examples(operation)
                 for status, answer in operation["responses"].items():
                     fields = header_fields(*_FIELDS_OF.get(status, ()), "X-Request-Id")
                     answer.setdefault("headers", {}).update({name: each.to_schema() for name, each in fields.items()})
         return super().render(request, openapi_schema)
+
+
+def _add_examples(operation: dict[str, Any]) -> None:
+    name = operation["operationId"]
+    if name in BODIES:
+        operation["requestBody"]["content"][JSON]["example"] = BODIES[name]
+    for status, response in operation["responses"].items():
+        if status < "300" and name in RESPONSES and JSON in response.get("content", ()):
+            response["content"][JSON]["example"] = msgspec.to_builtins(RESPONSES[name])
 
 
 def _handlers(app: Litestar) -> Iterator[HTTPRouteHandler]:

@@ -95,7 +95,6 @@ async def list_jobs(request: Request[Account, Any, Any], services: Injected[Serv
     operation_id="watchJob",
     summary="A job's progress, as it happens",
     tags=["jobs"],
-    operation_class=described(answers={200: {"text/event-stream": str}}),
     media_type="text/event-stream",
     responses=responses(*BY_TOKEN, JobNotFound, Invalid) | empty({204: "The last event was seen already."}),
 )

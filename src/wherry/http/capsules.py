@@ -1,7 +1,4 @@
-"""The routes of capsules, under `/v1`: a graph comes in, a `.mv2` capsule goes out.
-
-In: requests with the static key. Out: what GitNexus clients read, field for field.
-"""
+"""The routes of capsules, under `/v1`: GitNexus clients send a code graph and download a `.mv2` capsule."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from msgspec import Meta, Struct
 from wherry.capsules import view
 from wherry.capsules.graph import Graph
 from wherry.capsules.view import CapsuleAccepted, CapsuleEvents, CapsuleJob
-from wherry.database.pools import Connection, brief_transaction
+from wherry.database.pools import brief_transaction
 from wherry.errors import (
     CapsuleGone,
     CapsuleNotReady,
@@ -43,7 +40,7 @@ from wherry.http.described import (
     described,
 )
 from wherry.http.downloads import Download, download_response
-from wherry.http.job_answers import accepted, keep_from_caches
+from wherry.http.job_routes import accepted, find_job, keep_from_caches
 from wherry.http.keys import idempotency_key
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
@@ -54,7 +51,6 @@ from wherry.http.services import Injected, Services
 from wherry.http.streams import event, event_stream, keep_alive, last_event_id
 from wherry.jobs import ledger
 from wherry.jobs.events import Event, events_since
-from wherry.jobs.models import Job
 from wherry.jobs.states import Kind, Status
 from wherry.jobs.watching import IDLE, looks
 
@@ -90,7 +86,7 @@ class EventsQuery(Since, rename="camel"):
     responses=responses(*BY_KEY, EmptyGraph, GraphTooLarge, UnsupportedMedia, Invalid, KeyReused, QueueUnavailable),
 )
 async def create(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[CapsuleAccepted]:
-    """Takes the graph as JSON, stores it, and queues a job."""
+    """Stores the graph and queues a job."""
     require_json(request)
     coding = content_coding(request, *JSON_CODINGS)
     length = request.headers.get("Content-Length", "")
@@ -110,8 +106,7 @@ async def create(request: Request[Any, Any, Any], services: Injected[Services]) 
 )
 async def show(job_id: FromPath[str], services: Injected[Services]) -> CapsuleJob:
     """The job as it is now."""
-    async with services.pool.connection() as connection:
-        return view.capsule_job(await _find(connection, job_id))
+    return view.capsule_job(await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE))
 
 
 @get(
@@ -124,8 +119,8 @@ async def show(job_id: FromPath[str], services: Injected[Services]) -> CapsuleJo
 async def events(request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]) -> CapsuleEvents:
     """The events after `sinceSeq`, oldest first."""
     asked = read_query(request, EventsQuery)
+    job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     async with services.pool.connection() as connection:
-        job = await _find(connection, job_id)
         entries = await events_since(connection, job.id, asked.since_seq, asked.limit)
     return CapsuleEvents(
         job_id=job.id,
@@ -146,10 +141,9 @@ async def events(request: Request[Any, Any, Any], job_id: FromPath[str], service
 async def stream(
     request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> ServerSentEvent:
-    """Replays from `sinceSeq`, or `Last-Event-ID`; goes on live, and ends behind the job's last event."""
+    """Sends the events after `sinceSeq` or `Last-Event-ID`, then new ones as they happen, up to the job's last one."""
     since = max(read_query(request, Since).since_seq, last_event_id(request) or 0)
-    async with services.pool.connection() as connection:
-        job = await _find(connection, job_id)
+    job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     return event_stream(_live(services, job.id, since))
 
 
@@ -169,8 +163,7 @@ async def download(
     request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> Response[Any]:
     """The file, or ranges of it."""
-    async with services.pool.connection() as connection:
-        job = await _find(connection, job_id)
+    job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     if view.is_expired(job):
         raise CapsuleGone("the capsule has expired")
     if job.status is not Status.SUCCEEDED or job.artifact is None:
@@ -187,23 +180,14 @@ async def download(
     responses=responses(*BY_KEY, JobNotFound),
 )
 async def cancel(job_id: FromPath[str], services: Injected[Services]) -> CapsuleJob:
-    """Cancels what has not ended; anything else stays as it is."""
+    """A queued or running job is cancelled; any other stays as it is."""
+    found = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     async with brief_transaction(services.pool) as connection:
-        await ledger.cancel_now(connection, (await _find(connection, job_id)).id)
-        job = await _find(connection, job_id)
+        await ledger.cancel_now(connection, found.id)
+        job = await ledger.get(connection, found.id) or found  # with the event that cancelling has logged
     if job.status is Status.CANCELLED and job.source is not None:
         await services.capsule_store.delete(job.source["key"])
     return view.capsule_job(job)
-
-
-async def _find(connection: Connection, job_id: str) -> Job:
-    try:
-        job = await ledger.get(connection, UUID(job_id))
-    except ValueError:
-        job = None
-    if job is None or job.kind is not Kind.CAPSULE:
-        raise JobNotFound("no such job")
-    return job
 
 
 async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[ServerSentEventMessage]:
@@ -211,7 +195,7 @@ async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[S
         async with services.pool.connection() as connection:
             entries = await events_since(connection, job_id, since, MAX_EVENTS)
             job = await ledger.get(connection, job_id)
-        # Gone altogether counts as ended: retention may remove a job while somebody watches.
+        # A job that is gone has ended: retention may remove it while somebody watches.
         return entries, job is None or (job.finished and job.last_event_seq <= max([since, *(e.seq for e in entries)]))
 
     async for seen in looks(services.notifications, job_id, look):

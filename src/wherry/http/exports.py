@@ -1,7 +1,4 @@
-"""The routes of exports: a page at once, or an artifact by a job.
-
-In: selections. Out: pages as streams; jobs; their artifacts, whole or in ranges.
-"""
+"""The routes of exports: a page of records at once, or a file of any number of records, made by a job."""
 
 from __future__ import annotations
 
@@ -47,8 +44,7 @@ from wherry.http.described import (
     described,
 )
 from wherry.http.downloads import Download, download_response
-from wherry.http.job_answers import NEW_JOB, accepted, cancelled
-from wherry.http.jobs import find_job
+from wherry.http.job_routes import NEW_JOB, accepted, cancelled, find_job
 from wherry.http.keys import idempotency_key
 from wherry.http.parameters import object_in, query_of
 from wherry.http.problems import responses
@@ -155,7 +151,7 @@ async def page(request: Request[Account, Any, Any], services: Injected[Services]
     responses=responses(*NEW_JOB),
 )
 async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ExportAnswer]:
-    """Queues a job; its artifact is one consistent snapshot of the database."""
+    """The artifact will be one consistent snapshot of the database."""
     asked = parse_export(await request.json())
     key = idempotency_key(request, required=False)
     job, replayed, fields = await _queue(services, request.user, asked, key)
@@ -174,7 +170,7 @@ async def show(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> ExportAnswer:
     """The job as it is now."""
-    job = await find_job(services, request.user.id, job_id, Kind.EXPORT)
+    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
     return ExportAnswer(export_job(job, services.settings))
 
 
@@ -192,7 +188,7 @@ async def download(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> Response[Any]:
     """The file, or ranges of it."""
-    job = await find_job(services, request.user.id, job_id, Kind.EXPORT)
+    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
     if job.status is not Status.SUCCEEDED or job.artifact is None:
         raise NotReady(f"the export is {job.status}: there is nothing to download")
     if job.artifact_is_past:
@@ -214,7 +210,7 @@ async def cancel(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> Response[ExportAnswer]:
     """A running export stops and leaves no file. If the export has succeeded, its artifact is deleted."""
-    found = await find_job(services, request.user.id, job_id, Kind.EXPORT)
+    found = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
     async with brief_transaction(services.pool) as connection:
         job = await ledger.cancel(connection, found.id) or found
         if job.status is Status.SUCCEEDED:

@@ -31,8 +31,7 @@ from wherry.http.described import (
     content_encoding,
     described,
 )
-from wherry.http.job_answers import NEW_JOB, accepted, cancelled
-from wherry.http.jobs import find_job
+from wherry.http.job_routes import NEW_JOB, accepted, cancelled, find_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.schemas import Binary, ResourceName
@@ -153,7 +152,9 @@ async def show(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> ImportStatusAnswer:
     """The job as it is now, and where its error report is."""
-    return import_status(await find_job(services, request.user.id, job_id, Kind.IMPORT), services.settings)
+    return import_status(
+        await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT), services.settings
+    )
 
 
 @get(
@@ -169,7 +170,7 @@ async def errors(
 ) -> ErrorsPage:
     """Errors in the order of their records."""
     asked = read_query(request, ErrorsQuery)
-    job = await find_job(services, request.user.id, job_id, Kind.IMPORT)
+    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with services.pool.connection() as connection:
         page = await report.page(connection, job.id, cursor=asked.cursor, limit=asked.limit)
     return ErrorsPage(msgspec.convert(page.errors, list[ReportedError]), page.next_cursor)
@@ -187,7 +188,7 @@ async def download_errors(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> Stream:
     """Every error: as ndjson, or as one array if the import was one array."""
-    job = await find_job(services, request.user.id, job_id, Kind.IMPORT)
+    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with services.pool.connection() as connection:
         if not await report.exists(connection, job.id):
             raise NoErrors("this import has no errors")
@@ -212,7 +213,7 @@ async def cancel(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> Response[ImportAnswer]:
     """A running import stops at its next checkpoint. Records that it has committed stay."""
-    found = await find_job(services, request.user.id, job_id, Kind.IMPORT)
+    found = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with brief_transaction(services.pool) as connection:
         job = await ledger.cancel(connection, found.id) or found
     return cancelled(job, ImportAnswer(import_job(job)), ended=FINISHED - {Status.CANCELLED})

@@ -1,7 +1,4 @@
-"""Jobs of every kind, in one place: the caller's list, and each job's progress as it happens.
-
-In: an account. Out: its own jobs; somebody else's job and one that never was are the same 404.
-"""
+"""The routes of jobs of any kind: the caller's list, and the progress of each as it happens."""
 
 from __future__ import annotations
 
@@ -20,6 +17,7 @@ from wherry.accounts.models import Account
 from wherry.errors import Invalid, JobNotFound, Unauthenticated
 from wherry.exports.view import ExportJob, export_job
 from wherry.http.described import described, empty
+from wherry.http.job_routes import find_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.security import BY_TOKEN
@@ -38,7 +36,7 @@ PROGRESS_SECONDS = 0.25
 """At most four progress events a second."""
 
 AUTHORITY_SECONDS = 5.0
-"""How often a silent stream checks whether its reader may still have it."""
+"""How often an idle stream checks whether its reader may still read it."""
 
 
 class ListedImport(ImportJob, kw_only=True, tag_field="kind", tag="import"):
@@ -101,31 +99,15 @@ async def list_jobs(request: Request[Account, Any, Any], services: Injected[Serv
 async def job_events(
     request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
 ) -> ServerSentEvent | Response[None]:
-    """`progress` at most four times a second, then one `finished`; 204 if the caller has seen that one already. The
-    stream ends within seconds if the caller's account is deactivated or its credential ends."""
-    job = await find_job(services, request.user.id, job_id)
+    """`progress` at most four times a second, then one `finished`; 204 if the client has seen that one already.
+
+    The stream ends within seconds if the caller's account is deactivated or the credential is revoked.
+    """
+    job = await find_job(services, job_id, owner_id=request.user.id)
     last_seen = last_event_id(request)
     if job.finished and last_seen == _version(job):
         return Response(None, status_code=204)
     return event_stream(_live(services, request.auth, job.id, last_seen))
-
-
-async def find_job(services: Services, owner_id: int, job_id: str, kind: Kind | None = None) -> Job:
-    """The caller's job.
-
-    Raises:
-        JobNotFound: there is no such job of this kind, or it is somebody else's.
-    """
-    not_found = JobNotFound(f"{kind or ''} job not found".strip(), field="job")
-    try:
-        number = UUID(job_id)
-    except ValueError as error:
-        raise not_found from error
-    async with services.pool.connection() as connection:
-        job = await ledger.get(connection, number)
-    if job is None or job.owner_id != owner_id or kind not in (None, job.kind):
-        raise not_found
-    return job
 
 
 def listed(job: Job, settings: Settings) -> ListedImport | ListedExport:
@@ -136,7 +118,7 @@ def listed(job: Job, settings: Settings) -> ListedImport | ListedExport:
 
 
 async def _may_read_on(services: Services, credential: str) -> bool:
-    """Whether who opened a stream could open it again."""
+    """Whether the reader of a stream would still be allowed to open it."""
     try:
         account = await services.accounts.authenticate(credential)
     except Unauthenticated:
@@ -162,7 +144,7 @@ async def _live(
                 silent = 0.0
                 yield keep_alive()
             continue
-        if job is None:  # retention took it
+        if job is None:  # retention has removed it
             return
         version = _version(job)
         if job.finished:

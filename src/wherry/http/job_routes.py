@@ -1,19 +1,18 @@
-"""What requests that hand a job in, or want it cancelled, are answered with, whatever its kind.
-
-In: the job as the ledger has it, and its view. Out: the response.
-"""
+"""What the routes of jobs have in common, whatever the kind: finding a job, and responses to new and cancelled ones."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
+from uuid import UUID
 
 from litestar import Response
 
 from wherry.errors import (
     ConcurrentLimit,
     JobFinished,
+    JobNotFound,
     KeyReused,
     LimitReached,
     RequestError,
@@ -22,8 +21,10 @@ from wherry.errors import (
 )
 from wherry.http.problems import JSON_BODY
 from wherry.http.security import BY_TOKEN
+from wherry.http.services import Services
+from wherry.jobs import ledger
 from wherry.jobs.models import Job
-from wherry.jobs.states import Status
+from wherry.jobs.states import Kind, Status
 
 Answer = TypeVar("Answer")
 NEW_JOB: tuple[type[RequestError], ...] = (
@@ -35,9 +36,27 @@ NEW_JOB: tuple[type[RequestError], ...] = (
     LimitReached,
     ConcurrentLimit,
 )
-"""What a route may raise that creates an import or an export."""
+"""The errors of a route that creates an import or an export."""
 
 NO_FIELDS: Mapping[str, str] = MappingProxyType({})
+
+
+async def find_job(services: Services, job_id: str, *, owner_id: int | None, kind: Kind | None = None) -> Job:
+    """The owner's job, by the id in a path; capsule jobs have no owner.
+
+    Raises:
+        JobNotFound: there is no such job of this kind, or it belongs to somebody else.
+    """
+    not_found = JobNotFound(f"{kind or ''} job not found".strip(), field="job")
+    try:
+        number = UUID(job_id)
+    except ValueError as error:
+        raise not_found from error
+    async with services.pool.connection() as connection:
+        job = await ledger.get(connection, number)
+    if job is None or job.owner_id != owner_id or kind not in (None, job.kind):
+        raise not_found
+    return job
 
 
 def accepted(path: str, answer: Answer, *, replayed: bool, fields: Mapping[str, str] = NO_FIELDS) -> Response[Answer]:
@@ -47,7 +66,7 @@ def accepted(path: str, answer: Answer, *, replayed: bool, fields: Mapping[str, 
 
 
 def cancelled(job: Job, answer: Answer, *, ended: Container[Status]) -> Response[Answer]:
-    """202 while the job still runs, 200 once it does not.
+    """202 if the job is still running, else 200.
 
     Raises:
         JobFinished: the job has already ended in one of these states.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
 from litestar import Request, Response, get, post, put
 from litestar.background_tasks import BackgroundTask
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, JSONBody
+from litestar.params import JSONBody, PathParameter
 from psycopg import OperationalError
 
 from wherry.accounts import limits
@@ -180,7 +180,9 @@ async def set_password(
     security=SECURITY,
     responses=responses(*BY_TOKEN, UserNotFound, PasswordAlreadySet),
 )
-async def onboarding_link(user_id: FromPath[int], services: Injected[Services]) -> Response[LinkAnswer]:
+async def onboarding_link(
+    user_id: Annotated[int, PathParameter(description="The account's id.")], services: Injected[Services]
+) -> Response[LinkAnswer]:
     """For an account that has no password yet; administrators only."""
     link = await services.password_links.onboard(user_id)
     return Response(LinkAnswer(link.url, rfc3339(link.expires_at)), status_code=201, headers=NO_STORE)

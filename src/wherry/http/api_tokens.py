@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from litestar import Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, JSONBody
+from litestar.params import JSONBody, PathParameter
 from msgspec import Meta, Struct
 
 from wherry.accounts.api_tokens import MAX_NAME
@@ -114,7 +114,11 @@ async def list_tokens(caller: Injected[Account], services: Injected[Services]) -
     security=SECURITY,
     responses=responses(*BY_TOKEN, NotFound),
 )
-async def revoke_token(token_id: FromPath[str], caller: Injected[Account], services: Injected[Services]) -> None:
+async def revoke_token(
+    token_id: Annotated[str, PathParameter(description="The token's id.", schema_extra={"format": "uuid"})],
+    caller: Injected[Account],
+    services: Injected[Services],
+) -> None:
     """The token stops working at once."""
     await services.api_tokens.revoke(caller, token_id)
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import HttpMethod, Request, Response, Router, delete, get, post, route
-from litestar.params import FromPath
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 from msgspec import Meta, Struct
@@ -40,7 +39,7 @@ from wherry.http.described import (
     described,
 )
 from wherry.http.downloads import Download, download_response
-from wherry.http.job_routes import accepted, find_job, keep_from_caches
+from wherry.http.job_routes import JobId, accepted, find_job, keep_from_caches
 from wherry.http.keys import idempotency_key
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
@@ -104,7 +103,7 @@ async def create(request: Request[Any, Any, Any], services: Injected[Services]) 
     summary="A capsule job",
     responses=responses(*BY_KEY, JobNotFound),
 )
-async def show(job_id: FromPath[str], services: Injected[Services]) -> CapsuleJob:
+async def show(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
     """The job as it is now."""
     return view.capsule_job(await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE))
 
@@ -116,7 +115,7 @@ async def show(job_id: FromPath[str], services: Injected[Services]) -> CapsuleJo
     operation_class=described(query=EventsQuery),
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
-async def events(request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]) -> CapsuleEvents:
+async def events(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> CapsuleEvents:
     """The events after `sinceSeq`, oldest first."""
     asked = read_query(request, EventsQuery)
     job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
@@ -138,9 +137,7 @@ async def events(request: Request[Any, Any, Any], job_id: FromPath[str], service
     operation_class=described(query=Since),
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
-async def stream(
-    request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> ServerSentEvent:
+async def stream(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> ServerSentEvent:
     """Sends the events after `sinceSeq` or `Last-Event-ID`, then new ones as they happen, up to the job's last one."""
     since = max(read_query(request, Since).since_seq, last_event_id(request) or 0)
     job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
@@ -159,9 +156,7 @@ async def stream(
     responses=responses(*BY_KEY, JobNotFound, CapsuleNotReady, CapsuleGone, PreconditionFailed, RangeNotSatisfiable)
     | FILE_ANSWERS,
 )
-async def download(
-    request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> Response[Any]:
+async def download(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> Response[Any]:
     """The file, or ranges of it."""
     job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     if view.is_expired(job):
@@ -179,7 +174,7 @@ async def download(
     status_code=200,
     responses=responses(*BY_KEY, JobNotFound),
 )
-async def cancel(job_id: FromPath[str], services: Injected[Services]) -> CapsuleJob:
+async def cancel(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
     """A queued or running job is cancelled; any other stays as it is."""
     found = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     async with brief_transaction(services.pool) as connection:

@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 
 from litestar import HttpMethod, Request, Response, delete, get, post, route
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath
 from litestar.response import Stream
 from msgspec import Meta, Struct
 
@@ -44,7 +43,7 @@ from wherry.http.described import (
     described,
 )
 from wherry.http.downloads import Download, download_response
-from wherry.http.job_routes import NEW_JOB, accepted, cancelled, find_job
+from wherry.http.job_routes import NEW_JOB, JobId, accepted, cancelled, find_job
 from wherry.http.keys import idempotency_key
 from wherry.http.parameters import object_in, query_of
 from wherry.http.problems import responses
@@ -166,9 +165,7 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
     tags=TAGS,
     responses=responses(*BY_TOKEN, JobNotFound),
 )
-async def show(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> ExportAnswer:
+async def show(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ExportAnswer:
     """The job as it is now."""
     job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
     return ExportAnswer(export_job(job, services.settings))
@@ -184,9 +181,7 @@ async def show(
     responses=responses(*BY_TOKEN, JobNotFound, NotReady, DownloadExpired, PreconditionFailed, RangeNotSatisfiable)
     | FILE_ANSWERS,
 )
-async def download(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> Response[Any]:
+async def download(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> Response[Any]:
     """The file, or ranges of it."""
     job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
     if job.status is not Status.SUCCEEDED or job.artifact is None:
@@ -207,7 +202,7 @@ async def download(
     responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
 async def cancel(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
+    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
 ) -> Response[ExportAnswer]:
     """A running export stops and leaves no file. If the export has succeeded, its artifact is deleted."""
     found = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)

@@ -61,9 +61,9 @@ async def healthz() -> Liveness:
     responses=responses(),
 )
 async def readyz(services: Injected[Services]) -> Health:
-    """Looks at the database, its schema, the storage and the workers; 503 names the first of these that fails.
+    """Checks the database, its schema, the storage and the workers; a 503 names the first one that fails.
 
-    Without a live worker, requests are served, but jobs wait: 200 and `degraded`.
+    Without a live worker requests are served but jobs wait: 200 and `degraded`.
     """
     deadline = asyncio.get_running_loop().time() + CHECK_SECONDS
     workers = await _in_time(_check_database(services), "the database", deadline)

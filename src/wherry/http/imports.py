@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath
 from litestar.response import Stream
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 from wherry.accounts.models import Account
 from wherry.database.pools import brief_transaction
@@ -31,15 +30,15 @@ from wherry.http.described import (
     content_encoding,
     described,
 )
-from wherry.http.job_routes import NEW_JOB, accepted, cancelled, find_job
+from wherry.http.job_routes import NEW_JOB, JobId, accepted, cancelled, find_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
-from wherry.http.schemas import Binary, ResourceName
+from wherry.http.schemas import Binary
 from wherry.http.security import BY_TOKEN
 from wherry.http.services import Injected, Services
-from wherry.http.uploads import ENCODINGS, hand_in
+from wherry.http.uploads import ENCODINGS, ImportByUrl, ImportForm, ImportQuery, WrappedImportByUrl, hand_in
 from wherry.imports import report
-from wherry.imports.models import Format, OnConflict
+from wherry.imports.models import Format
 from wherry.imports.requests import CONTENT_TYPES
 from wherry.imports.view import (
     ErrorsPage,
@@ -55,52 +54,6 @@ from wherry.jobs.states import FINISHED, Kind, Status
 TAGS = ["imports"]
 MAX_ERRORS = 1000
 DEFAULT_ERRORS = 100
-IF_FILE = "If the body is the file itself: "
-
-Flag = bool | Literal["true", "false"] | None
-
-
-class ImportForm(Struct, rename="camel"):
-    """A file and what to do with its records."""
-
-    file: Binary
-    resource: ResourceName
-    format: Format | UnsetType = UNSET
-    on_conflict: OnConflict | UnsetType = UNSET
-    dry_run: bool | UnsetType = UNSET
-    atomic: bool | UnsetType = UNSET
-
-
-class ImportByUrl(Struct, rename="camel"):
-    """The URL of a file, which a worker fetches, and what to do with its records."""
-
-    resource: ResourceName
-    url: str
-    format: Annotated[Format | None, Meta(description="By default, what the file's name or content says.")] = None
-    on_conflict: OnConflict | None = None
-    dry_run: Annotated[Flag, Meta(description="Check and report everything, but change nothing.")] = None
-    atomic: Annotated[Flag, Meta(description="Import every record or none.")] = None
-
-
-class WrappedImportByUrl(Struct, rename="camel"):
-    """The same inside `import`."""
-
-    import_: ImportByUrl = msgspec.field(name="import")
-
-
-class ImportQuery(Struct, rename="camel"):
-    """What to do with the records of a body that is the file itself."""
-
-    resource: Annotated[ResourceName | None, Meta(description=f"{IF_FILE}what its records are.")] = None
-    format: Annotated[Format | None, Meta(description="How the records follow each other.")] = None
-    on_conflict: Annotated[
-        OnConflict | None, Meta(description="What happens if another row has a record's natural key.")
-    ] = None
-    dry_run: Annotated[bool | None, Meta(description="Check and report everything, but change nothing.")] = None
-    atomic: Annotated[bool | None, Meta(description="Import every record or none.")] = None
-    file_name: Annotated[
-        str | None, Meta(description=f"{IF_FILE}its name, which tells its format and its compression.")
-    ] = None
 
 
 class ErrorsQuery(Struct, rename="camel"):
@@ -148,9 +101,7 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
     tags=TAGS,
     responses=responses(*BY_TOKEN, JobNotFound),
 )
-async def show(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> ImportStatusAnswer:
+async def show(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ImportStatusAnswer:
     """The job as it is now, and where its error report is."""
     return import_status(
         await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT), services.settings
@@ -165,9 +116,7 @@ async def show(
     operation_class=described(query=ErrorsQuery),
     responses=responses(*BY_TOKEN, JobNotFound, Invalid),
 )
-async def errors(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> ErrorsPage:
+async def errors(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ErrorsPage:
     """Errors in the order of their records."""
     asked = read_query(request, ErrorsQuery)
     job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
@@ -184,9 +133,7 @@ async def errors(
     operation_class=described(answers={200: {NDJSON: Binary, JSON: Any}}),
     responses=responses(*BY_TOKEN, JobNotFound, NoErrors),
 )
-async def download_errors(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> Stream:
+async def download_errors(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> Stream:
     """Every error: as ndjson, or as one array if the import was one array."""
     job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with services.pool.connection() as connection:
@@ -210,7 +157,7 @@ async def download_errors(
     responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
 async def cancel(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
+    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
 ) -> Response[ImportAnswer]:
     """A running import stops at its next checkpoint. Records that it has committed stay."""
     found = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 from uuid import UUID
 
 from litestar import Response
+from litestar.params import PathParameter
 
 from wherry.errors import (
     ConcurrentLimit,
@@ -27,6 +28,8 @@ from wherry.jobs.models import Job
 from wherry.jobs.states import Kind, Status
 
 Answer = TypeVar("Answer")
+JobId: TypeAlias = Annotated[str, PathParameter(description="The job's id.", schema_extra={"format": "uuid"})]
+
 NEW_JOB: tuple[type[RequestError], ...] = (
     *BY_TOKEN,
     *JSON_BODY,

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Request, Response, get
-from litestar.params import FromPath
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 from msgspec import Meta, Struct
@@ -17,7 +16,7 @@ from wherry.accounts.models import Account
 from wherry.errors import Invalid, JobNotFound, Unauthenticated
 from wherry.exports.view import ExportJob, export_job
 from wherry.http.described import described, empty
-from wherry.http.job_routes import find_job
+from wherry.http.job_routes import JobId, find_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.security import BY_TOKEN
@@ -97,7 +96,7 @@ async def list_jobs(request: Request[Account, Any, Any], services: Injected[Serv
     responses=responses(*BY_TOKEN, JobNotFound, Invalid) | empty({204: "The last event was seen already."}),
 )
 async def job_events(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
+    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
 ) -> ServerSentEvent | Response[None]:
     """`progress` at most four times a second, then one `finished`; 204 if the client has seen that one already.
 

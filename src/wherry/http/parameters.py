@@ -25,7 +25,7 @@ MAX_DIGITS = 18
 """No number here is longer."""
 
 MAX_UNKNOWN = 20
-"""How many unknown names a refusal lists."""
+"""How many unknown names an error lists."""
 
 _SHOWN = 60  # characters of a client's own text that an error message repeats
 _ARRAY_ITEM = re.compile(r"(\w+)\[[0-9]{0,4}\]")
@@ -35,10 +35,10 @@ Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 
 def once(given: Mapping[str, Sequence[str]], names: Iterable[str]) -> dict[str, str]:
-    """The value of each of these names that is there; others are ignored.
+    """The values of these names, if they are given; other names are ignored.
 
     Raises:
-        Invalid: on every name that is there more than once.
+        Invalid: on every name that is given more than once.
     """
     found = {name: given[name] for name in names if given.get(name)}
     repeated = {name: [f"{name} must be given once"] for name, values in found.items() if len(values) > 1}
@@ -90,7 +90,7 @@ def _path(given: str, name: str) -> list[str]:
 
 
 def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
-    """Refuse names that a route does not know: a misspelled `dryRun` must not change anything.
+    """Refuse names that a route does not know: with a misspelled `dryRun`, nothing may be changed.
 
     Raises:
         Invalid: on every unknown name, with the nearest known one.

@@ -11,8 +11,10 @@ from msgspec import Meta
 
 from wherry.accounts.limits import Usage
 
-NOT_BLANK = Meta(extra_json_schema={"minLength": 1, "x-not-null": True})
-"""Of a text that is read if it is absent or null, so that it can be reported as blank with all other faults."""
+NOT_NULL = "x-not-null"
+"""In a JSON Schema: null and, if null is the default, absence are read only to be refused with the other faults."""
+
+NOT_BLANK = Meta(extra_json_schema={"minLength": 1, NOT_NULL: True})
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from wherry.accounts.models import NOT_BLANK, Registration
+from wherry.accounts.models import NOT_BLANK, NOT_NULL, Registration
 from wherry.accounts.validation import MIN_PASSWORD_CHARACTERS
-from wherry.http.schemas import NOT_NULL
 from wherry.times import Time
 
 NEW_PASSWORD = Meta(extra_json_schema={"minLength": MIN_PASSWORD_CHARACTERS, NOT_NULL: True})

@@ -10,11 +10,10 @@ from litestar.params import JSONBody, PathParameter
 from msgspec import Meta, Struct
 
 from wherry.accounts.api_tokens import MAX_NAME
-from wherry.accounts.models import Account, ApiToken
+from wherry.accounts.models import NOT_NULL, Account, ApiToken
 from wherry.errors import Conflict, NotFound
 from wherry.http.described import described
 from wherry.http.problems import JSON_BODY, responses
-from wherry.http.schemas import NOT_NULL
 from wherry.http.security import BY_TOKEN, require_account, require_login
 from wherry.http.services import Injected, Services
 from wherry.times import Time, rfc3339

@@ -1,5 +1,7 @@
-"""Describes, for the OpenAPI document, what the types of a handler cannot: queries and bodies that are read by hand,
-files, header fields, and responses that share a shape."""
+"""Describes, for the OpenAPI document, what the types of a handler do not say.
+
+That is queries and bodies that are read by hand, files, header fields, and other statuses with the same response.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ OCTETS = "application/octet-stream"
 BYTE_RANGES = "multipart/byteranges"
 Components = dict[str, Schema]
 Media = Mapping[str, Any]
-"""By media type, the type of what a body contains; of several types, it is one."""
+"""By media type, the type of a body; a tuple of types means any one of them."""
 
 FIELDS = {
     name: OpenAPIHeader(schema=FrameworkSchema(type=OpenAPIType.STRING), description=description)
@@ -80,13 +82,13 @@ REQUIRED_KEY = Header("Idempotency-Key", _KEY, _REPEATABLE, required=True)
 
 
 def content_encoding(name: str, codings: Sequence[str]) -> Header:
-    """How the body is packed."""
+    """The field that says how a body is packed, with its values as a component of this name."""
     readable = Annotated[str, one_of(name, ("identity", *codings, "x-gzip"))]
     return Header("Content-Encoding", readable, "How the body is packed.")
 
 
 JSON_ENCODING = content_encoding("JsonEncoding", JSON_CODINGS)
-"""Every JSON body may be packed."""
+"""Every JSON body may be packed in one of these ways."""
 
 
 def described(
@@ -103,10 +105,10 @@ def described(
     Args:
         query: the parameters of its query.
         headers: header fields of its requests.
-        body: what it reads by hand; required.
-        answers: by status, what is in a response that is no JSON of one shape.
-        same: by status, the description of a response with the shape that the handler is typed for.
-        fields: by status, names out of `FIELDS`.
+        body: what it reads by hand. A request must have it.
+        answers: by status, what a response contains, if the handler's type does not say it.
+        same: by status, the description of a response that contains the same as the handler's own.
+        fields: by status, header fields of the response; their names are in `FIELDS`.
     """
     components: Components = {}
     extra = _Extra(

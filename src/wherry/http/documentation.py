@@ -22,7 +22,7 @@ from litestar.types import ControllerRouterHandler
 
 from wherry.http.described import FIELDS, JSON, components_of, header_fields
 from wherry.http.examples import BODIES, RESPONSES
-from wherry.http.schemas import schemas_of
+from wherry.http.schemas import Schema, schemas_of
 from wherry.http.security import security_schemes
 
 _CATCH_ALL = "/{path:str}"
@@ -38,9 +38,9 @@ _FIELDS_OF: Mapping[str, Sequence[str]] = MappingProxyType(
 
 
 class _Rendered(Router):
-    """Takes the routes that plugins render, but not the framework's page for every other address.
+    """Registers the routes of the plugins, but not the framework's HTML page for all other first-level addresses.
 
-    That page is HTML, and would answer for the whole first level of addresses, where a problem belongs.
+    Those are answered with a problem, as unknown routes are.
     """
 
     def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:
@@ -50,23 +50,36 @@ class _Rendered(Router):
 
 
 class _Completed(JsonRenderPlugin):
-    """Completes what litestar derives.
+    """Completes what litestar derives, when it is first requested."""
 
-    The framework keeps the document from one request to the next; completing it again changes nothing.
-    """
+    def __init__(self) -> None:
+        super().__init__()
+        self._rendered = b""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        for handler in _handlers(request.app):
-            openapi_schema["components"]["schemas"] |= components_of(handler.operation_class)
-        _, structs = schemas_of(*_structs(request.app))
-        openapi_schema["components"]["schemas"] |= structs
-        for operations in openapi_schema["paths"].values():
-            for operation in operations.values():
-                _add_examples(operation)
-                for status, answer in operation["responses"].items():
-                    fields = header_fields(*_FIELDS_OF.get(status, ()), "X-Request-Id")
-                    answer.setdefault("headers", {}).update({name: each.to_schema() for name, each in fields.items()})
-        return super().render(request, openapi_schema)
+        if not self._rendered:
+            schemas = openapi_schema["components"]["schemas"] | _schemas(request.app)
+            openapi_schema["components"]["schemas"] = dict(sorted(schemas.items()))
+            for operations in openapi_schema["paths"].values():
+                for operation in operations.values():
+                    _add_fields(operation)
+                    _add_examples(operation)
+            self._rendered = super().render(request, openapi_schema)
+        return self._rendered
+
+
+def _schemas(app: Litestar) -> dict[str, Schema]:
+    """The components that the routes refer to."""
+    _, found = schemas_of(*_structs(app))
+    for handler in _handlers(app):
+        found |= components_of(handler.operation_class)
+    return found
+
+
+def _add_fields(operation: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        fields = header_fields(*_FIELDS_OF.get(status, ()), "X-Request-Id")
+        response.setdefault("headers", {}).update({name: each.to_schema() for name, each in fields.items()})
 
 
 def _add_examples(operation: dict[str, Any]) -> None:
@@ -92,7 +105,7 @@ def _structs(app: Litestar) -> Iterator[type[msgspec.Struct]]:
 
 
 def documentation() -> OpenAPIConfig:
-    """What `/openapi.json` says of the whole, and how it is served."""
+    """The OpenAPI document's head, and how it is served."""
     config = OpenAPIConfig(
         title="wherry",
         version=version("wherry"),

@@ -1,6 +1,6 @@
-"""Reads the parameters of a query or a form the same way on every route.
+"""Reads the parameters of queries and forms by the same rules on every route.
 
-The parameters of a query are declared by a Struct, which both reads and describes them (see `described`).
+A Struct declares the parameters of a query: `read_query` reads them by it, and `described` documents them by it.
 
 An empty query parameter counts as absent. Objects and arrays may be written in brackets, as many client libraries do:
 `fields[]=id&fields[]=slug`, `filters[authorId]=100`, `filters[createdAt][gte]=2026-01-01`.
@@ -119,7 +119,7 @@ def read_query(request: Request[Any, Any, Any], shape: type[Shape]) -> Shape:
 
 
 def _kind(annotation: Any) -> inspect.Type:
-    """What a parameter is if it is given."""
+    """The type of a parameter without its description and without None."""
     kind = inspect.type_info(annotation)
     kind = kind.type if isinstance(kind, inspect.Metadata) else kind
     return kind.types[0] if isinstance(kind, inspect.UnionType) else kind
@@ -136,7 +136,7 @@ def _read(name: str, text: str, kind: inspect.Type) -> object:
 
 
 def _read_integer(name: str, text: str, kind: inspect.IntType) -> int:
-    """An integer within its bounds, in digits alone: `1e3` and `1.0` are no integers to a client."""
+    """An integer within its bounds, written as digits only: `1e3` and `1.0` are refused."""
     number = int(text) if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS else -1
     least = kind.ge or 0
     if number < least or (kind.le is not None and number > kind.le):

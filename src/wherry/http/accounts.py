@@ -69,6 +69,7 @@ logger = structlog.get_logger(__name__)
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(fields={201: LIMITS}),
+    response_description="The new account.",
     responses=responses(Forbidden, *JSON_BODY, LimitReached, Busy),
 )
 async def register(
@@ -86,6 +87,7 @@ async def register(
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(fields={200: LIMITS}),
+    response_description="The account, with a token.",
     responses=responses(InvalidCredentials, PasswordNotSet, *JSON_BODY, LimitReached, Busy),
 )
 async def login(
@@ -102,6 +104,7 @@ async def login(
     summary="The caller's account",
     tags=TAGS,
     security=SECURITY,
+    response_description="The account.",
     responses=responses(Unauthenticated),
 )
 async def current_user(request: Request[Account, str, Any], caller: Injected[Account]) -> Response[UserAnswer]:
@@ -118,6 +121,7 @@ async def current_user(request: Request[Account, str, Any], caller: Injected[Acc
     security=SECURITY,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(fields={200: LIMITS}),
+    response_description="The account as it is now.",
     responses=responses(*BY_TOKEN, *JSON_BODY, LimitReached, Busy),
 )
 async def update_user(
@@ -140,6 +144,7 @@ async def update_user(
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(fields={202: LIMITS}),
+    response_description="The request is accepted.",
     responses=responses(*JSON_BODY, LimitReached),
 )
 async def request_reset(
@@ -159,6 +164,7 @@ async def request_reset(
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(fields={200: LIMITS}),
+    response_description="The account, with a token.",
     responses=responses(LinkExpired, *JSON_BODY, LimitReached, Busy),
 )
 async def set_password(
@@ -178,6 +184,7 @@ async def set_password(
     summary="Create a link for an imported account",
     tags=TAGS,
     security=SECURITY,
+    response_description="The link.",
     responses=responses(*BY_TOKEN, UserNotFound, PasswordAlreadySet),
 )
 async def onboarding_link(

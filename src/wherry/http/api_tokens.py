@@ -76,6 +76,7 @@ class ApiTokensAnswer(Struct, rename="camel"):
     security=SECURITY,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(),
+    response_description="The token, with its secret.",
     responses=responses(*BY_TOKEN, Conflict, *JSON_BODY),
 )
 async def create_token(
@@ -95,6 +96,7 @@ async def create_token(
     summary="Your API tokens",
     tags=["accounts"],
     security=SECURITY,
+    response_description="The tokens, oldest first.",
     responses=responses(*BY_TOKEN),
 )
 async def list_tokens(caller: Injected[Account], services: Injected[Services]) -> Response[ApiTokensAnswer]:
@@ -111,6 +113,7 @@ async def list_tokens(caller: Injected[Account], services: Injected[Services]) -
     summary="Revoke an API token",
     tags=["accounts"],
     security=SECURITY,
+    response_description="The token is revoked.",
     responses=responses(*BY_TOKEN, NotFound),
 )
 async def revoke_token(

@@ -101,6 +101,7 @@ async def create(request: Request[Any, Any, Any], services: Injected[Services]) 
     "/{job_id:str}",
     operation_id="getCapsule",
     summary="A capsule job",
+    response_description="The job as it is now.",
     responses=responses(*BY_KEY, JobNotFound),
 )
 async def show(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
@@ -113,6 +114,7 @@ async def show(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
     operation_id="listCapsuleEvents",
     summary="A capsule job's log",
     operation_class=described(query=EventsQuery),
+    response_description="Events and the job.",
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
 async def events(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> CapsuleEvents:
@@ -135,6 +137,7 @@ async def events(request: Request[Any, Any, Any], job_id: JobId, services: Injec
     summary="A capsule job's log, as it grows",
     media_type="text/event-stream",
     operation_class=described(query=Since),
+    response_description="Server-sent events.",
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
 async def stream(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> ServerSentEvent:
@@ -153,6 +156,7 @@ async def stream(request: Request[Any, Any, Any], job_id: JobId, services: Injec
     operation_class=described(
         answers={200: {OCTETS: Binary}, 206: {OCTETS: Binary, BYTE_RANGES: Binary}}, fields={307: ("Location",)}
     ),
+    response_description="The file.",
     responses=responses(*BY_KEY, JobNotFound, CapsuleNotReady, CapsuleGone, PreconditionFailed, RangeNotSatisfiable)
     | FILE_ANSWERS,
 )
@@ -172,6 +176,7 @@ async def download(request: Request[Any, Any, Any], job_id: JobId, services: Inj
     operation_id="cancelCapsule",
     summary="Cancel a capsule job",
     status_code=200,
+    response_description="The job as it is now.",
     responses=responses(*BY_KEY, JobNotFound),
 )
 async def cancel(job_id: JobId, services: Injected[Services]) -> CapsuleJob:

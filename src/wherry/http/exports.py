@@ -121,6 +121,7 @@ class PageQuery(Struct):
     summary="A page of records",
     tags=TAGS,
     operation_class=described(query=PageQuery, answers={200: {NDJSON: Binary, JSON: Any}}),
+    response_description="A page of records.",
     responses=responses(*BY_TOKEN, Invalid, UnsupportedResource, UnsupportedFormat),
 )
 async def page(request: Request[Account, Any, Any], services: Injected[Services]) -> Stream:
@@ -163,6 +164,7 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
     operation_id="getExport",
     summary="An export",
     tags=TAGS,
+    response_description="The export as it is now.",
     responses=responses(*BY_TOKEN, JobNotFound),
 )
 async def show(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ExportAnswer:
@@ -178,6 +180,7 @@ async def show(request: Request[Account, Any, Any], job_id: JobId, services: Inj
     summary="An export's artifact",
     tags=TAGS,
     operation_class=described(answers={200: FILE, 206: {**FILE, BYTE_RANGES: Binary}}, fields={307: ("Location",)}),
+    response_description="The file.",
     responses=responses(*BY_TOKEN, JobNotFound, NotReady, DownloadExpired, PreconditionFailed, RangeNotSatisfiable)
     | FILE_ANSWERS,
 )

@@ -45,6 +45,7 @@ class Health(msgspec.Struct):
     http_method=METHODS,
     operation_id=by_method(get="getLiveness", head="headLiveness"),
     summary="Whether the process is alive",
+    response_description="The process is alive.",
     tags=["operation"],
 )
 async def healthz() -> Liveness:
@@ -58,6 +59,7 @@ async def healthz() -> Liveness:
     operation_id=by_method(get="getReadiness", head="headReadiness"),
     summary="Whether requests can be served",
     tags=["operation"],
+    response_description="Requests can be served.",
     responses=responses(),
 )
 async def readyz(services: Injected[Services]) -> Health:

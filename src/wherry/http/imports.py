@@ -99,6 +99,7 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
     operation_id="getImport",
     summary="An import",
     tags=TAGS,
+    response_description="The import as it is now.",
     responses=responses(*BY_TOKEN, JobNotFound),
 )
 async def show(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ImportStatusAnswer:
@@ -114,6 +115,7 @@ async def show(request: Request[Account, Any, Any], job_id: JobId, services: Inj
     summary="A page of an import's errors",
     tags=TAGS,
     operation_class=described(query=ErrorsQuery),
+    response_description="A page of errors.",
     responses=responses(*BY_TOKEN, JobNotFound, Invalid),
 )
 async def errors(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ErrorsPage:
@@ -131,6 +133,7 @@ async def errors(request: Request[Account, Any, Any], job_id: JobId, services: I
     summary="An import's error report",
     tags=TAGS,
     operation_class=described(answers={200: {NDJSON: Binary, JSON: Any}}),
+    response_description="The report: as ndjson, or as one array if the import was one array.",
     responses=responses(*BY_TOKEN, JobNotFound, NoErrors),
 )
 async def download_errors(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> Stream:

@@ -68,6 +68,7 @@ class JobsQuery(Struct):
     summary="Your jobs, newest first",
     tags=["jobs"],
     operation_class=described(query=JobsQuery),
+    response_description="A page of jobs.",
     responses=responses(*BY_TOKEN, Invalid),
 )
 async def list_jobs(request: Request[Account, Any, Any], services: Injected[Services]) -> JobsPage:
@@ -93,6 +94,7 @@ async def list_jobs(request: Request[Account, Any, Any], services: Injected[Serv
     summary="A job's progress, as it happens",
     tags=["jobs"],
     media_type="text/event-stream",
+    response_description="Server-sent events.",
     responses=responses(*BY_TOKEN, JobNotFound, Invalid) | empty({204: "The last event was seen already."}),
 )
 async def job_events(

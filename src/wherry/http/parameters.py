@@ -121,8 +121,9 @@ def read_query(request: Request[Any, Any, Any], shape: type[Shape]) -> Shape:
 def _kind(annotation: Any) -> inspect.Type:
     """The type of a parameter without its description and without None."""
     kind = inspect.type_info(annotation)
-    kind = kind.type if isinstance(kind, inspect.Metadata) else kind
-    return kind.types[0] if isinstance(kind, inspect.UnionType) else kind
+    while isinstance(kind, (inspect.Metadata, inspect.UnionType)):
+        kind = kind.type if isinstance(kind, inspect.Metadata) else kind.types[0]
+    return kind
 
 
 def _read(name: str, text: str, kind: inspect.Type) -> object:

@@ -25,7 +25,7 @@ class Given(Struct, rename="camel"):
     kind: Annotated[Kind | None, Meta(description="Described.")] = None
     some_id: UUID | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 5
-    since: Annotated[int, Meta(ge=0)] = 0
+    since: Annotated[int, Meta(ge=0, description="Described.")] | None = 0
     text: str | None = None
 
 

@@ -28,7 +28,7 @@ from wherry.http.framework import litestar_options
 from wherry.http.health import healthz, readyz
 from wherry.http.hosts import HostCheck, OwnAddress
 from wherry.http.imports import import_routes
-from wherry.http.job_answers import keep_from_caches
+from wherry.http.job_routes import keep_from_caches
 from wherry.http.jobs import job_events, list_jobs
 from wherry.http.security import require_account, require_transfer_role
 from wherry.http.services import Services

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import overload
+from typing import Annotated, TypeAlias, overload
+
+from msgspec import Meta
+
+Time: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+"""What `rfc3339` returns, in the responses of the API."""
 
 
 @overload

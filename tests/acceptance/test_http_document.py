@@ -35,6 +35,10 @@ def faults(document: Json, schema: Json, value: Json, place: str = "$") -> Itera
     """Where a value is not what a schema says; knows the words of JSON Schema that the document uses."""
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        tried = [list(faults(document, choice, value, place)) for choice in schema["anyOf"]]
+        if [] not in tried:
+            yield f"{place} fits none of {len(tried)}: {tried}"
     if "oneOf" in schema:
         tried = [list(faults(document, choice, value, place)) for choice in schema["oneOf"]]
         if tried.count([]) != 1:
@@ -249,6 +253,28 @@ def test_waiting_times_and_limits_are_described_wherever_they_are_sent(document:
                 assert expected.get(status, set()) <= answer["headers"].keys(), f"{method} {path} {status}"
     refs = re.findall(r'"#/components/(\w+)/([\w-]+)"', json.dumps(document))
     assert all(name in document["components"][kind] for kind, name in refs)
+
+
+def _operations(document: Json) -> Iterator[Json]:
+    return (operation for operations in document["paths"].values() for operation in operations.values())
+
+
+def test_every_operation_has_a_name_of_its_own(document: Json) -> None:
+    names = [operation["operationId"] for operation in _operations(document)]
+    assert len(names) == len(set(names))
+    assert all(re.fullmatch(r"[a-z]+([A-Z][a-z]+)*", name) for name in names), names
+
+
+def test_every_json_body_and_response_has_an_example_that_fits_its_schema(document: Json) -> None:
+    examples = 0
+    for operation in _operations(document):
+        answers = [answer for status, answer in operation["responses"].items() if status < "300"]
+        for part in [operation.get("requestBody", {}), *answers]:
+            content = part.get("content", {}).get("application/json", {"schema": {"type": "null"}})
+            if content["schema"] != {"type": "null"}:
+                examples += 1
+                assert list(faults(document, content["schema"], content["example"])) == [], operation["operationId"]
+    assert examples > 30
 
 
 def test_head_is_described_only_where_it_is_declared(document: Json) -> None:

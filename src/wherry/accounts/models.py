@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
+from msgspec import Meta
+
 from wherry.accounts.limits import Usage
+
+NOT_NULL = "x-not-null"
+"""In a JSON Schema: null and, if null is the default, absence are read only to be refused with the other faults."""
+
+NOT_BLANK = Meta(extra_json_schema={"minLength": 1, NOT_NULL: True})
 
 
 @dataclass(frozen=True)
@@ -91,11 +99,11 @@ class ResetRequest:
 
 @dataclass(frozen=True)
 class Registration:
-    """The fields of a registration, as sent by the client."""
+    """Somebody who wants an account."""
 
-    username: str | None
-    email: str | None
-    password: str | None = field(repr=False)
+    username: Annotated[str | None, NOT_BLANK] = None
+    email: Annotated[str | None, NOT_BLANK] = None
+    password: Annotated[str | None, NOT_BLANK] = field(default=None, repr=False)
     bio: str | None = None
     image: str | None = None
 

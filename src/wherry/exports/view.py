@@ -1,55 +1,64 @@
-"""An export job as clients see it.
-
-In: a job. Out: the object of `{"exportJob": …}`.
-"""
+"""What the API shows of an export: the job and, once there is one, its artifact."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
 
 from wherry.exports.requests import ExportRequest
 from wherry.jobs.models import Job
 from wherry.jobs.states import Status
+from wherry.jobs.view import RecordsJob, common_fields
 from wherry.settings import Settings
-from wherry.times import rfc3339
+from wherry.times import Time, rfc3339
 
 
-def export_job(job: Job, settings: Settings) -> dict[str, Any]:
-    """The job, with its artifact's figures once there is one. `progress` is a percentage."""
+class ExportJob(RecordsJob, kw_only=True):
+    """An export. What is known of the artifact is null until there is one."""
+
+    format: str
+    compression: str | None
+    csv_escape_formulas: bool
+    fields: list[str]
+    filters: dict[str, Any]
+    expires_at: Annotated[Time | None, Meta(description="When the artifact is removed.")]
+    download_url: str | None
+    file_name: str | None
+    file_size: Annotated[int | None, Meta(description="Bytes of the artifact.")]
+    sha256: Annotated[str | None, Meta(description="The artifact's digest, in hexadecimal.")]
+    content_type: str | None
+    truncated: Annotated[bool, Meta(description="Whether there were more records than an export may have.")]
+    record_limit: Annotated[int | None, Meta(description="If truncated: how many records an export may have.")]
+    reason: Annotated[str | None, Meta(description="If truncated: why.")]
+
+
+class ExportAnswer(Struct, rename="camel"):
+    """An export."""
+
+    export_job: ExportJob
+
+
+def export_job(job: Job, settings: Settings) -> ExportJob:
+    """The export itself."""
     request = ExportRequest.of_job(job)
-    return {
-        "id": str(job.id),
-        "status": job.status.value,
-        "entityType": job.resource,
-        "format": job.format,
-        "compression": request.compression,
-        "csvEscapeFormulas": request.escape_formulas,
-        "fields": list(request.selection.fields),
-        "filters": dict(request.selection.filters),
-        "totalRecords": job.total_records,
-        "processedRecords": job.processed_records,
-        "progress": job.progress,
-        "createdAt": rfc3339(job.created_at),
-        "startedAt": rfc3339(job.started_at),
-        "completedAt": rfc3339(job.completed_at),
-        "expiresAt": rfc3339(job.expires_at),
-        "idempotencyKey": job.idempotency_key,
-        "error": job.error,
-        **_artifact(job, settings),
-    }
-
-
-def _artifact(job: Job, settings: Settings) -> dict[str, Any]:
     artifact = job.artifact or {}
     ready = job.status is Status.SUCCEEDED and job.artifact is not None
     path = f"/api/v1/exports/{job.id}/download"
-    return {
-        "downloadUrl": f"{settings.export_download_base_url}{path}" if ready else None,
-        "fileName": artifact.get("fileName"),
-        "fileSize": artifact.get("size"),
-        "sha256": artifact.get("sha256"),
-        "contentType": artifact.get("contentType"),
-        "truncated": artifact.get("truncated", False),
-        "recordLimit": artifact.get("recordLimit"),
-        "reason": artifact.get("reason"),
-    }
+    return ExportJob(
+        **common_fields(job),
+        format=job.format,
+        compression=request.compression,
+        csv_escape_formulas=request.escape_formulas,
+        fields=list(request.selection.fields),
+        filters=dict(request.selection.filters),
+        expires_at=rfc3339(job.expires_at),
+        download_url=f"{settings.export_download_base_url}{path}" if ready else None,
+        file_name=artifact.get("fileName"),
+        file_size=artifact.get("size"),
+        sha256=artifact.get("sha256"),
+        content_type=artifact.get("contentType"),
+        truncated=artifact.get("truncated", False),
+        record_limit=artifact.get("recordLimit"),
+        reason=artifact.get("reason"),
+    )

@@ -1,104 +1,88 @@
-"""The bodies of account requests and their responses, as JSON."""
+"""The bodies of account requests and their responses, as JSON.
+
+A required text may be absent or null when it is read: it is then reported as blank, like an empty one.
+"""
 
 from __future__ import annotations
 
-import msgspec
-from litestar.openapi.spec import OpenAPIType, Schema
-from msgspec import UNSET, UnsetType
+from typing import Annotated
 
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from wherry.accounts.models import NOT_BLANK, NOT_NULL, Registration
 from wherry.accounts.validation import MIN_PASSWORD_CHARACTERS
-from wherry.http.described import TEXT, WORDS, members, nullable
+from wherry.times import Time
 
-# What is read is looser than these: a required field that is absent or null is reported as blank, like an empty one.
-REGISTRATION = members(
-    ["username", "email", "password"],
-    username=WORDS,
-    email=WORDS,
-    password=WORDS,
-    bio=nullable(TEXT),
-    image=nullable(TEXT),
-)
-NEW_PASSWORD = Schema(type=OpenAPIType.STRING, min_length=MIN_PASSWORD_CHARACTERS)
-CHANGES = members([], username=WORDS, email=WORDS, password=nullable(TEXT), bio=nullable(TEXT), image=nullable(TEXT))
+NEW_PASSWORD = Meta(extra_json_schema={"minLength": MIN_PASSWORD_CHARACTERS, NOT_NULL: True})
 
 
-class RegistrationFields(msgspec.Struct):
-    """Username, e-mail and password must not be blank."""
-
-    username: str | None = None
-    email: str | None = None
-    password: str | None = None
-    bio: str | None = None
-    image: str | None = None
-
-
-class RegistrationBody(msgspec.Struct):
+class RegistrationBody(Struct):
     """Somebody who wants an account."""
 
-    user: RegistrationFields
+    user: Registration
 
 
-class LoginFields(msgspec.Struct):
-    """Neither must be blank."""
+class LoginFields(Struct):
+    """Somebody who has an account."""
 
-    email: str | None = None
-    password: str | None = None
+    email: Annotated[str | None, NOT_BLANK] = None
+    password: Annotated[str | None, NOT_BLANK] = None
 
 
-class LoginBody(msgspec.Struct):
+class LoginBody(Struct):
     """Somebody who has an account."""
 
     user: LoginFields
 
 
-class ChangedFields(msgspec.Struct):
-    """What is absent stays, and so does the password if it is empty; null or empty clears bio and image."""
+class ChangedFields(Struct):
+    """What to change; what is absent stays as it is."""
 
-    username: str | UnsetType | None = UNSET
-    email: str | UnsetType | None = UNSET
-    password: str | None = None
-    bio: str | UnsetType | None = UNSET
-    image: str | UnsetType | None = UNSET
+    username: Annotated[str | UnsetType | None, NOT_BLANK] = UNSET
+    email: Annotated[str | UnsetType | None, NOT_BLANK] = UNSET
+    password: Annotated[str | None, Meta(description="Null or empty leaves the password as it is.")] = None
+    bio: Annotated[str | UnsetType | None, Meta(description="Null or empty removes it.")] = UNSET
+    image: Annotated[str | UnsetType | None, Meta(description="A URL; null or empty removes it.")] = UNSET
 
 
-class ChangesBody(msgspec.Struct):
-    """What the caller wants changed."""
+class ChangesBody(Struct):
+    """What the caller wants to change."""
 
     user: ChangedFields
 
 
-class ResetBody(msgspec.Struct):
+class ResetBody(Struct):
     """Somebody who forgot a password."""
 
-    email: str | None = None
+    email: Annotated[str | None, NOT_BLANK] = None
 
 
-class NewPasswordBody(msgspec.Struct):
-    """A link's token, and the password to set."""
+class NewPasswordBody(Struct):
+    """The token of a password link, and the password to set."""
 
-    token: str | None = None
-    password: str | None = None
+    token: Annotated[str | None, NOT_BLANK] = None
+    password: Annotated[str | None, NEW_PASSWORD] = None
 
 
-class UserFields(msgspec.Struct):
-    """An account, with a token that stands for it."""
+class UserFields(Struct):
+    """An account and a token for it."""
 
     id: int
     email: str
     username: str
     bio: str | None
     image: str | None
-    token: str
+    token: Annotated[str, Meta(description="Sent as `Authorization: Bearer …`.")]
 
 
-class UserAnswer(msgspec.Struct):
-    """An account, as clients read it."""
+class UserAnswer(Struct):
+    """An account."""
 
     user: UserFields
 
 
-class LinkAnswer(msgspec.Struct, rename="camel"):
-    """A one-time link, and when it ends."""
+class LinkAnswer(Struct, rename="camel"):
+    """A one-time link for setting a password."""
 
     url: str
-    expires_at: str
+    expires_at: Time

@@ -1,23 +1,20 @@
-"""Registration, login, the caller's own account, and links to set a password with.
-
-In: JSON as the older clients send it, `{"user": {…}}`. Out: `{"user": {"id", "email", …, "token"}}`.
-"""
+"""The routes of accounts: registration, login, the caller's own account, and links for setting a password."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
 from litestar import Request, Response, get, post, put
 from litestar.background_tasks import BackgroundTask
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, JSONBody
+from litestar.params import JSONBody, PathParameter
 from psycopg import OperationalError
 
 from wherry.accounts import limits
 from wherry.accounts.limits import Usage
 from wherry.accounts.links import PasswordLinks
-from wherry.accounts.models import Account, Changes, Registration, ResetRequest, Session
+from wherry.accounts.models import Account, Changes, ResetRequest, Session
 from wherry.errors import (
     Busy,
     Forbidden,
@@ -31,9 +28,6 @@ from wherry.errors import (
     UserNotFound,
 )
 from wherry.http.account_shapes import (
-    CHANGES,
-    NEW_PASSWORD,
-    REGISTRATION,
     ChangedFields,
     ChangesBody,
     LinkAnswer,
@@ -45,7 +39,7 @@ from wherry.http.account_shapes import (
     UserFields,
 )
 from wherry.http.api_tokens import api_token_routes
-from wherry.http.described import JSON, WORDS, described, members
+from wherry.http.described import described
 from wherry.http.password_page import password_page
 from wherry.http.problems import JSON_BODY, responses
 from wherry.http.security import (
@@ -62,7 +56,7 @@ from wherry.times import rfc3339
 MAX_BODY_BYTES = 64 << 10
 TAGS = ["accounts"]
 SECURITY: list[dict[str, list[str]]] = [{"token": []}]
-NO_STORE = {"Cache-Control": "no-store"}  # the answers hold tokens
+NO_STORE = {"Cache-Control": "no-store"}  # the responses contain tokens
 LIMITS = ("RateLimit", "RateLimit-Policy")
 logger = structlog.get_logger(__name__)
 
@@ -70,33 +64,30 @@ logger = structlog.get_logger(__name__)
 @post(
     "/api/users",
     guards=[require_open_registration],
+    operation_id="register",
     summary="Register",
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
-    operation_class=described(body={JSON: members(["user"], user=REGISTRATION)}, fields={201: LIMITS}),
+    operation_class=described(fields={201: LIMITS}),
+    response_description="The new account.",
     responses=responses(Forbidden, *JSON_BODY, LimitReached, Busy),
 )
 async def register(
     request: Request[Any, Any, Any], data: JSONBody[RegistrationBody], services: Injected[Services]
 ) -> Response[UserAnswer]:
     """Create an account; the first one of an empty system becomes admin and operator."""
-    asked = data.user
-    session = await services.accounts.register(
-        Registration(asked.username, asked.email, asked.password, asked.bio, asked.image), visitor_of(request)
-    )
-    return _session(session, 201)
+    return _session(await services.accounts.register(data.user, visitor_of(request)), 201)
 
 
 @post(
     "/api/users/login",
     status_code=200,
+    operation_id="logIn",
     summary="Log in",
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
-    operation_class=described(
-        body={JSON: members(["user"], user=members(["email", "password"], email=WORDS, password=WORDS))},
-        fields={200: LIMITS},
-    ),
+    operation_class=described(fields={200: LIMITS}),
+    response_description="The account, with a token.",
     responses=responses(InvalidCredentials, PasswordNotSet, *JSON_BODY, LimitReached, Busy),
 )
 async def login(
@@ -109,24 +100,28 @@ async def login(
 @get(
     "/api/user",
     guards=[require_account],
-    summary="The caller",
+    operation_id="getCurrentUser",
+    summary="The caller's account",
     tags=TAGS,
     security=SECURITY,
+    response_description="The account.",
     responses=responses(Unauthenticated),
 )
 async def current_user(request: Request[Account, str, Any], caller: Injected[Account]) -> Response[UserAnswer]:
-    """The caller's own account."""
+    """The account that the token stands for."""
     return _session(Session(caller, request.auth), 200)
 
 
 @put(
     "/api/user",
     guards=[require_account, require_login],
-    summary="Change the caller",
+    operation_id="updateCurrentUser",
+    summary="Change the caller's account",
     tags=TAGS,
     security=SECURITY,
     request_max_body_size=MAX_BODY_BYTES,
-    operation_class=described(body={JSON: members(["user"], user=CHANGES)}, fields={200: LIMITS}),
+    operation_class=described(fields={200: LIMITS}),
+    response_description="The account as it is now.",
     responses=responses(*BY_TOKEN, *JSON_BODY, LimitReached, Busy),
 )
 async def update_user(
@@ -144,16 +139,18 @@ async def update_user(
 @post(
     "/api/users/password/reset",
     status_code=202,
-    summary="Ask for a link to set a password",
+    operation_id="requestPasswordReset",
+    summary="Request a link for setting a password",
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
-    operation_class=described(body={JSON: members(["email"], email=WORDS)}, fields={202: LIMITS}),
+    operation_class=described(fields={202: LIMITS}),
+    response_description="The request is accepted.",
     responses=responses(*JSON_BODY, LimitReached),
 )
 async def request_reset(
     request: Request[Any, Any, Any], data: JSONBody[ResetBody], services: Injected[Services]
 ) -> Response[None]:
-    """The answer is the same whether or not the address is known; the mail follows it."""
+    """The response is the same whether or not the address is known; the mail is sent after it."""
     asked = await services.password_links.request_reset(data.email, visitor_of(request).address)
     background = BackgroundTask(_deliver, services.password_links, asked)
     return Response(None, status_code=202, headers=_headers(asked.usages), background=background)
@@ -162,18 +159,18 @@ async def request_reset(
 @post(
     "/api/users/password",
     status_code=200,
-    summary="Set a password through a link",
+    operation_id="setPassword",
+    summary="Set a password by a link",
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
-    operation_class=described(
-        body={JSON: members(["token", "password"], token=WORDS, password=NEW_PASSWORD)}, fields={200: LIMITS}
-    ),
+    operation_class=described(fields={200: LIMITS}),
+    response_description="The account, with a token.",
     responses=responses(LinkExpired, *JSON_BODY, LimitReached, Busy),
 )
 async def set_password(
     request: Request[Any, Any, Any], data: JSONBody[NewPasswordBody], services: Injected[Services]
 ) -> Response[UserAnswer]:
-    """Use a link up; every other link of the account ends with it."""
+    """A link works once; with it, every other link of the account becomes invalid."""
     return _session(
         await services.password_links.set_password(data.token, data.password, visitor_of(request).address), 200
     )
@@ -183,19 +180,23 @@ async def set_password(
     "/api/v1/users/{user_id:int}/onboarding-link",
     status_code=201,
     guards=[require_account, require_admin],
-    summary="A link for an imported account",
+    operation_id="createOnboardingLink",
+    summary="Create a link for an imported account",
     tags=TAGS,
     security=SECURITY,
+    response_description="The link.",
     responses=responses(*BY_TOKEN, UserNotFound, PasswordAlreadySet),
 )
-async def onboarding_link(user_id: FromPath[int], services: Injected[Services]) -> Response[LinkAnswer]:
+async def onboarding_link(
+    user_id: Annotated[int, PathParameter(description="The account's id.")], services: Injected[Services]
+) -> Response[LinkAnswer]:
     """For an account that has no password yet; administrators only."""
     link = await services.password_links.onboard(user_id)
     return Response(LinkAnswer(link.url, rfc3339(link.expires_at)), status_code=201, headers=NO_STORE)
 
 
 def account_routes() -> list[HTTPRouteHandler]:
-    """Every route of this module, and the page that links lead to."""
+    """Every route of accounts and API tokens, and the page that password links lead to."""
     api = [register, login, current_user, update_user, request_reset, set_password, onboarding_link]
     return [*api, *api_token_routes(), password_page()]
 
@@ -203,7 +204,7 @@ def account_routes() -> list[HTTPRouteHandler]:
 async def _deliver(links: PasswordLinks, asked: ResetRequest) -> None:
     try:
         await links.deliver(asked)
-    except (Unavailable, OperationalError) as error:  # the answer is out: nobody is left to tell but the operator
+    except (Unavailable, OperationalError) as error:  # the response has been sent
         logger.warning("a password link could not be mailed", exc_info=error)
 
 

@@ -1,71 +1,66 @@
-"""API tokens: made, listed and revoked by their owner, who has to be logged in for it."""
+"""The routes of API tokens, which their owner creates, lists and revokes after logging in."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-import msgspec
 from litestar import Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi.spec import OpenAPIFormat, OpenAPIType, Schema
-from litestar.params import FromPath, JSONBody
+from litestar.params import JSONBody, PathParameter
+from msgspec import Meta, Struct
 
 from wherry.accounts.api_tokens import MAX_NAME
-from wherry.accounts.models import Account, ApiToken
+from wherry.accounts.models import NOT_NULL, Account, ApiToken
 from wherry.errors import Conflict, NotFound
-from wherry.http.described import JSON, described, members, nullable, wrapped_or_bare
+from wherry.http.described import described
 from wherry.http.problems import JSON_BODY, responses
 from wherry.http.security import BY_TOKEN, require_account, require_login
 from wherry.http.services import Injected, Services
-from wherry.times import rfc3339
+from wherry.times import Time, rfc3339
 
 MAX_BODY_BYTES = 16 << 10
 SECURITY: list[dict[str, list[str]]] = [{"token": []}]
 NO_STORE = {"Cache-Control": "no-store"}
-ASKED = members(
-    ["name"],
-    name=Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_NAME),
-    expiresAt=nullable(Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME)),
-)
+TOKEN_NAME = Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_NAME, NOT_NULL: True})
 
 
-class TokenFields(msgspec.Struct, rename="camel"):
-    """What a token is called, and when it expires, if ever."""
+class TokenFields(Struct, rename="camel"):
+    """An API token to create."""
 
-    name: str | None = None
-    expires_at: str | None = None
+    name: Annotated[str | None, TOKEN_NAME] = None
+    expires_at: Annotated[Time | None, Meta(description="By default the token does not expire.")] = None
 
 
 class TokenBody(TokenFields):
-    """A token that is wanted: its fields bare, or inside `apiToken`."""
+    """An API token to create; the same fields may also be sent inside `apiToken`."""
 
     api_token: TokenFields | None = None
 
 
-class ApiTokenFields(msgspec.Struct, rename="camel"):
-    """An API token. `prefix` is how its secret begins; `lastUsedAt` is exact to a minute."""
+class ApiTokenFields(Struct, rename="camel"):
+    """An API token."""
 
     id: str
     name: str
-    prefix: str
-    created_at: str
-    expires_at: str | None
-    last_used_at: str | None
+    prefix: Annotated[str, Meta(description="The first characters of its secret.")]
+    created_at: Time
+    expires_at: Time | None
+    last_used_at: Annotated[Time | None, Meta(description="Exact to a minute.")]
 
 
 class NewApiTokenFields(ApiTokenFields, kw_only=True):
-    """An API token with its secret, which is shown this once."""
+    """An API token with its secret."""
 
-    token: str
+    token: Annotated[str, Meta(description="The secret, which is shown only this once.")]
 
 
-class NewApiTokenAnswer(msgspec.Struct, rename="camel"):
-    """An API token that was just made."""
+class NewApiTokenAnswer(Struct, rename="camel"):
+    """An API token that was just created."""
 
     api_token: NewApiTokenFields
 
 
-class ApiTokensAnswer(msgspec.Struct, rename="camel"):
+class ApiTokensAnswer(Struct, rename="camel"):
     """The caller's API tokens, oldest first."""
 
     api_tokens: list[ApiTokenFields]
@@ -75,17 +70,19 @@ class ApiTokensAnswer(msgspec.Struct, rename="camel"):
     "/api/user/tokens",
     status_code=201,
     guards=[require_account, require_login],
-    summary="Make an API token",
+    operation_id="createApiToken",
+    summary="Create an API token",
     tags=["accounts"],
     security=SECURITY,
     request_max_body_size=MAX_BODY_BYTES,
-    operation_class=described(body={JSON: wrapped_or_bare("apiToken", ASKED)}),
+    operation_class=described(),
+    response_description="The token, with its secret.",
     responses=responses(*BY_TOKEN, Conflict, *JSON_BODY),
 )
 async def create_token(
     data: JSONBody[TokenBody], caller: Injected[Account], services: Injected[Services]
 ) -> Response[NewApiTokenAnswer]:
-    """A credential for scripts, which may do what its owner may on `/api/v1`, until it expires or is deleted."""
+    """A credential for scripts. It may do what its owner may on `/api/v1`, until it expires or is revoked."""
     asked = data.api_token or data
     made = await services.api_tokens.create(caller, asked.name, asked.expires_at)
     answer = NewApiTokenAnswer(NewApiTokenFields(**_fields(made.token), token=made.secret))
@@ -95,13 +92,15 @@ async def create_token(
 @get(
     "/api/user/tokens",
     guards=[require_account, require_login],
+    operation_id="listApiTokens",
     summary="Your API tokens",
     tags=["accounts"],
     security=SECURITY,
+    response_description="The tokens, oldest first.",
     responses=responses(*BY_TOKEN),
 )
 async def list_tokens(caller: Injected[Account], services: Injected[Services]) -> Response[ApiTokensAnswer]:
-    """Those that have not expired."""
+    """Expired tokens are left out."""
     found = await services.api_tokens.live(caller)
     return Response(ApiTokensAnswer([ApiTokenFields(**_fields(token)) for token in found]), headers=NO_STORE)
 
@@ -110,13 +109,19 @@ async def list_tokens(caller: Injected[Account], services: Injected[Services]) -
     "/api/user/tokens/{token_id:str}",
     status_code=204,
     guards=[require_account, require_login],
+    operation_id="revokeApiToken",
     summary="Revoke an API token",
     tags=["accounts"],
     security=SECURITY,
+    response_description="The token is revoked.",
     responses=responses(*BY_TOKEN, NotFound),
 )
-async def revoke_token(token_id: FromPath[str], caller: Injected[Account], services: Injected[Services]) -> None:
-    """It ends at once."""
+async def revoke_token(
+    token_id: Annotated[str, PathParameter(description="The token's id.", schema_extra={"format": "uuid"})],
+    caller: Injected[Account],
+    services: Injected[Services],
+) -> None:
+    """The token stops working at once."""
     await services.api_tokens.revoke(caller, token_id)
 
 

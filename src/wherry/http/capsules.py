@@ -1,21 +1,20 @@
-"""The routes of capsules, under `/v1`: a graph comes in, a `.mv2` capsule goes out.
-
-In: requests with the static key. Out: what GitNexus clients read, field for field.
-"""
+"""The routes of capsules, under `/v1`: GitNexus clients send a code graph and download a `.mv2` capsule."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import HttpMethod, Request, Response, Router, delete, get, post, route
-from litestar.params import FromPath
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
+from msgspec import Meta, Struct
 
 from wherry.capsules import view
-from wherry.database.pools import Connection, brief_transaction
+from wherry.capsules.graph import Graph
+from wherry.capsules.view import CapsuleAccepted, CapsuleEvents, CapsuleJob
+from wherry.database.pools import brief_transaction
 from wherry.errors import (
     CapsuleGone,
     CapsuleNotReady,
@@ -29,71 +28,64 @@ from wherry.errors import (
     RangeNotSatisfiable,
     UnsupportedMedia,
 )
-from wherry.http.answers import CapsuleAccepted, CapsuleEvents, CapsuleJob
 from wherry.http.described import (
     BYTE_RANGES,
     FILE_ANSWERS,
+    IDEMPOTENCY_KEY,
     JSON,
-    OBJECT,
-    TEXT,
-    answered,
+    OCTETS,
+    REPLAYED,
+    by_method,
     described,
-    idempotency,
-    members,
-    query,
-    queued,
-    some,
-    whole,
 )
 from wherry.http.downloads import ArtifactFile, download_response
 from wherry.http.idempotency import idempotency_key
-from wherry.http.job_answers import accepted, keep_from_caches
-from wherry.http.parameters import Query
+from wherry.http.job_routes import JobId, accepted, find_job, keep_from_caches
+from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.requests import JSON_CODINGS, content_coding, require_json, unpacked
+from wherry.http.schemas import Binary
 from wherry.http.security import BY_KEY, require_capsule_key
 from wherry.http.services import Injected, Services
 from wherry.http.streams import event_stream, keep_alive, last_event_id, sse_event
 from wherry.jobs import ledger
 from wherry.jobs.events import Event, events_since
-from wherry.jobs.models import Job
 from wherry.jobs.notifications import IDLE, watch_job
 from wherry.jobs.states import Kind, Status
 
 MAX_EVENTS = 2000
 DEFAULT_EVENTS = 200
 
-SINCE = query("sinceSeq", whole(0), "The `seq` of the last event that is known already.")
+
+class Since(Struct, rename="camel"):
+    """Where to start in the log."""
+
+    since_seq: Annotated[int, Meta(ge=0, description="The `seq` of the last event that is known already.")] = 0
+
+
+class EventsQuery(Since, rename="camel"):
+    """Which events to list."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_EVENTS, description="How many events, at most.")] = DEFAULT_EVENTS
 
 
 @post(
     "/",
+    operation_id="createCapsule",
     summary="Turn a code graph into a capsule",
     status_code=202,
     request_max_body_size=None,
     operation_class=described(
-        parameters=[idempotency(required=False)],
-        body={
-            JSON: members(
-                ["sessionId", "projectName", "source", "nodes", "relationships"],
-                sessionId=TEXT,
-                projectName=TEXT,
-                source=members(["type", "baseName"], type=TEXT, baseName=TEXT),
-                nodes=some(members(["id", "label"], id=TEXT, label=TEXT, properties=OBJECT)),
-                relationships=some(
-                    members(["id", "sourceId", "targetId", "type"], id=TEXT, sourceId=TEXT, targetId=TEXT, type=TEXT)
-                ),
-                fileContents=OBJECT,
-                options=OBJECT,
-            )
-        },
+        headers=[IDEMPOTENCY_KEY],
+        body={JSON: Graph},
+        same=REPLAYED,
         fields={202: ("Location",), 200: ("Location", "Idempotent-Replayed")},
     ),
-    responses=responses(*BY_KEY, EmptyGraph, GraphTooLarge, UnsupportedMedia, Invalid, KeyReused, QueueUnavailable)
-    | queued(CapsuleAccepted),
+    response_description="The job is queued.",
+    responses=responses(*BY_KEY, EmptyGraph, GraphTooLarge, UnsupportedMedia, Invalid, KeyReused, QueueUnavailable),
 )
-async def create(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
-    """Takes the graph as JSON, stores it, and queues a job."""
+async def create(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[CapsuleAccepted]:
+    """Stores the graph and queues a job."""
     require_json(request)
     coding = content_coding(request, *JSON_CODINGS)
     length = request.headers.get("Content-Length", "")
@@ -105,74 +97,72 @@ async def create(request: Request[Any, Any, Any], services: Injected[Services]) 
     return accepted(f"/v1/exports/{job.id}", view.accepted(job), replayed=replayed)
 
 
-@get("/{job_id:str}", summary="A capsule job's state", responses=responses(*BY_KEY, JobNotFound) | answered(CapsuleJob))
-async def show(job_id: FromPath[str], services: Injected[Services]) -> dict[str, Any]:
+@get(
+    "/{job_id:str}",
+    operation_id="getCapsule",
+    summary="A capsule job",
+    response_description="The job as it is now.",
+    responses=responses(*BY_KEY, JobNotFound),
+)
+async def show(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
     """The job as it is now."""
-    async with services.pool.connection() as connection:
-        return view.capsule_job(await _find(connection, job_id))
+    return view.capsule_job(await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE))
 
 
 @get(
     "/{job_id:str}/events",
+    operation_id="listCapsuleEvents",
     summary="A capsule job's log",
-    operation_class=described(
-        parameters=[
-            SINCE,
-            query("limit", whole(1, MAX_EVENTS), f"Events at the most; by default {DEFAULT_EVENTS}."),
-        ],
-    ),
-    responses=responses(*BY_KEY, JobNotFound, Invalid) | answered(CapsuleEvents),
+    operation_class=described(query=EventsQuery),
+    response_description="Events and the job.",
+    responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
-async def events(
-    request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> dict[str, Any]:
+async def events(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> CapsuleEvents:
     """The events after `sinceSeq`, oldest first."""
-    asked = Query.of(request, "sinceSeq", "limit")
-    since = asked.whole("sinceSeq", least=0, default=0)
-    limit = asked.whole("limit", least=1, most=MAX_EVENTS, default=DEFAULT_EVENTS)
+    asked = read_query(request, EventsQuery)
+    job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     async with services.pool.connection() as connection:
-        job = await _find(connection, job_id)
-        entries = await events_since(connection, job.id, since, limit)
-    return {
-        "jobId": str(job.id),
-        "events": [view.event(entry) for entry in entries],
-        "nextSeq": (entries[-1].seq if entries else since) + 1,
-        "statusSnapshot": view.capsule_job(job),
-    }
+        entries = await events_since(connection, job.id, asked.since_seq, asked.limit)
+    return CapsuleEvents(
+        job_id=job.id,
+        events=[view.event(entry) for entry in entries],
+        next_seq=(entries[-1].seq if entries else asked.since_seq) + 1,
+        status_snapshot=view.capsule_job(job),
+    )
 
 
 @get(
     "/{job_id:str}/events/stream",
+    operation_id="watchCapsule",
     summary="A capsule job's log, as it grows",
     media_type="text/event-stream",
-    operation_class=described(parameters=[SINCE]),
+    operation_class=described(query=Since),
+    response_description="Server-sent events.",
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
-async def stream(
-    request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> ServerSentEvent:
-    """Replays from `sinceSeq`, or `Last-Event-ID`; goes on live, and ends behind the job's last event."""
-    since = max(Query.of(request, "sinceSeq").whole("sinceSeq", least=0, default=0), last_event_id(request) or 0)
-    async with services.pool.connection() as connection:
-        job = await _find(connection, job_id)
+async def stream(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> ServerSentEvent:
+    """Sends the events after `sinceSeq` or `Last-Event-ID`, then new ones as they happen, up to the job's last one."""
+    since = max(read_query(request, Since).since_seq, last_event_id(request) or 0)
+    job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     return event_stream(_live(services, job.id, since))
 
 
 @route(
     "/{job_id:str}/download",
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    operation_id=by_method(get="downloadCapsule", head="headCapsule"),
     summary="The capsule",
-    media_type="application/octet-stream",
-    operation_class=described(answers={206: ("application/octet-stream", BYTE_RANGES)}, fields={307: ("Location",)}),
+    media_type=OCTETS,
+    operation_class=described(
+        answers={200: {OCTETS: Binary}, 206: {OCTETS: Binary, BYTE_RANGES: Binary}}, fields={307: ("Location",)}
+    ),
+    response_description="The file.",
     responses=responses(*BY_KEY, JobNotFound, CapsuleNotReady, CapsuleGone, PreconditionFailed, RangeNotSatisfiable)
     | FILE_ANSWERS,
 )
-async def download(
-    request: Request[Any, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> Response[Any]:
+async def download(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> Response[Any]:
     """The file, or ranges of it."""
-    async with services.pool.connection() as connection:
-        job = await _find(connection, job_id)
+    job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     if view.is_expired(job):
         raise CapsuleGone("the capsule has expired")
     if job.status is not Status.SUCCEEDED or job.artifact is None:
@@ -183,28 +173,21 @@ async def download(
 
 @delete(
     "/{job_id:str}",
+    operation_id="cancelCapsule",
     summary="Cancel a capsule job",
     status_code=200,
-    responses=responses(*BY_KEY, JobNotFound) | answered(CapsuleJob),
+    response_description="The job as it is now.",
+    responses=responses(*BY_KEY, JobNotFound),
 )
-async def cancel(job_id: FromPath[str], services: Injected[Services]) -> dict[str, Any]:
-    """Cancels what has not ended; anything else stays as it is."""
+async def cancel(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
+    """A queued or running job is cancelled; any other stays as it is."""
+    found = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     async with brief_transaction(services.pool) as connection:
-        await ledger.cancel_now(connection, (await _find(connection, job_id)).id)
-        job = await _find(connection, job_id)
+        await ledger.cancel_now(connection, found.id)
+        job = await ledger.get(connection, found.id) or found  # with the event that cancelling has logged
     if job.status is Status.CANCELLED and job.source is not None:
         await services.capsule_store.delete(job.source["key"])
     return view.capsule_job(job)
-
-
-async def _find(connection: Connection, job_id: str) -> Job:
-    try:
-        job = await ledger.get(connection, UUID(job_id))
-    except ValueError:
-        job = None
-    if job is None or job.kind is not Kind.CAPSULE:
-        raise JobNotFound("no such job")
-    return job
 
 
 async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[ServerSentEventMessage]:
@@ -212,7 +195,7 @@ async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[S
         async with services.pool.connection() as connection:
             entries = await events_since(connection, job_id, since, MAX_EVENTS)
             job = await ledger.get(connection, job_id)
-        # Gone altogether counts as ended: retention may remove a job while somebody watches.
+        # A job that is gone has ended: retention may remove it while somebody watches.
         return entries, job is None or (job.finished and job.last_event_seq <= max([since, *(e.seq for e in entries)]))
 
     async for seen in watch_job(services.notifications, job_id, look):

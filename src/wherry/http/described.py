@@ -1,194 +1,224 @@
-"""Describes, for `/openapi.json`, what a handler's signature cannot: bodies read by hand, and answers of several kinds.
+"""Describes, for the OpenAPI document, what the types of a handler do not say.
 
-In: parameters, bodies and answers, as data. Out: an `operation_class` for a route, and `responses` beside its problems.
+That is queries and bodies that are read by hand, files, header fields, and other statuses with the same response.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
 
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import (
     OpenAPIHeader,
     OpenAPIMediaType,
+    OpenAPIResponse,
     Operation,
     Parameter,
     Reference,
     RequestBody,
-    Schema,
+    Responses,
 )
-from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
+from litestar.openapi.spec import Schema as FrameworkSchema
+from litestar.openapi.spec.enums import OpenAPIType
+from litestar.types import Method
+from msgspec import Meta, Struct
 
 from wherry.http.idempotency import MAX_CHARACTERS
 from wherry.http.requests import JSON_CODINGS
-from wherry.resources.registry import RESOURCES
+from wherry.http.schemas import Schema, one_of, schemas_of, without_null
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
-DOWNLOAD_TYPES = (NDJSON, JSON, "text/csv", "application/octet-stream", "application/gzip", "application/zstd")
+OCTETS = "application/octet-stream"
 BYTE_RANGES = "multipart/byteranges"
-BINARY = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
-TEXT = Schema(type=OpenAPIType.STRING)
-WORDS = Schema(type=OpenAPIType.STRING, min_length=1)
-UUID_TEXT = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID)
-FLAG = Schema(type=OpenAPIType.BOOLEAN)
-OBJECT = Schema(type=OpenAPIType.OBJECT)
-NULL = Schema(type=OpenAPIType.NULL)
-RESOURCE = Schema(type=OpenAPIType.STRING, enum=sorted(RESOURCES))
+Components = dict[str, Schema]
+Media = Mapping[str, Any]
+"""By media type, the type of a body; a tuple of types means any one of them."""
 
 FIELDS = {
-    name: OpenAPIHeader(schema=TEXT, description=description)
+    name: OpenAPIHeader(schema=FrameworkSchema(type=OpenAPIType.STRING), description=description)
     for name, description in {
-        "Accept": "The media types that are read.",
-        "Accept-Encoding": "The content codings that are read.",
+        "Accept": "The media types that can be read.",
+        "Accept-Encoding": "The content codings that can be read.",
         "Idempotent-Replayed": "`true`: the same request was answered before.",
         "Location": "The job's own address, or where the storage serves its file.",
-        "RateLimit": "What is left of each limit, and in how many seconds it begins anew.",
-        "RateLimit-Policy": "The limits that were counted.",
-        "Retry-After": "Seconds after which to try again.",
-        "WWW-Authenticate": "The scheme that a credential is sent with.",
-        "X-Request-Id": "What the log knows the request by.",
+        "RateLimit": "What is left of each limit, and the seconds until it is reset.",
+        "RateLimit-Policy": "The limits that the request counted against.",
+        "Retry-After": "The seconds after which to try again.",
+        "WWW-Authenticate": "The scheme in which to send a credential.",
+        "X-Request-Id": "The request's id in the server's log.",
     }.items()
 }
-"""Header fields of answers, as the description's components."""
+"""Header fields of responses, as components of the document."""
+
+QUEUED_FIELDS = {202: ("Location", "RateLimit", "RateLimit-Policy"), 200: ("Location", "Idempotent-Replayed")}
+REPLAYED = {200: "The same request was answered before: the same job, with `Idempotent-Replayed: true`."}
+CANCELLING = {202: "The job is running: it stops at its next checkpoint."}
 
 
-def one_of(*values: str) -> Schema:
-    """One of these words."""
-    return Schema(type=OpenAPIType.STRING, enum=list(values))
+@dataclass(frozen=True)
+class Header:
+    """A header field of requests."""
+
+    name: str
+    annotation: Any
+    description: str
+    required: bool = False
+
+    def describe(self, components: Components) -> Parameter:
+        """The parameter; what its schema refers to is added to `components`."""
+        [schema], found = schemas_of(self.annotation)
+        components |= found
+        return _parameter(self.name, "header", self.description, schema, self.required)
 
 
-def whole(least: int, most: int | None = None) -> Schema:
-    """An integer within bounds, both included."""
-    return Schema(type=OpenAPIType.INTEGER, minimum=least, maximum=most)
+_KEY = Annotated[str, Meta(min_length=1, max_length=MAX_CHARACTERS)]
+_REPEATABLE = "Makes the request safe to repeat: the same request again gets the same job."
+IDEMPOTENCY_KEY = Header("Idempotency-Key", _KEY, _REPEATABLE)
+REQUIRED_KEY = Header("Idempotency-Key", _KEY, _REPEATABLE, required=True)
 
 
-def members(required: Sequence[str], **properties: Schema) -> Schema:
-    """An object with these members."""
-    return Schema(type=OpenAPIType.OBJECT, properties=dict(properties), required=list(required))
+def content_encoding(name: str, codings: Sequence[str]) -> Header:
+    """The field that says how a body is packed, with its values as a component of this name."""
+    readable = Annotated[str, one_of(name, ("identity", *codings, "x-gzip"))]
+    return Header("Content-Encoding", readable, "How the body is packed.")
 
 
-def some(items: Schema) -> Schema:
-    """An array with at least one item."""
-    return Schema(type=OpenAPIType.ARRAY, items=items, min_items=1)
-
-
-def either(*schemas: Schema) -> Schema:
-    """Exactly one of these."""
-    return Schema(one_of=list(schemas))
-
-
-def nullable(schema: Schema) -> Schema:
-    """This, or null, which counts as absent."""
-    return either(schema, NULL)
-
-
-def wrapped_or_bare(wrapper: str, fields: Schema) -> Schema:
-    """An object with these members, or one that holds it as its only member that counts."""
-    return either(fields, members([wrapper], **{wrapper: fields}))
-
-
-def query(name: str, schema: Schema, description: str, *, required: bool = False) -> Parameter:
-    """A parameter of the query."""
-    return Parameter(name=name, param_in="query", schema=schema, description=description, required=required)
-
-
-def idempotency(*, required: bool) -> Parameter:
-    """The field that makes a request safe to repeat."""
-    key = Schema(type=OpenAPIType.STRING, min_length=1, max_length=MAX_CHARACTERS)
-    description = "Makes the request safe to repeat: the same one again is answered with the same job."
-    return Parameter(name="Idempotency-Key", param_in="header", schema=key, description=description, required=required)
-
-
-def content_encoding(*codings: str) -> Parameter:
-    """The field that tells how the body is packed."""
-    schema = one_of("identity", *codings, "x-gzip")
-    return Parameter(name="Content-Encoding", param_in="header", schema=schema, description="How the body is packed.")
+JSON_ENCODING = content_encoding("JsonEncoding", JSON_CODINGS)
+"""Every JSON body may be packed in one of these ways."""
 
 
 def described(
     *,
-    parameters: Sequence[Parameter] = (),
-    body: Mapping[str, Schema] | None = None,
-    answers: Mapping[int, Sequence[str]] | None = None,
+    query: type[Struct] | None = None,
+    headers: Sequence[Header] = (),
+    body: Media | None = None,
+    answers: Mapping[int, Media] | None = None,
+    same: Mapping[int, str] | None = None,
     fields: Mapping[int, Sequence[str]] | None = None,
 ) -> type[Operation]:
-    """An operation with more to it than its handler's signature says.
+    """The `operation_class` of a route.
 
     Args:
-        parameters: beside those of the signature.
-        body: by media type, what it holds; it is required.
-        answers: by status, the media types of which the answer may be one.
-        fields: by status, the header fields of its own that the answer may have, out of `FIELDS`.
+        query: the parameters of its query.
+        headers: header fields of its requests.
+        body: what it reads by hand. A request must have it.
+        answers: by status, what a response contains, if the handler's type does not say it.
+        same: by status, the description of a response that contains the same as the handler's own.
+        fields: by status, header fields of the response; their names are in `FIELDS`.
     """
-
-    @dataclass
-    class Described(Operation):
-        def __post_init__(self) -> None:
-            self.parameters = [*(self.parameters or ()), *parameters] or None
-            if body is not None:
-                content = {media_type: OpenAPIMediaType(schema=schema) for media_type, schema in body.items()}
-                self.request_body = RequestBody(content=content, required=True)
-            _add_content_encoding(self)
-            for status, media_types in (answers or {}).items():
-                response: Any = (self.responses or {})[str(status)]
-                response.content = {
-                    media_type: OpenAPIMediaType(schema=Schema() if media_type == JSON else BINARY)
-                    for media_type in media_types
-                }
-            for status, names in (fields or {}).items():
-                response = (self.responses or {})[str(status)]
-                response.headers = {**(response.headers or {}), **{name: field_of_answers(name) for name in names}}
-
-    return Described
+    components: Components = {}
+    extra = _Extra(
+        components=components,
+        parameters=_parameters(query, headers, components),
+        json_encoding=JSON_ENCODING.describe(components),
+        body=_content(body or {}, components),
+        answers={status: _content(media, components) for status, media in (answers or {}).items()},
+        same=same or {},
+        fields=fields or {},
+    )
+    return type("Described", (_Described,), {"extra": extra})
 
 
-def _add_content_encoding(operation: Operation) -> None:
-    """Every JSON body may be gzip; a route that reads other codings, too, describes the field itself."""
-    given = operation.parameters or []
-    has_field = any(isinstance(each, Parameter) and each.name == "Content-Encoding" for each in given)
-    if isinstance(operation.request_body, RequestBody) and JSON in operation.request_body.content and not has_field:
-        operation.parameters = [*given, content_encoding(*JSON_CODINGS)]
+@dataclass(frozen=True, kw_only=True)
+class _Extra:
+    """What `described` was given, as the framework's own classes, and the schemas that these refer to."""
+
+    components: Components
+    parameters: list[Parameter]
+    json_encoding: Parameter
+    body: dict[str, OpenAPIMediaType]
+    answers: Mapping[int, dict[str, OpenAPIMediaType]]
+    same: Mapping[int, str]
+    fields: Mapping[int, Sequence[str]]
+
+    def complete(self, operation: Operation) -> None:
+        """Add it to what the framework derived from the handler."""
+        if self.body:
+            operation.request_body = RequestBody(content=self.body, required=True)
+        parameters = [*(operation.parameters or ()), *self.parameters]
+        if _reads_json(operation) and not any(given.name == self.json_encoding.name for given in self.parameters):
+            parameters.append(self.json_encoding)
+        operation.parameters = parameters or None
+        operation.responses = self._responses(operation.responses or {})
+
+    def _responses(self, derived: Responses) -> Responses:
+        found: dict[str, Any] = dict(derived)
+        main: OpenAPIResponse = next(iter(found.values()))
+        found |= {str(status): replace(main, description=sentence) for status, sentence in self.same.items()}
+        for status, content in self.answers.items():
+            found[str(status)].content = content
+        for status, names in self.fields.items():
+            found[str(status)].headers = {**(found[str(status)].headers or {}), **header_fields(*names)}
+        return found
 
 
-def field_of_answers(name: str) -> Reference:
-    """A header field as answers refer to it."""
-    assert name in FIELDS, name
-    return Reference(ref=f"#/components/headers/{name}")
+@dataclass
+class _Described(Operation):
+    extra: ClassVar[_Extra]
+
+    def __post_init__(self) -> None:
+        self.extra.complete(self)
 
 
-def also(answers: Mapping[int, tuple[str, type[Any] | None]]) -> dict[int, ResponseSpec]:
-    """By status, what an answer says and the type of its JSON; None where it has no body."""
-    return {
-        status: ResponseSpec(shape, description=description, generate_examples=False)
-        for status, (description, shape) in answers.items()
-    }
+def _reads_json(operation: Operation) -> bool:
+    return isinstance(operation.request_body, RequestBody) and JSON in operation.request_body.content
 
 
-def answered(shape: type[Any]) -> dict[int, ResponseSpec]:
-    """What a route answers that is asked for something."""
-    return also({200: ("As it is now.", shape)})
+def components_of(operation: type[Operation]) -> Components:
+    """The schemas that an operation refers to, beside those of its handler's types."""
+    return operation.extra.components if issubclass(operation, _Described) else {}
 
 
-def queued(shape: type[Any]) -> dict[int, ResponseSpec]:
-    """What a route answers that makes jobs."""
-    replayed = "The same request was answered before: the same job, with `Idempotent-Replayed: true`."
-    return also({202: ("The job is queued.", shape), 200: (replayed, shape)})
+def _parameters(query: type[Struct] | None, headers: Sequence[Header], components: Components) -> list[Parameter]:
+    parameters = [each.describe(components) for each in headers]
+    if query is None:
+        return parameters
+    _, found = schemas_of(query)
+    shape = found.pop(query.__name__)
+    components |= found
+    for name, schema in shape["properties"].items():
+        plain = without_null(schema)
+        parameters.append(_parameter(name, "query", plain.pop("description", None), plain, name in shape["required"]))
+    return parameters
 
 
-def cancelling(shape: type[Any]) -> dict[int, ResponseSpec]:
-    """What a route answers that cancels jobs."""
-    running = "It runs: it stops at its next checkpoint."
-    return also({202: (running, shape), 200: ("It does not run, and will not.", shape)})
+def _parameter(name: str, place: Any, description: str | None, schema: Any, required: bool) -> Parameter:
+    return Parameter(name=name, param_in=place, description=description, schema=schema, required=required)
 
 
-QUEUED_FIELDS = {202: ("Location", "RateLimit", "RateLimit-Policy"), 200: ("Location", "Idempotent-Replayed")}
-FILE_ANSWERS = also(
+def _content(media: Media, components: Components) -> dict[str, OpenAPIMediaType]:
+    content = {}
+    for media_type, shapes in media.items():
+        schemas, found = schemas_of(*(shapes if isinstance(shapes, tuple) else (shapes,)))
+        components |= found
+        schema: Any = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
+        content[media_type] = OpenAPIMediaType(schema=schema)
+    return content
+
+
+def header_fields(*names: str) -> dict[str, OpenAPIHeader | Reference]:
+    """Header fields of responses, as a response refers to them."""
+    return {name: Reference(ref=f"#/components/headers/{name}") for name in names}
+
+
+def empty(sentences: Mapping[int, str]) -> dict[int, ResponseSpec]:
+    """The `responses` of a route that have no body, by status."""
+    return {status: ResponseSpec(None, description=sentence) for status, sentence in sentences.items()}
+
+
+FILE_ANSWERS = empty(
     {
-        206: ("Ranges of the file.", None),
-        304: ("The client has the file.", None),
-        307: ("The storage serves it itself, at `Location`.", None),
+        206: "Ranges of the file.",
+        304: "The client has the file.",
+        307: "The storage serves the file itself, at `Location`.",
     }
 )
+
+
+def by_method(**names: str) -> Callable[[HTTPRouteHandler, Method, Any], str]:
+    """The `operation_id` of a route that has several methods."""
+    return lambda _handler, method, _path: names[method.lower()]

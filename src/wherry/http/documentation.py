@@ -1,24 +1,28 @@
-"""Serves the description of every route as JSON, and nothing that loads scripts from elsewhere.
+"""Serves the OpenAPI document at `/openapi.json`, and nothing that loads scripts from elsewhere.
 
-In: nothing. Out: the `openapi_config` of the application: `/openapi.json`, and no other address.
+litestar describes the operations, from the types of their handlers; msgspec describes the Structs that these refer to,
+with their docstrings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
 
-from litestar import Request, Router
-from litestar.handlers import BaseRouteHandler
+import msgspec
+from litestar import Litestar, Request, Router
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components
-from litestar.routes import BaseRoute
+from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ControllerRouterHandler
 
-from wherry.http.described import FIELDS, field_of_answers
+from wherry.http.described import FIELDS, JSON, components_of, header_fields
+from wherry.http.examples import BODIES, RESPONSES
+from wherry.http.schemas import Schema, schemas_of
 from wherry.http.security import security_schemes
 
 _CATCH_ALL = "/{path:str}"
@@ -30,12 +34,13 @@ _FIELDS_OF: Mapping[str, Sequence[str]] = MappingProxyType(
         "503": ("Retry-After",),
     }
 )
+"""The header fields that a status has on every route."""
 
 
 class _Rendered(Router):
-    """Takes the routes that plugins render, but not the framework's page for every other address.
+    """Registers the routes of the plugins, but not the framework's HTML page for all other first-level addresses.
 
-    That page is HTML, and would answer for the whole first level of addresses, where a problem belongs.
+    Those are answered with a problem, as unknown routes are.
     """
 
     def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:
@@ -44,29 +49,68 @@ class _Rendered(Router):
         return super().register(value)
 
 
-class _WithFields(JsonRenderPlugin):
-    """Adds to every answer the header fields that its status has on every route.
+class _Completed(JsonRenderPlugin):
+    """Completes what litestar derives, when it is first requested."""
 
-    The description is kept from one request to the next; adding them again changes nothing.
-    """
+    def __init__(self) -> None:
+        super().__init__()
+        self._rendered = b""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        for operations in openapi_schema["paths"].values():
-            for operation in operations.values():
-                for status, answer in operation["responses"].items():
-                    fields = answer.setdefault("headers", {})
-                    fields |= {name: field_of_answers(name).to_schema() for name in _FIELDS_OF.get(status, ())}
-                    fields["X-Request-Id"] = field_of_answers("X-Request-Id").to_schema()
-        return super().render(request, openapi_schema)
+        if not self._rendered:
+            schemas = openapi_schema["components"]["schemas"] | _schemas(request.app)
+            openapi_schema["components"]["schemas"] = dict(sorted(schemas.items()))
+            for operations in openapi_schema["paths"].values():
+                for operation in operations.values():
+                    _add_fields(operation)
+                    _add_examples(operation)
+            self._rendered = super().render(request, openapi_schema)
+        return self._rendered
+
+
+def _schemas(app: Litestar) -> dict[str, Schema]:
+    """The components that the routes refer to."""
+    _, found = schemas_of(*_structs(app))
+    for handler in _handlers(app):
+        found |= components_of(handler.operation_class)
+    return found
+
+
+def _add_fields(operation: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        fields = header_fields(*_FIELDS_OF.get(status, ()), "X-Request-Id")
+        response.setdefault("headers", {}).update({name: each.to_schema() for name, each in fields.items()})
+
+
+def _add_examples(operation: dict[str, Any]) -> None:
+    name = operation["operationId"]
+    if name in BODIES:
+        operation["requestBody"]["content"][JSON]["example"] = BODIES[name]
+    for status, response in operation["responses"].items():
+        if status < "300" and name in RESPONSES and JSON in response.get("content", ()):
+            response["content"][JSON]["example"] = msgspec.to_builtins(RESPONSES[name])
+
+
+def _handlers(app: Litestar) -> Iterator[HTTPRouteHandler]:
+    routes = (route for route in app.routes if isinstance(route, HTTPRoute))
+    return (handler for route in routes for handler, _ in route.route_handler_map.values())
+
+
+def _structs(app: Litestar) -> Iterator[type[msgspec.Struct]]:
+    """The Structs that handlers take and return."""
+    for handler in _handlers(app):
+        returned = handler.parsed_fn_signature.return_type
+        fields = (returned, *returned.inner_types, handler.parsed_data_field)
+        yield from (field.annotation for field in fields if field and field.is_subclass_of(msgspec.Struct))
 
 
 def documentation() -> OpenAPIConfig:
-    """What `/openapi.json` says of the whole, and how it is served."""
+    """The OpenAPI document's head, and how it is served."""
     config = OpenAPIConfig(
         title="wherry",
         version=version("wherry"),
         components=Components(security_schemes={**security_schemes()}, headers={**FIELDS}),
-        render_plugins=[_WithFields()],
+        render_plugins=[_Completed()],
         openapi_router=_Rendered("/", route_handlers=[], include_in_schema=False),
     )
     config.default_plugin = None  # it would have "/" too

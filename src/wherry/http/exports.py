@@ -1,19 +1,14 @@
-"""The routes of exports: a page at once, or an artifact by a job.
-
-In: selections. Out: pages as streams; jobs; their artifacts, whole or in ranges.
-"""
+"""The routes of exports: a page of records at once, or a file of any number of records, made by a job."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlencode
 
 from litestar import HttpMethod, Request, Response, delete, get, post, route
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi.spec import Schema
-from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import FromPath
 from litestar.response import Stream
+from msgspec import Meta, Struct
 
 from wherry.accounts.models import Account
 from wherry.accounts.quota import admit
@@ -33,41 +28,26 @@ from wherry.exports.compression import COMPRESSIONS
 from wherry.exports.formats import FORMATS, PAGE_FORMATS
 from wherry.exports.page import open_page
 from wherry.exports.requests import ExportRequest, parse_export, parse_page
-from wherry.exports.view import export_job
-from wherry.http.answers import ExportAnswer
+from wherry.exports.view import ExportAnswer, export_job
 from wherry.http.described import (
     BYTE_RANGES,
-    DOWNLOAD_TYPES,
+    CANCELLING,
     FILE_ANSWERS,
-    FLAG,
+    IDEMPOTENCY_KEY,
     JSON,
     NDJSON,
-    NULL,
-    OBJECT,
+    OCTETS,
     QUEUED_FIELDS,
-    RESOURCE,
-    TEXT,
-    WORDS,
-    answered,
-    cancelling,
+    REPLAYED,
+    by_method,
     described,
-    either,
-    idempotency,
-    members,
-    nullable,
-    one_of,
-    query,
-    queued,
-    some,
-    whole,
-    wrapped_or_bare,
 )
 from wherry.http.downloads import ArtifactFile, download_response
 from wherry.http.idempotency import idempotency_key
-from wherry.http.job_answers import NEW_JOB, accepted, cancelled
-from wherry.http.jobs import find_job
+from wherry.http.job_routes import NEW_JOB, JobId, accepted, cancelled, find_job
 from wherry.http.parameters import object_in, query_of
 from wherry.http.problems import responses
+from wherry.http.schemas import Binary, ResourceName, one_of
 from wherry.http.security import BY_TOKEN
 from wherry.http.services import Injected, Services
 from wherry.jobs import ledger
@@ -76,34 +56,71 @@ from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind, Status
 
 TAGS = ["exports"]
-FILTERS = Schema(type=OpenAPIType.STRING, content_media_type=JSON)
-ASKED = members(
-    ["resource"],
-    resource=RESOURCE,
-    format=nullable(one_of(*FORMATS)),
-    compression=nullable(one_of(*COMPRESSIONS)),
-    filters=either(OBJECT, FILTERS, NULL),
-    fields=either(WORDS, some(WORDS), NULL),
-    csvEscapeFormulas=nullable(FLAG),
-)
+Filters: TypeAlias = Annotated[str, Meta(extra_json_schema={"contentMediaType": JSON})]
+Words: TypeAlias = Annotated[str, Meta(min_length=1)]
+ExportFormat: TypeAlias = Annotated[str, one_of("ExportFormat", FORMATS)]
+PageFormat: TypeAlias = Annotated[str, one_of("PageFormat", PAGE_FORMATS)]
+Compression: TypeAlias = Annotated[str, one_of("Compression", COMPRESSIONS)]
+FILE = {
+    NDJSON: Binary,
+    JSON: Any,
+    **dict.fromkeys(("text/csv", OCTETS, "application/gzip", "application/zstd"), Binary),
+}
 MAX_BODY_BYTES = 1 << 20
+
+
+class NewExport(Struct, rename="camel"):
+    """What to export, and how."""
+
+    resource: ResourceName
+    format: Annotated[ExportFormat | None, Meta(description="By default ndjson.")] = None
+    compression: Annotated[Compression | None, Meta(description="By default none.")] = None
+    filters: Annotated[
+        dict[str, Any] | Filters | None,
+        Meta(description="By field, a value or an object of `gt`, `gte`, `lt`, `lte`. By default every record."),
+    ] = None
+    fields: Annotated[
+        Words | Annotated[list[Words], Meta(min_length=1)] | None,
+        Meta(description="Fields in the order wanted, as an array or separated by commas. By default every field."),
+    ] = None
+    csv_escape_formulas: Annotated[
+        bool | None, Meta(description="Whether spreadsheets are kept from reading text as formulas. By default true.")
+    ] = None
+
+
+class WrappedExport(Struct):
+    """The same inside `export`."""
+
+    export: NewExport
+
+
+class PageQuery(Struct):
+    """Which records to read."""
+
+    resource: Annotated[ResourceName, Meta(description="What to read.")]
+    format: Annotated[PageFormat | None, Meta(description="By default ndjson.")] = None
+    limit: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="How many records, at most. By default as many as the server allows."),
+    ] = None
+    cursor: Annotated[int, Meta(ge=0, description="The `nextCursor` of the page before.")] | None = None
+    filters: Annotated[
+        Filters | None,
+        Meta(description="A JSON object: by field, a value or a range. `filters[field]=value` is the same."),
+    ] = None
+    fields: Annotated[
+        str | None,
+        Meta(description="Fields separated by commas, or a JSON array of them. `fields[]=name` is the same."),
+    ] = None
 
 
 @get(
     "/exports",
+    operation_id="readRecords",
     summary="A page of records",
     tags=TAGS,
-    operation_class=described(
-        parameters=[
-            query("resource", RESOURCE, "What to read.", required=True),
-            query("format", one_of(*PAGE_FORMATS), "By default ndjson."),
-            query("limit", whole(1), "Most records; by default as many as the server gives."),
-            query("cursor", whole(0), "The `nextCursor` of the page before."),
-            query("filters", FILTERS, "A JSON object: by field, a value or a range. Or `filters[field]=value`."),
-            query("fields", TEXT, "Names of fields, separated by commas, or a JSON array of them. Or `fields[]=name`."),
-        ],
-        answers={200: (NDJSON, JSON)},
-    ),
+    operation_class=described(query=PageQuery, answers={200: {NDJSON: Binary, JSON: Any}}),
+    response_description="A page of records.",
     responses=responses(*BY_TOKEN, Invalid, UnsupportedResource, UnsupportedFormat),
 )
 async def page(request: Request[Account, Any, Any], services: Injected[Services]) -> Stream:
@@ -118,56 +135,57 @@ async def page(request: Request[Account, Any, Any], services: Injected[Services]
 
 @post(
     "/exports",
+    operation_id="createExport",
     summary="Export records as a job",
     tags=TAGS,
     status_code=202,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(
-        parameters=[idempotency(required=False)],
-        body={JSON: wrapped_or_bare("export", ASKED)},
+        headers=[IDEMPOTENCY_KEY],
+        body={JSON: (NewExport, WrappedExport)},
+        same=REPLAYED,
         fields=QUEUED_FIELDS,
     ),
-    responses=responses(*NEW_JOB) | queued(ExportAnswer),
+    response_description="The job is queued.",
+    responses=responses(*NEW_JOB),
 )
-async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
-    """Queues a job; its artifact is one consistent snapshot of the database."""
+async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ExportAnswer]:
+    """The artifact will be one consistent snapshot of the database."""
     asked = parse_export(await request.json())
     key = idempotency_key(request, required=False)
     job, replayed, fields = await _queue(services, request.user, asked, key)
-    view = {"exportJob": export_job(job, services.settings)}
-    return accepted(f"/api/v1/exports/{job.id}", view, replayed=replayed, fields=fields)
+    answer = ExportAnswer(export_job(job, services.settings))
+    return accepted(f"/api/v1/exports/{job.id}", answer, replayed=replayed, fields=fields)
 
 
 @get(
     "/exports/{job_id:str}",
-    summary="An export job",
+    operation_id="getExport",
+    summary="An export",
     tags=TAGS,
-    responses=responses(*BY_TOKEN, JobNotFound) | answered(ExportAnswer),
+    response_description="The export as it is now.",
+    responses=responses(*BY_TOKEN, JobNotFound),
 )
-async def show(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> dict[str, Any]:
+async def show(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ExportAnswer:
     """The job as it is now."""
-    job = await find_job(services, request.user.id, job_id, Kind.EXPORT)
-    return {"exportJob": export_job(job, services.settings)}
+    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
+    return ExportAnswer(export_job(job, services.settings))
 
 
 @route(
     "/exports/{job_id:str}/download",
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    operation_id=by_method(get="downloadExport", head="headExport"),
     summary="An export's artifact",
     tags=TAGS,
-    operation_class=described(
-        answers={200: DOWNLOAD_TYPES, 206: (*DOWNLOAD_TYPES, BYTE_RANGES)}, fields={307: ("Location",)}
-    ),
+    operation_class=described(answers={200: FILE, 206: {**FILE, BYTE_RANGES: Binary}}, fields={307: ("Location",)}),
+    response_description="The file.",
     responses=responses(*BY_TOKEN, JobNotFound, NotReady, DownloadExpired, PreconditionFailed, RangeNotSatisfiable)
     | FILE_ANSWERS,
 )
-async def download(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> Response[Any]:
+async def download(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> Response[Any]:
     """The file, or ranges of it."""
-    job = await find_job(services, request.user.id, job_id, Kind.EXPORT)
+    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
     if job.status is not Status.SUCCEEDED or job.artifact is None:
         raise NotReady(f"the export is {job.status}: there is nothing to download")
     if job.artifact_is_past:
@@ -177,24 +195,27 @@ async def download(
 
 @delete(
     "/exports/{job_id:str}",
+    operation_id="cancelExport",
     summary="Cancel an export, or delete its artifact",
     tags=TAGS,
     status_code=200,
-    responses=responses(*BY_TOKEN, JobNotFound, JobFinished) | cancelling(ExportAnswer),
+    operation_class=described(same=CANCELLING),
+    response_description="The job was queued, cancelled before, or has succeeded: its artifact is deleted.",
+    responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
 async def cancel(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> Response[dict[str, Any]]:
-    """202 while it runs, 200 where it was queued, cancelled before, or succeeded: then its artifact goes."""
-    found = await find_job(services, request.user.id, job_id, Kind.EXPORT)
+    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
+) -> Response[ExportAnswer]:
+    """A running export stops and leaves no file. If the export has succeeded, its artifact is deleted."""
+    found = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
     async with brief_transaction(services.pool) as connection:
         job = await ledger.cancel(connection, found.id) or found
         if job.status is Status.SUCCEEDED:
             job = await ledger.expire_artifact(connection, job.id) or job
     if job.status is Status.SUCCEEDED and job.artifact is not None:
         await services.export_store.delete(job.artifact["key"])
-    view = {"exportJob": export_job(job, services.settings)}
-    return cancelled(job, view, ended=(Status.FAILED, Status.PARTIAL))
+    answer = ExportAnswer(export_job(job, services.settings))
+    return cancelled(job, answer, ended=(Status.FAILED, Status.PARTIAL))
 
 
 def _next_link(request: Request[Account, Any, Any], cursor: int | None) -> dict[str, str]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from types import MappingProxyType, UnionType
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from litestar import Request
@@ -99,19 +100,20 @@ def _faults(value: object, expected: Any, place: tuple[str, ...]) -> Iterator[tu
 
 def _inside(value: object, expected: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     members = get_args(expected) if isinstance(expected, UnionType) else (expected,)
-    struct = next(filter(_is_struct, members), None)
-    if not isinstance(value, dict) or struct is None:
+    shape = next(filter(_has_fields, members), None)
+    if not isinstance(value, dict) or shape is None:
         return
-    for member in msgspec.structs.fields(struct):
-        path = (*place, member.encode_name)
+    types = get_type_hints(shape, include_extras=True)
+    for member in msgspec.inspect.type_info(shape).fields:  # type: ignore[attr-defined]
+        where = (*place, member.encode_name)
         if member.encode_name in value:
-            yield from _faults(value[member.encode_name], member.type, path)
+            yield from _faults(value[member.encode_name], types[member.name], where)
         elif member.required:
-            yield path, "is required"
+            yield where, "is required"
 
 
-def _is_struct(expected: Any) -> bool:
-    return isinstance(expected, type) and issubclass(expected, msgspec.Struct)
+def _has_fields(expected: Any) -> bool:
+    return isinstance(expected, type) and (issubclass(expected, msgspec.Struct) or is_dataclass(expected))
 
 
 def _name(place: tuple[str, ...]) -> str:

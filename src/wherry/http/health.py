@@ -11,10 +11,11 @@ from litestar import HttpMethod, route
 
 from wherry.database import migrations
 from wherry.errors import TimedOut
+from wherry.http.described import by_method
 from wherry.http.problems import responses
 from wherry.http.services import Injected, Services
 from wherry.jobs.rescue import count_alive
-from wherry.times import now, rfc3339
+from wherry.times import Time, now, rfc3339
 
 CHECK_SECONDS = 4.5
 METHODS = (HttpMethod.GET, HttpMethod.HEAD)
@@ -24,9 +25,9 @@ T = TypeVar("T")
 
 
 class Liveness(msgspec.Struct):
-    """The process answers."""
+    """The process is alive."""
 
-    timestamp: str
+    timestamp: Time
     ok: bool = True
     status: str = "ok"
     checks: dict[str, str] = {}
@@ -39,23 +40,32 @@ class Health(msgspec.Struct):
     checks: dict[str, str]
 
 
-@route("/healthz", http_method=METHODS, summary="Whether the process is alive", tags=["operation"])
+@route(
+    "/healthz",
+    http_method=METHODS,
+    operation_id=by_method(get="getLiveness", head="headLiveness"),
+    summary="Whether the process is alive",
+    response_description="The process is alive.",
+    tags=["operation"],
+)
 async def healthz() -> Liveness:
-    """Answers as long as the process does, whatever else is down."""
+    """Responds as long as the process runs, whatever else is down."""
     return Liveness(rfc3339(now()))
 
 
 @route(
     "/readyz",
     http_method=METHODS,
+    operation_id=by_method(get="getReadiness", head="headReadiness"),
     summary="Whether requests can be served",
     tags=["operation"],
+    response_description="Requests can be served.",
     responses=responses(),
 )
 async def readyz(services: Injected[Services]) -> Health:
-    """Looks at the database, its schema, the storage and the workers; 503 names the first of these that fails.
+    """Checks the database, its schema, the storage and the workers; a 503 names the first one that fails.
 
-    Without a live worker, requests are served, but jobs wait: 200 and `degraded`.
+    Without a live worker requests are served but jobs wait: 200 and `degraded`.
     """
     deadline = asyncio.get_running_loop().time() + CHECK_SECONDS
     workers = await _in_time(_check_database(services), "the database", deadline)

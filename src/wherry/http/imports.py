@@ -1,17 +1,14 @@
-"""The routes of imports: a file, a body or a URL comes in; a job, its counters and its errors go out.
-
-In: requests of accounts that may move records. Out: 202 once the source is safe and the job is queued, in one
-transaction; then the job's state and its error report.
-"""
+"""The routes of imports: create one from a file, a body or a URL, follow it, read its errors, cancel it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath
 from litestar.response import Stream
+from msgspec import Meta, Struct
 
 from wherry.accounts.models import Account
 from wherry.database.pools import brief_transaction
@@ -23,43 +20,34 @@ from wherry.errors import (
     NoErrors,
     UrlNotAllowed,
 )
-from wherry.http.answers import ErrorsPage, ImportAnswer, ImportStatusAnswer
 from wherry.http.described import (
-    BINARY,
-    FLAG,
+    CANCELLING,
     JSON,
     NDJSON,
-    NULL,
-    OBJECT,
     QUEUED_FIELDS,
-    RESOURCE,
-    TEXT,
-    answered,
-    cancelling,
+    REPLAYED,
+    REQUIRED_KEY,
     content_encoding,
     described,
-    either,
-    idempotency,
-    members,
-    nullable,
-    one_of,
-    query,
-    queued,
-    some,
-    whole,
-    wrapped_or_bare,
 )
-from wherry.http.job_answers import NEW_JOB, accepted, cancelled
-from wherry.http.jobs import find_job
-from wherry.http.parameters import Query
+from wherry.http.job_routes import NEW_JOB, JobId, accepted, cancelled, find_job
+from wherry.http.parameters import read_query
 from wherry.http.problems import responses
+from wherry.http.schemas import Binary
 from wherry.http.security import BY_TOKEN
 from wherry.http.services import Injected, Services
-from wherry.http.uploads import ENCODINGS, hand_in
+from wherry.http.uploads import ENCODINGS, ImportByUrl, ImportForm, ImportQuery, WrappedImportByUrl, hand_in
 from wherry.imports import report
-from wherry.imports.models import ImportFormat, OnConflict
+from wherry.imports.models import ImportFormat
 from wherry.imports.requests import CONTENT_TYPES
-from wherry.imports.view import import_job, import_status
+from wherry.imports.view import (
+    ErrorsPage,
+    ImportAnswer,
+    ImportStatusAnswer,
+    ReportedError,
+    import_job,
+    import_status,
+)
 from wherry.jobs import ledger
 from wherry.jobs.states import FINISHED, Kind, Status
 
@@ -67,103 +55,90 @@ TAGS = ["imports"]
 MAX_ERRORS = 1000
 DEFAULT_ERRORS = 100
 
-OPTIONS = {
-    "format": one_of(*ImportFormat),
-    "onConflict": one_of(*OnConflict),
-    "dryRun": FLAG,
-    "atomic": FLAG,
-}
-_WORD_OR_FLAG = either(FLAG, one_of("true", "false"), NULL)
-BY_URL = members(
-    ["resource", "url"],
-    resource=RESOURCE,
-    url=TEXT,
-    format=nullable(OPTIONS["format"]),
-    onConflict=nullable(OPTIONS["onConflict"]),
-    dryRun=_WORD_OR_FLAG,
-    atomic=_WORD_OR_FLAG,
-)
+
+class ErrorsQuery(Struct, rename="camel"):
+    """Which errors to list."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_ERRORS, description="How many errors, at most.")] = DEFAULT_ERRORS
+    cursor: Annotated[str | None, Meta(description="The `nextCursor` of the page before.")] = None
 
 
 @post(
     "/imports",
+    operation_id="importRecords",
     summary="Import records as a job",
     tags=TAGS,
     status_code=202,
     request_max_body_size=None,
     operation_class=described(
-        parameters=[
-            idempotency(required=True),
-            query("resource", RESOURCE, "What the records are, where the body is the file itself."),
-            *(query(name, schema, "Where the body is the file itself.") for name, schema in OPTIONS.items()),
-            query("fileName", TEXT, "Tells the format and compression, where the body is the file itself."),
-            content_encoding(*ENCODINGS),
-        ],
+        query=ImportQuery,
+        headers=[REQUIRED_KEY, content_encoding("FileEncoding", ENCODINGS)],
         body={
-            "multipart/form-data": members(["file", "resource"], file=BINARY, resource=RESOURCE, **OPTIONS),
-            **dict.fromkeys(sorted(CONTENT_TYPES), BINARY),
-            JSON: either(wrapped_or_bare("import", BY_URL), some(OBJECT)),
+            "multipart/form-data": ImportForm,
+            **dict.fromkeys(sorted(CONTENT_TYPES), Binary),
+            JSON: (ImportByUrl, WrappedImportByUrl),
         },
+        same=REPLAYED,
         fields=QUEUED_FIELDS,
     ),
-    responses=responses(*NEW_JOB, EmptyFile, UrlNotAllowed) | queued(ImportAnswer),
+    response_description="The job is queued.",
+    responses=responses(*NEW_JOB, EmptyFile, UrlNotAllowed),
 )
-async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[dict[str, Any]]:
-    """Takes a form with a file, a file as the body, or a URL; needs an `Idempotency-Key`."""
+async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ImportAnswer]:
+    """The body is a form with a file, the URL of a file as JSON, or the file itself.
+
+    A JSON file may be the body if `resource` is in the query.
+    """
     job, replayed, fields = await hand_in(request, services)
-    view = {"importJob": import_job(job, services.settings)}
-    return accepted(f"/api/v1/imports/{job.id}", view, replayed=replayed, fields=fields)
+    answer = ImportAnswer(import_job(job))
+    return accepted(f"/api/v1/imports/{job.id}", answer, replayed=replayed, fields=fields)
 
 
 @get(
     "/imports/{job_id:str}",
-    summary="An import job",
+    operation_id="getImport",
+    summary="An import",
     tags=TAGS,
-    responses=responses(*BY_TOKEN, JobNotFound) | answered(ImportStatusAnswer),
+    response_description="The import as it is now.",
+    responses=responses(*BY_TOKEN, JobNotFound),
 )
-async def show(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> dict[str, Any]:
+async def show(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ImportStatusAnswer:
     """The job as it is now, and where its error report is."""
-    return import_status(await find_job(services, request.user.id, job_id, Kind.IMPORT), services.settings)
+    return import_status(
+        await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT), services.settings
+    )
 
 
 @get(
     "/imports/{job_id:str}/errors",
+    operation_id="listImportErrors",
     summary="A page of an import's errors",
     tags=TAGS,
-    operation_class=described(
-        parameters=[
-            query("limit", whole(1, MAX_ERRORS), f"Errors at the most; by default {DEFAULT_ERRORS}."),
-            query("cursor", TEXT, "The `nextCursor` of the page before."),
-        ],
-    ),
-    responses=responses(*BY_TOKEN, JobNotFound, Invalid) | answered(ErrorsPage),
+    operation_class=described(query=ErrorsQuery),
+    response_description="A page of errors.",
+    responses=responses(*BY_TOKEN, JobNotFound, Invalid),
 )
-async def errors(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> dict[str, Any]:
-    """Errors in the order of their records; `nextCursor` is null behind the last."""
-    asked = Query.of(request, "limit", "cursor")
-    limit = asked.whole("limit", least=1, most=MAX_ERRORS, default=DEFAULT_ERRORS)
-    job = await find_job(services, request.user.id, job_id, Kind.IMPORT)
+async def errors(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ErrorsPage:
+    """Errors in the order of their records."""
+    asked = read_query(request, ErrorsQuery)
+    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with services.pool.connection() as connection:
-        page = await report.page(connection, job.id, cursor=asked.text("cursor"), limit=limit)
-    return {"errors": page.errors, "nextCursor": page.next_cursor}
+        page = await report.page(connection, job.id, cursor=asked.cursor, limit=asked.limit)
+    return ErrorsPage(msgspec.convert(page.errors, list[ReportedError]), page.next_cursor)
 
 
 @get(
     "/imports/{job_id:str}/errors/download",
+    operation_id="downloadImportErrors",
     summary="An import's error report",
     tags=TAGS,
-    operation_class=described(answers={200: (NDJSON, JSON)}),
+    operation_class=described(answers={200: {NDJSON: Binary, JSON: Any}}),
+    response_description="The report: as ndjson, or as one array if the import was one array.",
     responses=responses(*BY_TOKEN, JobNotFound, NoErrors),
 )
-async def download_errors(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> Stream:
-    """Every error, streamed: a line each, or one array for an import of an array."""
-    job = await find_job(services, request.user.id, job_id, Kind.IMPORT)
+async def download_errors(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> Stream:
+    """Every error: as ndjson, or as one array if the import was one array."""
+    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with services.pool.connection() as connection:
         if not await report.exists(connection, job.id):
             raise NoErrors("this import has no errors")
@@ -176,20 +151,22 @@ async def download_errors(
 
 @delete(
     "/imports/{job_id:str}",
+    operation_id="cancelImport",
     summary="Cancel an import",
     tags=TAGS,
     status_code=200,
-    responses=responses(*BY_TOKEN, JobNotFound, JobFinished) | cancelling(ImportAnswer),
+    operation_class=described(same=CANCELLING),
+    response_description="The job was queued, or cancelled before: it does not run.",
+    responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
 async def cancel(
-    request: Request[Account, Any, Any], job_id: FromPath[str], services: Injected[Services]
-) -> Response[dict[str, Any]]:
-    """202 while it runs: it stops at its next checkpoint; 200 where it was queued or is cancelled already."""
-    found = await find_job(services, request.user.id, job_id, Kind.IMPORT)
+    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
+) -> Response[ImportAnswer]:
+    """A running import stops at its next checkpoint. Records that it has committed stay."""
+    found = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with brief_transaction(services.pool) as connection:
         job = await ledger.cancel(connection, found.id) or found
-    view = {"importJob": import_job(job, services.settings)}
-    return cancelled(job, view, ended=FINISHED - {Status.CANCELLED})
+    return cancelled(job, ImportAnswer(import_job(job)), ended=FINISHED - {Status.CANCELLED})
 
 
 def import_routes() -> list[HTTPRouteHandler]:

@@ -1,4 +1,6 @@
-"""Reads the parameters of a query or a form the same way on every route.
+"""Reads the parameters of queries and forms by the same rules on every route.
+
+A Struct declares the parameters of a query: `read_query` reads them by it, and `described` documents them by it.
 
 An empty query parameter counts as absent. Objects and arrays may be written in brackets, as many client libraries do:
 `fields[]=id&fields[]=slug`, `filters[authorId]=100`, `filters[createdAt][gte]=2026-01-01`.
@@ -9,33 +11,34 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from typing import Any, TypeVar
 from uuid import UUID
 
+import msgspec
 from litestar import Request
+from msgspec import inspect
 
 from wherry.errors import Invalid
 
 MAX_DIGITS = 18
-"""More than any number here has; a longer one need not be read."""
+"""No number here is longer."""
 
 MAX_UNKNOWN = 20
-"""How many unknown names a refusal lists."""
+"""How many unknown names an error lists."""
 
 _SHOWN = 60  # characters of a client's own text that an error message repeats
 _ARRAY_ITEM = re.compile(r"(\w+)\[[0-9]{0,4}\]")
 _OBJECT_MEMBER = re.compile(r"\[([^\[\]]+)\]")
 
-Choice = TypeVar("Choice", bound=StrEnum)
+Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 
 def once(given: Mapping[str, Sequence[str]], names: Iterable[str]) -> dict[str, str]:
-    """The value of each of these names that is there; others are ignored.
+    """The values of these names, if they are given; other names are ignored.
 
     Raises:
-        Invalid: on every name that is there more than once.
+        Invalid: on every name that is given more than once.
     """
     found = {name: given[name] for name in names if given.get(name)}
     repeated = {name: [f"{name} must be given once"] for name, values in found.items() if len(values) > 1}
@@ -87,7 +90,7 @@ def _path(given: str, name: str) -> list[str]:
 
 
 def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
-    """Refuse names that a route does not know: a misspelled `dryRun` must not change anything.
+    """Refuse names that a route does not know: with a misspelled `dryRun`, nothing may be changed.
 
     Raises:
         Invalid: on every unknown name, with the nearest known one.
@@ -104,62 +107,54 @@ def _advice(name: str, known: Collection[str]) -> str:
     return f"; did you mean {spellings[nearest[0]]}?" if nearest else f"; those are {', '.join(sorted(known))}"
 
 
-@dataclass(frozen=True)
-class Query:
-    """The parameters of a query, each given once."""
+def read_query(request: Request[Any, Any, Any], shape: type[Shape]) -> Shape:
+    """The parameters that a Struct declares; others are ignored.
 
-    values: Mapping[str, str]
+    Raises:
+        Invalid: one is given more than once, or is not what it must be.
+    """
+    fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
+    given = once(query_of(request), fields)
+    return shape(**{fields[name].name: _read(name, text, _kind(fields[name].type)) for name, text in given.items()})
 
-    @classmethod
-    def of(cls, request: Request[Any, Any, Any], *names: str) -> Query:
-        """Those that a route knows.
 
-        Raises:
-            Invalid: one is given more than once.
-        """
-        return cls(once(query_of(request), names))
+def _kind(annotation: Any) -> inspect.Type:
+    """The type of a parameter without its description and without None."""
+    kind = inspect.type_info(annotation)
+    while isinstance(kind, (inspect.Metadata, inspect.UnionType)):
+        kind = kind.type if isinstance(kind, inspect.Metadata) else kind.types[0]
+    return kind
 
-    def text(self, name: str) -> str | None:
-        """As it was given."""
-        return self.values.get(name)
 
-    def whole(self, name: str, *, least: int, default: int, most: int | None = None) -> int:
-        """An integer within bounds, both included, in digits alone: `1e3` and `1.0` are none to a client.
+def _read(name: str, text: str, kind: inspect.Type) -> object:
+    if isinstance(kind, inspect.IntType):
+        return _read_integer(name, text, kind)
+    if isinstance(kind, inspect.EnumType):
+        return _read_choice(name, text, kind.cls)
+    if isinstance(kind, inspect.UUIDType):
+        return _read_uuid(name, text)
+    return text
 
-        Raises:
-            Invalid: it is none, or out of bounds.
-        """
-        text = self.values.get(name)
-        if text is None:
-            return default
-        number = int(text) if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS else -1
-        if number < least or (most is not None and number > most):
-            bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-            raise Invalid(f"{name} must be an integer {bounds}", field=name)
-        return number
 
-    def choice(self, name: str, choices: type[Choice]) -> Choice | None:
-        """One of a few words.
+def _read_integer(name: str, text: str, kind: inspect.IntType) -> int:
+    """An integer within its bounds, written as digits only: `1e3` and `1.0` are refused."""
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS else -1
+    least = kind.ge or 0
+    if number < least or (kind.le is not None and number > kind.le):
+        bounds = f"of at least {least}" if kind.le is None else f"from {least} to {kind.le}"
+        raise Invalid(f"{name} must be an integer {bounds}", field=name)
+    return number
 
-        Raises:
-            Invalid: another.
-        """
-        text = self.values.get(name)
-        if text is None:
-            return None
-        try:
-            return choices(text)
-        except ValueError as error:
-            raise Invalid(f"{name} must be one of {', '.join(choices)}", field=name) from error
 
-    def uuid(self, name: str) -> UUID | None:
-        """A UUID.
+def _read_choice(name: str, text: str, choices: type[Enum]) -> Enum:
+    try:
+        return choices(text)
+    except ValueError as error:
+        raise Invalid(f"{name} must be one of {', '.join(choice.value for choice in choices)}", field=name) from error
 
-        Raises:
-            Invalid: it is none.
-        """
-        text = self.values.get(name)
-        try:
-            return None if text is None else UUID(text)
-        except ValueError as error:
-            raise Invalid(f"{name} must be a UUID", field=name) from error
+
+def _read_uuid(name: str, text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise Invalid(f"{name} must be a UUID", field=name) from error

@@ -1,7 +1,7 @@
-"""The page that a password link leads to.
+"""The page that a password link leads to: `/set-password#token=…`, a form that posts to `/api/users/password`.
 
-In: a browser that follows `/set-password#token=…`. Out: a form that posts to `/api/users/password`. The token stands
-behind the `#`, which browsers do not send; the page may load nothing, and talk to nobody but this server.
+Browsers do not send what follows the `#`, so that the token is in no log. The page loads nothing and can only connect
+to this server.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wherry.accounts.links import PAGE
 
 
 def password_page() -> HTTPRouteHandler:
-    """The route of the page, read once."""
+    """The route of the page, which is read once."""
     page = files("wherry.http").joinpath("pages/set_password.html").read_text("utf-8")
     headers = {
         "Content-Security-Policy": _policy(page),
@@ -35,7 +35,7 @@ def password_page() -> HTTPRouteHandler:
 
 
 def _policy(page: str) -> str:
-    """Only the page's own script and style may run, told by their digests (CSP level 3, section 2.3.1)."""
+    """Allows the page's own script and style, by their digests, and nothing else (CSP level 3, section 2.3.1)."""
     script, style = (_digest(page, tag) for tag in ("script", "style"))
     return (
         f"default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self'; "

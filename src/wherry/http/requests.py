@@ -1,7 +1,6 @@
-"""Reads requests: their JSON, how their body is packed, and the id they are known by in the log.
+"""Reads the JSON of requests, unpacks their bodies, and gives each request an id.
 
-In: an ASGI scope and a body. Out: decoded JSON, or the refusal that says why not (400, 413, 415); an id, the caller's
-own where it is a plain one, on every response as `X-Request-Id`.
+The id is the client's `X-Request-Id` if that is a plain one. It is in every log entry and in the response.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ MAX_BYTES_AT_ONCE = 1 << 14
 """Larger JSON is decoded in a thread."""
 
 MAX_VALUES = 10_000
-"""Of a JSON body that is held in memory, as records and graphs are not. A value takes up to 70 times its bytes."""
+"""How many values a JSON body may have that is decoded in memory: a value takes up to 70 times its bytes."""
 
 BEFORE_VALUES = (b",", b"[", b"{")
-"""One of these is before every value but a member's; those in strings count, too, as looking closer takes longer."""
+"""Every value follows one of these, unless it is a member of an object. Those in strings count too, for speed."""
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 _ID_KEY = "wherry_request_id"
@@ -43,14 +42,14 @@ _BODY_KEY = "wherry_decoded_body"
 
 
 class JSONRequest(Request[Any, Any, Any]):
-    """A request whose JSON is refused with the right status where it cannot be read."""
+    """A request whose JSON is refused with the right status if it cannot be read."""
 
     async def json(self) -> Any:
-        """The decoded body; None where there is none.
+        """The decoded body, or None if it is empty.
 
         Raises:
-            UnsupportedMedia: it is said to be something else, or packed in another way than gzip.
-            TooLarge: it is once unpacked, or it has too many values.
+            UnsupportedMedia: its type is not JSON, or it is packed with something other than gzip.
+            TooLarge: it is too large when unpacked, or has too many values.
             Malformed: it is not JSON.
         """
         require_json(self)
@@ -61,11 +60,11 @@ class JSONRequest(Request[Any, Any, Any]):
 
 
 async def json_within(request: Request[Any, Any, Any], max_bytes: int) -> Any:
-    """The decoded body of a route that has no limit of its own, because it takes files too.
+    """The decoded body of a route that has no limit of its own, because it takes files as well.
 
     Raises:
-        UnsupportedMedia: it is packed in another way than gzip.
-        TooLarge: it has more bytes than `max_bytes`, as sent or unpacked; no more than these are held in memory.
+        UnsupportedMedia: it is packed with something other than gzip.
+        TooLarge: it has more than `max_bytes` bytes, as sent or unpacked; no more than these are kept in memory.
         Malformed: it is not JSON.
     """
     coding = content_coding(request, *JSON_CODINGS)
@@ -77,10 +76,10 @@ async def json_within(request: Request[Any, Any, Any], max_bytes: int) -> Any:
 
 
 def require_json(request: Request[Any, Any, Any]) -> None:
-    """Let a body pass that is said to be JSON, or not said to be anything.
+    """Require that a body's type is JSON, or absent.
 
     Raises:
-        UnsupportedMedia: it is said to be something else.
+        UnsupportedMedia: it has another type.
     """
     media_type = request.content_type[0].lower()
     if media_type and media_type != "application/json" and not media_type.endswith("+json"):
@@ -88,10 +87,10 @@ def require_json(request: Request[Any, Any, Any]) -> None:
 
 
 def content_coding(request: Request[Any, Any, Any], *readable: str) -> str | None:
-    """How the body is packed (RFC 9110, section 8.4): one of `readable`, or None where it is not.
+    """How the body is packed (RFC 9110, section 8.4): one of `readable`, or None if it is not.
 
     Raises:
-        UnsupportedMedia: in another way; `Accept-Encoding` names those there are (section 12.5.3).
+        UnsupportedMedia: it is packed in another way; `Accept-Encoding` lists the readable ones (section 12.5.3).
     """
     given = ", ".join(request.headers.getall("Content-Encoding", [])).strip().lower()
     coding = given.removeprefix("x-") if given == "x-gzip" else given  # section 8.4.1.3: the same
@@ -106,17 +105,17 @@ def content_coding(request: Request[Any, Any, Any], *readable: str) -> str | Non
 
 
 async def unpacked(body: AsyncIterator[bytes], coding: str | None) -> AsyncIterator[bytes]:
-    """A body as it was before it was packed, in pieces; the caller limits their number.
+    """The unpacked body, in pieces; the caller limits its size.
 
     Raises:
-        Malformed: it is not gzip, or not all of it.
+        Malformed: it is not gzip, or truncated.
     """
     if coding is None:
         async for chunk in body:
             yield chunk
         return
     inflater = GzipInflater()
-    with _damage_told():
+    with _damage_reported():
         async for chunk in body:
             pieces = inflater.feed(chunk)
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
@@ -134,7 +133,7 @@ def _decoded(body: bytes, coding: str | None, max_bytes: int | None) -> Any:
     text = (_unpacked(body, max_bytes) if coding == "gzip" else body).removeprefix(codecs.BOM_UTF8)
     try:
         if sum(map(text.count, BEFORE_VALUES)) > MAX_VALUES:
-            msgspec.json.decode(text, type=msgspec.Raw)  # looks at its syntax, and builds nothing
+            msgspec.json.decode(text, type=msgspec.Raw)  # checks the syntax without building anything
             raise TooLarge(f"the body may have at most {MAX_VALUES} values", field="body")
         return msgspec.json.decode(text) if text else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -144,7 +143,7 @@ def _decoded(body: bytes, coding: str | None, max_bytes: int | None) -> Any:
 def _unpacked(body: bytes, max_bytes: int | None) -> bytes:
     inflater = GzipInflater()
     content = bytearray()
-    with _damage_told():
+    with _damage_reported():
         for piece in inflater.feed(body):
             content += piece
             _require_size(content, max_bytes)
@@ -153,7 +152,7 @@ def _unpacked(body: bytes, max_bytes: int | None) -> bytes:
 
 
 @contextmanager
-def _damage_told() -> Iterator[None]:
+def _damage_reported() -> Iterator[None]:
     try:
         yield
     except DAMAGED as error:
@@ -186,13 +185,13 @@ class RequestIdMiddleware(ASGIMiddleware):
 
 
 async def send_request_id(message: Message, scope: Scope) -> None:
-    """A `before_send` hook: every response tells the id, errors of routing included."""
+    """A `before_send` hook: every response has the id, even that of an unknown route."""
     if message["type"] == "http.response.start":
         MutableScopeHeaders.from_message(message)[REQUEST_ID_HEADER] = request_id_of(scope)
 
 
 def request_id_of(scope: Scope) -> str:
-    """The request's id: the caller's where it is 8 to 64 plain characters, else 128 random bits."""
+    """The request's id: the client's if it has 8 to 64 plain characters, else 128 random bits."""
     state = _state(scope)
     if _ID_KEY not in state:
         given = Headers.from_scope(scope).get(REQUEST_ID_HEADER, "")
@@ -201,7 +200,7 @@ def request_id_of(scope: Scope) -> str:
 
 
 def has_body(headers: Headers) -> bool:
-    """Whether a request has a body, by its header fields (RFC 9112, section 6.3)."""
+    """Whether the header fields say that the request has a body (RFC 9112, section 6.3)."""
     return "Transfer-Encoding" in headers or headers.get("Content-Length", "0") != "0"
 
 
@@ -211,7 +210,7 @@ def is_under(path: str, base: str) -> bool:
 
 
 def decoded_body(scope: Scope) -> object:
-    """The JSON that was decoded for this request; None where there was none."""
+    """The JSON that was decoded for this request, or None."""
     return _state(scope).get(_BODY_KEY)
 
 

@@ -1,21 +1,24 @@
-"""The three ways in which an import's source comes: in a form, as the body, or by a URL.
+"""The three ways to send an import's source: in a form, as the body, or by a URL.
 
-In: the request. Out: a job and whether it is a replay; what was stored for anything else is removed again.
+    multipart/form-data                          `ImportForm`
+    application/json, without `?resource=`       `ImportByUrl`
+    any type of a records file + `?resource=…`   the file itself, with `ImportQuery`
 
-    multipart/form-data                          `file`, `resource`, and options as fields
-    application/json, without `?resource=`       `resource`, `url`, and options as members
-    any type of a records file + `?resource=…`   the file itself; options in the query
+The Structs describe what clients should send. Requests are read by hand, because the file is read as a stream, because
+every fault has to be reported in the contract's words, and because older clients may use other spellings.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Collection, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import msgspec
 from litestar import Request
+from msgspec import UNSET, Meta, Struct, UnsetType
 from multipart import MultipartSegment
 
 from wherry.accounts.models import Account
@@ -26,8 +29,10 @@ from wherry.http.idempotency import idempotency_key
 from wherry.http.multipart import FILE, read_form
 from wherry.http.parameters import once, query_of, refuse_unknown
 from wherry.http.requests import content_coding, has_body, json_within
+from wherry.http.schemas import Binary, ResourceName
 from wherry.http.services import Services
 from wherry.imports.intake import RequestedImport
+from wherry.imports.models import ImportFormat, OnConflict
 from wherry.imports.requests import (
     CONTENT_TYPES,
     UNSUPPORTED_CONTENT_TYPE,
@@ -46,18 +51,70 @@ MAX_FORM_OVERHEAD = 1 << 20
 MAX_JSON_BYTES = 1 << 20
 MAX_FILE_NAME = 1024
 ENCODINGS = ("gzip", "zstd")
-FIELDS = ("resource", "format", "onConflict", "dryRun", "atomic")
 NO_SOURCE = "source is missing: send a file in the form field `file`, or JSON with the `url` of a file"
 
+
+IF_FILE = "If the body is the file itself: "
+DRY_RUN = Meta(description="Check and report everything, but change nothing.")
+ATOMIC = Meta(description="Import every record or none.")
+ON_CONFLICT = Meta(description="What to do if another row has a record's natural key.")
+FORMAT = Meta(description="By default, what the file's name, type or content says.")
+
 ImportRequest = Request[Account, Any, Any]
+Flag: TypeAlias = bool | Literal["true", "false"] | None
 Text = TypeVar("Text", str, str | None)
 
 
+class ImportForm(Struct, rename="camel"):
+    """A file and what to do with its records."""
+
+    file: Binary
+    resource: ResourceName
+    format: Annotated[ImportFormat | UnsetType, FORMAT] = UNSET
+    on_conflict: Annotated[OnConflict | UnsetType, ON_CONFLICT] = UNSET
+    dry_run: Annotated[bool | UnsetType, DRY_RUN] = UNSET
+    atomic: Annotated[bool | UnsetType, ATOMIC] = UNSET
+
+
+class ImportByUrl(Struct, rename="camel"):
+    """The URL of a file, which a worker fetches, and what to do with its records."""
+
+    resource: ResourceName
+    url: str
+    format: Annotated[ImportFormat | None, FORMAT] = None
+    on_conflict: Annotated[OnConflict | None, ON_CONFLICT] = None
+    dry_run: Annotated[Flag, DRY_RUN] = None
+    atomic: Annotated[Flag, ATOMIC] = None
+
+
+class WrappedImportByUrl(Struct):
+    """The same inside `import`."""
+
+    import_: ImportByUrl = msgspec.field(name="import")
+
+
+class ImportQuery(Struct, rename="camel"):
+    """What to do with the records of a body that is the file itself. All but `fileName` may go with any body."""
+
+    resource: Annotated[ResourceName | None, Meta(description=f"{IF_FILE}what its records are.")] = None
+    format: Annotated[ImportFormat | None, FORMAT] = None
+    on_conflict: Annotated[OnConflict | None, ON_CONFLICT] = None
+    dry_run: Annotated[bool | None, DRY_RUN] = None
+    atomic: Annotated[bool | None, ATOMIC] = None
+    file_name: Annotated[str | None, Meta(description=f"{IF_FILE}its name, for its format and compression.")] = None
+
+
+FILE_FIELDS = tuple(each.encode_name for each in msgspec.structs.fields(ImportQuery))
+FIELDS = FILE_FIELDS[:-1]
+
+
 async def hand_in(request: ImportRequest, services: Services) -> tuple[Job, bool, dict[str, str]]:
-    """Read the request, keep its source, queue its job: `(job, replayed, headers)`.
+    """Read the request, store its source and queue its job: `(job, replayed, headers)`.
+
+    If no job was created, the source is removed again.
 
     Raises:
-        Refused: what is asked for cannot be done; the message names the field.
+        Refused: the request is invalid; the message names the field.
     """
     key = idempotency_key(request, required=True)
     assert key is not None
@@ -80,7 +137,8 @@ async def _take_in(request: ImportRequest, services: Services, key: str) -> tupl
             job, replayed = await services.intake.queue(connection, job_id, asked, source)
             headers = {} if replayed else await admit(connection, Kind.IMPORT, asked.owner_id, services.settings)
     except BaseException as error:
-        # A COMMIT whose answer is lost may have made a job: its source stays, and retention takes it if it did not.
+        # If the response to a COMMIT was lost, there may be a job: its source stays. If there is none, retention
+        # removes it.
         if not may_be_queued or isinstance(error, (Refused, Unavailable)):
             await services.intake.drop(job_id)
         raise
@@ -118,7 +176,7 @@ def _asked(fields: Mapping[str, Any], source: ImportSource, caller: Account, key
 async def _from_form(
     request: ImportRequest, services: Services, job_id: UUID
 ) -> tuple[Mapping[str, Any], ImportSource]:
-    content_coding(request)  # a form is sent as it is; its file may be packed
+    content_coding(request)  # a form must not be packed; the file in it may be
     query = _query(request, FIELDS)
     services.intake.check_declared(_declared(request, allow=MAX_FORM_OVERHEAD))
 
@@ -137,13 +195,13 @@ async def _from_form(
 async def _from_body(
     request: ImportRequest, services: Services, job_id: UUID
 ) -> tuple[Mapping[str, Any], ImportSource]:
-    fields = once(_query(request, (*FIELDS, "fileName")), (*FIELDS, "fileName"))
-    name, content_type = _file_name("fileName", fields.get("fileName")), request.content_type[0]
-    # The query is checked before the body is read: a mistake in it costs no upload.
-    _asked(fields, ImportSource("", name, content_type=content_type), request.user, "")
-    content_coding(request, *ENCODINGS)  # the file's first bytes tell which
+    given = once(_query(request, FILE_FIELDS), FILE_FIELDS)
+    name, content_type = _file_name("fileName", given.get("fileName")), request.content_type[0]
+    # The query is checked before the body is read, so that a mistake in it costs no upload.
+    _asked(given, ImportSource("", name, content_type=content_type), request.user, "")
+    content_coding(request, *ENCODINGS)  # which one, its first bytes say
     services.intake.check_declared(_declared(request))
-    return fields, await services.intake.keep(job_id, request.stream(), name, content_type)
+    return given, await services.intake.keep(job_id, request.stream(), name, content_type)
 
 
 async def _from_url(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], ImportSource]:
@@ -166,7 +224,7 @@ async def _from_url(request: ImportRequest, services: Services, job_id: UUID) ->
 
 
 def _query(request: ImportRequest, known: Collection[str]) -> dict[str, list[str]]:
-    """The query of an import, which may have options whatever the body is."""
+    """The query, which may have options whatever the body is."""
     query = query_of(request)
     refuse_unknown(query, known)
     return query

@@ -15,8 +15,8 @@ from wherry.errors import BrokenJson, ErrorCode
 from wherry.imports.models import SHOWN_CHARACTERS, DecodedRecord, RawRecord, RecordError, clipped, label, report_value
 from wherry.resources.model import Resource
 from wherry.resources.rules import Fault, OversizedNumber
+from wherry.resources.users import ADMIN
 
-ADMIN = "admin"
 _ESCAPED_NUL = b"\\u0000"
 MAX_BUILT_BYTES = 1 << 20
 """Arrays and objects with a longer text are not built, except for arrays of strings."""

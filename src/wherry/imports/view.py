@@ -1,61 +1,120 @@
-"""An import job as the API shows it.
-
-In: a `Job` of the kind import. Out: the members of `importJob`, and where its error report is.
-"""
+"""What the API shows of an import: the job, its error report, and single errors."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from wherry.imports.bookkeeping import ReportState
+from wherry.imports.models import ImportFormat, OnConflict
 from wherry.imports.requests import options_of
 from wherry.jobs.models import Job
+from wherry.jobs.view import RecordsJob, common_fields
 from wherry.settings import Settings
-from wherry.times import rfc3339
+from wherry.times import Time
 
 
-def import_job(job: Job, settings: Settings) -> dict[str, Any]:
-    """The `importJob` object."""
+class LastError(Struct):
+    """Why the job failed."""
+
+    code: str
+    message: str
+
+
+class ImportJob(RecordsJob, kw_only=True):
+    """An import."""
+
+    format: ImportFormat
+    success_count: int
+    error_count: Annotated[int, Meta(description="Records that were refused, whatever the number of their errors.")]
+    file_name: str | None
+    file_size: Annotated[int | None, Meta(description="Bytes as they were sent.")]
+    source_url: str | None
+    on_conflict: OnConflict
+    dry_run: bool
+    atomic: bool
+    error_summary: Annotated[
+        dict[str, int | LastError] | None,
+        Meta(
+            description="How many errors there are, by code and field, such as `INVALID_FIELD_FORMAT.email`. "
+            "If the job failed, `lastError` says why. Null if there is neither."
+        ),
+    ]
+
+
+class ImportAnswer(Struct, rename="camel"):
+    """An import."""
+
+    import_job: ImportJob
+
+
+class ImportStatusAnswer(ImportAnswer, kw_only=True):
+    """An import and, if it has errors, where its error report is."""
+
+    error_report_url: str | UnsetType = UNSET
+    error_report_status: Literal["ready"] | UnsetType = UNSET
+    error_report_truncated: Annotated[
+        bool | UnsetType,
+        Meta(description="Present, and true, if there were more errors than the report has room for."),
+    ] = UNSET
+
+
+class ReportedError(Struct, rename="camel"):
+    """One error of one record."""
+
+    record_index: Annotated[int, Meta(description="Counted from 0; -1 is the file as a whole.")]
+    record_id: Annotated[str | None, Meta(description="The record's id, else its natural key.")]
+    error_code: int
+    error_name: str
+    message: str
+    field: str | None
+    value: Annotated[Any, Meta(description="The offending value, shortened if it is long.")]
+    details: Annotated[Any, Meta(extra_json_schema={"anyOf": [{"type": "object"}, {"type": "null"}]})]
+    created_at: Time
+
+
+class ErrorsPage(Struct, rename="camel"):
+    """Errors in the order of their records."""
+
+    errors: list[ReportedError]
+    next_cursor: Annotated[str | None, Meta(description="The `cursor` of the next page; null on the last page.")]
+
+
+def import_job(job: Job) -> ImportJob:
+    """The import itself."""
     source = job.source or {}
     options = options_of(job)
-    return {
-        "id": str(job.id),
-        "status": job.status,
-        "entityType": job.resource,
-        "format": job.format,
-        "totalRecords": job.total_records,
-        "processedRecords": job.processed_records,
-        "successCount": job.success_count,
-        "errorCount": job.error_count,
-        "createdAt": rfc3339(job.created_at),
-        "startedAt": rfc3339(job.started_at),
-        "completedAt": rfc3339(job.completed_at),
-        "idempotencyKey": job.idempotency_key,
-        "fileName": source.get("fileName"),
-        "fileSize": source.get("fileSize"),
-        "sourceUrl": source.get("url"),
-        "onConflict": options.on_conflict,
-        "dryRun": options.dry_run,
-        "atomic": options.atomic,
-        "progress": round(job.progress, 1),
-        "errorSummary": _summary(job),
-        "error": job.error,
-    }
+    return ImportJob(
+        **common_fields(job),
+        format=ImportFormat(job.format),
+        success_count=job.success_count,
+        error_count=job.error_count,
+        file_name=source.get("fileName"),
+        file_size=source.get("fileSize"),
+        source_url=source.get("url"),
+        on_conflict=options.on_conflict,
+        dry_run=options.dry_run,
+        atomic=options.atomic,
+        error_summary=_summary(job),
+    )
 
 
-def _summary(job: Job) -> dict[str, Any] | None:
-    """Errors by name and field, and what ended the job, if something did; None if there is neither."""
-    last = {} if job.error is None else {"lastError": {"code": job.error["code"], "message": job.error["message"]}}
-    return {**job.error_summary, **last} or None
+def _summary(job: Job) -> dict[str, int | LastError] | None:
+    summary: dict[str, int | LastError] = dict(job.error_summary)
+    if job.error is not None:
+        summary["lastError"] = LastError(job.error["code"], job.error["message"])
+    return summary or None
 
 
-def import_status(job: Job, settings: Settings) -> dict[str, Any]:
-    """The answer to a question after one import: the job, and its error report where there is an error."""
-    answer: dict[str, Any] = {"importJob": import_job(job, settings)}
-    if job.error_summary:
-        path = f"/api/v1/imports/{job.id}/errors/download"
-        answer["errorReportUrl"] = settings.import_error_report_download_base_url + path
-        answer["errorReportStatus"] = "ready"
-        if ReportState.of(job.checkpoint).truncated:
-            answer["errorReportTruncated"] = True
-    return answer
+def import_status(job: Job, settings: Settings) -> ImportStatusAnswer:
+    """The import and, if it has errors, where its error report is."""
+    if not job.error_summary:
+        return ImportStatusAnswer(import_job(job))
+    path = f"/api/v1/imports/{job.id}/errors/download"
+    return ImportStatusAnswer(
+        import_job(job),
+        error_report_url=settings.import_error_report_download_base_url + path,
+        error_report_status="ready",
+        error_report_truncated=ReportState.of(job.checkpoint).truncated or UNSET,
+    )

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
@@ -27,7 +28,8 @@ async def test_an_artifact_is_described_exactly(exports: Exports) -> None:
     await exports.fill(250)
     job = await exports.execute(await exports.submit(resource="articles", compression="gzip"), export_batch_size=100)
     content = await exports.content(job)
-    shown = export_job(job, exports.settings.model_copy(update={"export_download_base_url": "https://x.example"}))
+    settings = exports.settings.model_copy(update={"export_download_base_url": "https://x.example"})
+    shown = msgspec.to_builtins(export_job(job, settings))
     expected = {
         "status": "succeeded",
         "entityType": "articles",
@@ -53,7 +55,7 @@ async def test_an_artifact_is_described_exactly(exports: Exports) -> None:
 
 
 async def test_a_queued_job_shows_no_artifact(exports: Exports) -> None:
-    shown = export_job(await exports.submit(resource="users"), exports.settings)
+    shown = msgspec.to_builtins(export_job(await exports.submit(resource="users"), exports.settings))
     absent = ("downloadUrl", "fileSize", "sha256", "startedAt", "completedAt", "expiresAt", "totalRecords", "error")
     assert {name: shown[name] for name in absent} == dict.fromkeys(absent)
     assert (shown["status"], shown["processedRecords"], shown["progress"]) == ("queued", 0, 0.0)
@@ -64,10 +66,10 @@ async def test_an_export_is_truncated_at_the_limit_and_says_so(exports: Exports,
     await exports.fill(10)
     job = await exports.execute(await exports.submit(resource="users"), export_max_records=limit, export_batch_size=4)
     shown = export_job(job, exports.settings)
-    assert (shown["processedRecords"], shown["totalRecords"]) == (min(limit, 10), 10)
+    assert (shown.processed_records, shown.total_records) == (min(limit, 10), 10)
     assert (await exports.content(job)).count(b"\n") == min(limit, 10)
     reason = ("max_records_reached", limit) if truncated else (None, None)
-    assert (shown["truncated"], shown["reason"], shown["recordLimit"]) == (truncated, *reason)
+    assert (shown.truncated, shown.reason, shown.record_limit) == (truncated, *reason)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 10, 1000])
@@ -229,7 +231,7 @@ async def test_a_database_error_fails_the_job_without_revealing_secrets(exports:
     assert ended.status is Status.FAILED
     assert ended.error is not None
     assert (ended.error["code"], ended.error["detail"]) == ("DATABASE_ERROR", {"sqlstate": "57014"})
-    assert export_job(ended, exports.settings)["downloadUrl"] is None
+    assert export_job(ended, exports.settings).download_url is None
     assert await exports.keys() == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import msgspec
 import pytest
 
 from tests.integration.imports.harness import Bench, article, user
@@ -64,7 +65,7 @@ async def test_an_import_without_errors_has_no_report(bench: Bench) -> None:
     async with bench.pool.connection() as connection:
         assert not await exists(connection, job.id)
     assert await whole(bench, job, ImportFormat.JSON) == b""
-    assert import_status(job, bench.settings).keys() == {"importJob"}
+    assert msgspec.to_builtins(import_status(job, bench.settings)).keys() == {"importJob"}
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "MS4y!", "MQ", "é"])
@@ -79,10 +80,10 @@ async def test_an_invalid_cursor_is_refused(bench: Bench, cursor: str) -> None:
 async def test_the_view_of_a_job_has_its_counts_times_and_report(bench: Bench) -> None:
     job = await faulty(bench, 2)
     settings = bench.settings.model_copy(update={"import_error_report_download_base_url": "https://x.y"})
-    status = import_status(job, settings)
+    status = msgspec.to_builtins(import_status(job, settings))
     assert status["errorReportUrl"] == f"https://x.y/api/v1/imports/{job.id}/errors/download"
     assert status["errorReportStatus"] == "ready"
-    shown = import_job(job, settings)
+    shown = msgspec.to_builtins(import_job(job))
     assert shown == status["importJob"]
     last = {"code": "BATCH_FAILED", "message": "Every record has errors"}
     assert shown["errorSummary"] == {"FIELD_TOO_SHORT.name": 2, "INVALID_FIELD_TYPE.role": 2, "lastError": last}
@@ -128,7 +129,7 @@ async def test_every_fault_of_a_record_is_reported_in_one_pass(authored: Bench, 
 
 async def test_the_error_that_ended_a_job_is_the_last_error_in_its_summary(bench: Bench) -> None:
     job = await bench.run("users", b'[{"email": "a@b.c", "name": "A"},', format="json")
-    shown = import_job(job, bench.settings)
+    shown = msgspec.to_builtins(import_job(job))
     assert job.error is not None
     assert shown["errorSummary"] == {
         "PARSE_ERROR": 1,

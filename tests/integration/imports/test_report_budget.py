@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec import UNSET
 
 from tests.integration.imports.harness import Bench, lines
 from wherry.imports.bookkeeping import ROW_BYTES, Bookkeeper
@@ -38,13 +39,13 @@ async def test_errors_past_the_budget_are_only_counted(frugal: Bench, options: I
     assert BUDGET - 1000 < rows * ROW_BYTES + texts <= BUDGET
     assert job.error_count == RECORDS
     assert sum(job.error_summary.values()) == RECORDS * FAULTS
-    assert import_status(job, frugal.settings)["errorReportTruncated"] is True
+    assert import_status(job, frugal.settings).error_report_truncated is True
 
 
 async def test_a_report_within_the_budget_is_complete(frugal: Bench) -> None:
     job = await frugal.run("users", b"{}\n" * 30)
     assert (await report_rows(frugal))[0] == 30 * FAULTS
-    assert "errorReportTruncated" not in import_status(job, frugal.settings)
+    assert import_status(job, frugal.settings).error_report_truncated is UNSET
 
 
 @pytest.mark.parametrize("committed", [1, 30], ids=["before the budget is used up", "after"])

@@ -33,8 +33,10 @@ def entry(**changes: Any) -> Event:
     return Event(**{**values, **changes})
 
 
-def test_a_client_is_told_how_much_of_its_capsule_can_be_searched() -> None:
-    assert view.capsule_job(job())["artifact"]["search"] == "lean"
+def test_a_capsule_says_how_much_of_it_can_be_searched() -> None:
+    artifact = view.capsule_job(job()).artifact
+    assert artifact is not None
+    assert artifact.search == "lean"
 
 
 @pytest.mark.parametrize(
@@ -51,19 +53,19 @@ def test_a_client_is_told_how_much_of_its_capsule_can_be_searched() -> None:
     ],
 )
 def test_stages_have_this_apis_names_also_those_that_older_versions_stored(stage: str, shown: str) -> None:
-    assert view.capsule_job(job(stage=stage))["currentStage"] == shown
-    assert view.event(entry(stage=stage))["stage"] == shown
+    assert view.capsule_job(job(stage=stage)).current_stage == shown
+    assert view.event(entry(stage=stage)).stage == shown
 
 
 def test_the_event_of_an_expired_capsule_says_so() -> None:
     shown = view.event(entry(type="job_expired", stage="expired"))
-    assert (shown["stage"], shown["emoji"], shown["message"]) == ("expired", "⌛", "Capsule expired")
+    assert (shown.stage, shown.emoji, shown.message) == ("expired", "⌛", "Capsule expired")
 
 
 @pytest.mark.parametrize("removed", [{}, {"removedAt": "…"}], ids=["before retention", "after it"])
-def test_a_capsule_past_its_time_says_so(removed: dict[str, str]) -> None:
+def test_an_expired_capsule_says_so(removed: dict[str, str]) -> None:
     shown = view.capsule_job(job(artifact=MADE | removed, expires_at=now()))
-    assert (shown["status"], shown["currentStage"], shown["message"], shown["artifact"]) == (
+    assert (shown.status, shown.current_stage, shown.message, shown.artifact) == (
         "expired",
         "expired",
         "Capsule expired",

@@ -1,0 +1,85 @@
+"""What the routes of jobs have in common, whatever the kind: finding a job, and responses to new and cancelled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, TypeAlias, TypeVar
+from uuid import UUID
+
+from litestar import Response
+from litestar.params import PathParameter
+
+from wherry.errors import (
+    ConcurrentLimit,
+    JobFinished,
+    JobNotFound,
+    KeyReused,
+    LimitReached,
+    RequestError,
+    UnsupportedFormat,
+    UnsupportedResource,
+)
+from wherry.http.problems import JSON_BODY
+from wherry.http.security import BY_TOKEN
+from wherry.http.services import Services
+from wherry.jobs import ledger
+from wherry.jobs.models import Job
+from wherry.jobs.states import Kind, Status
+
+Answer = TypeVar("Answer")
+JobId: TypeAlias = Annotated[str, PathParameter(description="The job's id.", schema_extra={"format": "uuid"})]
+
+NEW_JOB: tuple[type[RequestError], ...] = (
+    *BY_TOKEN,
+    *JSON_BODY,
+    UnsupportedResource,
+    UnsupportedFormat,
+    KeyReused,
+    LimitReached,
+    ConcurrentLimit,
+)
+"""The errors of a route that creates an import or an export."""
+
+NO_FIELDS: Mapping[str, str] = MappingProxyType({})
+
+
+async def find_job(services: Services, job_id: str, *, owner_id: int | None, kind: Kind | None = None) -> Job:
+    """The owner's job, by the id in a path; capsule jobs have no owner.
+
+    Raises:
+        JobNotFound: there is no such job of this kind, or it belongs to somebody else.
+    """
+    not_found = JobNotFound(f"{kind or ''} job not found".strip(), field="job")
+    try:
+        number = UUID(job_id)
+    except ValueError as error:
+        raise not_found from error
+    async with services.pool.connection() as connection:
+        job = await ledger.get(connection, number)
+    if job is None or job.owner_id != owner_id or kind not in (None, job.kind):
+        raise not_found
+    return job
+
+
+def accepted(path: str, answer: Answer, *, replayed: bool, fields: Mapping[str, str] = NO_FIELDS) -> Response[Answer]:
+    """202 with the job's address; 200 if the same request made it before."""
+    headers = {**fields, "Location": path, **({"Idempotent-Replayed": "true"} if replayed else {})}
+    return Response(answer, status_code=200 if replayed else 202, headers=headers)
+
+
+def cancelled(job: Job, answer: Answer, *, ended: Container[Status]) -> Response[Answer]:
+    """202 if the job is still running, else 200.
+
+    Raises:
+        JobFinished: the job has already ended in one of these states.
+    """
+    if job.status in ended:
+        raise JobFinished(f"the job has ended as {job.status}")
+    return Response(answer, status_code=202 if job.status is Status.RUNNING else 200)
+
+
+async def keep_from_caches(response: Response[Any]) -> Response[Any]:
+    """An `after_request` hook: jobs change, and reports contain records. Artifacts have their own `Cache-Control`."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response

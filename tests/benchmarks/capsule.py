@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 
 from tests.unit.capsules.makers import sample_graph
+from tests.unit.memvid.makers import spooled
 from wherry.capsules.graph import Graph, read_graph
 from wherry.capsules.graph_frames import graph_frames
 from wherry.errors import JobFailed
@@ -99,8 +100,9 @@ async def measure(name: str, way: Way, size: int | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="capsule-benchmark-") as folder:
         path = Path(folder) / "out.mv2"
         began = time.monotonic()
+        spool = spooled(made, Path(folder) / "frames")
         try:
-            done = await write_capsule(made, path, workspace=Path(folder), on_progress=silent, ways=[way])
+            done = await write_capsule(*spool, path, workspace=Path(folder), on_progress=silent, ways=[way])
         except JobFailed as failed:
             return {"graph": name, "way": way, "frames": size, "seconds": f"{failed.message} {failed.detail}"}
         return figures(name, graph, done, time.monotonic() - began, found=size is None)

@@ -20,7 +20,6 @@ from wherry.errors import EXPORT_FAILED, JobFailed
 from wherry.jobs.models import Advance, Outcome
 from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
-from wherry.memvid.spool import read_spool
 from wherry.memvid.writer import CapsuleFile, WriterEvent, write_capsule
 from wherry.settings import Settings
 from wherry.storage.store import Store
@@ -60,11 +59,11 @@ class CapsuleRunner:
         with workspace() as folder:
             frames = await self._transform(run, folder, report)
             written = await write_capsule(
-                read_spool(folder / "frames"),
+                folder / "frames",
+                frames.frames,
                 folder / "capsule.mv2",
                 workspace=folder / "writer",
                 on_progress=report.writer_event,
-                total=frames.frames,
                 advice=frames.advice,
             )
             return await self._keep(run, written, frames, report)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -23,7 +23,6 @@ from wherry.waiting import beside_the_loop
 
 _LENGTH = struct.Struct("<I")
 _BUFFER = 1 << 20
-_TELL_SECONDS = 0.5
 
 
 class Spool:
@@ -99,23 +98,16 @@ def read_last(path: Path) -> Frame:
     return deque(read_spool(path), maxlen=1)[0]
 
 
-async def spool_frames(frames: Iterable[Frame], path: Path, tell: Callable[[int], Awaitable[None]]) -> int:
+async def spool_frames(frames: Iterable[Frame], path: Path) -> int:
     """Write all frames to a new file without blocking the event loop; return how many there were.
 
     Args:
         frames: consumed in a thread.
         path: the file; it must not exist yet.
-        tell: awaited twice a second with the number of frames so far.
     """
     stop = Event()
-
-    async def tick() -> None:
-        await tell(spool.frames)
-
     with Spool(path) as spool:
-        work = partial(spool.add, _until(frames, stop))
-        await beside_the_loop(work, stop=stop.set, tick=tick, seconds=_TELL_SECONDS)
-        await tick()
+        await beside_the_loop(partial(spool.add, _until(frames, stop)), stop=stop.set)
         return spool.frames
 
 

@@ -16,6 +16,7 @@ from wherry.errors import ErrorCode, JobFailed, SnapshotStopped
 from wherry.exports.formats.model import Format, Layout
 from wherry.exports.snapshot import Batch
 from wherry.memvid.frame import record_frames
+from wherry.memvid.spool import spool_frames
 from wherry.memvid.writer import WriterEvent, write_capsule
 from wherry.waiting import with_ticks
 
@@ -57,8 +58,9 @@ async def _write(records: Iterable[dict[str, Any]], capsule: Path, layout: Layou
     layout.watch.share = 0.0
     title = next(field for field in TITLES if field in layout.fields)
     frames = record_frames(layout.resource.name, title, records)
-    workspace = layout.workspace / "writer"
-    writing = write_capsule(frames, capsule, workspace=workspace, on_progress=report, advice=lambda fits: ADVICE)
+    spool, workspace = layout.workspace / "frames", layout.workspace / "writer"
+    count = await with_ticks(spool_frames(frames, spool), look, seconds=LOOK_SECONDS)
+    writing = write_capsule(spool, count, capsule, workspace=workspace, on_progress=report, advice=lambda fits: ADVICE)
     await with_ticks(writing, look, seconds=LOOK_SECONDS)
 
 

@@ -27,8 +27,8 @@ import msgspec
 
 from tests.unit.capsules.makers import sample_graph
 from tests.unit.memvid.makers import spooled
-from wherry.capsules.graph import Graph, read_graph
 from wherry.capsules.graph_frames import graph_frames
+from wherry.capsules.reading import GraphReader, read_graph
 from wherry.errors import JobFailed
 from wherry.memvid import sdk
 from wherry.memvid.capacity import CAPACITY, HEADER, LOG_SLACK
@@ -112,7 +112,7 @@ def silent(event: WriterEvent) -> None:
     """Nobody is looking."""
 
 
-def figures(name: str, graph: Graph, done: CapsuleFile, seconds: float, *, found: bool) -> dict[str, Any]:
+def figures(name: str, graph: GraphReader, done: CapsuleFile, seconds: float, *, found: bool) -> dict[str, Any]:
     """What a case came to."""
     return {
         "graph": name,
@@ -128,16 +128,16 @@ def figures(name: str, graph: Graph, done: CapsuleFile, seconds: float, *, found
     }
 
 
-def recall(graph: Graph, path: Path) -> str:
+def recall(graph: GraphReader, path: Path) -> str:
     """How many of the graph's unique names are found, of those that have a letter or a digit."""
-    names = {node.name for node in graph.nodes or () if re.search(r"[^\W_]", node.name)}
+    names = {node.name for node in graph.nodes if re.search(r"[^\W_]", node.name)}
     reader = sdk.open_for_reading(path)
     found = sum(is_found(reader, name) for name in names)
     reader.close()
     return f"{found}/{len(names)}"
 
 
-def copies(graph: Graph) -> Iterator[Frame]:
+def copies(graph: GraphReader) -> Iterator[Frame]:
     """Frames like the graph's, without end; every copy has uris of its own."""
     for copy in count():
         for frame in graph_frames(graph):

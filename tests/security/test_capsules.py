@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -17,8 +20,8 @@ from tests.factories import SMALL_GRAPH
 from tests.processes import finished, import_file, service
 from wherry.capsules import child
 from wherry.capsules.check import IN_PROCESS_BYTES, check_file
-from wherry.capsules.graph import read_graph
 from wherry.capsules.graph_frames import graph_frames
+from wherry.capsules.reading import read_graph
 from wherry.capsules.submission import CHECKS_AT_ONCE, SMALL_BYTES, SMALL_CHECKS_AT_ONCE, Submissions
 from wherry.capsules.transform import transform
 from wherry.database.pools import make_pool
@@ -29,13 +32,44 @@ from wherry.storage.store import Store
 
 pytestmark = pytest.mark.security
 
-HEAD = b'{"sessionId":"s","projectName":"p","source":{"type":"folder","baseName":"b"},"nodes":[{"id":"a","label":"F",'
+FIRST_NODE = b'{"id":"a","label":"F",'
+HEAD = b'{"sessionId":"s","projectName":"p","source":{"type":"folder","baseName":"b"},"nodes":[' + FIRST_NODE
 TAIL = b'}],"relationships":[{"id":"r","sourceId":"a","targetId":"a","type":"C"}]}'
 SECONDS = 8
+FLAT = 96 << 20
+"""Bytes of memory that a body of 40 MB may take; Python and the modules take a third of it."""
+
+LISTS = b"[]," * 13_000_000 + b"[]"
+PLAIN = HEAD + b'"x":0' + TAIL
+FLOODS = {
+    "lists as nodes": (PLAIN.replace(FIRST_NODE, LISTS[:-2] + FIRST_NODE), "VALIDATION_FAILED"),
+    "lists in an unknown member": (PLAIN[:-1] + b',"x":[' + LISTS + b"]}", "nodes"),
+    "small nodes": (PLAIN.replace(FIRST_NODE, b'{"id":"","label":""},' * 2_000_000 + FIRST_NODE), "2000001"),
+    "a long file": (PLAIN[:-1] + b',"fileContents":{"a":"' + b"\\n" * 20_000_000 + b'"}}', "nodes"),
+    "text to repair": (PLAIN[:-1] + b',"x":"' + b"x" * 40_000_000 + b'\\ud800"}', "nodes"),
+}
+
+
+@pytest.mark.parametrize("command", ["check_process", "transform_process"])
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_process_takes_little_memory_whatever_the_body(tmp_path: Path, flood: str, command: str) -> None:
+    body, expected = FLOODS[flood]
+    request = tmp_path / "request.json"
+    request.write_bytes(body)
+    arguments = [str(os.getpid()), str(request), str(tmp_path / "frames")]
+    done = subprocess.run(
+        [sys.executable, "-m", f"wherry.capsules.{command}", *arguments[: 2 if command == "check_process" else 3]],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (FLAT, FLAT)),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert expected in done.stdout.replace("Expected `object`, got `array`", "VALIDATION_FAILED")
+    assert "memory" not in done.stdout
 
 
 async def test_a_body_that_takes_thirty_times_its_size_is_refused_before_it_does(tmp_path: Path) -> None:
-    body = HEAD + b'"properties":{"x":[' + b"[]," * 30_000_000 + b"[]]}" + TAIL
+    body = HEAD + b'"properties":{"x":[' + LISTS + b"]}" + TAIL
     file = tmp_path / "request.json"
     file.write_bytes(body)
     with pytest.raises(TooLarge, match="far more memory"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from wherry.capsules.child_process import TOO_MUCH_MEMORY, limit_memory, own_arguments
-from wherry.capsules.graph import Graph, read_graph
+from wherry.capsules.reading import open_graph
 from wherry.errors import GraphTooLarge, Refused
 
 
@@ -47,17 +47,14 @@ def summarise(path: Path) -> Summary:
     Raises:
         Malformed, Invalid: it is not a valid request.
     """
-    return _summary(read_graph(path.read_bytes()))
-
-
-def _summary(graph: Graph) -> Summary:
+    graph = open_graph(path)
     return Summary(
         session_id=_storable(graph.session_id),
         project_name=_storable(graph.project_name),
         base_name=_storable(graph.source.base_name),
-        nodes=len(graph.nodes or ()),
-        relationships=len(graph.relationships or ()),
-        semantic_enabled=bool(graph.options is not None and graph.options.semantic_enabled),
+        nodes=graph.labels.total(),
+        relationships=graph.types.total(),
+        semantic_enabled=bool(graph.options.semantic_enabled),
     )
 
 
@@ -72,7 +69,7 @@ def _storable(text: str) -> str:
 
 def main(path: Path) -> None:
     """Print the report on a file."""
-    limit_memory(path.stat().st_size)
+    limit_memory()
     try:
         report = Report(summary=summarise(path))
     except Refused as refusal:

@@ -14,8 +14,7 @@ import sys
 from wherry.parents import end_with
 from wherry.priority import give_way, leave_half_of_the_cpus
 
-BASE_BYTES = 1 << 30
-MEMORY_FACTOR = 6
+MEMORY_BYTES = 384 << 20
 TOO_MUCH_MEMORY = "takes far more memory than a graph of its size should"
 
 
@@ -34,11 +33,11 @@ def own_arguments() -> list[str]:
     return arguments
 
 
-def limit_memory(body_bytes: int) -> None:
-    """Limit this process's memory, so that MemoryError is raised if a body takes far more than usual.
+def limit_memory() -> None:
+    """Limit this process's memory, not counting mapped files, so that MemoryError is raised if a graph takes more.
 
-    Graphs take two or three times their size; a body that is only `[],[],[]` takes thirty times its size.
+    Only a body that was made for it does: one with a single node that is hundreds of megabytes long, for example.
     """
-    limit = BASE_BYTES + MEMORY_FACTOR * body_bytes
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

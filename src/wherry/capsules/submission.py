@@ -41,7 +41,7 @@ SMALL_CHECKS_AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
 """For small bodies, which never wait for large ones. Half of the CPUs are left for everything else."""
 
 CHECKS_AT_ONCE = min(2, SMALL_CHECKS_AT_ONCE)
-"""For large bodies. A check takes several times the memory of its body."""
+"""For large bodies. A check that was made to take memory takes hundreds of megabytes."""
 
 SMALL_BYTES = 2 << 20
 

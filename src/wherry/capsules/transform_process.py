@@ -5,24 +5,29 @@ In: the file with the request's body. Out: a spool of frames, and one JSON objec
 
 from __future__ import annotations
 
-import mmap
 import sys
 from pathlib import Path
 
 import msgspec
 
 from wherry.capsules.child_process import TOO_MUCH_MEMORY, limit_memory, own_arguments
-from wherry.capsules.graph import read_graph
 from wherry.capsules.graph_frames import counts, graph_frames
+from wherry.capsules.reading import open_graph
 from wherry.errors import Refused, SpoolFull
 from wherry.memvid.spool import Spool
 
 MAX_SPOOL_BYTES = 4 << 30
 """Far more than fits a capsule, and little enough that nodes with long snippets do not fill the disk."""
 
+MAX_FRAME_BYTES = 16 << 20
+"""The writer takes many times the size of a frame, once for each form in which it is searched and stored."""
+
 
 class Transformed(msgspec.Struct):
-    """The result: how many frames of each kind, or why there are none."""
+    """The result: how many frames of each kind, or why there are none.
+
+    If there are more than a capsule can hold, not all of them are in the spool.
+    """
 
     nodes: int = 0
     relationships: int = 0
@@ -38,28 +43,27 @@ class Transformed(msgspec.Struct):
 
 def main(request: Path, spool: Path) -> None:
     """Write the spool and print the result."""
-    limit_memory(request.stat().st_size)
+    limit_memory()
     try:
         result = _transform(request, spool)
     except OSError as error:
         result = Transformed(errno=error.errno)
-    except SpoolFull:
-        result = Transformed(refused=f"its frames take more than {MAX_SPOOL_BYTES} bytes: lower maxSnippetChars")
+    except SpoolFull as error:
+        result = Transformed(refused=f"{error}: lower maxSnippetChars")
     except MemoryError:
         result = Transformed(refused=f"it {TOO_MUCH_MEMORY}")
     sys.stdout.buffer.write(msgspec.json.encode(result))
 
 
 def _transform(request: Path, spool: Path) -> Transformed:
-    with request.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            graph = read_graph(data)
-        except Refused as refusal:
-            return Transformed(refused=refusal.detail)
-    nodes, relationships = counts(graph)
-    with Spool(spool, MAX_SPOOL_BYTES) as out:
+    try:
+        graph = open_graph(request)
+    except Refused as refusal:
+        return Transformed(refused=refusal.detail)
+    with Spool(spool, MAX_SPOOL_BYTES, MAX_FRAME_BYTES) as out:
         out.add(graph_frames(graph))
-        return Transformed(nodes, relationships, out.frames)
+    nodes, relationships = counts(graph)
+    return Transformed(nodes, relationships, nodes + relationships + 1)
 
 
 if __name__ == "__main__":

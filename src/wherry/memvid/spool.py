@@ -31,10 +31,12 @@ class Spool:
     Args:
         path: the file; it must not exist yet.
         max_bytes: size limit of the file.
+        max_frame_bytes: size limit of each frame.
     """
 
-    def __init__(self, path: Path, max_bytes: int = sys.maxsize) -> None:
-        self._room = max_bytes
+    def __init__(self, path: Path, max_bytes: int = sys.maxsize, max_frame_bytes: int = sys.maxsize) -> None:
+        self._max_bytes = self._room = max_bytes
+        self._max_frame_bytes = max_frame_bytes
         self._file = path.open("xb", buffering=_BUFFER)
         self._encode = msgspec.msgpack.Encoder().encode
         self.frames = 0
@@ -43,7 +45,7 @@ class Spool:
         """Append frames, in order. Integers beyond 64 bits become strings of digits, in the given frame too.
 
         Raises:
-            SpoolFull: a frame does not fit.
+            SpoolFull: a limit is exceeded.
         """
         write, encode = self._file.write, self._encode
         for frame in frames:
@@ -53,8 +55,10 @@ class Spool:
                 _spell_out(frame.metadata)
                 data = encode(frame)
             self._room -= _LENGTH.size + len(data)
+            if len(data) > self._max_frame_bytes:
+                raise SpoolFull(f"one of its frames takes more than {self._max_frame_bytes} bytes")
             if self._room < 0:
-                raise SpoolFull
+                raise SpoolFull(f"its frames take more than {self._max_bytes} bytes")
             write(_LENGTH.pack(len(data)))
             write(data)
             self.frames += 1

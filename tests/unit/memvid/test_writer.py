@@ -19,8 +19,8 @@ import pytest
 
 from tests.unit.capsules.makers import REPOSITORY, edge, graph, node, sample_graph
 from tests.unit.memvid.makers import frame, spooled
-from wherry.capsules.graph import read_graph
 from wherry.capsules.graph_frames import graph_frames
+from wherry.capsules.reading import read_graph
 from wherry.capsules.transform_process import Transformed
 from wherry.errors import DoesNotFit, JobFailed, VerificationFailed
 from wherry.memvid import sdk

@@ -29,7 +29,7 @@ from tests.unit.capsules.makers import sample_graph
 from tests.unit.memvid.makers import spooled
 from wherry.capsules.graph_frames import graph_frames
 from wherry.capsules.reading import GraphReader, read_graph
-from wherry.errors import JobFailed
+from wherry.errors import CapsuleFailed
 from wherry.memvid import sdk
 from wherry.memvid.capacity import CAPACITY, HEADER, LOG_SLACK
 from wherry.memvid.frame import Frame
@@ -103,7 +103,7 @@ async def measure(name: str, way: Way, size: int | None) -> dict[str, Any]:
         spool = spooled(made, Path(folder) / "frames")
         try:
             done = await write_capsule(*spool, path, workspace=Path(folder), on_progress=silent, ways=[way])
-        except JobFailed as failed:
+        except CapsuleFailed as failed:
             return {"graph": name, "way": way, "frames": size, "seconds": f"{failed.message} {failed.detail}"}
         return figures(name, graph, done, time.monotonic() - began, found=size is None)
 

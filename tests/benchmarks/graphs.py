@@ -22,9 +22,8 @@ from typing import Any
 import msgspec
 
 from tests.unit.capsules.makers import sample_graph
-from wherry.capsules.check import check_file
-from wherry.capsules.transform import transform
-from wherry.errors import JobFailed, Refused
+from wherry.capsules.offload import check_file, transform
+from wherry.errors import CapsuleFailed, JobFailed, Refused
 from wherry.memvid.writer import write_capsule
 
 MIB = 1 << 20
@@ -119,7 +118,7 @@ async def step(shape: str, name: str, call: Callable[[], Awaitable[Any]]) -> Any
     with Peaks() as peaks:
         try:
             result = await call()
-        except (Refused, JobFailed) as error:
+        except (Refused, JobFailed, CapsuleFailed) as error:
             outcome = str(error)[:90]
     own, child = peaks.own // MIB, peaks.child // MIB
     seconds = f"{time.monotonic() - began:6.1f} s  CPU {cpu_seconds() - used:6.1f} s"

@@ -18,12 +18,11 @@ import pytest
 
 from tests.factories import SMALL_GRAPH
 from tests.processes import finished, import_file, service
-from wherry.capsules import child
-from wherry.capsules.check import IN_PROCESS_BYTES, check_file
+from wherry.capsules import offload
 from wherry.capsules.graph_frames import graph_frames
+from wherry.capsules.offload import IN_PROCESS_BYTES, check_file, transform
 from wherry.capsules.reading import read_graph
 from wherry.capsules.submission import CHECKS_AT_ONCE, SMALL_BYTES, SMALL_CHECKS_AT_ONCE, Submissions
-from wherry.capsules.transform import transform
 from wherry.database.pools import make_pool
 from wherry.errors import Invalid, JobFailed, TooLarge
 from wherry.jobs.models import Job
@@ -50,15 +49,15 @@ FLOODS = {
 }
 
 
-@pytest.mark.parametrize("command", ["check_process", "transform_process"])
+@pytest.mark.parametrize("command", ["check", "transform"])
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_process_takes_little_memory_whatever_the_body(tmp_path: Path, flood: str, command: str) -> None:
     body, expected = FLOODS[flood]
     request = tmp_path / "request.json"
     request.write_bytes(body)
-    arguments = [str(os.getpid()), str(request), str(tmp_path / "frames")]
+    files = [request] if command == "check" else [request, tmp_path / "frames"]
     done = subprocess.run(
-        [sys.executable, "-m", f"wherry.capsules.{command}", *arguments[: 2 if command == "check_process" else 3]],
+        [sys.executable, "-m", "wherry.capsules.process", str(os.getpid()), command, *map(str, files)],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (FLAT, FLAT)),
         stdout=subprocess.PIPE,
         text=True,
@@ -105,7 +104,7 @@ def test_a_fault_is_named_in_the_same_time_however_deep_it_lies(levels: int) -> 
 async def test_a_graph_that_takes_too_long_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
-    monkeypatch.setattr(child, "BASE_SECONDS", 1.0)
+    monkeypatch.setattr(offload, "BASE_SECONDS", 1.0)
     request = tmp_path / "request"
     os.mkfifo(request)  # reading it waits for ever
     if task == "check":

@@ -18,7 +18,7 @@ DEFAULT_SNIPPET_CHARS = 1200
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Source(msgspec.Struct, rename="camel", frozen=True):
+class GraphSource(msgspec.Struct, rename="camel", frozen=True):
     """Where the code came from."""
 
     type: str
@@ -79,7 +79,7 @@ class Relationship(msgspec.Struct, rename="camel", frozen=True):
     step: int | None = None
 
 
-class Options(msgspec.Struct, rename="camel", frozen=True):
+class CapsuleOptions(msgspec.Struct, rename="camel", frozen=True):
     """How the capsule is made; absent or null means the default."""
 
     semantic_enabled: bool | None = None
@@ -93,8 +93,8 @@ class Graph(msgspec.Struct, rename="camel", frozen=True):
 
     session_id: str
     project_name: str
-    source: Source
+    source: GraphSource
     nodes: list[Node] | None = None
     relationships: list[Relationship] | None = None
     file_contents: dict[str, str | None] | None = None
-    options: Options | None = None
+    options: CapsuleOptions | None = None

@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from wherry.capsules.faults import Data, decoded
-from wherry.capsules.graph import Graph, Node, NodeOutline, Options, Relationship, Source
+from wherry.capsules.graph import CapsuleOptions, Graph, GraphSource, Node, NodeOutline, Relationship
 from wherry.capsules.json_chunks import LongString, array_chunks, object_chunks
 from wherry.errors import EmptyGraph, Invalid, Malformed
 from wherry.memvid.safe_text import has_escape, has_surrogate, repair
@@ -123,8 +123,10 @@ class GraphReader:
         members = {name: memoryview(raw) for name, raw in msgspec.structs.asdict(_members(text)).items()}
         self.session_id: str = _member(members["session_id"], str, "$.sessionId")
         self.project_name: str = _member(members["project_name"], str, "$.projectName")
-        self.source: Source = _member(members["source"], Source, "$.source")
-        self.options: Options = _member(members["options"], Options | None, "$.options") or Options()
+        self.source: GraphSource = _member(members["source"], GraphSource, "$.source")
+        self.options: CapsuleOptions = (
+            _member(members["options"], CapsuleOptions | None, "$.options") or CapsuleOptions()
+        )
         self.nodes = Elements("nodes", members["nodes"], Node)
         self.outlines = Elements("nodes", members["nodes"], NodeOutline)
         self.relationships = Elements("relationships", members["relationships"], Relationship)

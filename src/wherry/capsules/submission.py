@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from wherry.capsules.check import check_file
-from wherry.capsules.check_process import Summary
+from wherry.capsules.offload import check_file
+from wherry.capsules.process import Summary
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.database.queries import load
 from wherry.errors import GraphTooLarge, QueueUnavailable, Refused, Unavailable

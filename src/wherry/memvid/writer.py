@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from wherry.errors import CAPSULE_TOO_LARGE, EXPORT_FAILED, JobFailed
+from wherry.errors import CapsuleFailed, TooManyFrames
 from wherry.memvid import sdk
 from wherry.memvid.capacity import CAPACITY
 from wherry.memvid.messages import CapsuleTooLarge, Failed, Finished, Progress, Stage, Way
@@ -102,12 +102,12 @@ async def write_capsule(
         ways: the ways to try, in order.
 
     Raises:
-        JobFailed: `CAPSULE_TOO_LARGE` if the frames do not fit, with `fits` and `frames` in its detail;
-            `EXPORT_FAILED` if no way worked, with the reason of each.
+        TooManyFrames: they do not fit; `fits` and `frames` are in its detail.
+        CapsuleFailed: no way worked; the reason of each is in its detail.
         OSError: the disk is full, or another system error.
     """
     if not frames:
-        raise JobFailed(EXPORT_FAILED, "there are no frames to write")
+        raise CapsuleFailed("there are no frames to write")
     await asyncio.to_thread(workspace.mkdir, parents=True, exist_ok=True)
     room = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="capsule-", dir=workspace))
     try:
@@ -152,7 +152,7 @@ class _Job:
             reasons[way.value] = answer.reason
             if time.monotonic() >= self._deadline:
                 break
-        raise JobFailed(EXPORT_FAILED, "the capsule could not be written", detail={"ways": reasons})
+        raise CapsuleFailed("the capsule could not be written", ways=reasons)
 
     async def _try_twice(self, way: Way) -> Finished | Failed | CapsuleTooLarge:
         """Try one way, and try it again if its process was killed from outside, which says nothing about the way."""
@@ -178,7 +178,7 @@ class _Job:
                 if not isinstance(message, Progress):
                     return self._without_paths(message)
                 await self._emit(message.stage, message.done, message.message, way)
-        raise JobFailed(EXPORT_FAILED, "the writer ended without a result")
+        raise CapsuleFailed("the writer ended without a result")
 
     def _without_paths(self, answer: Finished | Failed | CapsuleTooLarge) -> Finished | Failed | CapsuleTooLarge:
         if not isinstance(answer, Failed):
@@ -195,6 +195,6 @@ class _Job:
             await awaitable
 
 
-def _too_large(frames: int, fits: int, advice: str) -> JobFailed:
+def _too_large(frames: int, fits: int, advice: str) -> TooManyFrames:
     limit = f"{frames} frames do not fit a capsule's free capacity of {CAPACITY:,} bytes; the first {fits} would."
-    return JobFailed(CAPSULE_TOO_LARGE, f"{limit} {advice}".rstrip(), detail={"frames": frames, "fits": fits})
+    return TooManyFrames(f"{limit} {advice}".rstrip(), frames=frames, fits=fits)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.capsules.makers import body, edge, node
 from wherry.capsules import json_chunks
-from wherry.capsules.graph import Options
+from wherry.capsules.graph import CapsuleOptions
 from wherry.capsules.graph_frames import graph_frames
 from wherry.capsules.reading import open_graph, read_graph
 from wherry.errors import Invalid, Malformed
@@ -26,7 +26,7 @@ def test_the_required_fields_are_enough() -> None:
     read = read_graph(encoded(nodes=[{"id": "a", "label": "Function"}]))
     (only,) = read.nodes
     assert only.name == "a"
-    assert read.options == Options()
+    assert read.options == CapsuleOptions()
 
 
 def test_everything_optional_may_be_null_and_anything_unknown_is_kept() -> None:

@@ -20,9 +20,9 @@ import pytest
 from tests.unit.capsules.makers import REPOSITORY, edge, graph, node, sample_graph
 from tests.unit.memvid.makers import frame, spooled
 from wherry.capsules.graph_frames import graph_frames
+from wherry.capsules.process import Transformed
 from wherry.capsules.reading import read_graph
-from wherry.capsules.transform_process import Transformed
-from wherry.errors import DoesNotFit, JobFailed, VerificationFailed
+from wherry.errors import CapsuleFailed, DoesNotFit, VerificationFailed
 from wherry.memvid import sdk
 from wherry.memvid.frame import Frame
 from wherry.memvid.messages import Stage, Way
@@ -151,7 +151,7 @@ async def test_where_no_way_works_every_reason_is_told_without_a_path(
 ) -> None:
     without_cli(monkeypatch)
     python = interpreter(quiet_home, "exit 9")
-    with pytest.raises(JobFailed) as failed:
+    with pytest.raises(CapsuleFailed) as failed:
         await write(quiet_home, some(3), python=python)
     assert failed.value.code == "EXPORT_FAILED"
     assert set(failed.value.detail["ways"]) == {"staged", "put_many", "cli"}  # type: ignore[call-overload]
@@ -164,7 +164,7 @@ async def test_frames_that_do_not_fit_are_told_before_the_long_work(quiet_home: 
     big = {"blob": "x" * 1_000_000}
     log = Log()
     made = [frame(index, metadata=big) for index in range(60)]
-    with pytest.raises(JobFailed) as failed:
+    with pytest.raises(CapsuleFailed) as failed:
         await write(quiet_home, made, log, advice=lambda fits: f"Keep {fits} at the most.")
     assert failed.value.code == "CAPSULE_TOO_LARGE"
     fits = failed.value.detail["fits"]
@@ -212,7 +212,7 @@ async def test_a_large_graph_becomes_a_capsule_when_it_has_as_many_frames_as_wer
     def made() -> list[Frame]:
         return list(graph_frames(read_graph(msgspec.json.encode(body))))
 
-    with pytest.raises(JobFailed) as failed:
+    with pytest.raises(CapsuleFailed) as failed:
         await write(quiet_home, made())
     fits, nodes = failed.value.detail["fits"], len(body["nodes"])
     assert isinstance(fits, int)
@@ -238,7 +238,7 @@ async def test_a_full_disk_ends_every_way_at_once(quiet_home: Path, blocks: int)
 
 
 async def test_nothing_to_write_is_a_failure(quiet_home: Path) -> None:
-    with pytest.raises(JobFailed):
+    with pytest.raises(CapsuleFailed):
         await write(quiet_home, [])
 
 
@@ -246,7 +246,7 @@ async def test_a_hung_writer_is_killed_when_its_time_is_over(quiet_home: Path, m
     without_cli(monkeypatch)
     python = interpreter(quiet_home, f"echo $$ >> {quiet_home}/pids; sleep 600")
     began, log = time.monotonic(), Log()
-    with pytest.raises(JobFailed) as failed:
+    with pytest.raises(CapsuleFailed) as failed:
         await write(quiet_home, some(3), log, python=python, time_limit=1.5)
     assert time.monotonic() - began < 4
     assert "time limit" in str(failed.value.detail)
@@ -393,7 +393,7 @@ def test_a_definition_is_found_before_what_mentions_it(quiet_home: Path) -> None
 
 async def test_texts_that_batches_would_split_are_refused_before_the_long_work(quiet_home: Path) -> None:
     made = [frame(0), frame(1, text="x" * 2400), frame(2, text="y" * 9000)]
-    with pytest.raises(JobFailed) as failed:
+    with pytest.raises(CapsuleFailed) as failed:
         await write(quiet_home, made, ways=[Way.PUT_MANY])
     assert "2 texts" in str(failed.value.detail)
 

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from wherry.errors import ErrorCode, JobFailed, SnapshotStopped
+from wherry.errors import CapsuleFailed, ErrorCode, JobFailed, SnapshotStopped
 from wherry.exports.formats.model import Format, Layout
 from wherry.exports.snapshot import Batch
 from wherry.memvid.frame import record_frames
@@ -61,7 +61,10 @@ async def _write(records: Iterable[dict[str, Any]], capsule: Path, layout: Layou
     spool, workspace = layout.workspace / "frames", layout.workspace / "writer"
     count = await with_ticks(spool_frames(frames, spool), look, seconds=LOOK_SECONDS)
     writing = write_capsule(spool, count, capsule, workspace=workspace, on_progress=report, advice=lambda fits: ADVICE)
-    await with_ticks(writing, look, seconds=LOOK_SECONDS)
+    try:
+        await with_ticks(writing, look, seconds=LOOK_SECONDS)
+    except CapsuleFailed as error:
+        raise JobFailed.by_capsule(error) from error
 
 
 MV2 = Format(

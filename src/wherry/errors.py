@@ -339,6 +339,11 @@ class JobFailed(WherryError):
         """The failure of a job that gives up on an unavailable storage."""
         return cls(ErrorCode.STORAGE_ERROR, error.detail[:1].upper() + error.detail[1:])
 
+    @classmethod
+    def by_capsule(cls, error: CapsuleFailed) -> JobFailed:
+        """The failure of a job whose capsule could not be written."""
+        return cls(error.code, error.message, detail=error.detail)
+
 
 EXPORT_FAILED = "EXPORT_FAILED"
 CAPSULE_TOO_LARGE = "CAPSULE_TOO_LARGE"
@@ -367,6 +372,28 @@ class BrokenJson(WherryError):
 
 class SnapshotStopped(WherryError):
     """`Snapshot.stop` was called while its rows were being read."""
+
+
+class CapsuleFailed(WherryError):
+    """A capsule could not be written.
+
+    Args:
+        message: one sentence for the job's owner.
+        detail: figures that go with it.
+    """
+
+    code = EXPORT_FAILED
+
+    def __init__(self, message: str, **detail: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+class TooManyFrames(CapsuleFailed):
+    """The frames do not fit a capsule; the detail has their number, and how many would fit."""
+
+    code = CAPSULE_TOO_LARGE
 
 
 class DoesNotFit(WherryError):

@@ -26,9 +26,10 @@ from typing import Any
 import msgspec
 
 from tests.unit.capsules.makers import sample_graph
-from wherry.capsules.graph import Graph, read_graph
+from tests.unit.memvid.makers import spooled
 from wherry.capsules.graph_frames import graph_frames
-from wherry.errors import JobFailed
+from wherry.capsules.reading import GraphReader, read_graph
+from wherry.errors import CapsuleFailed
 from wherry.memvid import sdk
 from wherry.memvid.capacity import CAPACITY, HEADER, LOG_SLACK
 from wherry.memvid.frame import Frame
@@ -99,9 +100,10 @@ async def measure(name: str, way: Way, size: int | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="capsule-benchmark-") as folder:
         path = Path(folder) / "out.mv2"
         began = time.monotonic()
+        spool = spooled(made, Path(folder) / "frames")
         try:
-            done = await write_capsule(made, path, workspace=Path(folder), on_progress=silent, ways=[way])
-        except JobFailed as failed:
+            done = await write_capsule(*spool, path, workspace=Path(folder), on_progress=silent, ways=[way])
+        except CapsuleFailed as failed:
             return {"graph": name, "way": way, "frames": size, "seconds": f"{failed.message} {failed.detail}"}
         return figures(name, graph, done, time.monotonic() - began, found=size is None)
 
@@ -110,7 +112,7 @@ def silent(event: WriterEvent) -> None:
     """Nobody is looking."""
 
 
-def figures(name: str, graph: Graph, done: CapsuleFile, seconds: float, *, found: bool) -> dict[str, Any]:
+def figures(name: str, graph: GraphReader, done: CapsuleFile, seconds: float, *, found: bool) -> dict[str, Any]:
     """What a case came to."""
     return {
         "graph": name,
@@ -126,16 +128,16 @@ def figures(name: str, graph: Graph, done: CapsuleFile, seconds: float, *, found
     }
 
 
-def recall(graph: Graph, path: Path) -> str:
+def recall(graph: GraphReader, path: Path) -> str:
     """How many of the graph's unique names are found, of those that have a letter or a digit."""
-    names = {node.name for node in graph.nodes or () if re.search(r"[^\W_]", node.name)}
+    names = {node.name for node in graph.nodes if re.search(r"[^\W_]", node.name)}
     reader = sdk.open_for_reading(path)
     found = sum(is_found(reader, name) for name in names)
     reader.close()
     return f"{found}/{len(names)}"
 
 
-def copies(graph: Graph) -> Iterator[Frame]:
+def copies(graph: GraphReader) -> Iterator[Frame]:
     """Frames like the graph's, without end; every copy has uris of its own."""
     for copy in count():
         for frame in graph_frames(graph):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,12 +18,11 @@ import pytest
 
 from tests.factories import SMALL_GRAPH
 from tests.processes import finished, import_file, service
-from wherry.capsules import child
-from wherry.capsules.check import IN_PROCESS_BYTES, check_file
-from wherry.capsules.graph import read_graph
+from wherry.capsules import offload
 from wherry.capsules.graph_frames import graph_frames
+from wherry.capsules.offload import IN_PROCESS_BYTES, check_file, transform
+from wherry.capsules.reading import read_graph
 from wherry.capsules.submission import CHECKS_AT_ONCE, SMALL_BYTES, SMALL_CHECKS_AT_ONCE, Submissions
-from wherry.capsules.transform import transform
 from wherry.database.pools import make_pool
 from wherry.errors import Invalid, JobFailed, TooLarge
 from wherry.jobs.models import Job
@@ -29,13 +31,44 @@ from wherry.this_process import NICENESS
 
 pytestmark = pytest.mark.security
 
-HEAD = b'{"sessionId":"s","projectName":"p","source":{"type":"folder","baseName":"b"},"nodes":[{"id":"a","label":"F",'
+FIRST_NODE = b'{"id":"a","label":"F",'
+HEAD = b'{"sessionId":"s","projectName":"p","source":{"type":"folder","baseName":"b"},"nodes":[' + FIRST_NODE
 TAIL = b'}],"relationships":[{"id":"r","sourceId":"a","targetId":"a","type":"C"}]}'
 SECONDS = 8
+FLAT = 96 << 20
+"""Bytes of memory that a body of 40 MB may take; Python and the modules take a third of it."""
+
+LISTS = b"[]," * 13_000_000 + b"[]"
+PLAIN = HEAD + b'"x":0' + TAIL
+FLOODS = {
+    "lists as nodes": (PLAIN.replace(FIRST_NODE, LISTS[:-2] + FIRST_NODE), "VALIDATION_FAILED"),
+    "lists in an unknown member": (PLAIN[:-1] + b',"x":[' + LISTS + b"]}", "nodes"),
+    "small nodes": (PLAIN.replace(FIRST_NODE, b'{"id":"","label":""},' * 2_000_000 + FIRST_NODE), "2000001"),
+    "a long file": (PLAIN[:-1] + b',"fileContents":{"a":"' + b"\\n" * 20_000_000 + b'"}}', "nodes"),
+    "text to repair": (PLAIN[:-1] + b',"x":"' + b"x" * 40_000_000 + b'\\ud800"}', "nodes"),
+}
+
+
+@pytest.mark.parametrize("command", ["check", "transform"])
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_process_takes_little_memory_whatever_the_body(tmp_path: Path, flood: str, command: str) -> None:
+    body, expected = FLOODS[flood]
+    request = tmp_path / "request.json"
+    request.write_bytes(body)
+    files = [request] if command == "check" else [request, tmp_path / "frames"]
+    done = subprocess.run(
+        [sys.executable, "-m", "wherry.capsules.process", str(os.getpid()), command, *map(str, files)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (FLAT, FLAT)),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert expected in done.stdout.replace("Expected `object`, got `array`", "VALIDATION_FAILED")
+    assert "memory" not in done.stdout
 
 
 async def test_a_body_that_takes_thirty_times_its_size_is_refused_before_it_does(tmp_path: Path) -> None:
-    body = HEAD + b'"properties":{"x":[' + b"[]," * 30_000_000 + b"[]]}" + TAIL
+    body = HEAD + b'"properties":{"x":[' + LISTS + b"]}" + TAIL
     file = tmp_path / "request.json"
     file.write_bytes(body)
     with pytest.raises(TooLarge, match="far more memory"):
@@ -71,7 +104,7 @@ def test_a_fault_is_named_in_the_same_time_however_deep_it_lies(levels: int) -> 
 async def test_a_graph_that_takes_too_long_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
-    monkeypatch.setattr(child, "BASE_SECONDS", 1.0)
+    monkeypatch.setattr(offload, "BASE_SECONDS", 1.0)
     request = tmp_path / "request"
     os.mkfifo(request)  # reading it waits for ever
     if task == "check":

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from wherry.capsules.excerpts import (
     LINES_BEFORE,
+    MIN_TRUNCATED_CHARS,
     Lines,
     Numbering,
     complete_lines,
@@ -20,6 +21,7 @@ from wherry.capsules.excerpts import (
     split,
 )
 from wherry.capsules.symbols import Symbol
+from wherry.capsules.texts import Text
 
 MAX_CHARS = 1 << 16
 """A longer text is a whole file, unless the client requested longer snippets."""
@@ -29,7 +31,12 @@ _SPACE = frozenset(map(chr, (*range(9, 14), 32, 0xA0, 0x1680, *range(0x2000, 0x2
 _TRIMMED = _SPACE | {"\u3000", "\ufeff"}
 
 
-def excerpted_lines(text: str, symbols: Sequence[Symbol], max_chars: int = MAX_CHARS) -> Lines | None:
+def may_be_excerpts(text: Text) -> bool:
+    """Whether `excerpted_lines` depends on the file's symbols."""
+    return text.tail(1) not in _TRIMMED
+
+
+def excerpted_lines(text: Text, symbols: Sequence[Symbol], max_chars: int) -> Lines | None:
     """The lines whose numbers are certain if the text is excerpts of a file, or None if it is the whole file.
 
     Args:
@@ -38,12 +45,13 @@ def excerpted_lines(text: str, symbols: Sequence[Symbol], max_chars: int = MAX_C
         max_chars: the maximum length of a file's excerpts together.
     """
     if not symbols:  # then the client sends the first 220 lines
-        return dict(enumerate(complete_lines(text))) if is_truncated(text) else None
-    if not {text[0], text[-1]}.isdisjoint(_TRIMMED) or len(text) > max_chars:
+        return dict(enumerate(complete_lines(text.all()))) if is_truncated(text.tail(MIN_TRUNCATED_CHARS)) else None
+    if not _TRIMMED.isdisjoint((text.head(1), text.tail(1))) or text.chars > max_chars:
         return None
-    if is_ambiguous(text):
+    content = text.all()
+    if is_ambiguous(content):
         return {}
-    excerpts, whole = split(text), text.split("\n")
+    excerpts, whole = split(content), content.split("\n")
     single = len(excerpts) == 1 and not excerpts[0].truncated
     if single and len(symbols) == 1 and _is_whole(whole, symbols[0]):
         return None

@@ -6,17 +6,25 @@ produces the same frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any
 
-from wherry.capsules.graph import DEFAULT_SNIPPET_CHARS, Graph, Node, Options, Relationship
+from wherry.capsules.graph import DEFAULT_SNIPPET_CHARS, Node, Relationship
 from wherry.capsules.manifest import manifest
+from wherry.capsules.reading import GraphReader
 from wherry.capsules.snippets import Snippets
+from wherry.capsules.texts import Texts
+from wherry.memvid.capacity import MOST_FRAMES
 from wherry.memvid.frame import Frame, Uris, bounded, shown
 from wherry.memvid.safe_text import guard
 
+CHUNKS_AT_ONCE = 128
+"""The nodes that so many chunks of relationships connect, 8 MiB of JSON, are found in one pass over the graph."""
+
 UNKNOWN = "<unknown>"
+_End = tuple[str, str]  # name and label
+_UNKNOWN_END: _End = (UNKNOWN, UNKNOWN)
 # label → (folder of the URI, track)
 _PLACES = {
     "Community": ("communities", "communities"),
@@ -25,21 +33,25 @@ _PLACES = {
 }
 
 
-def graph_frames(graph: Graph) -> Iterator[Frame]:
-    """Yield the first `maxNodeFrames` nodes, the first `maxRelationFrames` relationships, and the manifest."""
+def graph_frames(graph: GraphReader) -> Iterator[Frame]:
+    """Yield the first `maxNodeFrames` nodes, the first `maxRelationFrames` relationships, and the manifest.
+
+    If there are more than a capsule can hold, the rest of them is left out before the manifest.
+    """
     uris = Uris()
     node_count, relation_count = counts(graph)
-    yield from _node_frames(graph, node_count, uris)
-    yield from _relation_frames(graph, relation_count, uris)
+    nodes = islice(_node_frames(graph, uris), node_count)
+    relationships = islice(_relation_frames(graph, uris), relation_count)
+    yield from islice(chain(nodes, relationships), MOST_FRAMES + 1)
     yield manifest(graph, node_count, relation_count)
 
 
-def counts(graph: Graph) -> tuple[int, int]:
+def counts(graph: GraphReader) -> tuple[int, int]:
     """How many nodes and how many relationships become frames."""
-    options = graph.options or Options()
+    options = graph.options
     return (
-        _limited(len(graph.nodes or ()), options.max_node_frames),
-        _limited(len(graph.relationships or ()), options.max_relation_frames),
+        _limited(graph.labels.total(), options.max_node_frames),
+        _limited(graph.types.total(), options.max_relation_frames),
     )
 
 
@@ -47,11 +59,11 @@ def _limited(total: int, limit: int | None) -> int:
     return total if limit is None else min(total, limit)
 
 
-def _node_frames(graph: Graph, count: int, uris: Uris) -> Iterator[Frame]:
-    options = graph.options or Options()
-    limit = DEFAULT_SNIPPET_CHARS if options.max_snippet_chars is None else options.max_snippet_chars
-    snippets = Snippets(graph.file_contents or {}, graph.nodes or (), limit)
-    for node in islice(graph.nodes or (), count):
+def _node_frames(graph: GraphReader, uris: Uris) -> Iterator[Frame]:
+    limit = graph.options.max_snippet_chars
+    texts = Texts(graph.file_contents)
+    snippets = Snippets(texts, graph.outlines, DEFAULT_SNIPPET_CHARS if limit is None else limit)
+    for node in graph.nodes:
         folder, track = _PLACES.get(node.label, ("nodes", f"nodes/{node.label}"))
         yield Frame(
             uri=uris.unique(f"mv2://{folder}/{node.id}"),
@@ -77,25 +89,36 @@ def _node_lines(node: Node, snippet: str) -> Iterator[str]:
     yield snippet
 
 
-def _relation_frames(graph: Graph, count: int, uris: Uris) -> Iterator[Frame]:
-    # If several nodes have the same id, the first one counts.
-    ends = {node.id: (node.name, node.label) for node in reversed(graph.nodes or ())}
-    unknown = (UNKNOWN, UNKNOWN)
-    for edge in islice(graph.relationships or (), count):
-        source, target = ends.get(edge.source_id, unknown), ends.get(edge.target_id, unknown)
-        title = f"{source[0]} {edge.type} {target[0]}"
-        yield Frame(
-            uri=uris.unique(f"mv2://relations/{edge.id}"),
-            title=title,
-            text=guard("\n".join((title, *_relation_lines(edge, source, target)))),
-            track=f"relations/{edge.type}",
-            tags=["source=gitnexus", f"relationType={edge.type}", f"sessionId={graph.session_id}"],
-            labels=[edge.type],
-            metadata=_relation_metadata(edge),
-        )
+def _relation_frames(graph: GraphReader, uris: Uris) -> Iterator[Frame]:
+    chunks = graph.relationships.chunks()
+    while edges := list(chain.from_iterable(islice(chunks, CHUNKS_AT_ONCE))):
+        ends = _ends(graph, edges)
+        for edge in edges:
+            source, target = ends.get(edge.source_id, _UNKNOWN_END), ends.get(edge.target_id, _UNKNOWN_END)
+            title = f"{source[0]} {edge.type} {target[0]}"
+            yield Frame(
+                uri=uris.unique(f"mv2://relations/{edge.id}"),
+                title=title,
+                text=guard("\n".join((title, *_relation_lines(edge, source, target)))),
+                track=f"relations/{edge.type}",
+                tags=["source=gitnexus", f"relationType={edge.type}", f"sessionId={graph.session_id}"],
+                labels=[edge.type],
+                metadata=_relation_metadata(edge),
+            )
 
 
-def _relation_lines(edge: Relationship, source: tuple[str, str], target: tuple[str, str]) -> Iterator[str]:
+def _ends(graph: GraphReader, edges: Iterable[Relationship]) -> dict[str, _End]:
+    """The nodes that relationships connect, by id. If several nodes have the same id, the first one counts."""
+    ids = {id for edge in edges for id in (edge.source_id, edge.target_id)}
+    ends: dict[str, _End] = {}
+    for node in graph.outlines:
+        if node.id in ids:
+            ids.remove(node.id)
+            ends[node.id] = node.name, node.label
+    return ends
+
+
+def _relation_lines(edge: Relationship, source: _End, target: _End) -> Iterator[str]:
     yield f"source: {source[0]} ({source[1]})"
     yield f"target: {target[0]} ({target[1]})"
     yield f"type: {edge.type}"

@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-from wherry.capsules.graph import Graph
+from wherry.capsules.reading import GraphReader
 from wherry.memvid import sdk
 from wherry.memvid.frame import Frame
 
 MANIFEST_URI = "mv2://meta/manifest"
 
 
-def manifest(graph: Graph, node_frames: int, relation_frames: int) -> Frame:
+def manifest(graph: GraphReader, node_frames: int, relation_frames: int) -> Frame:
     """The manifest of a graph, with counts of its nodes by label and its relationships by type, exported and total.
 
     Args:
@@ -25,8 +25,8 @@ def manifest(graph: Graph, node_frames: int, relation_frames: int) -> Frame:
         node_frames: how many nodes became frames, from the first.
         relation_frames: how many relationships became frames, from the first.
     """
-    nodes = _tally((node.label for node in graph.nodes or ()), node_frames)
-    relationships = _tally((edge.type for edge in graph.relationships or ()), relation_frames)
+    nodes = _tally(graph.labels, (node.label for node in graph.outlines), node_frames)
+    relationships = _tally(graph.types, (edge.type for edge in graph.relationships), relation_frames)
     source = {name: value for name, value in msgspec.to_builtins(graph.source).items() if value is not None}
     versions = {"memvidSdk": sdk.installed_version(), "wherry": version("wherry")}
     return Frame(
@@ -47,15 +47,14 @@ def manifest(graph: Graph, node_frames: int, relation_frames: int) -> Frame:
     )
 
 
-def _tally(names: Iterable[str], exported: int) -> dict[str, Any]:
-    every = list(names)
-    total, out = Counter(every), Counter(islice(every, exported))
+def _tally(total: Counter[str], names: Iterable[str], exported: int) -> dict[str, Any]:
+    out = total if exported == total.total() else Counter(islice(names, exported))
     kinds = {name: {"exported": out[name], "total": total[name]} for name in sorted(total)}
-    return {"exported": min(exported, len(every)), "total": len(every), "by": kinds}
+    return {"exported": exported, "total": total.total(), "by": kinds}
 
 
 def _lines(
-    graph: Graph,
+    graph: GraphReader,
     source: dict[str, Any],
     versions: dict[str, str],
     nodes: dict[str, Any],

@@ -14,13 +14,12 @@ from pathlib import Path
 import structlog
 
 from wherry.capsules.names import capsule_name
-from wherry.capsules.transform import transform
-from wherry.capsules.transform_process import Transformed
-from wherry.errors import EXPORT_FAILED, JobFailed
+from wherry.capsules.offload import transform
+from wherry.capsules.process import Transformed
+from wherry.errors import EXPORT_FAILED, CapsuleFailed, JobFailed
 from wherry.jobs.models import Advance, Outcome
 from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
-from wherry.memvid.spool import read_spool
 from wherry.memvid.writer import CapsuleFile, WriterEvent, write_capsule
 from wherry.settings import Settings
 from wherry.storage.store import Store
@@ -59,14 +58,7 @@ class CapsuleRunner:
             await report.say("Semantic search is not configured here: semanticEnabled is ignored", {"ignored": True})
         with workspace() as folder:
             frames = await self._transform(run, folder, report)
-            written = await write_capsule(
-                read_spool(folder / "frames"),
-                folder / "capsule.mv2",
-                workspace=folder / "writer",
-                on_progress=report.writer_event,
-                total=frames.frames,
-                advice=frames.advice,
-            )
+            written = await self._write(folder, frames, report)
             return await self._keep(run, written, frames, report)
 
     async def _transform(self, run: Run, folder: Path, report: _Report) -> Transformed:
@@ -95,6 +87,19 @@ class CapsuleRunner:
         except FileNotFoundError as error:
             raise JobFailed(EXPORT_FAILED, "The stored request is gone") from error
         return file
+
+    async def _write(self, folder: Path, frames: Transformed, report: _Report) -> CapsuleFile:
+        try:
+            return await write_capsule(
+                folder / "frames",
+                frames.frames,
+                folder / "capsule.mv2",
+                workspace=folder / "writer",
+                on_progress=report.writer_event,
+                advice=frames.advice,
+            )
+        except CapsuleFailed as error:
+            raise JobFailed.by_capsule(error) from error
 
     async def _keep(self, run: Run, written: CapsuleFile, frames: Transformed, report: _Report) -> Outcome:
         storing = partial(report.advance, "finalize", STORE_SHARE, 100.0, "Storing the capsule")

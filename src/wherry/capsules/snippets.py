@@ -8,33 +8,37 @@ symbol's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from wherry.capsules.file_lines import MAX_CHARS, excerpted_lines
+from wherry.capsules.file_lines import MAX_CHARS, excerpted_lines, may_be_excerpts
 from wherry.capsules.graph import Node
 from wherry.capsules.sources import ExcerptedFile, Passage, WholeFile
 from wherry.capsules.symbols import Symbol
+from wherry.capsules.texts import Text, Texts
 from wherry.memvid.safe_text import cut
 
 NO_SOURCE = "<no source content available>"
 MIN_SNIPPET_CHARS = 80
+_MOST_WEIGHT = 500_000
+"""How many lines of excerpts, and marks of whole files, are kept for the next nodes of the same files."""
 
 
 class Snippets:
     """Cuts snippets out of the files of a graph.
 
     Args:
-        contents: path → text or None.
+        texts: the contents of the files.
         nodes: all nodes of the graph, in order.
         max_chars: the maximum length of a snippet; values below 80 count as 80.
     """
 
-    def __init__(self, contents: Mapping[str, str | None], nodes: Iterable[Node], max_chars: int) -> None:
-        self._contents = contents
-        self._symbols = _symbols_by_file(nodes, contents)
+    def __init__(self, texts: Texts, nodes: Iterable[Node], max_chars: int) -> None:
+        self._texts = texts
         self._max_chars = max(max_chars, MIN_SNIPPET_CHARS)
         self._most_excerpted = min(max(MAX_CHARS, 4 * self._max_chars), 4 * MAX_CHARS)
+        self._symbols = _symbols_by_file(nodes, texts)
         self._sources: dict[str, WholeFile | ExcerptedFile] = {}
+        self._weight = 0
 
     def of(self, node: Node) -> str:
         """The node's own lines, or the first 80 lines of a File without a range, or `NO_SOURCE`."""
@@ -46,25 +50,33 @@ class Snippets:
         return NO_SOURCE if passage is None else self._cut(passage)
 
     def _source_of(self, path: str) -> WholeFile | ExcerptedFile | None:
-        content = self._contents.get(path)
-        if content and path not in self._sources:
-            numbered = excerpted_lines(content, self._symbols.get(path, ()), self._most_excerpted)
-            self._sources[path] = WholeFile(content) if numbered is None else ExcerptedFile(numbered)
+        if path not in self._sources and (text := self._texts.get(path)):
+            source = self._read(path, text)
+            self._weight += source.weight
+            if self._weight > _MOST_WEIGHT:
+                self._sources.clear()
+                self._weight = source.weight
+            self._sources[path] = source
         return self._sources.get(path)
 
+    def _read(self, path: str, text: Text) -> WholeFile | ExcerptedFile:
+        lines = excerpted_lines(text, self._symbols.get(path, ()), self._most_excerpted)
+        return WholeFile(text, self._max_chars) if lines is None else ExcerptedFile(lines)
+
     def _cut(self, passage: Passage) -> str:
-        content, start, end, complete = passage
-        if complete and end - start <= self._max_chars:
-            return content[start:end]
-        shown = min(end - start, self._max_chars)
-        size = f" of {end - start}" if complete else ""
-        return f"{cut(content[start : start + shown], shown)}\n… [cut: first {shown}{size} characters]"
+        beginning, chars, complete = passage
+        if complete and chars <= self._max_chars:
+            return beginning
+        shown = min(chars, self._max_chars)
+        size = f" of {chars}" if complete else ""
+        return f"{cut(beginning[:shown], shown)}\n… [cut: first {shown}{size} characters]"
 
 
-def _symbols_by_file(nodes: Iterable[Node], contents: Mapping[str, str | None]) -> dict[str, list[Symbol]]:
-    symbols: dict[str, list[Symbol]] = {}
-    for node in nodes:
+def _symbols_by_file(nodes: Iterable[Node], texts: Texts) -> dict[str, list[Symbol]]:
+    """The symbols of the files that may be excerpts."""
+    symbols: dict[str, list[Symbol]] = {path: [] for path, text in texts if may_be_excerpts(text)}
+    for node in nodes if symbols else ():
         path, symbol = node.property("filePath"), Symbol.of(node)
-        if symbol and isinstance(path, str) and contents.get(path):
-            symbols.setdefault(path, []).append(symbol)
+        if symbol and isinstance(path, str) and path in symbols:
+            symbols[path].append(symbol)
     return symbols

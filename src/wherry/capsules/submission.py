@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from wherry.capsules.check import check_file
-from wherry.capsules.check_process import Summary
+from wherry.capsules.offload import check_file
+from wherry.capsules.process import Summary
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.database.queries import load
 from wherry.errors import GraphTooLarge, QueueUnavailable, Refused, Unavailable
@@ -40,7 +40,7 @@ SMALL_CHECKS_AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
 """For small bodies, which never wait for large ones. Half of the CPUs are left for everything else."""
 
 CHECKS_AT_ONCE = min(2, SMALL_CHECKS_AT_ONCE)
-"""For large bodies. A check takes several times the memory of its body."""
+"""For large bodies. A check that was made to take memory takes hundreds of megabytes."""
 
 SMALL_BYTES = 2 << 20
 

@@ -19,6 +19,8 @@ HEADER: Final = 4096
 # Recovery appends its own records (the location of each part of the new index), which need room in the log.
 LOG_SLACK: Final = 256 * 1024
 _BATCH_GAP = 2200
+MOST_FRAMES: Final = CAPACITY // 165
+"""More frames than this never fit: the record of a frame in which everything is empty has 165 bytes."""
 
 
 def fits_in_batches(frames: int, log: int, payloads: int) -> bool:

@@ -15,6 +15,7 @@ All other texts, which is nearly all of them, stay unchanged.
 from __future__ import annotations
 
 import re
+from typing import BinaryIO
 
 ESCAPE = "\u241b"
 GUARD = ESCAPE + "."
@@ -86,12 +87,20 @@ def has_surrogate(data: bytes | memoryview) -> bool:
     return _JSON_SURROGATE.search(data) is not None
 
 
-def repair(data: bytes | memoryview) -> bytes:
-    """Rewrite JSON so that every string in it decodes to its safe text."""
-    return _JSON_UNSAFE.sub(_repair, data)
+def repair(data: bytes | memoryview, out: BinaryIO) -> None:
+    """Write JSON in which every string decodes to its safe text."""
+    at = 0
+    with memoryview(data) as whole:
+        for match in _JSON_UNSAFE.finditer(whole):
+            if (safe := _repaired(match)) is not None:
+                out.write(whole[at : match.start()])
+                out.write(safe)
+                at = match.end()
+        out.write(whole[at:])
 
 
-def _repair(match: re.Match[bytes]) -> bytes:
+def _repaired(match: re.Match[bytes]) -> bytes | None:
+    """A string's safe text in JSON, or None if it is safe already."""
     if match["lone"]:
         return ESCAPE.encode() + b"u" + match["lone"].upper()
-    return (ESCAPE + ESCAPE).encode() if match["escape"] else match[0]
+    return (ESCAPE + ESCAPE).encode() if match["escape"] else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -23,7 +23,6 @@ from wherry.waiting import beside_the_loop
 
 _LENGTH = struct.Struct("<I")
 _BUFFER = 1 << 20
-_TELL_SECONDS = 0.5
 
 
 class Spool:
@@ -32,10 +31,12 @@ class Spool:
     Args:
         path: the file; it must not exist yet.
         max_bytes: size limit of the file.
+        max_frame_bytes: size limit of each frame.
     """
 
-    def __init__(self, path: Path, max_bytes: int = sys.maxsize) -> None:
-        self._room = max_bytes
+    def __init__(self, path: Path, max_bytes: int = sys.maxsize, max_frame_bytes: int = sys.maxsize) -> None:
+        self._max_bytes = self._room = max_bytes
+        self._max_frame_bytes = max_frame_bytes
         self._file = path.open("xb", buffering=_BUFFER)
         self._encode = msgspec.msgpack.Encoder().encode
         self.frames = 0
@@ -44,7 +45,7 @@ class Spool:
         """Append frames, in order. Integers beyond 64 bits become strings of digits, in the given frame too.
 
         Raises:
-            SpoolFull: a frame does not fit.
+            SpoolFull: a limit is exceeded.
         """
         write, encode = self._file.write, self._encode
         for frame in frames:
@@ -54,8 +55,10 @@ class Spool:
                 _spell_out(frame.metadata)
                 data = encode(frame)
             self._room -= _LENGTH.size + len(data)
+            if len(data) > self._max_frame_bytes:
+                raise SpoolFull(f"one of its frames takes more than {self._max_frame_bytes} bytes")
             if self._room < 0:
-                raise SpoolFull
+                raise SpoolFull(f"its frames take more than {self._max_bytes} bytes")
             write(_LENGTH.pack(len(data)))
             write(data)
             self.frames += 1
@@ -99,23 +102,16 @@ def read_last(path: Path) -> Frame:
     return deque(read_spool(path), maxlen=1)[0]
 
 
-async def spool_frames(frames: Iterable[Frame], path: Path, tell: Callable[[int], Awaitable[None]]) -> int:
+async def spool_frames(frames: Iterable[Frame], path: Path) -> int:
     """Write all frames to a new file without blocking the event loop; return how many there were.
 
     Args:
         frames: consumed in a thread.
         path: the file; it must not exist yet.
-        tell: awaited twice a second with the number of frames so far.
     """
     stop = Event()
-
-    async def tick() -> None:
-        await tell(spool.frames)
-
     with Spool(path) as spool:
-        work = partial(spool.add, _until(frames, stop))
-        await beside_the_loop(work, stop=stop.set, tick=tick, seconds=_TELL_SECONDS)
-        await tick()
+        await beside_the_loop(partial(spool.add, _until(frames, stop)), stop=stop.set)
         return spool.frames
 
 

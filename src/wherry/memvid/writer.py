@@ -18,12 +18,10 @@ from pathlib import Path
 
 import msgspec
 
-from wherry.errors import CAPSULE_TOO_LARGE, EXPORT_FAILED, JobFailed
+from wherry.errors import CapsuleFailed, TooManyFrames
 from wherry.memvid import sdk
 from wherry.memvid.capacity import CAPACITY
-from wherry.memvid.frame import Frame
 from wherry.memvid.messages import CapsuleTooLarge, Failed, Finished, Progress, Stage, Way
-from wherry.memvid.spool import spool_frames
 from wherry.memvid.watched import Watched
 
 # Start and end of each stage as a share of the whole. Measured on 9,656 frames: 5, 85 and 10 % of the time.
@@ -77,46 +75,47 @@ OnProgress = Callable[[WriterEvent], Awaitable[None] | None]
 
 
 async def write_capsule(
-    frames: Iterable[Frame],
+    spool: Path,
+    frames: int,
     destination: Path,
     *,
     workspace: Path,
     on_progress: OnProgress,
-    total: int | None = None,
     python: str = sys.executable,
     advice: Callable[[int], str] = lambda fits: "",
     time_limit: float = DEFAULT_TIME_LIMIT,
     ways: Iterable[Way] = tuple(Way),
 ) -> CapsuleFile:
-    """Write frames into a new capsule at `destination`.
+    """Write the frames of a spool into a new capsule at `destination`.
 
     Cancelling kills the writer at once and removes everything it has written.
 
     Args:
-        frames: consumed in a thread.
+        spool: see `Spool`; it is only read. If its frames exceed a capsule's capacity, the rest may be left out.
+        frames: how many there are, including those that were left out.
         destination: replaced if it exists.
         workspace: a folder for temporary files, preferably on the destination's file system.
         on_progress: called, and awaited, about every second at least.
-        total: the number of frames, if known.
         python: the interpreter that runs the writer.
         advice: what the job's owner can do if only this many of the first frames fit, together with the last.
         time_limit: in seconds, for everything.
         ways: the ways to try, in order.
 
     Raises:
-        JobFailed: `CAPSULE_TOO_LARGE` if the frames do not fit, with `fits` and `frames` in its detail;
-            `EXPORT_FAILED` if no way worked, with the reason of each.
+        TooManyFrames: they do not fit; `fits` and `frames` are in its detail.
+        CapsuleFailed: no way worked; the reason of each is in its detail.
         OSError: the disk is full, or another system error.
     """
+    if not frames:
+        raise CapsuleFailed("there are no frames to write")
     await asyncio.to_thread(workspace.mkdir, parents=True, exist_ok=True)
     room = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="capsule-", dir=workspace))
     try:
-        job = _Job(room, on_progress, python, time.monotonic() + time_limit)
-        count = await job.spool(frames, total)
-        finished, way = await job.try_ways(ways, count, advice)
+        job = _Job(spool, frames, room, on_progress, python, time.monotonic() + time_limit)
+        finished, way = await job.try_ways(ways, advice)
         await asyncio.to_thread(shutil.move, job.capsule, destination)
         version = f"{sdk.DISTRIBUTION} {sdk.installed_version()}"
-        return CapsuleFile(destination, finished.size, finished.sha256, count, way, finished.search, version)
+        return CapsuleFile(destination, finished.size, finished.sha256, frames, way, finished.search, version)
     finally:
         # Shielded, so that nothing is left even if the task is cancelled a second time.
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, room, ignore_errors=True))
@@ -125,53 +124,43 @@ async def write_capsule(
 class _Job:
     """A capsule that is being written."""
 
-    def __init__(self, room: Path, on_progress: OnProgress, python: str, deadline: float) -> None:
+    def __init__(
+        self, spool: Path, frames: int, room: Path, on_progress: OnProgress, python: str, deadline: float
+    ) -> None:
+        self._spool = spool.absolute()  # the writer runs in another directory
+        self._frames = frames
         self._room = room
         self._on_progress = on_progress
         self._python = python
         self._deadline = deadline
         self._progress = 0.0
-        self._spool = room / "frames.spool"
         self.capsule = room / "capsule.mv2"
 
-    async def spool(self, frames: Iterable[Frame], total: int | None) -> int:
-        """Write all frames to the spool. Returns their number."""
-
-        async def tell(count: int) -> None:
-            of = f" of {total}" if total else ""
-            await self._emit(
-                Stage.FRAME_PREP, min(count / total, 1.0) if total else 0.5, f"Prepared {count}{of} frames"
-            )
-
-        count = await spool_frames(frames, self._spool, tell)
-        if not count:
-            raise JobFailed(EXPORT_FAILED, "there are no frames to write")
-        return count
-
-    async def try_ways(self, ways: Iterable[Way], count: int, advice: Callable[[int], str]) -> tuple[Finished, Way]:
+    async def try_ways(self, ways: Iterable[Way], advice: Callable[[int], str]) -> tuple[Finished, Way]:
         """Try the ways in order. Returns the result of the first that produces a verified capsule."""
+        await self._emit(Stage.FRAME_PREP, 1.0, f"Prepared {self._frames} frames")
         reasons: dict[str, str] = {}
         for way in ways:
-            answer = await self._try_twice(way, count)
+            answer = await self._try_twice(way)
             if isinstance(answer, Finished):
-                await self._emit(Stage.FINALIZE, 1.0, f"Wrote and verified {count} frames", way)
+                await self._emit(Stage.FINALIZE, 1.0, f"Wrote and verified {self._frames} frames", way)
                 return answer, way
             if isinstance(answer, CapsuleTooLarge):
-                raise _too_large(count, answer.fits, advice(answer.fits))
+                raise _too_large(self._frames, answer.fits, advice(answer.fits))
             if answer.errno is not None:
                 raise OSError(answer.errno, os.strerror(answer.errno))
             reasons[way.value] = answer.reason
             if time.monotonic() >= self._deadline:
                 break
-        raise JobFailed(EXPORT_FAILED, "the capsule could not be written", detail={"ways": reasons})
+        raise CapsuleFailed("the capsule could not be written", ways=reasons)
 
-    async def _try_twice(self, way: Way, count: int) -> Finished | Failed | CapsuleTooLarge:
+    async def _try_twice(self, way: Way) -> Finished | Failed | CapsuleTooLarge:
         """Try one way, and try it again if its process was killed from outside, which says nothing about the way."""
-        answer = await self._try(way, count, "first")
+        answer = await self._try(way, "first")
         if isinstance(answer, Failed):
             await self._tell_failure(way, answer)
             if answer.killed and time.monotonic() < self._deadline:
-                answer = await self._try(way, count, "second")
+                answer = await self._try(way, "second")
                 if isinstance(answer, Failed):
                     await self._tell_failure(way, answer)
         return answer
@@ -180,16 +169,16 @@ class _Job:
         message = f"Writing the capsule failed ({way.value}): {answer.reason}"
         await self._emit(Stage.WRITE_CAPSULE, 0.0, message, way, failed=True)
 
-    async def _try(self, way: Way, count: int, attempt: str) -> Finished | Failed | CapsuleTooLarge:
+    async def _try(self, way: Way, attempt: str) -> Finished | Failed | CapsuleTooLarge:
         self.capsule.unlink(missing_ok=True)
-        arguments = [way.value, str(self._spool), str(self.capsule), str(count)]
+        arguments = [way.value, str(self._spool), str(self.capsule), str(self._frames)]
         home = self._room / f"{way.value}-{attempt}"
         async with Watched(self._python, arguments, home, self._deadline) as writer:
             async for message in writer.messages():
                 if not isinstance(message, Progress):
                     return self._without_paths(message)
                 await self._emit(message.stage, message.done, message.message, way)
-        raise JobFailed(EXPORT_FAILED, "the writer ended without a result")
+        raise CapsuleFailed("the writer ended without a result")
 
     def _without_paths(self, answer: Finished | Failed | CapsuleTooLarge) -> Finished | Failed | CapsuleTooLarge:
         if not isinstance(answer, Failed):
@@ -206,6 +195,6 @@ class _Job:
             await awaitable
 
 
-def _too_large(count: int, fits: int, advice: str) -> JobFailed:
-    limit = f"{count} frames do not fit a capsule's free capacity of {CAPACITY:,} bytes; the first {fits} would."
-    return JobFailed(CAPSULE_TOO_LARGE, f"{limit} {advice}".rstrip(), detail={"frames": count, "fits": fits})
+def _too_large(frames: int, fits: int, advice: str) -> TooManyFrames:
+    limit = f"{frames} frames do not fit a capsule's free capacity of {CAPACITY:,} bytes; the first {fits} would."
+    return TooManyFrames(f"{limit} {advice}".rstrip(), frames=frames, fits=fits)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from wherry.capsules.graph import Graph, read_graph
+from wherry.capsules.reading import GraphReader, read_graph
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -36,7 +36,7 @@ def body(
     }
 
 
-def graph(*args: Any, **more: Any) -> Graph:
+def graph(*args: Any, **more: Any) -> GraphReader:
     return read_graph(msgspec.json.encode(body(*args, **more)))
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.gitnexus import SEPARATOR, TRUNCATED, excerpt, with_excerpts
 from tests.unit.capsules.makers import edge, graph, node, sample_graph
-from wherry.capsules.graph import read_graph
 from wherry.capsules.graph_frames import graph_frames
+from wherry.capsules.reading import read_graph
 from wherry.capsules.snippets import NO_SOURCE
 
 LINES = [f"line {number}" for number in range(300)]
@@ -51,7 +51,7 @@ def test_no_frame_of_a_real_graph_with_excerpts_shows_lines_that_are_not_its_own
     whole = msgspec.json.decode(sample_graph(name))
     sent = read_graph(msgspec.json.encode(with_excerpts(whole)))
     complete = {frame.uri: frame for frame in graph_frames(read_graph(msgspec.json.encode(whole)))}
-    parts = {path: (text or "").split("\n") for path, text in (sent.file_contents or {}).items()}
+    parts = {path: "".join(text).split("\n") for path, text in sent.file_contents}
     seen = {"symbols": 0, "shown whole": 0, "shown in part": 0, "sent, but not shown": 0}
     foreign = []
     for frame, given_node in zip(graph_frames(sent), whole["nodes"], strict=False):

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.capsules.makers import body, edge, node
-from wherry.capsules.graph import read_graph
+from wherry.capsules import json_chunks
+from wherry.capsules.graph import CapsuleOptions
+from wherry.capsules.graph_frames import graph_frames
+from wherry.capsules.reading import open_graph, read_graph
 from wherry.errors import Invalid, Malformed
 from wherry.memvid.safe_text import restore
 
@@ -22,9 +24,9 @@ def encoded(**changes: Any) -> bytes:
 
 def test_the_required_fields_are_enough() -> None:
     read = read_graph(encoded(nodes=[{"id": "a", "label": "Function"}]))
-    assert read.nodes is not None
-    assert read.nodes[0].name == "a"
-    assert read.options is None
+    (only,) = read.nodes
+    assert only.name == "a"
+    assert read.options == CapsuleOptions()
 
 
 def test_everything_optional_may_be_null_and_anything_unknown_is_kept() -> None:
@@ -43,16 +45,15 @@ def test_everything_optional_may_be_null_and_anything_unknown_is_kept() -> None:
             more=1,
         )
     )
-    assert read.nodes is not None
-    assert read.nodes[1].property("odd") == {"deep": [1, None]}
-    assert read.nodes[1].name == "Function:a.py:f"
+    _, second = read.nodes
+    assert second.property("odd") == {"deep": [1, None]}
+    assert second.name == "Function:a.py:f"
 
 
-def test_it_reads_a_memory_map(tmp_path: Path) -> None:
+def test_it_reads_a_file(tmp_path: Path) -> None:
     path = tmp_path / "graph.json"
     path.write_bytes(encoded())
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        assert read_graph(mapped).session_id == "s-1"
+    assert open_graph(path).session_id == "s-1"
 
 
 @pytest.mark.parametrize("name", ["nodes", "relationships"])
@@ -88,9 +89,22 @@ def test_a_wrong_shape_is_refused_naming_the_place(changes: dict[str, Any], plac
 def test_a_wrong_shape_in_a_mapped_file_is_named_too(tmp_path: Path) -> None:
     path = tmp_path / "graph.json"
     path.write_bytes(encoded(fileContents={"a.py": 3}))
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        with pytest.raises(Invalid, match=r'at \$\.fileContents\["a.py"\]'):
-            read_graph(mapped)
+    with pytest.raises(Invalid, match=r'at \$\.fileContents\["a.py"\]'):
+        open_graph(path)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 50, 1000])
+def test_a_place_counts_from_the_beginning_whatever_the_chunks(
+    monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
+) -> None:
+    monkeypatch.setattr(json_chunks, "CHUNK_BYTES", chunk_bytes)
+    for changes, place in (
+        ({"nodes": [*([node()] * 9), {"id": "a"}]}, r"nodes\[9\]$"),
+        ({"relationships": [*([edge()] * 9), edge(confidence="high")]}, r"relationships\[9\]\.confidence$"),
+        ({"fileContents": {**{f"{n}.py": "x" for n in range(9)}, "9.py": []}}, r'fileContents\["9.py"\]$'),
+    ):
+        with pytest.raises(Invalid, match=place):
+            read_graph(encoded(**changes))
 
 
 def test_bytes_that_are_no_text_have_no_place() -> None:
@@ -102,8 +116,8 @@ def test_bytes_that_are_no_text_have_no_place() -> None:
 @pytest.mark.parametrize("name", [False, 0, 1.5, ["a", None], {"b": True}])
 def test_a_name_that_is_no_string_is_shown_as_json(name: object) -> None:
     read = read_graph(encoded(nodes=[node(name=name)]))
-    assert read.nodes is not None
-    assert json.loads(read.nodes[0].name) == name
+    (only,) = read.nodes
+    assert json.loads(only.name) == name
 
 
 @pytest.mark.parametrize(
@@ -141,10 +155,9 @@ def test_any_text_survives_the_reading(text: str, hostile: str) -> None:
 def test_a_byte_order_mark_is_skipped(tmp_path: Path, changes: dict[str, Any]) -> None:
     file = tmp_path / "request.json"
     file.write_bytes(b"\xef\xbb\xbf" + encoded(**changes))
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        for data in (file.read_bytes(), mapped):
-            if changes:
-                with pytest.raises(Invalid, match=r"at \$\.nodes\[0\]"):
-                    read_graph(data)
-            else:
-                assert read_graph(data) == read_graph(encoded())
+    for read in (lambda: read_graph(file.read_bytes()), lambda: open_graph(file)):
+        if changes:
+            with pytest.raises(Invalid, match=r"at \$\.nodes\[0\]"):
+                read()
+        else:
+            assert list(graph_frames(read())) == list(graph_frames(read_graph(encoded())))

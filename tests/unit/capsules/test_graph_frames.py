@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from tests.unit.capsules.makers import edge, graph, node
+from wherry.capsules import graph_frames as graph_frames_module
+from wherry.capsules import json_chunks
 from wherry.capsules.graph_frames import graph_frames
 from wherry.capsules.snippets import NO_SOURCE
 from wherry.memvid.frame import Frame
@@ -162,3 +164,19 @@ def test_limits_take_the_first_and_the_manifest_counts_both() -> None:
 def test_a_zero_limit_leaves_the_manifest() -> None:
     made = list(graph_frames(graph(options={"maxNodeFrames": 0, "maxRelationFrames": 0})))
     assert [frame.uri for frame in made] == ["mv2://meta/manifest"]
+
+
+def test_more_frames_than_a_capsule_can_hold_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_frames_module, "MOST_FRAMES", 3)
+    made = list(graph_frames(graph([node(str(n)) for n in range(9)])))
+    assert [frame.uri for frame in made] == [*(f"mv2://nodes/{n}" for n in range(4)), "mv2://meta/manifest"]
+    assert "nodes: 9 of 9" in made[-1].text
+
+
+def test_both_ends_are_known_in_every_batch_of_relationships(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_chunks, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(graph_frames_module, "CHUNKS_AT_ONCE", 2)
+    nodes = [node(str(n), name=f"f{n}") for n in range(50)]
+    edges = [edge(str(n), source=str(n), target=str(49 - n)) for n in range(50)]
+    titles = [frame.title for frame in graph_frames(graph(nodes, edges)) if "/relations/" in frame.uri]
+    assert titles == [f"f{n} CALLS f{49 - n}" for n in range(50)]

@@ -4,13 +4,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from wherry.jobs.identifiers import new_job_id
 
 from wherry.exports.requests import parse_export
 from wherry.exports.view import export_job
 from wherry.http.jobs import listed
 from wherry.imports.view import import_job
-from wherry.jobs.models import Job
+from wherry.jobs.models import Job, new_job_id
 from wherry.jobs.states import Kind, Status
 from wherry.settings import Settings
 from wherry.times import now

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from wherry.memvid.frame import Frame
+from wherry.memvid.spool import Spool
 
 
 def frame(index: int = 0, **changes: Any) -> Frame:
@@ -21,3 +24,10 @@ def frame(index: int = 0, **changes: Any) -> Frame:
         name=f"name_{index}",
     )
     return msgspec.structs.replace(made, **changes)
+
+
+def spooled(frames: Iterable[Frame], path: Path) -> tuple[Path, int]:
+    """Frames in a new spool: the first two arguments of `write_capsule`."""
+    with Spool(path) as spool:
+        spool.add(frames)
+    return path, spool.frames

@@ -61,3 +61,10 @@ def test_a_spool_takes_no_more_bytes_than_it_may(tmp_path: Path) -> None:
             spool.add([Frame(uri=f"mv2://{n}", title="t", text="x" * 100) for n in range(100)])
         assert 5 < spool.frames < 10
     assert (tmp_path / "spool").stat().st_size <= 1000
+
+
+def test_a_frame_takes_no_more_bytes_than_it_may(tmp_path: Path) -> None:
+    with Spool(tmp_path / "spool", max_frame_bytes=1000) as spool:
+        spool.add([frame(text="x" * 500)])
+        with pytest.raises(SpoolFull, match="one of its frames takes more than 1000 bytes"):
+            spool.add([frame(text="x" * 1000)])

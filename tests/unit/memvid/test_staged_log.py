@@ -14,7 +14,7 @@ from tests.unit.memvid.entries import decode
 from tests.unit.memvid.makers import frame
 from wherry.errors import DoesNotFit
 from wherry.memvid import sdk
-from wherry.memvid.capacity import CAPACITY, HEADER, LOG_SLACK
+from wherry.memvid.capacity import CAPACITY, HEADER, LOG_SLACK, MOST_FRAMES
 from wherry.memvid.frame import Frame, Uris
 from wherry.memvid.safe_text import guard, make_safe, restore
 from wherry.memvid.search_text import SearchText, search_text
@@ -125,6 +125,11 @@ def test_capacity_counts_header_log_and_payloads(quiet_home: Path) -> None:
     with pytest.raises(DoesNotFit) as refused:
         stage(path, [], last, HEADER + LOG_SLACK)
     assert refused.value.args == (0,)
+
+
+def test_more_frames_than_the_maximum_never_fit() -> None:
+    entry, payload = Encoder(MOMENT).entry(Frame(uri="", title="", text=""), "")
+    assert (MOST_FRAMES + 1) * (RECORD_HEADER + len(entry) + payload) > CAPACITY
 
 
 def test_the_capacity_is_the_sdks_own(quiet_home: Path) -> None:

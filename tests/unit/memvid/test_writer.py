@@ -18,15 +18,15 @@ import msgspec
 import pytest
 
 from tests.unit.capsules.makers import REPOSITORY, edge, graph, node, sample_graph
-from tests.unit.memvid.makers import frame
-from wherry.capsules.graph import read_graph
+from tests.unit.memvid.makers import frame, spooled
 from wherry.capsules.graph_frames import graph_frames
-from wherry.capsules.transform_process import Transformed
-from wherry.errors import DoesNotFit, JobFailed, VerificationFailed
+from wherry.capsules.process import Transformed
+from wherry.capsules.reading import read_graph
+from wherry.errors import CapsuleFailed, DoesNotFit, VerificationFailed
 from wherry.memvid import sdk
 from wherry.memvid.frame import Frame
 from wherry.memvid.messages import Stage, Way
-from wherry.memvid.spool import Spool
+from wherry.memvid.spool import spool_frames
 from wherry.memvid.verification import is_found, quoted, verify
 from wherry.memvid.ways import stage_what_fits
 from wherry.memvid.writer import WriterEvent, write_capsule
@@ -63,7 +63,13 @@ class Log:
 
 
 async def write(folder: Path, made: Any, log: Log | None = None, **more: Any) -> Any:
-    return await write_capsule(made, folder / "out.mv2", workspace=folder / "work", on_progress=log or Log(), **more)
+    spool, frames = spooled(made, folder / "frames")
+    try:
+        return await write_capsule(
+            spool, frames, folder / "out.mv2", workspace=folder / "work", on_progress=log or Log(), **more
+        )
+    finally:
+        spool.unlink()
 
 
 def left_behind(folder: Path) -> list[Path]:
@@ -145,7 +151,7 @@ async def test_where_no_way_works_every_reason_is_told_without_a_path(
 ) -> None:
     without_cli(monkeypatch)
     python = interpreter(quiet_home, "exit 9")
-    with pytest.raises(JobFailed) as failed:
+    with pytest.raises(CapsuleFailed) as failed:
         await write(quiet_home, some(3), python=python)
     assert failed.value.code == "EXPORT_FAILED"
     assert set(failed.value.detail["ways"]) == {"staged", "put_many", "cli"}  # type: ignore[call-overload]
@@ -158,7 +164,7 @@ async def test_frames_that_do_not_fit_are_told_before_the_long_work(quiet_home: 
     big = {"blob": "x" * 1_000_000}
     log = Log()
     made = [frame(index, metadata=big) for index in range(60)]
-    with pytest.raises(JobFailed) as failed:
+    with pytest.raises(CapsuleFailed) as failed:
         await write(quiet_home, made, log, advice=lambda fits: f"Keep {fits} at the most.")
     assert failed.value.code == "CAPSULE_TOO_LARGE"
     fits = failed.value.detail["fits"]
@@ -174,24 +180,22 @@ def test_as_many_frames_as_are_said_to_fit_do_fit_with_the_manifest(quiet_home: 
     nodes = [node(f"n{index}", f"Label{index % 97}", name=f"name_{index}") for index in range(400)]
     edges = [edge(f"r{index}", "n0", f"n{index % 400}") for index in range(400)]
 
-    def spooled(name: str, **options: int) -> tuple[Path, int]:
-        with Spool(quiet_home / name) as spool:
-            spool.add(graph_frames(graph(nodes, edges, options=options)))
-        return quiet_home / name, spool.frames
+    def prepared(name: str, **options: int) -> tuple[Path, int]:
+        return spooled(graph_frames(graph(nodes, edges, options=options)), quiet_home / name)
 
     def fitting(room: int) -> int:
         with pytest.raises(DoesNotFit) as refused:
             stage_what_fits(all_of_them[0], capsule, all_of_them[1], lambda progress: None, room)
         return int(refused.value.args[0])
 
-    capsule, all_of_them = quiet_home / "x.mv2", spooled("all")
+    capsule, all_of_them = quiet_home / "x.mv2", prepared("all")
     fits = fitting(capacity)
     # The least room in which so many are said to fit, so that none is left over.
     least = bisect_left(range(capacity), fits, capacity - 2000, key=fitting)
     limits = {"maxNodeFrames": min(fits, 400), "maxRelationFrames": max(fits - 400, 0)}
     told = f"Set maxNodeFrames to {limits['maxNodeFrames']} and maxRelationFrames to {limits['maxRelationFrames']}, "
     assert Transformed(400, 400, 801).advice(fits).startswith(told)
-    spool, count = spooled("fits", **limits)
+    spool, count = prepared("fits", **limits)
     stage_what_fits(spool, capsule, count, lambda progress: None, least)
     recovered = sdk.open_for_writing(capsule)
     assert recovered.stats()["frame_count"] == fits + 1
@@ -208,7 +212,7 @@ async def test_a_large_graph_becomes_a_capsule_when_it_has_as_many_frames_as_wer
     def made() -> list[Frame]:
         return list(graph_frames(read_graph(msgspec.json.encode(body))))
 
-    with pytest.raises(JobFailed) as failed:
+    with pytest.raises(CapsuleFailed) as failed:
         await write(quiet_home, made())
     fits, nodes = failed.value.detail["fits"], len(body["nodes"])
     assert isinstance(fits, int)
@@ -234,7 +238,7 @@ async def test_a_full_disk_ends_every_way_at_once(quiet_home: Path, blocks: int)
 
 
 async def test_nothing_to_write_is_a_failure(quiet_home: Path) -> None:
-    with pytest.raises(JobFailed):
+    with pytest.raises(CapsuleFailed):
         await write(quiet_home, [])
 
 
@@ -242,7 +246,7 @@ async def test_a_hung_writer_is_killed_when_its_time_is_over(quiet_home: Path, m
     without_cli(monkeypatch)
     python = interpreter(quiet_home, f"echo $$ >> {quiet_home}/pids; sleep 600")
     began, log = time.monotonic(), Log()
-    with pytest.raises(JobFailed) as failed:
+    with pytest.raises(CapsuleFailed) as failed:
         await write(quiet_home, some(3), log, python=python, time_limit=1.5)
     assert time.monotonic() - began < 4
     assert "time limit" in str(failed.value.detail)
@@ -288,12 +292,13 @@ async def test_cancelling_while_frames_are_made_stops_making_them(quiet_home: Pa
             loop.call_soon_threadsafe(started.set)
             yield frame(made[0])
 
-    task = asyncio.create_task(write(quiet_home, endless()))
+    task = asyncio.create_task(spool_frames(endless(), quiet_home / "frames"))
     await asyncio.wait_for(started.wait(), 10)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 5)
-    assert left_behind(quiet_home) == []
+    count = made[0]
+    assert made[0] == count, "the thread has ended"
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSEGV])
@@ -318,10 +323,12 @@ async def test_a_writer_ends_with_its_parent(quiet_home: Path) -> None:
     script = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
+        "from tests.unit.memvid.makers import spooled\n"
         "from tests.unit.memvid.test_writer import some\n"
         "from wherry.memvid.writer import write_capsule\n"
         f"folder = Path({str(quiet_home)!r})\n"
-        "asyncio.run(write_capsule(some(6000), folder / 'out.mv2', workspace=folder / 'work',\n"
+        "asyncio.run(write_capsule(*spooled(some(6000), folder / 'frames'), folder / 'out.mv2',\n"
+        "    workspace=folder / 'work',\n"
         f"    python={interpreter(quiet_home, f'echo $$ > {quiet_home}/pid')!r},\n"
         "    on_progress=lambda event: print(event.message, flush=True)))\n"
     )
@@ -386,7 +393,7 @@ def test_a_definition_is_found_before_what_mentions_it(quiet_home: Path) -> None
 
 async def test_texts_that_batches_would_split_are_refused_before_the_long_work(quiet_home: Path) -> None:
     made = [frame(0), frame(1, text="x" * 2400), frame(2, text="y" * 9000)]
-    with pytest.raises(JobFailed) as failed:
+    with pytest.raises(CapsuleFailed) as failed:
         await write(quiet_home, made, ways=[Way.PUT_MANY])
     assert "2 texts" in str(failed.value.detail)
 

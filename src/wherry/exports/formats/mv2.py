@@ -12,10 +12,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from wherry.errors import ErrorCode, JobFailed, SnapshotStopped
+from wherry.errors import CapsuleFailed, ErrorCode, JobFailed, SnapshotStopped
 from wherry.exports.formats.model import ExportFormat, Layout
 from wherry.exports.snapshot import RowBatch
 from wherry.memvid.frame import record_frames
+from wherry.memvid.spool import spool_frames
 from wherry.memvid.writer import WriterEvent, write_capsule
 from wherry.waiting import with_ticks
 
@@ -57,9 +58,13 @@ async def _write(records: Iterable[dict[str, Any]], capsule: Path, layout: Layou
     layout.signals.share = 0.0
     title = next(field for field in TITLES if field in layout.fields)
     frames = record_frames(layout.resource.name, title, records)
-    workspace = layout.workspace / "writer"
-    writing = write_capsule(frames, capsule, workspace=workspace, on_progress=report, advice=lambda fits: ADVICE)
-    await with_ticks(writing, check_stop, seconds=CHECK_SECONDS)
+    spool, workspace = layout.workspace / "frames", layout.workspace / "writer"
+    count = await with_ticks(spool_frames(frames, spool), check_stop, seconds=CHECK_SECONDS)
+    writing = write_capsule(spool, count, capsule, workspace=workspace, on_progress=report, advice=lambda fits: ADVICE)
+    try:
+        await with_ticks(writing, check_stop, seconds=CHECK_SECONDS)
+    except CapsuleFailed as error:
+        raise JobFailed.by_capsule(error) from error
 
 
 MV2 = ExportFormat(

@@ -14,8 +14,7 @@ import pytest
 
 from tests.unit.capsules.makers import REPOSITORY, body, node
 from tests.unit.memvid.test_writer import is_running
-from wherry.capsules.check import check_file
-from wherry.capsules.transform import transform
+from wherry.capsules.offload import check_file, transform
 from wherry.errors import Invalid, JobFailed
 
 
@@ -89,8 +88,8 @@ async def test_the_process_ends_with_its_parent(tmp_path: Path, call: str) -> No
     script = (
         "import asyncio\n"
         "from pathlib import Path\n"
-        "from wherry.capsules.check import check_file\n"
-        "from wherry.capsules.transform import transform\n"
+        "from wherry.capsules.offload import check_file\n"
+        "from wherry.capsules.offload import transform\n"
         f"request = Path({str(tmp_path / 'request')!r})\n"
         f"asyncio.run({call})\n"
     )

@@ -1,0 +1,140 @@
+"""Decodes a JSON array or object in chunks, so that memory stays flat however large it is.
+
+The text must be well-formed JSON, which decoding it as `msgspec.Raw` ensures. A chunk ends where an
+element seems to end; if it is a complete array or object once brackets are put around it, the guess was right. If not,
+the elements of that stretch are decoded one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+CHUNK_BYTES = 1 << 16
+LONG_STRING_BYTES = 1 << 20
+_GUESSES = 64
+
+_TRAILING = re.compile(r"JSON is malformed: trailing characters \(byte (\d+)\)")
+_SPACE = re.compile(rb"[ \t\r\n]*+")
+_SEPARATOR = re.compile(rb"[ \t\r\n]*+,?[ \t\r\n]*+")
+# A part of a string that ends with a complete escape sequence, both halves of a surrogate pair included.
+_CHARACTERS = re.compile(
+    rb"(?:[^\\]++|\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4}|\\u(?![dD][89abAB])[0-9a-fA-F]{4})*+", re.DOTALL
+)
+
+_raw = msgspec.json.Decoder(msgspec.Raw).decode
+_string = msgspec.json.Decoder(str).decode
+
+T = TypeVar("T")
+
+
+class LongString:
+    """A string in parts, each of them JSON of its own."""
+
+    def __init__(self, text: memoryview) -> None:
+        self._text = text[1:-1]
+
+    def __iter__(self) -> Iterator[bytes]:
+        at = 0
+        while at < len(self._text):
+            end = _end(_CHARACTERS, self._text, at, at + LONG_STRING_BYTES)
+            complete = next((cut for cut in range(end, end - 4, -1) if not _is_continued(self._text, cut)), end)
+            yield b"".join((b'"', self._text[at:complete], b'"'))
+            at = complete
+
+
+def array_chunks(array: memoryview, decode: Callable[[bytes], T]) -> Iterator[T]:
+    """Decode an array, as consecutive shorter arrays."""
+
+    def one(at: int, end: int) -> T:
+        return decode(b"".join((b"[", array[at:end], b"]")))
+
+    return _chunks(array, decode, one, _last_object, _value_end)
+
+
+def object_chunks(
+    members: memoryview, decode: Callable[[bytes], dict[str, T]]
+) -> Iterator[Iterable[tuple[str, T | LongString]]]:
+    """Decode an object whose values are mostly strings, as consecutive shorter lists of members."""
+
+    def some(data: bytes) -> Iterable[tuple[str, T | LongString]]:
+        return decode(data).items()
+
+    def one(at: int, end: int) -> Iterable[tuple[str, T | LongString]]:
+        value = _end(_SPACE, members, _value_end(members, at) + 1)
+        if end - value > LONG_STRING_BYTES and members[value] == ord('"'):
+            key = _string(members[at:value].tobytes().rstrip(b" \t\r\n:"))
+            return [(key, LongString(memoryview(_raw(members[value:end]))))]
+        return some(b"".join((b"{", members[at:end], b"}")))
+
+    return _chunks(members, some, one, _last_string, _member_end)
+
+
+def _chunks(
+    text: memoryview,
+    decode: Callable[[bytes], T],
+    decode_one: Callable[[int, int], T],
+    guess: Callable[[bytes], int],
+    end_of_one: Callable[[memoryview, int], int],
+) -> Iterator[T]:
+    opening, closing, last = bytes(text[:1]), bytes(text[-1:]), len(text) - 1
+    at, singly_until = _end(_SPACE, text, 1), 0
+    while at < last:
+        data = bytes(text[at : min(at + CHUNK_BYTES, last)]) if at >= singly_until else b""
+        size = len(data) if at + len(data) == last else guess(data)
+        try:
+            chunk = decode(b"".join((opening, data[:size], closing))) if size else None
+        except msgspec.DecodeError:
+            chunk = None
+        if chunk is not None:
+            yield chunk
+            end = at + size
+        else:
+            singly_until = max(singly_until, at + len(data))
+            end = end_of_one(text, at)
+            yield decode_one(at, end)
+        at = _end(_SEPARATOR, text, end)
+
+
+def _last_object(data: bytes) -> int:
+    """Where the last object before a comma ends, or 0."""
+    return data.rfind(b"},") + 1
+
+
+def _last_string(data: bytes) -> int:
+    """Where the last string before a comma ends, or 0. In a string, every quotation mark is escaped."""
+    at = len(data)
+    for _ in range(_GUESSES):
+        at = data.rfind(b'",', 0, at)
+        if at <= 0 or data[at - 1] != ord("\\"):
+            return at + 1
+    return 0
+
+
+def _member_end(text: memoryview, at: int) -> int:
+    return _value_end(text, _value_end(text, at) + 1)
+
+
+def _value_end(text: memoryview, at: int) -> int:
+    """Where the value at a place ends, or the next thing after it begins. Something always follows: the bracket."""
+    try:
+        _raw(text[at:])
+    except msgspec.DecodeError as error:
+        found = _TRAILING.fullmatch(str(error))
+        if found:
+            return at + int(found[1]) - 1  # the byte after the one that should not be there
+        raise
+    raise ValueError("the text has no closing bracket")
+
+
+def _is_continued(text: memoryview, at: int) -> bool:
+    """Whether a place is within a UTF-8 sequence."""
+    return at < len(text) and text[at] & 0xC0 == 0x80
+
+
+def _end(pattern: re.Pattern[bytes], text: memoryview, at: int, before: int | None = None) -> int:
+    found = pattern.match(text, at, len(text) if before is None else before)
+    return found.end() if found else at

@@ -1,0 +1,161 @@
+"""The processes that read graphs (see `offload`): `python -m wherry.capsules.process PARENT check|transform FILE…`.
+
+In: the file with a request's body. Out: one JSON object on standard output, and for `transform` a spool of frames.
+
+Such a process is started for every large request, so it should import little: asyncio alone takes as long to import as
+everything else together.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+
+from wherry.capsules.graph_frames import counts, graph_frames
+from wherry.capsules.reading import open_graph
+from wherry.errors import GraphTooLarge, Refused, SpoolFull
+from wherry.memvid.spool import Spool
+from wherry.this_process import end_with, give_way, leave_half_of_the_cpus
+
+MEMORY_BYTES = 384 << 20
+TOO_MUCH_MEMORY = "takes far more memory than a graph of its size should"
+
+MAX_SPOOL_BYTES = 4 << 30
+"""Far more than fits a capsule, and little enough that nodes with long snippets do not fill the disk."""
+
+MAX_FRAME_BYTES = 16 << 20
+"""The writer takes many times the size of a frame, once for each form in which it is searched and stored."""
+
+
+class Summary(msgspec.Struct, rename="camel"):
+    """The part of a request that is stored in the job's row."""
+
+    session_id: str
+    project_name: str
+    base_name: str
+    nodes: int
+    relationships: int
+    semantic_enabled: bool
+
+
+class Refusal(msgspec.Struct):
+    """A `Refused` exception as JSON."""
+
+    code: str
+    detail: str
+    fields: dict[str, list[str]]
+
+
+class Report(msgspec.Struct):
+    """The output of the process."""
+
+    summary: Summary | None = None
+    refused: Refusal | None = None
+
+
+class Transformed(msgspec.Struct):
+    """The result: how many frames of each kind, or why there are none.
+
+    If there are more than a capsule can hold, not all of them are in the spool.
+    """
+
+    nodes: int = 0
+    relationships: int = 0
+    frames: int = 0
+    refused: str | None = None
+    errno: int | None = None
+
+    def advice(self, fits: int) -> str:
+        """The options to set if only the first `fits` nodes and relationships fit in a capsule."""
+        nodes = min(fits, self.nodes)
+        return f"Set maxNodeFrames to {nodes} and maxRelationFrames to {fits - nodes}, or lower maxSnippetChars."
+
+
+def main(parent: int, command: str, *files: Path) -> None:
+    """Run a command, and print its result.
+
+    The process ends with its parent, has a low priority, and uses half of the CPUs. Garbage collection is turned off:
+    JSON has no cycles, and searching millions of small lists for them takes longer than everything else.
+    """
+    gc.disable()
+    end_with(parent, signal.SIGKILL)
+    give_way()
+    leave_half_of_the_cpus()
+    limit_memory()
+    result = _check(*files) if command == "check" else _transform(*files)
+    sys.stdout.buffer.write(msgspec.json.encode(result))
+
+
+def limit_memory() -> None:
+    """Limit this process's memory, not counting mapped files, so that MemoryError is raised if a graph takes more.
+
+    Only a body that was made for it does: one with a single node that is hundreds of megabytes long, for example.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def summarise(path: Path) -> Summary:
+    """Read the request in `path`.
+
+    Raises:
+        Malformed, Invalid: it is not a valid request.
+    """
+    graph = open_graph(path)
+    return Summary(
+        session_id=_storable(graph.session_id),
+        project_name=_storable(graph.project_name),
+        base_name=_storable(graph.source.base_name),
+        nodes=graph.labels.total(),
+        relationships=graph.types.total(),
+        semantic_enabled=bool(graph.options.semantic_enabled),
+    )
+
+
+def _storable(text: str) -> str:
+    """Replace U+0000, which PostgreSQL cannot store. The capsule keeps it: it is made from the request itself."""
+    return text.replace("\0", "\ufffd")
+
+
+def _check(path: Path) -> Report:
+    try:
+        return Report(summary=summarise(path))
+    except Refused as refusal:
+        return _refused(refusal)
+    except MemoryError:
+        return _refused(GraphTooLarge(f"the body {TOO_MUCH_MEMORY}", field="body"))
+
+
+def _refused(refusal: Refused) -> Report:
+    return Report(refused=Refusal(refusal.code, refusal.detail, refusal.fields))
+
+
+def _transform(request: Path, spool: Path) -> Transformed:
+    try:
+        return _spooled(request, spool)
+    except Refused as refusal:
+        return Transformed(refused=refusal.detail)
+    except SpoolFull as error:
+        return Transformed(refused=f"{error}: lower maxSnippetChars")
+    except MemoryError:
+        return Transformed(refused=f"it {TOO_MUCH_MEMORY}")
+    except OSError as error:
+        return Transformed(errno=error.errno)
+
+
+def _spooled(request: Path, spool: Path) -> Transformed:
+    graph = open_graph(request)
+    with Spool(spool, MAX_SPOOL_BYTES, MAX_FRAME_BYTES) as out:
+        out.add(graph_frames(graph))
+    nodes, relationships = counts(graph)
+    return Transformed(nodes, relationships, nodes + relationships + 1)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], *map(Path, sys.argv[3:]))

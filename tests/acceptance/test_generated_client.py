@@ -130,11 +130,11 @@ def test_the_errors_of_an_import_are_listed_and_downloaded(client: Any) -> None:
 
 
 def test_values_have_the_types_that_the_document_declares(client: Any) -> None:
-    from wherry_client.models import Format, OnConflict, Status
+    from wherry_client.models import ImportFormat, OnConflict, Status
 
     job = imported(client, ROWS, "types", dry_run=True, on_conflict=OnConflict.SKIP)
     assert (type(job.id), type(job.created_at), type(job.progress)) == (UUID, datetime, float)
-    assert (job.status, job.format_, job.on_conflict) == (Status.SUCCEEDED, Format.NDJSON, OnConflict.SKIP)
+    assert (job.status, job.format_, job.on_conflict) == (Status.SUCCEEDED, ImportFormat.NDJSON, OnConflict.SKIP)
     assert (job.dry_run, job.source_url, job.error) == (True, None, None)
 
 

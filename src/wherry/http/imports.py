@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
@@ -44,7 +43,6 @@ from wherry.imports.view import (
     ErrorsPage,
     ImportAnswer,
     ImportStatusAnswer,
-    ReportedError,
     import_job,
     import_status,
 )
@@ -123,8 +121,7 @@ async def errors(request: Request[Account, Any, Any], job_id: JobId, services: I
     asked = read_query(request, ErrorsQuery)
     job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with services.pool.connection() as connection:
-        page = await report.page(connection, job.id, cursor=asked.cursor, limit=asked.limit)
-    return ErrorsPage(msgspec.convert(page.errors, list[ReportedError]), page.next_cursor)
+        return await report.page(connection, job.id, cursor=asked.cursor, limit=asked.limit)
 
 
 @get(

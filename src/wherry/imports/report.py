@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -17,6 +15,7 @@ from wherry.database.pools import Connection, Pool
 from wherry.database.queries import load
 from wherry.errors import Invalid
 from wherry.imports.models import ImportFormat
+from wherry.imports.view import ErrorsPage, ReportedError
 from wherry.times import rfc3339
 
 STREAM_ROWS = 500
@@ -26,14 +25,6 @@ ErrorPlace: TypeAlias = tuple[int, int]
 """The position of an error: the index of its record, and its own number."""
 
 _BEFORE_ALL: ErrorPlace = (-2, 0)
-
-
-@dataclass(frozen=True)
-class ReportPage:
-    """Errors in order, and the cursor of the next page, or None if this is the last one."""
-
-    errors: list[dict[str, Any]]
-    next_cursor: str | None
 
 
 async def exists(connection: Connection, job_id: UUID) -> bool:
@@ -61,7 +52,7 @@ async def stream(pool: Pool, job_id: UUID, format: ImportFormat) -> AsyncGenerat
         yield closing
 
 
-async def page(connection: Connection, job_id: UUID, *, cursor: str | None, limit: int) -> ReportPage:
+async def page(connection: Connection, job_id: UUID, *, cursor: str | None, limit: int) -> ErrorsPage:
     """At most `limit` errors after the cursor.
 
     Raises:
@@ -71,7 +62,7 @@ async def page(connection: Connection, job_id: UUID, *, cursor: str | None, limi
     rows = await _rows(connection, job_id, place, limit + 1)
     more = len(rows) > limit
     rows = rows[:limit]
-    return ReportPage([_error(row) for row in rows], _cursor(_place(rows[-1])) if more else None)
+    return ErrorsPage([_error(row) for row in rows], _cursor(_place(rows[-1])) if more else None)
 
 
 async def _rows(connection: Connection, job_id: UUID, after: ErrorPlace, limit: int) -> list[ErrorRow]:
@@ -86,20 +77,11 @@ def _place(row: ErrorRow) -> ErrorPlace:
     return row[0], row[-1]
 
 
-def _error(row: ErrorRow) -> dict[str, Any]:
+def _error(row: ErrorRow) -> ReportedError:
     index, record_id, code, name, message, field, value, details, created_at, _seq = row
-    moment: datetime = created_at
-    return {
-        "recordIndex": index,
-        "recordId": record_id,
-        "errorCode": code,
-        "errorName": name,
-        "message": message,
-        "field": field,
-        "value": _unparsed(value),
-        "details": _unparsed(details),
-        "createdAt": rfc3339(moment),
-    }
+    return ReportedError(
+        index, record_id, code, name, message, field, _unparsed(value), _unparsed(details), rfc3339(created_at)
+    )
 
 
 def _unparsed(text: str | None) -> msgspec.Raw | None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from psycopg.rows import dict_row
 
 from wherry.database.pools import Pool
@@ -103,7 +104,7 @@ class Bench:
         """The report, decoded."""
         async with self.pool.connection() as connection:
             found = await page(connection, job.id, cursor=None, limit=100_000)
-        return [{**error, "value": plain(error["value"]), "details": plain(error["details"])} for error in found.errors]
+        return list(json.loads(msgspec.json.encode(found.errors)))
 
     async def faults(self, job: Job) -> list[tuple[int, str, str | None]]:
         """The index, name and field of every error."""
@@ -119,11 +120,6 @@ class Bench:
         """Change the database directly."""
         async with self.pool.connection() as connection:
             await connection.execute(statement.encode(), values)
-
-
-def plain(raw: Any) -> Any:
-    """Decode a value of the report."""
-    return None if raw is None else json.loads(bytes(raw))
 
 
 def user(number: int, **fields: Any) -> dict[str, Any]:

@@ -52,7 +52,7 @@ async def test_the_pages_together_are_the_whole_report(bench: Bench) -> None:
     async with bench.pool.connection() as connection:
         while True:
             got = await page(connection, job.id, cursor=cursor, limit=7)
-            found += [(error["recordIndex"], error["field"]) for error in got.errors]
+            found += [(error.record_index, error.field) for error in got.errors]
             pages += 1
             if (cursor := got.next_cursor) is None:
                 break

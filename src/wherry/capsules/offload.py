@@ -32,8 +32,7 @@ BASE_SECONDS = 60.0
 BYTES_PER_SECOND = 1 << 20
 
 IN_PROCESS_BYTES = 1 << 19
-"""Bodies up to this size are decoded in a thread, which is faster than starting a process. Decoding blocks everything
-else, but only for a moment. A body of `[],[],[]` takes 15 MB of lists."""
+"""Bodies up to this size are checked in a thread, which is faster than starting a process."""
 
 _KINDS: dict[str, type[Refused]] = {kind.code: kind for kind in (Malformed, EmptyGraph, Invalid, GraphTooLarge)}
 
@@ -127,7 +126,7 @@ class _Run:
             self._command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # because CPU time may be divided among sessions: see `priority`
+            start_new_session=True,  # because CPU time may be divided among sessions: see `give_way`
         ) as self._process:
             try:
                 output, _ = self._process.communicate(timeout=self._seconds)

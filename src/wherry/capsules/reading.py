@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from codecs import BOM_UTF8, getincrementaldecoder
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -26,6 +25,7 @@ from wherry.capsules.graph import CapsuleOptions, Graph, GraphSource, Node, Node
 from wherry.capsules.json_chunks import LongString, array_chunks, object_chunks
 from wherry.errors import EmptyGraph, Invalid, Malformed
 from wherry.memvid.safe_text import has_escape, has_surrogate, repair
+from wherry.storage.workspaces import scratch_file
 
 _INDEX = re.compile(r"\$\[(\d+)\]")
 _STEP = 1 << 20
@@ -188,7 +188,7 @@ def _require_utf8(text: memoryview) -> None:
 
 def _repaired(text: memoryview) -> memoryview:
     """The repaired text, in a temporary file instead of memory."""
-    with tempfile.TemporaryFile() as file:
+    with scratch_file() as file:
         repair(text, file)
         file.flush()
         return memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))

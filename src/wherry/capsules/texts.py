@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from mmap import ACCESS_READ, mmap
 from typing import NamedTuple
+
+from wherry.storage.workspaces import scratch_file
 
 _STEP = 1 << 20
 _CONTINUATION = bytes(range(0x80, 0xC0))
@@ -55,7 +56,7 @@ class Texts:
     def __init__(self, contents: Iterable[tuple[str, Iterable[str]]]) -> None:
         self._places: dict[str, tuple[int, int, int]] = {}
         self._data: mmap | bytes = b""
-        with tempfile.TemporaryFile() as file:
+        with scratch_file() as file:
             end = 0
             for path, parts in contents:
                 self._places.pop(path, None)

@@ -15,7 +15,7 @@ All other texts, which is nearly all of them, stay unchanged.
 from __future__ import annotations
 
 import re
-from typing import BinaryIO
+from typing import IO
 
 ESCAPE = "\u241b"
 GUARD = ESCAPE + "."
@@ -87,7 +87,7 @@ def has_surrogate(data: bytes | memoryview) -> bool:
     return _JSON_SURROGATE.search(data) is not None
 
 
-def repair(data: bytes | memoryview, out: BinaryIO) -> None:
+def repair(data: bytes | memoryview, out: IO[bytes]) -> None:
     """Write JSON in which every string decodes to its safe text."""
     at = 0
     with memoryview(data) as whole:

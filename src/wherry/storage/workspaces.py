@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from wherry.errors import StorageUnavailable
 
@@ -40,6 +41,15 @@ def workspace() -> Iterator[Path]:
             raise
         cause = os.strerror(error.errno).lower()  # the error's own text may contain a path
         raise StorageUnavailable(f"this host cannot keep temporary files: {cause}") from error
+
+
+def scratch_file() -> IO[bytes]:
+    """A temporary file without a name, which is gone when it is closed and not mapped any more.
+
+    Raises:
+        OSError: the disk is full, for example.
+    """
+    return tempfile.TemporaryFile(dir=_parent())
 
 
 def remove_abandoned() -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from wherry.errors import Unavailable
-from wherry.storage.workspaces import PREFIX, remove_abandoned, workspace
+from wherry.storage.workspaces import PREFIX, remove_abandoned, scratch_file, workspace
 
 HOLD = """
 import sys
@@ -112,6 +112,15 @@ def test_a_missing_tmpdir_is_reported_as_unavailable(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TMPDIR", "/nowhere/at/all")
     with pytest.raises(Unavailable, match="no such file or directory"), workspace():
         pass
+
+
+def test_a_scratch_file_is_in_tmpdir_or_nowhere(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with scratch_file() as file:
+        assert Path(f"/proc/self/fd/{file.fileno()}").readlink().parent == temporary
+    assert list(temporary.iterdir()) == []
+    monkeypatch.setenv("TMPDIR", "/nowhere/at/all")
+    with pytest.raises(FileNotFoundError):
+        scratch_file()
 
 
 def test_other_errors_pass_through() -> None:

@@ -7,7 +7,7 @@ also count the frames, and read a sample of them back byte for byte and search f
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wherry.errors import VerificationFailed
@@ -21,12 +21,12 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9_]{3,}")
 _LETTER = re.compile(r"[A-Za-z0-9]")
 
 
-def verify(path: Path, sample: Sequence[Frame], count: int) -> None:
+def verify(path: Path, sample: Iterable[Frame], count: int) -> None:
     """Verify the capsule at `path`.
 
     Args:
         path: a capsule that no process has open.
-        sample: some of its frames.
+        sample: some of its frames; held one at a time.
         count: how many frames it must contain.
 
     Raises:
@@ -40,9 +40,12 @@ def verify(path: Path, sample: Sequence[Frame], count: int) -> None:
         found = capsule.stats()["frame_count"]
         if found != count:
             raise VerificationFailed(f"{found} frames instead of {count}")
+        names: dict[str, None] = {}  # in order, each once
         for frame in sample:
             _verify_frame(capsule, frame)
-        _verify_search(capsule, sample)
+            if word := _searchable(frame):
+                names[word] = None
+        _verify_search(capsule, list(names)[:_SEARCHED])
     finally:
         capsule.close()
 
@@ -55,8 +58,7 @@ def _verify_frame(capsule: sdk.Capsule, frame: Frame) -> None:
         raise VerificationFailed(f"{frame.uri} has lost its title or its tags")
 
 
-def _verify_search(capsule: sdk.Capsule, sample: Sequence[Frame]) -> None:
-    words = list(dict.fromkeys(word for frame in sample if (word := _searchable(frame))))[:_SEARCHED]
+def _verify_search(capsule: sdk.Capsule, words: Sequence[str]) -> None:
     found = sum(is_found(capsule, word) for word in words)
     if found < FOUND_AT_LEAST * len(words):
         raise VerificationFailed(f"search finds {found} of {len(words)} names")

@@ -13,7 +13,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -84,10 +84,10 @@ def _errno(error: Exception) -> int | None:
     return number if number in _DISK_ERRORS else None
 
 
-def _sample(spool: Path, frames: int) -> list[Frame]:
+def _sample(spool: Path, frames: int) -> Iterator[Frame]:
     """Evenly spaced frames, including the first and the last."""
     step = max(1, frames // _SAMPLES)
-    return [frame for index, frame in enumerate(read_spool(spool)) if index % step == 0 or index == frames - 1]
+    return (frame for index, frame in enumerate(read_spool(spool)) if index % step == 0 or index == frames - 1)
 
 
 def _digest(capsule: Path) -> str:

@@ -1,1 +1,1 @@
-"""The routes: what enters, who may, what leaves. No SQL, no files."""
+"""The HTTP routes. They parse and authorize requests and build responses, but contain no SQL and open no files."""

@@ -1,6 +1,6 @@
-"""Logs one line per HTTP request when its response has ended, even if that is a long upload, download or event stream.
+"""Logs one line per HTTP request once its response has ended, including long uploads, downloads and event streams.
 
-The line has no query and no headers, so that no credentials get into the log.
+The line contains no query and no headers, so that no credentials get into the log.
 """
 
 from __future__ import annotations

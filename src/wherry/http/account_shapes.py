@@ -1,6 +1,6 @@
 """The bodies of account requests and their responses, as JSON.
 
-A required text may be absent or null when it is read: it is then reported as blank, like an empty one.
+Required strings are declared as optional, so that an absent or null one is reported as blank, like an empty one.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ NEW_PASSWORD = Meta(extra_json_schema={"minLength": MIN_PASSWORD_CHARACTERS, NOT
 
 
 class RegistrationBody(Struct):
-    """Somebody who wants an account."""
+    """The account to create."""
 
     user: Registration
 
 
 class LoginFields(Struct):
-    """Somebody who has an account."""
+    """The credentials of an account."""
 
     email: Annotated[str | None, NOT_BLANK] = None
     password: Annotated[str | None, NOT_BLANK] = None
 
 
 class LoginBody(Struct):
-    """Somebody who has an account."""
+    """The account to log in to."""
 
     user: LoginFields
 
 
 class ChangedFields(Struct):
-    """What to change; what is absent stays as it is."""
+    """The fields to change; absent fields stay as they are."""
 
     username: Annotated[str | UnsetType | None, NOT_BLANK] = UNSET
     email: Annotated[str | UnsetType | None, NOT_BLANK] = UNSET
@@ -46,13 +46,13 @@ class ChangedFields(Struct):
 
 
 class ChangesBody(Struct):
-    """What the caller wants to change."""
+    """The changes to the caller's account."""
 
     user: ChangedFields
 
 
 class ResetBody(Struct):
-    """Somebody who forgot a password."""
+    """The account that needs a new password."""
 
     email: Annotated[str | None, NOT_BLANK] = None
 

@@ -108,7 +108,7 @@ async def login(
     responses=responses(Unauthenticated),
 )
 async def current_user(request: Request[Account, str, Any], caller: Injected[Account]) -> Response[UserAnswer]:
-    """The account that the token stands for."""
+    """The account that the token belongs to."""
     return _session(Session(caller, request.auth), 200)
 
 
@@ -121,7 +121,7 @@ async def current_user(request: Request[Account, str, Any], caller: Injected[Acc
     security=SECURITY,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(fields={200: LIMITS}),
-    response_description="The account as it is now.",
+    response_description="The updated account.",
     responses=responses(*BY_TOKEN, *JSON_BODY, LimitReached, Busy),
 )
 async def update_user(
@@ -130,7 +130,7 @@ async def update_user(
     caller: Injected[Account],
     services: Injected[Services],
 ) -> Response[UserAnswer]:
-    """Change any of e-mail, username, password, bio and image; not with an API token."""
+    """Change any of e-mail, username, password, bio and image. API tokens are refused."""
     return _session(
         await services.accounts.update(caller, request.auth, _changes(data.user), visitor_of(request).address), 200
     )
@@ -150,7 +150,7 @@ async def update_user(
 async def request_reset(
     request: Request[Any, Any, Any], data: JSONBody[ResetBody], services: Injected[Services]
 ) -> Response[None]:
-    """The response is the same whether or not the address is known; the mail is sent after it."""
+    """The response is the same whether or not the address is known; the mail is sent afterwards."""
     asked = await services.password_links.request_reset(data.email, visitor_of(request).address)
     background = BackgroundTask(_deliver, services.password_links, asked)
     return Response(None, status_code=202, headers=_headers(asked.usages), background=background)
@@ -160,7 +160,7 @@ async def request_reset(
     "/api/users/password",
     status_code=200,
     operation_id="setPassword",
-    summary="Set a password by a link",
+    summary="Set a password with a link",
     tags=TAGS,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(fields={200: LIMITS}),
@@ -170,7 +170,7 @@ async def request_reset(
 async def set_password(
     request: Request[Any, Any, Any], data: JSONBody[NewPasswordBody], services: Injected[Services]
 ) -> Response[UserAnswer]:
-    """A link works once; with it, every other link of the account becomes invalid."""
+    """Each link works once. Using one invalidates all other links of the account."""
     return _session(
         await services.password_links.set_password(data.token, data.password, visitor_of(request).address), 200
     )

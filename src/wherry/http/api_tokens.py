@@ -82,7 +82,7 @@ class ApiTokensAnswer(Struct, rename="camel"):
 async def create_token(
     data: JSONBody[TokenBody], caller: Injected[Account], services: Injected[Services]
 ) -> Response[NewApiTokenAnswer]:
-    """A credential for scripts. It may do what its owner may on `/api/v1`, until it expires or is revoked."""
+    """A credential for scripts. Until it expires or is revoked, it may do whatever its owner may do under `/api/v1`."""
     asked = data.api_token or data
     made = await services.api_tokens.create(caller, asked.name, asked.expires_at)
     answer = NewApiTokenAnswer(NewApiTokenFields(**_fields(made.token), token=made.secret))

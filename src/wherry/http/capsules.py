@@ -60,13 +60,13 @@ DEFAULT_EVENTS = 200
 class Since(Struct, rename="camel"):
     """Where to start in the log."""
 
-    since_seq: Annotated[int, Meta(ge=0, description="The `seq` of the last event that is known already.")] = 0
+    since_seq: Annotated[int, Meta(ge=0, description="The `seq` of the last event that the client already has.")] = 0
 
 
 class EventsQuery(Since, rename="camel"):
     """Which events to list."""
 
-    limit: Annotated[int, Meta(ge=1, le=MAX_EVENTS, description="How many events, at most.")] = DEFAULT_EVENTS
+    limit: Annotated[int, Meta(ge=1, le=MAX_EVENTS, description="Maximum number of events.")] = DEFAULT_EVENTS
 
 
 @post(
@@ -101,11 +101,11 @@ async def create(request: Request[Any, Any, Any], services: Injected[Services]) 
     "/{job_id:str}",
     operation_id="getCapsule",
     summary="A capsule job",
-    response_description="The job as it is now.",
+    response_description="The current state of the job.",
     responses=responses(*BY_KEY, JobNotFound),
 )
 async def show(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
-    """The job as it is now."""
+    """The current state of the job."""
     return view.capsule_job(await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE))
 
 
@@ -134,14 +134,14 @@ async def events(request: Request[Any, Any, Any], job_id: JobId, services: Injec
 @get(
     "/{job_id:str}/events/stream",
     operation_id="watchCapsule",
-    summary="A capsule job's log, as it grows",
+    summary="A capsule job's log, live",
     media_type="text/event-stream",
     operation_class=described(query=Since),
     response_description="Server-sent events.",
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
 async def stream(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> ServerSentEvent:
-    """Sends the events after `sinceSeq` or `Last-Event-ID`, then new ones as they happen, up to the job's last one."""
+    """Sends the events after `sinceSeq` or `Last-Event-ID`, then new ones as they happen, until the job ends."""
     since = max(read_query(request, Since).since_seq, last_event_id(request) or 0)
     job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     return event_stream(_live(services, job.id, since))
@@ -176,7 +176,7 @@ async def download(request: Request[Any, Any, Any], job_id: JobId, services: Inj
     operation_id="cancelCapsule",
     summary="Cancel a capsule job",
     status_code=200,
-    response_description="The job as it is now.",
+    response_description="The current state of the job.",
     responses=responses(*BY_KEY, JobNotFound),
 )
 async def cancel(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
@@ -184,7 +184,7 @@ async def cancel(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
     found = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     async with brief_transaction(services.pool) as connection:
         await ledger.cancel_now(connection, found.id)
-        job = await ledger.get(connection, found.id) or found  # with the event that cancelling has logged
+        job = await ledger.get(connection, found.id) or found  # read again, to include the event that cancelling logged
     if job.status is Status.CANCELLED and job.source is not None:
         await services.capsule_store.delete(job.source["key"])
     return view.capsule_job(job)
@@ -195,7 +195,7 @@ async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[S
         async with services.pool.connection() as connection:
             entries = await events_since(connection, job_id, since, MAX_EVENTS)
             job = await ledger.get(connection, job_id)
-        # A job that is gone has ended: retention may remove it while somebody watches.
+        # A missing job has ended: retention may have removed it while it was being watched.
         return entries, job is None or (job.finished and job.last_event_seq <= max([since, *(e.seq for e in entries)]))
 
     async for seen in watch_job(services.notifications, job_id, look):

@@ -1,4 +1,4 @@
-"""Cross-origin requests (Fetch Standard, "HTTP extensions"): lets web pages of other origins call the API.
+"""Cross-origin requests (Fetch Standard, "HTTP extensions"): lets web pages from other origins call the API.
 
 This covers only the API routes, which never read cookies: a page can do what its token allows, and cannot act as the
 person who is signed in to the dashboard. So no response allows credentials.
@@ -27,7 +27,7 @@ EXPOSED_HEADERS = (
     *("Content-Disposition", "ETag", "Idempotent-Replayed", "Link", "Location", "RateLimit", "RateLimit-Policy"),
     *("Repr-Digest", "Retry-After", "X-Request-Id"),
 )
-"""Headers that a page may read, in addition to those that every page may read."""
+"""Headers that a page may read, in addition to those that the standard always exposes."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 

@@ -1,6 +1,7 @@
-"""Describes, for the OpenAPI document, what the types of a handler do not say.
+"""Adds to the OpenAPI document what cannot be derived from the types of a handler.
 
-That is queries and bodies that are read by hand, files, header fields, and other statuses with the same response.
+This concerns queries and bodies that the handler parses itself, files, header fields, and further statuses with the
+same response body.
 """
 
 from __future__ import annotations
@@ -36,27 +37,27 @@ OCTETS = "application/octet-stream"
 BYTE_RANGES = "multipart/byteranges"
 Components = dict[str, Schema]
 Media = Mapping[str, Any]
-"""By media type, the type of a body; a tuple of types means any one of them."""
+"""Maps a media type to the type of the body; a tuple means any one of its types."""
 
 FIELDS = {
     name: OpenAPIHeader(schema=FrameworkSchema(type=OpenAPIType.STRING), description=description)
     for name, description in {
-        "Accept": "The media types that can be read.",
-        "Accept-Encoding": "The content codings that can be read.",
-        "Idempotent-Replayed": "`true`: the same request was answered before.",
-        "Location": "The job's own address, or where the storage serves its file.",
-        "RateLimit": "What is left of each limit, and the seconds until it is reset.",
+        "Accept": "The media types that the server accepts.",
+        "Accept-Encoding": "The content codings that the server accepts.",
+        "Idempotent-Replayed": "`true` if the same request was received before: its job is returned.",
+        "Location": "The URL of the job, or the URL at which the storage serves its file.",
+        "RateLimit": "The remaining quota of each limit, and the seconds until it is reset.",
         "RateLimit-Policy": "The limits that the request counted against.",
-        "Retry-After": "The seconds after which to try again.",
-        "WWW-Authenticate": "The scheme in which to send a credential.",
+        "Retry-After": "Seconds to wait before trying again.",
+        "WWW-Authenticate": "The authentication scheme to use.",
         "X-Request-Id": "The request's id in the server's log.",
     }.items()
 }
 """Header fields of responses, as components of the document."""
 
 QUEUED_FIELDS = {202: ("Location", "RateLimit", "RateLimit-Policy"), 200: ("Location", "Idempotent-Replayed")}
-REPLAYED = {200: "The same request was answered before: the same job, with `Idempotent-Replayed: true`."}
-CANCELLING = {202: "The job is running: it stops at its next checkpoint."}
+REPLAYED = {200: "The same request was received before: its job is returned, with `Idempotent-Replayed: true`."}
+CANCELLING = {202: "The job is running, and will stop at its next checkpoint."}
 
 
 @dataclass(frozen=True)
@@ -69,26 +70,26 @@ class Header:
     required: bool = False
 
     def describe(self, components: Components) -> Parameter:
-        """The parameter; what its schema refers to is added to `components`."""
+        """The OpenAPI parameter. The schemas that it refers to are added to `components`."""
         [schema], found = schemas_of(self.annotation)
         components |= found
         return _parameter(self.name, "header", self.description, schema, self.required)
 
 
 _KEY = Annotated[str, Meta(min_length=1, max_length=MAX_CHARACTERS)]
-_REPEATABLE = "Makes the request safe to repeat: the same request again gets the same job."
+_REPEATABLE = "Makes the request safe to retry: a repeated request returns the same job."
 IDEMPOTENCY_KEY = Header("Idempotency-Key", _KEY, _REPEATABLE)
 REQUIRED_KEY = Header("Idempotency-Key", _KEY, _REPEATABLE, required=True)
 
 
 def content_encoding(name: str, codings: Sequence[str]) -> Header:
-    """The field that says how a body is packed, with its values as a component of this name."""
+    """The `Content-Encoding` header. Its values become a component with this name."""
     readable = Annotated[str, one_of(name, ("identity", *codings, "x-gzip"))]
-    return Header("Content-Encoding", readable, "How the body is packed.")
+    return Header("Content-Encoding", readable, "How the body is compressed.")
 
 
 JSON_ENCODING = content_encoding("JsonEncoding", JSON_CODINGS)
-"""Every JSON body may be packed in one of these ways."""
+"""The `Content-Encoding` header of requests with a JSON body."""
 
 
 def described(
@@ -103,12 +104,12 @@ def described(
     """The `operation_class` of a route.
 
     Args:
-        query: the parameters of its query.
-        headers: header fields of its requests.
-        body: what it reads by hand. A request must have it.
-        answers: by status, what a response contains, if the handler's type does not say it.
-        same: by status, the description of a response that contains the same as the handler's own.
-        fields: by status, header fields of the response; their names are in `FIELDS`.
+        query: the query parameters.
+        headers: the header fields of requests.
+        body: the body, if the handler parses it itself; requests must have one.
+        answers: the contents of responses, by status, where they cannot be derived from the handler's type.
+        same: descriptions, by status, of further responses with the same contents as the handler's own.
+        fields: names of response header fields, by status; see `FIELDS`.
     """
     components: Components = {}
     extra = _Extra(
@@ -125,7 +126,7 @@ def described(
 
 @dataclass(frozen=True, kw_only=True)
 class _Extra:
-    """What `described` was given, as the framework's own classes, and the schemas that these refer to."""
+    """The arguments of `described`, converted to the framework's classes, and the schemas that they refer to."""
 
     components: Components
     parameters: list[Parameter]
@@ -136,7 +137,7 @@ class _Extra:
     fields: Mapping[int, Sequence[str]]
 
     def complete(self, operation: Operation) -> None:
-        """Add it to what the framework derived from the handler."""
+        """Complete an operation that the framework derived from the handler."""
         if self.body:
             operation.request_body = RequestBody(content=self.body, required=True)
         parameters = [*(operation.parameters or ()), *self.parameters]
@@ -169,7 +170,7 @@ def _reads_json(operation: Operation) -> bool:
 
 
 def components_of(operation: type[Operation]) -> Components:
-    """The schemas that an operation refers to, beside those of its handler's types."""
+    """The schemas that an operation refers to, in addition to those of its handler's types."""
     return operation.extra.components if issubclass(operation, _Described) else {}
 
 
@@ -201,19 +202,19 @@ def _content(media: Media, components: Components) -> dict[str, OpenAPIMediaType
 
 
 def header_fields(*names: str) -> dict[str, OpenAPIHeader | Reference]:
-    """Header fields of responses, as a response refers to them."""
+    """References to header fields, for use in a response."""
     return {name: Reference(ref=f"#/components/headers/{name}") for name in names}
 
 
 def empty(sentences: Mapping[int, str]) -> dict[int, ResponseSpec]:
-    """The `responses` of a route that have no body, by status."""
+    """The `responses` of a route that have no body: descriptions by status."""
     return {status: ResponseSpec(None, description=sentence) for status, sentence in sentences.items()}
 
 
 FILE_ANSWERS = empty(
     {
         206: "Ranges of the file.",
-        304: "The client has the file.",
+        304: "The client's copy of the file is up to date.",
         307: "The storage serves the file itself, at `Location`.",
     }
 )

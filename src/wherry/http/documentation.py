@@ -1,7 +1,7 @@
-"""Serves the OpenAPI document at `/openapi.json`, and nothing that loads scripts from elsewhere.
+"""Serves the OpenAPI document at `/openapi.json`, but no HTML viewer, because viewers load scripts from other hosts.
 
-litestar describes the operations, from the types of their handlers; msgspec describes the Structs that these refer to,
-with their docstrings.
+litestar derives the operations from the types of their handlers. msgspec derives the schemas of the Structs that the
+operations refer to, with their docstrings as descriptions.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _FIELDS_OF: Mapping[str, Sequence[str]] = MappingProxyType(
         "503": ("Retry-After",),
     }
 )
-"""The header fields that a status has on every route."""
+"""Header fields, by status, that responses have on every route."""
 
 
 class _Rendered(Router):
-    """Registers the routes of the plugins, but not the framework's HTML page for all other first-level addresses.
+    """Registers the routes of the plugins, but not the framework's HTML page for unknown routes.
 
-    Those are answered with a problem, as unknown routes are.
+    Without that page, unknown routes get a problem document.
     """
 
     def register(self, value: ControllerRouterHandler) -> list[BaseRoute]:
@@ -50,7 +50,7 @@ class _Rendered(Router):
 
 
 class _Completed(JsonRenderPlugin):
-    """Completes what litestar derives, when it is first requested."""
+    """Completes the document that litestar derives, the first time that it is requested."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ def _structs(app: Litestar) -> Iterator[type[msgspec.Struct]]:
 
 
 def documentation() -> OpenAPIConfig:
-    """The OpenAPI document's head, and how it is served."""
+    """The metadata of the OpenAPI document, and how it is served."""
     config = OpenAPIConfig(
         title="wherry",
         version=version("wherry"),
@@ -113,5 +113,5 @@ def documentation() -> OpenAPIConfig:
         render_plugins=[_Completed()],
         openapi_router=_Rendered("/", route_handlers=[], include_in_schema=False),
     )
-    config.default_plugin = None  # it would have "/" too
+    config.default_plugin = None  # it would also be served at "/"
     return config

@@ -1,6 +1,6 @@
 """Downloads of stored files, whole or in ranges (RFC 9110, sections 13 and 14).
 
-    plan_response()       decides about status, headers and ranges, without any I/O
+    plan_response()       decides on status, headers and ranges, without any I/O
     download_response()   checks that the file exists, and sends what was planned
 
 Responses have a strong `ETag` and `Repr-Digest`. They stream from storage, so that memory stays flat, or redirect to
@@ -61,7 +61,7 @@ class ArtifactFile:
 
     @property
     def etag(self) -> str:
-        """A strong validator, because files with the same digest are the same."""
+        """A strong validator, because files with the same digest are identical."""
         return f'"{self.sha256}"'
 
 
@@ -88,7 +88,7 @@ async def download_response(
         request: the request.
         store: where the file is.
         file: the file.
-        settings: whether storage may serve it itself.
+        settings: whether the storage may serve the file itself.
         gone: raised if the file was deleted.
 
     Raises:

@@ -70,26 +70,27 @@ MAX_BODY_BYTES = 1 << 20
 
 
 class NewExport(Struct, rename="camel"):
-    """What to export, and how."""
+    """An export to create."""
 
     resource: ResourceName
-    format: Annotated[ExportFormat | None, Meta(description="By default ndjson.")] = None
-    compression: Annotated[Compression | None, Meta(description="By default none.")] = None
+    format: Annotated[ExportFormat | None, Meta(description="By default `ndjson`.")] = None
+    compression: Annotated[Compression | None, Meta(description="By default, the file is not compressed.")] = None
     filters: Annotated[
         dict[str, Any] | Filters | None,
-        Meta(description="By field, a value or an object of `gt`, `gte`, `lt`, `lte`. By default every record."),
+        Meta(description="Maps fields to values, or to objects of `gt`, `gte`, `lt`, `lte`. By default, all records."),
     ] = None
     fields: Annotated[
         Words | Annotated[list[Words], Meta(min_length=1)] | None,
-        Meta(description="Fields in the order wanted, as an array or separated by commas. By default every field."),
+        Meta(description="The fields of each record, in order: an array, or separated by commas. By default, all."),
     ] = None
     csv_escape_formulas: Annotated[
-        bool | None, Meta(description="Whether spreadsheets are kept from reading text as formulas. By default true.")
+        bool | None,
+        Meta(description="Whether to escape text that spreadsheets would run as a formula. By default true."),
     ] = None
 
 
 class WrappedExport(Struct):
-    """The same inside `export`."""
+    """An export to create, inside the member `export`."""
 
     export: NewExport
 
@@ -97,20 +98,20 @@ class WrappedExport(Struct):
 class PageQuery(Struct):
     """Which records to read."""
 
-    resource: Annotated[ResourceName, Meta(description="What to read.")]
-    format: Annotated[PageFormat | None, Meta(description="By default ndjson.")] = None
+    resource: Annotated[ResourceName, Meta(description="The resource to read.")]
+    format: Annotated[PageFormat | None, Meta(description="By default `ndjson`.")] = None
     limit: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        Meta(description="How many records, at most. By default as many as the server allows."),
+        Meta(description="Maximum number of records. By default, the most that the server allows."),
     ] = None
-    cursor: Annotated[int, Meta(ge=0, description="The `nextCursor` of the page before.")] | None = None
+    cursor: Annotated[int, Meta(ge=0, description="The `nextCursor` of the previous page.")] | None = None
     filters: Annotated[
         Filters | None,
-        Meta(description="A JSON object: by field, a value or a range. `filters[field]=value` is the same."),
+        Meta(description="A JSON object that maps a field to a value or a range. Or use `filters[field]=value`."),
     ] = None
     fields: Annotated[
         str | None,
-        Meta(description="Fields separated by commas, or a JSON array of them. `fields[]=name` is the same."),
+        Meta(description="Fields separated by commas, or as a JSON array. Or use `fields[]=name`."),
     ] = None
 
 
@@ -163,11 +164,11 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
     operation_id="getExport",
     summary="An export",
     tags=TAGS,
-    response_description="The export as it is now.",
+    response_description="The current state of the export.",
     responses=responses(*BY_TOKEN, JobNotFound),
 )
 async def show(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ExportAnswer:
-    """The job as it is now."""
+    """The current state of the job."""
     job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
     return ExportAnswer(export_job(job, services.settings))
 
@@ -200,7 +201,7 @@ async def download(request: Request[Account, Any, Any], job_id: JobId, services:
     tags=TAGS,
     status_code=200,
     operation_class=described(same=CANCELLING),
-    response_description="The job was queued, cancelled before, or has succeeded: its artifact is deleted.",
+    response_description="The job is cancelled, or had succeeded and its artifact is deleted.",
     responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
 async def cancel(
@@ -219,7 +220,7 @@ async def cancel(
 
 
 def _next_link(request: Request[Account, Any, Any], cursor: int | None) -> dict[str, str]:
-    """The `Link` to the following page (RFC 8288), with the same query but for its cursor."""
+    """The `Link` header for the next page (RFC 8288): the same query with the next cursor."""
     if cursor is None:
         return {}
     pairs = [(name, value) for name, value in request.query_params.items() if name != "cursor"]

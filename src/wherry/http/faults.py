@@ -19,7 +19,7 @@ from litestar.params import ParameterKwarg
 from wherry.http.requests import decoded_body
 
 ENVELOPES = frozenset({"user", "import", "export", "apiToken"})
-"""Members that only wrap a request's fields, and that the names of fields do not include."""
+"""Members that only wrap the fields of a request. They are left out of field names."""
 
 MAX_FAULTS = 20
 _EXPECTED = re.compile(r"^Expected `([^`]+)`( [<>]=? \S+)?")
@@ -68,7 +68,7 @@ def body_faults(request: Request[Any, Any, Any]) -> Fields:
 
 
 def in_words(message: str) -> str:
-    """What a value must be, from msgspec's message about what was expected."""
+    """Turn msgspec's message about an invalid value into one that says what the value must be."""
     expected = _EXPECTED.match(message)
     if expected is None:
         plain = _PLACE.sub("", message)

@@ -1,4 +1,4 @@
-"""How Litestar is set up: what every route shares, and the methods HEAD and OPTIONS, as HTTP wants them."""
+"""Sets up Litestar: options that apply to every route, and HEAD and OPTIONS as RFC 9110 requires them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def litestar_options() -> dict[str, Any]:
 
 
 class HeadRoutes(ReceiveRoutePlugin):
-    """Adds HEAD to every route that has only GET (RFC 9110, section 9.1), so that routing and `Allow` know it."""
+    """Adds HEAD to routes that have only GET (RFC 9110, section 9.1), for routing and for the header `Allow`."""
 
     def receive_route(self, route: BaseRoute) -> None:
         """Called for every route when it is registered."""
@@ -71,10 +71,10 @@ class HeadMiddleware(ASGIMiddleware):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         async def receive_until_sent() -> ReceiveMessage:
-            # After the headers, the handler sees a client that has disconnected, which ends a stream.
+            # Once the headers are sent, pretend that the client has disconnected, which ends a stream.
             return {"type": "http.disconnect"} if sent else await receive()
 
-        # A copy, because the server itself looks at the method to know that this response has no body.
+        # A copy, because the server reads the original's method to know that the response has no body.
         as_get = http_scope.copy()
         as_get["method"] = HttpMethod.GET
         await next_app(as_get, receive_until_sent, send_head)

@@ -82,7 +82,7 @@ async def _in_time(check: Coroutine[None, None, T], what: str, deadline: float) 
     up on cancelling the query and close the connection.
     """
     task = asyncio.create_task(check, name="readiness check")
-    task.add_done_callback(lambda late: late.cancelled() or late.exception())  # so that none is "never retrieved"
+    task.add_done_callback(lambda late: late.cancelled() or late.exception())  # or asyncio logs "never retrieved"
     try:
         await asyncio.wait([task], timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
         if not task.done():
@@ -93,7 +93,7 @@ async def _in_time(check: Coroutine[None, None, T], what: str, deadline: float) 
 
 
 async def _check_database(services: Services) -> int:
-    """Require this version's schema; how many workers are alive."""
+    """Require this version's schema, and return how many workers are alive."""
     async with services.pool.connection(timeout=CHECK_SECONDS) as connection:
         await migrations.require_current(connection)
         return await count_alive(connection)

@@ -1,12 +1,12 @@
-"""Which hosts and web pages are this server's own, and the requests that it refuses because they are not.
+"""Refuses requests for hosts that are not this server's, and untyped bodies from web pages of other origins.
 
-DNS rebinding: an attacker lets `attacker.example` resolve to this machine. To the browser, a page of that name then has
-the same origin as the API; but its requests still name that host. So `Host` must be one that nobody on the internet can
-have: an IP address, a name that public DNS does not have, or the host of PUBLIC_URL. A server without PUBLIC_URL that
-listens for other machines accepts every host, because people may have given it a name.
+DNS rebinding: an attacker makes `attacker.example` resolve to this machine. To the browser, a page from that host then
+has the same origin as the API, but its requests still contain the attacker's host name. So `Host` must be one that no
+attacker can own: an IP address, a name that does not exist in public DNS, or the host of PUBLIC_URL. A server that has
+no PUBLIC_URL and listens for other machines accepts every host, because it may have been given any name.
 
-A page may send a body without a Content-Type to any server without a preflight request (Fetch Standard,
-"CORS-safelisted request-header"). So only pages of this server may omit it.
+If a body has no Content-Type, browsers send it to other origins without a preflight request (Fetch Standard,
+"CORS-safelisted request-header"). So only this server's own pages may omit the Content-Type.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from wherry.http.requests import REQUEST_ID_HEADER, has_body, request_id_of
 from wherry.networks import parse_address
 
 PRIVATE_SUFFIXES = (".localhost", ".local", ".internal")
-"""Suffixes that public DNS does not have (RFC 6761, RFC 6762, ICANN's resolution of 2024-07-29)."""
+"""Suffixes that do not exist in public DNS (RFC 6761, RFC 6762, ICANN's resolution of 2024-07-29)."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-_SHOWN = 100  # characters of a client's own text that an error message repeats
+_SHOWN = 100  # characters of client input that an error message repeats
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]@/?#\s]+)(:[0-9]{0,5})?", re.IGNORECASE)
 _DEFAULT_PORT = re.compile(r":(80|443)?$")
 
@@ -52,7 +52,7 @@ class OwnAddress:
         self._names = {_name(self._public_host), socket.gethostname().lower()} - {None}
 
     def has_host(self, host: str) -> bool:
-        """Whether requests may name this host."""
+        """Whether the `Host` header of a request may have this value."""
         if self._accepts_any_host:
             return True
         name = _name(host)
@@ -61,12 +61,12 @@ class OwnAddress:
         )
 
     def has_page(self, origin: str, host: str) -> bool:
-        """Whether a page of this origin that sent a request to `host` is this server's."""
+        """Whether a page of this origin, which sent a request to `host`, belongs to this server."""
         given = _origin(origin)
         return given is not None and given in _origins_at(host) | _origins_at(self._public_host)
 
     def certainly_has_page(self, origin: str, host: str) -> bool:
-        """The same, but safe from DNS rebinding even if every host is accepted.
+        """Like `has_page`, but safe from DNS rebinding even if every host is accepted.
 
         With a PUBLIC_URL, only its pages count. Otherwise `host` must be an IP address, `localhost`, or a name that the
         server listens on.
@@ -123,7 +123,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _name(host: str) -> str | None:
-    """The name or address in a `Host` header (RFC 9110, section 7.2), without a final dot; None if it has none."""
+    """The name or address in a `Host` header (RFC 9110, section 7.2), without a final dot; None if it is invalid."""
     found = _HOST.fullmatch(host.lower())
     return None if found is None else found[1].strip("[]").removesuffix(".")
 
@@ -134,7 +134,7 @@ def _origins_at(host: str) -> set[str | None]:
 
 
 def _origin(url: str) -> str | None:
-    """Scheme, host and port of a web page's URL (RFC 6454, section 6.1), or None if it has none, as `null`."""
+    """Scheme, host and port of a web page's URL (RFC 6454, section 6.1), or None if it has no origin, like `null`."""
     try:
         parts = urlsplit(url)
         port = parts.port or DEFAULT_PORTS.get(parts.scheme)

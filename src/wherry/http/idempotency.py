@@ -1,6 +1,6 @@
 """The `Idempotency-Key` header (IETF draft "The Idempotency-Key HTTP Header Field").
 
-A key has 1 to 255 characters of any kind. In the draft it is a quoted string, whose quotes do not belong to the key;
+A key has 1 to 255 characters of any kind. In the draft it is a quoted string, whose quotes are not part of the key;
 clients of the older services send it without quotes.
 """
 

@@ -57,8 +57,8 @@ DEFAULT_ERRORS = 100
 class ErrorsQuery(Struct, rename="camel"):
     """Which errors to list."""
 
-    limit: Annotated[int, Meta(ge=1, le=MAX_ERRORS, description="How many errors, at most.")] = DEFAULT_ERRORS
-    cursor: Annotated[str | None, Meta(description="The `nextCursor` of the page before.")] = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_ERRORS, description="Maximum number of errors.")] = DEFAULT_ERRORS
+    cursor: Annotated[str | None, Meta(description="The `nextCursor` of the previous page.")] = None
 
 
 @post(
@@ -85,7 +85,7 @@ class ErrorsQuery(Struct, rename="camel"):
 async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ImportAnswer]:
     """The body is a form with a file, the URL of a file as JSON, or the file itself.
 
-    A JSON file may be the body if `resource` is in the query.
+    A JSON body counts as the file itself if `resource` is in the query.
     """
     job, replayed, fields = await hand_in(request, services)
     answer = ImportAnswer(import_job(job))
@@ -97,11 +97,11 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
     operation_id="getImport",
     summary="An import",
     tags=TAGS,
-    response_description="The import as it is now.",
+    response_description="The current state of the import.",
     responses=responses(*BY_TOKEN, JobNotFound),
 )
 async def show(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ImportStatusAnswer:
-    """The job as it is now, and where its error report is."""
+    """The current state of the job, and the URL of its error report."""
     return import_status(
         await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT), services.settings
     )
@@ -130,11 +130,11 @@ async def errors(request: Request[Account, Any, Any], job_id: JobId, services: I
     summary="An import's error report",
     tags=TAGS,
     operation_class=described(answers={200: {NDJSON: Binary, JSON: Any}}),
-    response_description="The report: as ndjson, or as one array if the import was one array.",
+    response_description="The report: ndjson, or a JSON array if the import's format was `json`.",
     responses=responses(*BY_TOKEN, JobNotFound, NoErrors),
 )
 async def download_errors(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> Stream:
-    """Every error: as ndjson, or as one array if the import was one array."""
+    """Every error, as ndjson, or as a JSON array if the import's format was `json`."""
     job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with services.pool.connection() as connection:
         if not await report.exists(connection, job.id):
@@ -153,13 +153,13 @@ async def download_errors(request: Request[Account, Any, Any], job_id: JobId, se
     tags=TAGS,
     status_code=200,
     operation_class=described(same=CANCELLING),
-    response_description="The job was queued, or cancelled before: it does not run.",
+    response_description="The job is cancelled.",
     responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
 async def cancel(
     request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
 ) -> Response[ImportAnswer]:
-    """A running import stops at its next checkpoint. Records that it has committed stay."""
+    """A running import stops at its next checkpoint. Records that it has already committed stay."""
     found = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with brief_transaction(services.pool) as connection:
         job = await ledger.cancel(connection, found.id) or found

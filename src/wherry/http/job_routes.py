@@ -1,4 +1,4 @@
-"""What the routes of jobs have in common, whatever the kind: finding a job, and responses to new and cancelled ones."""
+"""Helpers for the job routes of every kind: finding a job, and responding with a new or a cancelled job."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
 async def find_job(services: Services, job_id: str, *, owner_id: int | None, kind: Kind | None = None) -> Job:
-    """The owner's job, by the id in a path; capsule jobs have no owner.
+    """Find the owner's job by the id in a path. Capsule jobs have no owner.
 
     Raises:
         JobNotFound: there is no such job of this kind, or it belongs to somebody else.
@@ -63,7 +63,7 @@ async def find_job(services: Services, job_id: str, *, owner_id: int | None, kin
 
 
 def accepted(path: str, answer: Answer, *, replayed: bool, fields: Mapping[str, str] = NO_FIELDS) -> Response[Answer]:
-    """202 with the job's address; 200 if the same request made it before."""
+    """202 with the URL of the new job, or 200 if an earlier identical request created the job."""
     headers = {**fields, "Location": path, **({"Idempotent-Replayed": "true"} if replayed else {})}
     return Response(answer, status_code=200 if replayed else 202, headers=headers)
 
@@ -80,6 +80,6 @@ def cancelled(job: Job, answer: Answer, *, ended: Container[Status]) -> Response
 
 
 async def keep_from_caches(response: Response[Any]) -> Response[Any]:
-    """An `after_request` hook: jobs change, and reports contain records. Artifacts have their own `Cache-Control`."""
+    """An `after_request` hook that forbids caching, as jobs change and reports contain records. Artifacts opt out."""
     response.headers.setdefault("Cache-Control", "no-store")
     return response

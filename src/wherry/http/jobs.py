@@ -1,4 +1,4 @@
-"""The routes of jobs of any kind: the caller's list, and the progress of each as it happens."""
+"""Routes for jobs of any kind: the list of the caller's jobs, and the live progress of a job."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ AUTHORITY_SECONDS = 5.0
 
 
 class ListedImport(ImportJob, kw_only=True, tag_field="kind", tag="import"):
-    """An import among other jobs."""
+    """An import in a list of jobs."""
 
 
 class ListedExport(ExportJob, kw_only=True, tag_field="kind", tag="export"):
-    """An export among other jobs."""
+    """An export in a list of jobs."""
 
 
 class JobsPage(Struct, rename="camel"):
@@ -58,8 +58,8 @@ class JobsQuery(Struct):
 
     kind: Annotated[Kind | None, Meta(description="Jobs of this kind only.")] = None
     status: Annotated[Status | None, Meta(description="Jobs in this state only.")] = None
-    cursor: Annotated[UUID | None, Meta(description="The `nextCursor` of the page before.")] = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_JOBS, description="How many jobs, at most.")] = DEFAULT_JOBS
+    cursor: Annotated[UUID | None, Meta(description="The `nextCursor` of the previous page.")] = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_JOBS, description="Maximum number of jobs.")] = DEFAULT_JOBS
 
 
 @get(
@@ -91,16 +91,16 @@ async def list_jobs(request: Request[Account, Any, Any], services: Injected[Serv
 @get(
     "/jobs/{job_id:str}/events",
     operation_id="watchJob",
-    summary="A job's progress, as it happens",
+    summary="A job's progress, live",
     tags=["jobs"],
     media_type="text/event-stream",
     response_description="Server-sent events.",
-    responses=responses(*BY_TOKEN, JobNotFound, Invalid) | empty({204: "The last event was seen already."}),
+    responses=responses(*BY_TOKEN, JobNotFound, Invalid) | empty({204: "The client already has the last event."}),
 )
 async def job_events(
     request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
 ) -> ServerSentEvent | Response[None]:
-    """`progress` at most four times a second, then one `finished`; 204 if the client has seen that one already.
+    """Sends `progress` at most four times a second, then one `finished`; 204 if the client already has `finished`.
 
     The stream ends within seconds if the caller's account is deactivated or the credential is revoked.
     """
@@ -112,7 +112,7 @@ async def job_events(
 
 
 def listed(job: Job, settings: Settings) -> ListedImport | ListedExport:
-    """A job as its own routes show it, and its kind."""
+    """A job as its own routes show it, with its kind."""
     if job.kind is Kind.IMPORT:
         return ListedImport(**asdict(import_job(job)))
     return ListedExport(**asdict(export_job(job, settings)))

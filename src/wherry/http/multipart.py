@@ -1,4 +1,4 @@
-"""Reads `multipart/form-data` (RFC 7578) as a stream, so that a file is only copied to where it is stored.
+"""Reads `multipart/form-data` (RFC 7578) as a stream, so that a file goes straight into storage.
 
 A part is the file if it has a file name or is called `file`. All other parts are fields, which are kept in memory and
 may have at most 64 KiB.
@@ -33,7 +33,7 @@ class Form(Generic[Kept]):
 
 
 async def read_form(chunks: AsyncIterable[bytes], boundary: str | None, keep: Keep[Kept]) -> Form[Kept]:
-    """Read a form. `keep` stores the file, from its part and its bytes.
+    """Read a form. `keep` is called with the part and the bytes of the file, and stores it.
 
     Raises:
         Malformed: it is not a multipart form, or is truncated.

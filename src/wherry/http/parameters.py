@@ -1,6 +1,6 @@
 """Reads the parameters of queries and forms by the same rules on every route.
 
-A Struct declares the parameters of a query: `read_query` reads them by it, and `described` documents them by it.
+A Struct declares the parameters of a query; `read_query` parses them, and `described` documents them.
 
 An empty query parameter counts as absent. Objects and arrays may be written in brackets, as many client libraries do:
 `fields[]=id&fields[]=slug`, `filters[authorId]=100`, `filters[createdAt][gte]=2026-01-01`.
@@ -22,12 +22,12 @@ from msgspec import inspect
 from wherry.errors import Invalid
 
 MAX_DIGITS = 18
-"""No number here is longer."""
+"""Longer numbers are refused."""
 
 MAX_UNKNOWN = 20
-"""How many unknown names an error lists."""
+"""The most unknown names that an error lists."""
 
-_SHOWN = 60  # characters of a client's own text that an error message repeats
+_SHOWN = 60  # characters of client input that an error message repeats
 _ARRAY_ITEM = re.compile(r"(\w+)\[[0-9]{0,4}\]")
 _OBJECT_MEMBER = re.compile(r"\[([^\[\]]+)\]")
 
@@ -35,7 +35,7 @@ Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 
 def once(given: Mapping[str, Sequence[str]], names: Iterable[str]) -> dict[str, str]:
-    """The values of these names, if they are given; other names are ignored.
+    """The values of the parameters in `names` that are given; other parameters are ignored.
 
     Raises:
         Invalid: on every name that is given more than once.
@@ -58,7 +58,7 @@ def query_of(request: Request[Any, Any, Any]) -> dict[str, list[str]]:
 
 
 def object_in(query: Mapping[str, Sequence[str]], name: str) -> object:
-    """The object that a query contains as JSON text, or one member per parameter in brackets; None if it has none.
+    """The parameter's JSON text, or the object built from `name[member]=value` parameters; None if there are neither.
 
     Raises:
         Invalid: it is written in both ways, a member is given twice, or brackets are nested more than two deep.
@@ -90,7 +90,7 @@ def _path(given: str, name: str) -> list[str]:
 
 
 def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
-    """Refuse names that a route does not know: with a misspelled `dryRun`, nothing may be changed.
+    """Refuse names that a route does not know, so that a misspelled `dryRun` cannot start a real import.
 
     Raises:
         Invalid: on every unknown name, with the nearest known one.
@@ -111,7 +111,7 @@ def read_query(request: Request[Any, Any, Any], shape: type[Shape]) -> Shape:
     """The parameters that a Struct declares; others are ignored.
 
     Raises:
-        Invalid: one is given more than once, or is not what it must be.
+        Invalid: a parameter is given more than once, or its value is invalid.
     """
     fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
     given = once(query_of(request), fields)

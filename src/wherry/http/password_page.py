@@ -1,7 +1,7 @@
 """The page that a password link leads to: `/set-password#token=…`, a form that posts to `/api/users/password`.
 
-Browsers do not send what follows the `#`, so that the token is in no log. The page loads nothing and can only connect
-to this server.
+Browsers do not send what follows the `#`, so the token never appears in a log. The page loads nothing, and can connect
+only to this server.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wherry.accounts.links import PAGE
 
 
 def password_page() -> HTTPRouteHandler:
-    """The route of the page, which is read once."""
+    """The route of the page, whose file is read once."""
     page = files("wherry.http").joinpath("pages/set_password.html").read_text("utf-8")
     headers = {
         "Content-Security-Policy": _policy(page),

@@ -2,7 +2,7 @@
 
 Under `/api` a problem has `errors`, which maps request fields to messages, and a 401 also has `message`. Under `/v1` it
 has `error`, with `code` and `message`. Errors that are not the client's fault are logged with a traceback, under the
-request id that the response has.
+request id of the response.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MEDIA_TYPE = "application/problem+json"
 UNAUTHENTICATED = "missing authorization credentials"  # clients of the older service match this text
 DISCONNECTED = "client disconnected prematurely"  # Litestar's text
 
-# The phrases of RFC 9110 where those of Python 3.11 are older.
+# Reason phrases of RFC 9110 that Python 3.11 has in an older form.
 _PHRASES: Mapping[int, str] = MappingProxyType(
     {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 )
@@ -51,7 +51,7 @@ ANY_ROUTE: tuple[type[RequestError], ...] = (Malformed, DatabaseUnavailable, Mig
 """Errors that every route may raise."""
 
 JSON_BODY: tuple[type[RequestError], ...] = (MalformedJson, TooLarge, UnsupportedMedia, Invalid)
-"""Errors that a route which reads JSON may raise."""
+"""Errors that any route with a JSON body may raise."""
 
 logger = structlog.get_logger(__name__)
 
@@ -83,7 +83,7 @@ def exception_handlers() -> dict[int | type[Exception], Callable[[Request[Any, A
 
 
 def responses(*errors: type[RequestError]) -> dict[int, ResponseSpec]:
-    """The `responses` of a route that may raise these errors, as well as those of every route."""
+    """The `responses` of a route that may raise these errors, in addition to those of every route."""
     by_status: dict[int, list[str]] = {}
     for error in dict.fromkeys((*errors, *ANY_ROUTE)):
         by_status.setdefault(error.status, []).append(f"`{error.code}`: {error.__doc__}")

@@ -32,18 +32,18 @@ from wherry.networks import network_of, parse_address, plain_address
 
 MAX_HEAD_BYTES = 1 << 16
 FIELD_BYTES = 32
-"""Each header counts for this many bytes more than it has, because it uses memory (RFC 9113, section 6.5.2)."""
+"""Added to the size of each header, to account for the memory that it uses (RFC 9113, section 6.5.2)."""
 
 STEP_BYTES = 1 << 14
 """Headers are parsed in steps of this size, and checked after each."""
 
 MAX_CONNECTIONS = 1024
-OTHER_FILES = 64  # sockets of the database and the storage, the log
+OTHER_FILES = 64  # database and storage sockets, and the log
 LINGER_SECONDS = 2
 
 
 def max_connections() -> int:
-    """How many connections fit into the process's limit of open files, if each also writes a file, as uploads do."""
+    """How many connections the process's limit on open files allows, if each also writes a file, as uploads do."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
@@ -56,17 +56,17 @@ class BoundedProtocol(HttpToolsProtocol):
     max_connections = max_connections()
 
     max_share = 4
-    """One client, by its address or IPv6 network, may use one in this many of the connections."""
+    """A client (an IPv4 address or an IPv6 network) may use at most one in this many connections."""
 
     head_seconds = 30.0
     """Time from the connection, or from the last response, to the end of the headers. uvicorn closes idle connections
     sooner."""
 
     stall_seconds = 60.0
-    """How long a client may read nothing of a response, or send nothing of a body at its start."""
+    """How long a client may go without reading any of a response, or before it sends the first byte of a body."""
 
     body_rate = 1024
-    """Bytes per second that a client must send of a body, on average over `stall_seconds`, while we wait for it."""
+    """Minimum bytes per second of a body, on average over `stall_seconds`, while the server waits for the client."""
 
     check_seconds = 5.0
 
@@ -163,17 +163,17 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def _awaits_body(self) -> bool:
-        """Whether we wait for the client to send more of a body: the application has read all that arrived."""
+        """Whether we are waiting for more of a body: the application has read everything that has arrived."""
         return self._in_message and not (self._responding and self.cycle.body)
 
     def _patience(self) -> float | None:
-        """How long the client may take for its next step, or None if we do not wait for it, or wait for a body."""
+        """How long the client may take for its next step; None if we are not waiting, or are waiting for a body."""
         if self._unsent:
             return self.stall_seconds
         return None if self._in_message or self._responding else self.head_seconds
 
     def _network(self) -> str | None:
-        """The client that this connection counts for, or None for a trusted proxy, which serves many clients."""
+        """The client that this connection counts against, or None for a trusted proxy, which serves many clients."""
         if self.client is None:
             return None
         return None if self._is_trusted(self.client[0]) else network_of(self.client[0])
@@ -219,7 +219,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def _path(self) -> str:
-        """The path as far as it was parsed: under `/api` and `/v1`, problems have more members."""
+        """The path as far as it was parsed; a problem under `/api` or `/v1` has more members."""
         return getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from wherry.texts import MAX_DIGITS, whole_number
 
 MAX_RANGES = 32
-"""A request for more gets the whole file; RFC 9110, section 14.2 warns of many small ranges."""
+"""A request for more ranges gets the whole file; RFC 9110, section 14.2 warns of many small ranges."""
 
 GAP = 256
-"""Ranges with a smaller gap between them are sent as one, as the header of another part would take about as much."""
+"""Ranges with a smaller gap between them are sent as one, because the header of another part is about as long."""
 
 BEYOND_ANY_FILE = 10**MAX_DIGITS
 _RANGES = re.compile(r"bytes=(.*)", re.IGNORECASE | re.DOTALL)
@@ -19,7 +19,7 @@ _RANGE = re.compile(r"([0-9]*)-([0-9]*)")
 
 
 def parse_ranges(value: str, size: int) -> list[tuple[int, int]] | None:
-    """The requested spans in their order, each within the file and not empty; or None if the header must be ignored.
+    """The spans in the order requested, each within the file and not empty; or None if the header must be ignored.
 
     The list is empty if the header is valid but no range is within the file.
     """
@@ -39,7 +39,7 @@ def parse_ranges(value: str, size: int) -> list[tuple[int, int]] | None:
 
 
 def coalesce(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same bytes in fewer spans: overlapping and close ones become one, at the position of the first of them."""
+    """Merge overlapping and close spans; a merged span takes the position of the one that was requested first."""
     merged: list[tuple[int, int, int]] = []  # start, end, place in the request
     for start, end, place in sorted((start, end, place) for place, (start, end) in enumerate(spans)):
         if merged and start <= merged[-1][1] + GAP:

@@ -1,7 +1,7 @@
 """Limits how many error responses (4xx) per second a client gets.
 
 Refusing a request costs as much as serving one, so a client that sends nothing but wrong passwords or invalid JSON
-could keep the process busy. Each address or IPv6 network therefore has a budget of 4xx responses. If it is used up,
+could keep the process busy. Each address or IPv6 network therefore has a budget of 4xx responses. Once it is used up,
 further ones are delayed. Successful responses are never delayed.
 """
 
@@ -16,7 +16,7 @@ from wherry.networks import network_of
 
 PER_SECOND = 20
 AT_ONCE = 100
-"""The budget of a client that had no 4xx in the last seconds: enough for a page or a script with a bug."""
+"""The budget of a client without recent 4xx responses: enough for a web page or a script with a bug."""
 
 MANY_NETWORKS = 10_000
 
@@ -52,7 +52,7 @@ class PacedRefusals:
         await self._app(scope, receive, paced)
 
     def _wait(self, network: str) -> float:
-        """Count one refusal; seconds until it is due."""
+        """Count one refusal, and return the seconds until it is due."""
         now = asyncio.get_running_loop().time()
         if len(self._used_until) > MANY_NETWORKS:
             self._used_until = {other: until for other, until in self._used_until.items() if until > now}

@@ -1,6 +1,6 @@
-"""Reads the JSON of requests, unpacks their bodies, and gives each request an id.
+"""Decodes JSON bodies, decompresses bodies, and gives each request an id.
 
-The id is the client's `X-Request-Id` if that is a plain one. It is in every log entry and in the response.
+The id is the client's `X-Request-Id`, if that is well-formed. It is in every log entry and in the response.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ MAX_BYTES_AT_ONCE = 1 << 14
 """Larger JSON is decoded in a thread."""
 
 MAX_VALUES = 10_000
-"""How many values a JSON body may have that is decoded in memory: a value takes up to 70 times its bytes."""
+"""The most values in a JSON body that is decoded in memory, where a value takes up to 70 times the size of its text."""
 
 BEFORE_VALUES = (b",", b"[", b"{")
-"""Every value follows one of these, unless it is a member of an object. Those in strings count too, for speed."""
+"""One of these precedes every array element and every object member. Those in strings are counted too, for speed."""
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 _ID_KEY = "wherry_request_id"
@@ -42,14 +42,14 @@ _BODY_KEY = "wherry_decoded_body"
 
 
 class JSONRequest(Request[Any, Any, Any]):
-    """A request whose JSON is refused with the right status if it cannot be read."""
+    """A request whose `json` method raises an error with the right status if the body cannot be decoded."""
 
     async def json(self) -> Any:
         """The decoded body, or None if it is empty.
 
         Raises:
-            UnsupportedMedia: its type is not JSON, or it is packed with something other than gzip.
-            TooLarge: it is too large when unpacked, or has too many values.
+            UnsupportedMedia: its type is not JSON, or it is compressed with something other than gzip.
+            TooLarge: it is too large once decompressed, or has too many values.
             Malformed: it is not JSON.
         """
         require_json(self)
@@ -60,11 +60,11 @@ class JSONRequest(Request[Any, Any, Any]):
 
 
 async def json_within(request: Request[Any, Any, Any], max_bytes: int) -> Any:
-    """The decoded body of a route that has no limit of its own, because it takes files as well.
+    """The decoded body, for a route without a size limit, because it also accepts files.
 
     Raises:
-        UnsupportedMedia: it is packed with something other than gzip.
-        TooLarge: it has more than `max_bytes` bytes, as sent or unpacked; no more than these are kept in memory.
+        UnsupportedMedia: it is compressed with something other than gzip.
+        TooLarge: it has more than `max_bytes` bytes, as sent or decompressed; no more than that is kept in memory.
         Malformed: it is not JSON.
     """
     coding = content_coding(request, *JSON_CODINGS)
@@ -87,13 +87,13 @@ def require_json(request: Request[Any, Any, Any]) -> None:
 
 
 def content_coding(request: Request[Any, Any, Any], *readable: str) -> str | None:
-    """How the body is packed (RFC 9110, section 8.4): one of `readable`, or None if it is not.
+    """How the body is compressed (RFC 9110, section 8.4): one of `readable`, or None if it is not compressed.
 
     Raises:
-        UnsupportedMedia: it is packed in another way; `Accept-Encoding` lists the readable ones (section 12.5.3).
+        UnsupportedMedia: it is compressed in another way; `Accept-Encoding` lists the supported ones (section 12.5.3).
     """
     given = ", ".join(request.headers.getall("Content-Encoding", [])).strip().lower()
-    coding = given.removeprefix("x-") if given == "x-gzip" else given  # section 8.4.1.3: the same
+    coding = given.removeprefix("x-") if given == "x-gzip" else given  # equivalent, by section 8.4.1.3
     if coding in ("", "identity"):
         return None
     if coding not in readable:
@@ -105,7 +105,7 @@ def content_coding(request: Request[Any, Any, Any], *readable: str) -> str | Non
 
 
 async def unpacked(body: AsyncIterator[bytes], coding: str | None) -> AsyncIterator[bytes]:
-    """The unpacked body, in pieces; the caller limits its size.
+    """The decompressed body, in pieces; the caller limits its size.
 
     Raises:
         Malformed: it is not gzip, or truncated.
@@ -174,7 +174,7 @@ def _malformed() -> MalformedJson:
 
 
 class RequestIdMiddleware(ASGIMiddleware):
-    """Puts the request's id into every log entry that is written while it is served."""
+    """Adds the request's id to every log entry that is written while the request is served."""
 
     scopes = (ScopeType.HTTP,)
 

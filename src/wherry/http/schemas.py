@@ -1,7 +1,7 @@
-"""JSON Schemas of types, as the OpenAPI document shows them.
+"""Derives JSON Schemas from types, for the OpenAPI document.
 
-msgspec derives them. Two things are added: properties that are read more loosely than they are documented (`NOT_NULL`)
-are described strictly, and enumerations that are not classes have names too (`one_of`).
+msgspec does most of the work. Two things are changed: properties that are parsed leniently (`NOT_NULL`) are documented
+strictly, and enumerations that are not classes get names (`one_of`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Binary: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "binary"})]
 
 
 def one_of(name: str, values: Iterable[str]) -> Meta:
-    """One of these words, as a component of this name."""
+    """One of these values; the enumeration becomes a component with this name."""
     return Meta(extra_json_schema={"title": name, "enum": sorted(values)})
 
 
@@ -62,7 +62,7 @@ def _tidied(component: Schema) -> Schema:
 
 
 def _named(node: Any, named: dict[str, Schema]) -> Any:
-    """The same with a reference in place of each enumeration that has a name, which is added to `named`."""
+    """The node with every named enumeration moved to `named` and replaced by a reference."""
     if isinstance(node, list):
         return [_named(item, named) for item in node]
     if not isinstance(node, dict):

@@ -1,6 +1,6 @@
 """Guards: authenticate and authorize a request before its body is read.
 
-The `Authorization` header may have the scheme `Bearer` (RFC 6750) or `Token`. The account becomes `request.user`.
+The `Authorization` header may use the scheme `Bearer` (RFC 6750) or `Token`. The account becomes `request.user`.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def address_of(connection: Connection) -> str:
 
 
 def visitor_of(connection: Connection) -> Visitor:
-    """The origin of a request."""
+    """Where a request comes from: its address and, if it is from a page of another origin, that origin."""
     address = address_of(connection)
     origin, host = connection.headers.get("Origin"), connection.headers.get("Host", "")
     settings = services_of(connection).settings

@@ -1,5 +1,5 @@
-"""What handlers work with: built once by `app.py`, stored in `app.state.services`, and injected into handlers as the
-argument `services: Injected[Services]`."""
+"""The services that handlers use: built once by `app.py`, stored in `app.state.services`, and injected into handlers as
+the argument `services: Injected[Services]`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Services:
     notifications: Notifications
     uploads: OpenUploads = field(default_factory=OpenUploads)
     closing: ExitStack = field(default_factory=ExitStack)
-    """Ends dedicated threads when the application ends."""
+    """Stops dedicated threads when the application shuts down."""
 
 
 def services_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Services:

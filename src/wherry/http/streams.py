@@ -47,6 +47,6 @@ def keep_alive() -> ServerSentEventMessage:
 
 def event_stream(messages: AsyncIterator[ServerSentEventMessage]) -> ServerSentEvent:
     """The response that streams these messages."""
-    # The parameter's type is a union that mypy does not match with this one of its members.
+    # mypy does not recognise that this type is a member of the parameter's union.
     content: Any = messages
     return ServerSentEvent(content, headers=NO_BUFFER)

@@ -2,10 +2,10 @@
 
     multipart/form-data                          `ImportForm`
     application/json, without `?resource=`       `ImportByUrl`
-    any type of a records file + `?resource=…`   the file itself, with `ImportQuery`
+    a records file's type, with `?resource=…`    the file itself, with `ImportQuery`
 
-The Structs describe what clients should send. Requests are read by hand, because the file is read as a stream, because
-every fault has to be reported in the contract's words, and because older clients may use other spellings.
+The Structs describe what clients should send. Requests are parsed by hand, because the file is streamed, because every
+fault must be reported in the wording of the contract, and because older clients may use other spellings.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ NO_SOURCE = "source is missing: send a file in the form field `file`, or JSON wi
 IF_FILE = "If the body is the file itself: "
 DRY_RUN = Meta(description="Check and report everything, but change nothing.")
 ATOMIC = Meta(description="Import every record or none.")
-ON_CONFLICT = Meta(description="What to do if another row has a record's natural key.")
-FORMAT = Meta(description="By default, what the file's name, type or content says.")
+ON_CONFLICT = Meta(description="What to do if another row already has a record's natural key.")
+FORMAT = Meta(description="By default, detected from the file's name, content type or content.")
 
 ImportRequest = Request[Account, Any, Any]
 Flag: TypeAlias = bool | Literal["true", "false"] | None
@@ -77,7 +77,7 @@ class ImportForm(Struct, rename="camel"):
 
 
 class ImportByUrl(Struct, rename="camel"):
-    """The URL of a file, which a worker fetches, and what to do with its records."""
+    """The URL of a file, which a worker downloads, and what to do with its records."""
 
     resource: ResourceName
     url: str
@@ -88,20 +88,20 @@ class ImportByUrl(Struct, rename="camel"):
 
 
 class WrappedImportByUrl(Struct):
-    """The same inside `import`."""
+    """An import by URL, inside the member `import`."""
 
     import_: ImportByUrl = msgspec.field(name="import")
 
 
 class ImportQuery(Struct, rename="camel"):
-    """What to do with the records of a body that is the file itself. All but `fileName` may go with any body."""
+    """What to do with the records. `fileName` may be used only if the body is the file itself."""
 
-    resource: Annotated[ResourceName | None, Meta(description=f"{IF_FILE}what its records are.")] = None
+    resource: Annotated[ResourceName | None, Meta(description=f"{IF_FILE}the resource of its records.")] = None
     format: Annotated[ImportFormat | None, FORMAT] = None
     on_conflict: Annotated[OnConflict | None, ON_CONFLICT] = None
     dry_run: Annotated[bool | None, DRY_RUN] = None
     atomic: Annotated[bool | None, ATOMIC] = None
-    file_name: Annotated[str | None, Meta(description=f"{IF_FILE}its name, for its format and compression.")] = None
+    file_name: Annotated[str | None, Meta(description=f"{IF_FILE}its name, used to detect its format.")] = None
 
 
 FILE_FIELDS = tuple(each.encode_name for each in msgspec.structs.fields(ImportQuery))
@@ -137,8 +137,8 @@ async def _take_in(request: ImportRequest, services: Services, key: str) -> tupl
             job, replayed = await services.intake.queue(connection, job_id, asked, source)
             headers = {} if replayed else await admit(connection, Kind.IMPORT, asked.owner_id, services.settings)
     except BaseException as error:
-        # If the response to a COMMIT was lost, there may be a job: its source stays. If there is none, retention
-        # removes it.
+        # If the response to COMMIT was lost, the job may exist, so its source is kept. If there is no such job,
+        # retention removes the source.
         if not may_be_queued or isinstance(error, (Refused, Unavailable)):
             await services.intake.drop(job_id)
         raise
@@ -176,7 +176,7 @@ def _asked(fields: Mapping[str, Any], source: ImportSource, caller: Account, key
 async def _from_form(
     request: ImportRequest, services: Services, job_id: UUID
 ) -> tuple[Mapping[str, Any], ImportSource]:
-    content_coding(request)  # a form must not be packed; the file in it may be
+    content_coding(request)  # a form must not be compressed; the file in it may be
     query = _query(request, FIELDS)
     services.intake.check_declared(_declared(request, allow=MAX_FORM_OVERHEAD))
 
@@ -199,7 +199,7 @@ async def _from_body(
     name, content_type = _file_name("fileName", given.get("fileName")), request.content_type[0]
     # The query is checked before the body is read, so that a mistake in it costs no upload.
     _asked(given, ImportSource("", name, content_type=content_type), request.user, "")
-    content_coding(request, *ENCODINGS)  # which one, its first bytes say
+    content_coding(request, *ENCODINGS)  # which of them it is, the worker detects from the first bytes
     services.intake.check_declared(_declared(request))
     return given, await services.intake.keep(job_id, request.stream(), name, content_type)
 
@@ -224,7 +224,7 @@ async def _from_url(request: ImportRequest, services: Services, job_id: UUID) ->
 
 
 def _query(request: ImportRequest, known: Collection[str]) -> dict[str, list[str]]:
-    """The query, which may have options whatever the body is."""
+    """The query, which may contain options for every kind of body."""
     query = query_of(request)
     refuse_unknown(query, known)
     return query

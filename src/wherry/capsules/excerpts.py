@@ -24,7 +24,7 @@ LINES_BEFORE = 21  # the client counts lines from 1, but `startLine` counts from
 LINES_AFTER = 19
 
 Lines = dict[int, str | None]
-"""Lines of a file by number; None is a blank line whose white space is unknown."""
+"""Lines of a file by number; None stands for a blank line whose white space is unknown."""
 
 
 class Excerpt(NamedTuple):
@@ -75,8 +75,8 @@ class Numbering:
     """What a file's excerpts reveal about its lines.
 
     Args:
-        excerpts: of the file, in order.
-        symbols: of the file, in graph order.
+        excerpts: the file's excerpts, in order.
+        symbols: the file's symbols, in graph order.
 
     Attributes:
         lines: the lines whose numbers are certain.

@@ -17,7 +17,7 @@ from wherry.errors import Invalid, Malformed
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|(\[\.\.\.\])")
 _UNNAMED = "[...]"
 _MAX_KEY = 200
-# Every step reads the rest of the document, so of 900 levels around a large value, not all are named.
+# Every step decodes the rest of the document again. With this limit, deeply nested places keep some `[...]`.
 _MOST_READINGS = 4
 
 _encode = msgspec.json.Encoder().encode
@@ -30,7 +30,7 @@ def decoded(decode: Callable[[Data], T], data: Data, place: Callable[[str], str]
     """Call `decode`.
 
     Args:
-        decode: of a msgspec decoder.
+        decode: the method of a msgspec decoder.
         data: a part of the request.
         place: turns a place in the part into a place in the request, both beginning with `$`.
         members: the type of an object's members in this part.
@@ -53,7 +53,7 @@ def decoded(decode: Callable[[Data], T], data: Data, place: Callable[[str], str]
 
 
 def named(document: Data, place: str, members: Any) -> str:
-    """The place with every key that can be found; the rest stays unchanged."""
+    """The place with keys instead of `[...]`, as far as they can be found."""
     found, value = "$", msgspec.Raw(document)
     read, most = 0, _MOST_READINGS * len(document)
     try:

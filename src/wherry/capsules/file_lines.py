@@ -32,7 +32,7 @@ _TRIMMED = _SPACE | {"\u3000", "\ufeff"}
 
 
 def may_be_excerpts(text: Text) -> bool:
-    """Whether `excerpted_lines` depends on the file's symbols."""
+    """Whether the text may be excerpts, which only the file's symbols can decide."""
     return text.tail(1) not in _TRIMMED
 
 
@@ -41,8 +41,8 @@ def excerpted_lines(text: Text, symbols: Sequence[Symbol], max_chars: int) -> Li
 
     Args:
         text: the content that was sent for the file.
-        symbols: of the file, in graph order.
-        max_chars: the maximum length of a file's excerpts together.
+        symbols: the file's symbols, in graph order.
+        max_chars: the maximum total length of a file's excerpts.
     """
     if not symbols:  # then the client sends the first 220 lines
         return dict(enumerate(complete_lines(text.all()))) if is_truncated(text.tail(MIN_TRUNCATED_CHARS)) else None

@@ -31,7 +31,7 @@ class GraphSource(msgspec.Struct, rename="camel", frozen=True):
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A symbol, a file, a folder, a community or a process; `properties` holds whatever the client sent."""
+    """A symbol, a file, a folder, a community or a process; `properties` contains whatever the client sent."""
 
     id: str
     label: str
@@ -89,7 +89,7 @@ class CapsuleOptions(msgspec.Struct, rename="camel", frozen=True):
 
 
 class Graph(msgspec.Struct, rename="camel", frozen=True):
-    """A capsule request. Its shape only: it is read by `GraphReader`, as a whole graph would take too much memory."""
+    """A capsule request. It is never decoded as a whole, to save memory: `GraphReader` reads it in parts."""
 
     session_id: str
     project_name: str

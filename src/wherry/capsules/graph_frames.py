@@ -20,7 +20,7 @@ from wherry.memvid.frame import Frame, Uris, bounded, shown
 from wherry.memvid.safe_text import guard
 
 CHUNKS_AT_ONCE = 128
-"""The nodes that so many chunks of relationships connect, 8 MiB of JSON, are found in one pass over the graph."""
+"""How many chunks of relationships (8 MiB of JSON) share one pass over the nodes, which finds both of their ends."""
 
 UNKNOWN = "<unknown>"
 _End = tuple[str, str]  # name and label
@@ -36,7 +36,7 @@ _PLACES = {
 def graph_frames(graph: GraphReader) -> Iterator[Frame]:
     """Yield the first `maxNodeFrames` nodes, the first `maxRelationFrames` relationships, and the manifest.
 
-    If there are more than a capsule can hold, the rest of them is left out before the manifest.
+    Nodes and relationships beyond a capsule's capacity are left out, but the manifest is always yielded.
     """
     uris = Uris()
     node_count, relation_count = counts(graph)
@@ -108,7 +108,7 @@ def _relation_frames(graph: GraphReader, uris: Uris) -> Iterator[Frame]:
 
 
 def _ends(graph: GraphReader, edges: Iterable[Relationship]) -> dict[str, _End]:
-    """The nodes that relationships connect, by id. If several nodes have the same id, the first one counts."""
+    """The names and labels of the nodes that the edges connect, by id. If an id repeats, the first node counts."""
     ids = {id for edge in edges for id in (edge.source_id, edge.target_id)}
     ends: dict[str, _End] = {}
     for node in graph.outlines:

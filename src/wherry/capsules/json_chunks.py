@@ -1,8 +1,8 @@
 """Decodes a JSON array or object in chunks, so that memory stays flat however large it is.
 
-The text must be well-formed JSON, which decoding it as `msgspec.Raw` ensures. A chunk ends where an
-element seems to end; if it is a complete array or object once brackets are put around it, the guess was right. If not,
-the elements of that stretch are decoded one by one.
+The text must be well-formed JSON, which decoding it as `msgspec.Raw` ensures. The end of a chunk is a guess: where an
+element seems to end. If the chunk, put in brackets, is a valid array or object, the guess was right. If not, its
+elements are decoded one by one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class LongString:
-    """A string in parts, each of them JSON of its own."""
+    """A long string, iterated over in parts, each of which is a JSON string."""
 
     def __init__(self, text: memoryview) -> None:
         self._text = text[1:-1]
@@ -47,7 +47,7 @@ class LongString:
 
 
 def array_chunks(array: memoryview, decode: Callable[[bytes], T]) -> Iterator[T]:
-    """Decode an array, as consecutive shorter arrays."""
+    """Decode an array as a sequence of shorter arrays."""
 
     def one(at: int, end: int) -> T:
         return decode(b"".join((b"[", array[at:end], b"]")))
@@ -58,7 +58,7 @@ def array_chunks(array: memoryview, decode: Callable[[bytes], T]) -> Iterator[T]
 def object_chunks(
     members: memoryview, decode: Callable[[bytes], dict[str, T]]
 ) -> Iterator[Iterable[tuple[str, T | LongString]]]:
-    """Decode an object whose values are mostly strings, as consecutive shorter lists of members."""
+    """Decode an object, whose values are mostly strings, as a sequence of shorter lists of members."""
 
     def some(data: bytes) -> Iterable[tuple[str, T | LongString]]:
         return decode(data).items()
@@ -119,13 +119,13 @@ def _member_end(text: memoryview, at: int) -> int:
 
 
 def _value_end(text: memoryview, at: int) -> int:
-    """Where the value at a place ends, or the next thing after it begins. Something always follows: the bracket."""
+    """Where the value at a place ends, or the next token begins. There always is one: the closing bracket."""
     try:
         _raw(text[at:])
     except msgspec.DecodeError as error:
         found = _TRAILING.fullmatch(str(error))
         if found:
-            return at + int(found[1]) - 1  # the byte after the one that should not be there
+            return at + int(found[1]) - 1  # msgspec reports the offset after the unexpected byte
         raise
     raise ValueError("the text has no closing bracket")
 

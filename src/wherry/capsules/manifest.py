@@ -22,8 +22,8 @@ def manifest(graph: GraphReader, node_frames: int, relation_frames: int) -> Fram
 
     Args:
         graph: the whole graph.
-        node_frames: how many nodes became frames, from the first.
-        relation_frames: how many relationships became frames, from the first.
+        node_frames: how many nodes became frames, counted from the first.
+        relation_frames: how many relationships became frames, counted from the first.
     """
     nodes = _tally(graph.labels, (node.label for node in graph.outlines), node_frames)
     relationships = _tally(graph.types, (edge.type for edge in graph.relationships), relation_frames)

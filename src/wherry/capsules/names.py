@@ -8,7 +8,7 @@ from datetime import date
 
 MAX_SLUG = 80
 MAX_BASE_NAME = 1000
-"""Only this many characters of a base name are considered, many more than a file name has room for."""
+"""Only this many characters of a base name are considered, far more than fit in a file name."""
 
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")
 

@@ -1,6 +1,6 @@
-"""Checks requests, and turns them into frames, each in a process of its own (see `process`).
+"""Checks requests and turns them into frames, each in a separate process (see `process`).
 
-So the memory of the API and the worker stays flat, and their event loops stay free. A process is killed if the task
+This keeps the memory of the API and the worker flat, and their event loops free. A process is killed if the task
 that awaits it is cancelled, or if its parent ends.
 """
 
@@ -44,7 +44,7 @@ async def check_file(path: Path, size: int) -> Summary:
         Malformed: it is not JSON.
         EmptyGraph: it has no nodes, or no relationships.
         Invalid: it has the wrong shape; the message names the place.
-        GraphTooLarge: it takes far more memory, or time, than a graph of its size.
+        GraphTooLarge: it takes far more memory or time than a graph of its size should.
         QueueUnavailable: the process that reads it was killed.
     """
     if size <= IN_PROCESS_BYTES:
@@ -82,7 +82,7 @@ async def transform(request: Path, spool: Path) -> Transformed:
     try:
         output = await _output_of("transform", request, spool, seconds=seconds)
     except TimeoutError:
-        message = f"The graph could not be turned into frames within {seconds:.0f} s, which is enough for its size"
+        message = f"The graph could not be turned into frames within {seconds:.0f} s, the limit for its size"
         raise JobFailed(EXPORT_FAILED, message) from None
     if output is None:
         raise JobFailed(EXPORT_FAILED, "The graph could not be turned into frames: its process ended early")
@@ -102,8 +102,8 @@ def _time_limit(body_bytes: int) -> float:
 async def _output_of(command: str, *files: Path, seconds: float) -> bytes | None:
     """Run a command of `process`. Returns its standard output, or None if it failed.
 
-    It is started from a thread, because Python's `subprocess` does not copy this process's page tables. uvloop would
-    copy them, and block the event loop until the new program starts.
+    The process is started with `subprocess`, in a thread, because uvloop would copy this process's page tables and
+    block the event loop until the new program starts.
 
     Raises:
         TimeoutError: it took longer than `seconds` and was killed.

@@ -26,10 +26,10 @@ MEMORY_BYTES = 384 << 20
 TOO_MUCH_MEMORY = "takes far more memory than a graph of its size should"
 
 MAX_SPOOL_BYTES = 4 << 30
-"""Far more than fits a capsule, and little enough that nodes with long snippets do not fill the disk."""
+"""Far more than fits in a capsule, but small enough that nodes with long snippets cannot fill the disk."""
 
 MAX_FRAME_BYTES = 16 << 20
-"""The writer takes many times the size of a frame, once for each form in which it is searched and stored."""
+"""The writer takes many times the memory of a frame: once for each form in which the frame is searched and stored."""
 
 
 class Summary(msgspec.Struct, rename="camel"):
@@ -52,14 +52,14 @@ class Refusal(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """The output of the process."""
+    """The output of `check`."""
 
     summary: Summary | None = None
     refused: Refusal | None = None
 
 
 class Transformed(msgspec.Struct):
-    """The result: how many frames of each kind, or why there are none.
+    """The output of `transform`: how many frames there are of each kind, or why there are none.
 
     If there are more than a capsule can hold, not all of them are in the spool.
     """
@@ -94,7 +94,7 @@ def main(parent: int, command: str, *files: Path) -> None:
 def limit_memory() -> None:
     """Limit this process's memory, not counting mapped files, so that MemoryError is raised if a graph takes more.
 
-    Only a body that was made for it does: one with a single node that is hundreds of megabytes long, for example.
+    Only a crafted body takes more, such as one with a single node of hundreds of megabytes.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)

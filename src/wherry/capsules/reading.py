@@ -48,9 +48,9 @@ class Elements(Generic[E]):
     """The nodes or the relationships of a graph.
 
     Args:
-        name: of the member of the graph.
-        text: its JSON.
-        element: what to decode each element as.
+        name: the member of the graph that contains them.
+        text: the JSON of that member.
+        element: the type of each element.
     """
 
     def __init__(self, name: str, text: memoryview, element: type[E]) -> None:

@@ -28,7 +28,7 @@ from wherry.times import now
 from wherry.waiting import with_ticks
 
 LOOK_SECONDS = 0.8
-"""How often a run checks for a cancel: its processes must be gone within a second."""
+"""How often a run checks whether it was cancelled: its processes must be gone within a second."""
 
 EVENT_SECONDS = 1.0
 """Interval between two events of one stage; the event is a heartbeat if nothing has changed."""
@@ -43,7 +43,7 @@ class CapsuleRunner:
     """The runner of the kind `capsule`.
 
     Args:
-        store: of requests and capsules.
+        store: where requests and capsules are stored.
         settings: how long capsules are kept.
     """
 
@@ -136,7 +136,7 @@ class CapsuleRunner:
 
 
 class _Report:
-    """Reports progress to the ledger, which ends a run that is not wanted any more."""
+    """Reports progress to the ledger, and so finds out whether the run must end."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -171,5 +171,5 @@ class _Report:
         self._said, self._said_at = step, moment
 
     async def say(self, message: str, meta: Mapping[str, object]) -> None:
-        """Log something that is not progress."""
+        """Log an event that is not progress."""
         await self._run.advance(Advance(message=message), event="stage_progress", meta=meta)

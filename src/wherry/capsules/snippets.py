@@ -20,7 +20,7 @@ from wherry.memvid.safe_text import cut
 NO_SOURCE = "<no source content available>"
 MIN_SNIPPET_CHARS = 80
 _MOST_WEIGHT = 500_000
-"""How many lines of excerpts, and marks of whole files, are kept for the next nodes of the same files."""
+"""How many lines of excerpts and marks of whole files are cached for later nodes of the same files."""
 
 
 class Snippets:

@@ -1,4 +1,4 @@
-"""A file of a graph, whole or as excerpts, and the passages of it that nodes show."""
+"""The files of a graph, whole or as excerpts, and the passages of them that nodes show."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WholeFile:
 
     Args:
         text: its content.
-        most: how many characters of a passage are shown.
+        most: the most characters of a passage that are shown.
 
     Attributes:
         weight: how many marks it keeps.
@@ -80,7 +80,7 @@ def _chars_before(text: Text, marks: array[int]) -> array[int]:
 
 
 def _marks(text: Text) -> tuple[array[int], array[int], int]:
-    """Some line numbers and their places, so that there is one shortly before every line; and the number of lines."""
+    """The numbers and places of some lines, at least one shortly before every line; and the number of all lines."""
     lines, places = array("Q", [0]), array("Q", [text.start])
     newlines = _NEWLINE.finditer(text.data, text.start, text.end)
     ends = (newline.end() for newline in islice(newlines, _MARK_EVERY - 1, None, _MARK_EVERY))

@@ -37,10 +37,10 @@ CHUNKS_AT_ONCE = 8
 """How many chunks of a body are hashed and written in one call, in a thread."""
 
 SMALL_CHECKS_AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
-"""For small bodies, which never wait for large ones. Half of the CPUs are left for everything else."""
+"""How many small bodies are checked at a time; they never wait for large ones. Half of the CPUs stay free."""
 
 CHECKS_AT_ONCE = min(2, SMALL_CHECKS_AT_ONCE)
-"""For large bodies. A check that was made to take memory takes hundreds of megabytes."""
+"""How many large bodies are checked at a time. Checking a crafted body can take hundreds of megabytes."""
 
 SMALL_BYTES = 2 << 20
 
@@ -49,7 +49,7 @@ class Submissions:
     """Accepts capsule requests.
 
     Args:
-        pool: of the database.
+        pool: the database.
         store: keeps the bodies until the capsules are made.
         max_body_bytes: the maximum size of a request.
         capacity: how many jobs may be queued.
@@ -73,13 +73,13 @@ class Submissions:
 
         Raises:
             GraphTooLarge: the body has too many bytes.
-            Malformed, Invalid: it is not a request for a capsule.
+            Malformed, Invalid: it is not a valid capsule request.
             QueueUnavailable: the queue is full.
             StorageUnavailable: a disk is full.
         """
         if declared_bytes is not None and declared_bytes > self._max_body_bytes:
             raise self._too_large()
-        if idempotency_key is None:  # otherwise it may be a replay, which only the whole request can tell
+        if idempotency_key is None:  # with a key it may be a replay, which needs no room
             async with self._pool.connection() as connection:
                 await self._require_room(connection, waiting_allowed=self._capacity - 1)
         with workspace() as folder:

@@ -34,7 +34,7 @@ class Text(NamedTuple):
         return self.data[max(self.start, self.end - _LONGEST * chars) : self.end].decode(errors="ignore")[-chars:]
 
     def between(self, start: int, end: int, chars: int) -> str:
-        """The text between two places, but at most so many characters."""
+        """The text between two places, up to a number of characters."""
         return self.data[start : min(end, start + _LONGEST * chars)].decode(errors="ignore")[:chars]
 
     def chars_between(self, start: int, end: int) -> int:

@@ -44,7 +44,7 @@ _OTHER_EMOJI = "⏳"
 
 
 class CapsuleAccepted(Struct, rename="camel", kw_only=True):
-    """A capsule job, in short."""
+    """A new capsule job."""
 
     job_id: UUID
     status: CapsuleStatus
@@ -78,7 +78,7 @@ class CapsuleError(Struct):
 class CapsuleJob(CapsuleAccepted, kw_only=True):
     """A capsule job."""
 
-    elapsed_ms: Annotated[int, Meta(description="Milliseconds since the job started, or that it took.")]
+    elapsed_ms: Annotated[int, Meta(description="Milliseconds from the job's start until now, or until its end.")]
     last_event_seq: int
     updated_at: Time
     artifact: CapsuleFile | None
@@ -120,7 +120,7 @@ def is_expired(job: Job) -> bool:
 
 
 def accepted(job: Job) -> CapsuleAccepted:
-    """The response to a request for a capsule."""
+    """The response to a capsule request."""
     return CapsuleAccepted(
         job_id=job.id,
         status=status(job),
@@ -136,7 +136,7 @@ def capsule_job(job: Job) -> CapsuleJob:
     """The job's whole state."""
     expired = is_expired(job)
     shown = asdict(accepted(job))
-    if expired:  # also before retention has recorded it
+    if expired:  # even before retention has recorded it
         shown |= {"current_stage": "expired", "message": _EXPIRED_MESSAGE}
     return CapsuleJob(
         **shown,

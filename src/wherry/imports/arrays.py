@@ -9,8 +9,8 @@ START ──▶ FIRST ──▶ AFTER ──────────▶ NEXT
            END ◀──────┘
 
 Most of a chunk is split in one go: the text from the beginning of an element to a later comma, put in brackets, is a
-valid array if and only if the comma is one between elements. The rest (the ends of chunks, invalid JSON) is scanned
-token by token to the end of the value, which the decoder then checks. No byte is looked at more than a fixed number of
+valid array if and only if the comma separates two elements. The rest (the ends of chunks, invalid JSON) is scanned
+token by token to the end of the value, which the decoder then checks. No byte is read more than a fixed number of
 times, whatever the text.
 """
 
@@ -76,7 +76,7 @@ class ArraySplitter:
 
         Raises:
             BrokenJson: the text is not an array.
-            JobFailed: FIELD_TOO_LONG: an element is too long.
+            JobFailed: FIELD_TOO_LONG if an element is too long.
         """
         at, self._split_once = 0, False
         while at < len(chunk):
@@ -99,7 +99,7 @@ class ArraySplitter:
         self._offset += len(chunk)
 
     def finish(self) -> Iterator[RawRecord]:
-        """No records, as the last thing in the text is a bracket. Blank text contains no records either.
+        """No records: an array ends with a bracket, not with a record. Blank text contains no records either.
 
         Raises:
             BrokenJson: the text is truncated.
@@ -124,7 +124,7 @@ class ArraySplitter:
             at += 1
 
     def _split_ahead(self, chunk: bytes, at: int) -> Iterator[tuple[bytes, int]]:
-        """The elements up to the last comma between two, with their ends; none if such a comma cannot be found."""
+        """The elements up to the last comma that separates two, with their ends; none if no such comma is found."""
         if self._split_once:
             return
         self._split_once = True
@@ -168,7 +168,7 @@ class ArraySplitter:
 
 
 def _last_cuts(chunk: bytes, at: int) -> Iterator[int]:
-    """The offsets after braces that are followed by a comma and may end an element, the last one first."""
+    """The offsets after braces that are followed by a comma and may end an element, last one first."""
     end = len(chunk)
     for _ in range(_BRACES_TRIED):
         end = chunk.rfind(b"}", at, end)

@@ -1,7 +1,7 @@
 """Groups decoded records into batches. Splitting and decoding are done in a thread.
 
-A batch is full when it has `size` records or 8 MiB of text. If the file as a whole is at fault, the records before the
-fault are yielded first, then `JobFailed` is raised.
+A batch is full when it has `size` records or 8 MiB of text. If the file as a whole is faulty, the records before the
+fault are yielded before `JobFailed` is raised.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ BATCH_BYTES = 8 << 20
 
 
 class Batches:
-    """Reads one file, once.
+    """Reads a file once.
 
     Args:
-        chunks: the text, from where the splitter begins.
+        chunks: the text, starting where the splitter does.
         splitter: cuts the text into records.
         decoder: decodes the records.
         size: records per batch, at most.
@@ -43,7 +43,7 @@ class Batches:
         """Every batch in order.
 
         Raises:
-            JobFailed: the file as a whole is at fault. All records before the fault have been yielded.
+            JobFailed: the file as a whole is faulty. All records before the fault have been yielded.
         """
         failure: JobFailed | None = None
         try:

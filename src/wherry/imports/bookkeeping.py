@@ -1,7 +1,7 @@
-"""Records what an import has done: errors in its report, counters and checkpoint on its job.
+"""Records what an import has done: its errors in the report, its counters and checkpoint in the job.
 
-A file of a kilobyte can have errors for hundreds of megabytes, so the report has a budget. Errors past it are only
-counted. How much of it is used is part of the checkpoint, and thus committed together with the rows.
+A file of a kilobyte can cause hundreds of megabytes of errors, so the size of the report is limited. Errors beyond the
+limit are only counted. The current size is part of the checkpoint, so it is committed together with the rows.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ReportState(msgspec.Struct, frozen=True):
 
 
 class Bookkeeper:
-    """Keeps the books of one run, on one connection.
+    """Records the errors, counters and checkpoint of one run, on one connection.
 
     Args:
         run: its lease is checked by every entry.

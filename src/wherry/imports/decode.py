@@ -1,7 +1,7 @@
 """Decodes a raw record, or finds everything that is wrong with it.
 
-Clean records take a single typed decode. A record that it refuses, or whose values need to be normalised (trimmed, for
-example), is decoded again, field by field, with the rules of its resource.
+A clean record is decoded in a single, typed step. A record that this step refuses, or whose values need to be
+normalised (trimmed, for example), is decoded again, field by field, by the rules of its resource.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ESCAPED_NUL = b"\\u0000"
 MAX_BUILT_BYTES = 1 << 20
 """Arrays and objects with a longer text are not built, except for arrays of strings."""
 
-_LOOKED_AT = 4 * SHOWN_CHARACTERS  # bytes: the most that 1,000 characters take
+_LOOKED_AT = 4 * SHOWN_CHARACTERS  # bytes: the most that 1,000 characters can take
 
 
 class Decoder:
@@ -30,7 +30,7 @@ class Decoder:
     Args:
         resource: what the records are.
         caller_role: the role of the import's owner.
-        max_bytes: per record; named in the error of a longer one.
+        max_bytes: per record; only used in the error for a longer one.
         stop_at_broken_syntax: whether to raise `BrokenJson` instead of reporting it as the record's error.
     """
 
@@ -84,7 +84,7 @@ class Decoder:
         return self._apply_rules(raw.index, fields)
 
     def _read_fields(self, index: int, data: bytes) -> dict[str, object] | RecordError:
-        """The JSON values of the resource's fields. Those of unknown fields are not even built."""
+        """The JSON values of the resource's fields. Values of unknown fields are never built."""
         try:
             text = data.decode()
             msgspec.json.decode(data, type=msgspec.Raw)  # checks the syntax of the whole record, without building it

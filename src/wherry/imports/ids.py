@@ -1,12 +1,12 @@
-"""Keeps the ids that a table's sequence hands out clear of those that an import's records have.
+"""Keeps a table's id sequence from handing out the ids that an import's records have.
 
-Otherwise the sequence's next id could be the very one that the import's next record has: whoever registers in between
-would get it, and the record would then overwrite that person's row. So before a batch is looked up, the sequence is
-moved far ahead of its ids, and when the import ends it is moved back to the highest id that was really used. Sequences
-do not roll back, so none of this waits for a commit.
+Otherwise a person who registers during an import could be given the id of its next record, and that record would then
+overwrite the person's row. So before a batch is looked up, the sequence is moved far ahead of the batch's ids. When the
+import ends, the sequence is moved back to the highest id that was really used. Sequences do not roll back, so none of
+this waits for a commit.
 
-A run that dies gives nothing back; those ids are skipped. An id that is handed out at the very moment of giving back
-may, much later, be handed out a second time; that insert then takes the next one.
+A run that dies does not move the sequence back, so the ids that it reserved are skipped. An id that is handed out at
+the very moment when the sequence is moved back may be handed out again much later; that insert then takes the next id.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from wherry.resources.model import Resource
 from wherry.resources.rules import MAX_ID
 
 LAST_RESERVED = MAX_ID - 1_000_000
-"""A sequence is never moved past this, whatever ids records have: the rest is left for it to hand out."""
+"""The sequence is never moved past this id, whatever ids the records have. The ids after it are left for new rows."""
 
 
 class IdReservation:
     """The ids that one run has reserved.
 
     Args:
-        resource: its table's sequence is moved.
+        resource: the table whose sequence is moved.
         lease: of the run. A run that has lost its lease gives nothing back.
     """
 
@@ -43,7 +43,7 @@ class IdReservation:
         self._used = 0
 
     async def cover(self, connection: Connection, batch: Batch, room: int) -> None:
-        """Unless the sequence is ahead of a batch's ids, move it `room` ahead of them. Not inside a transaction."""
+        """Unless the sequence is ahead of a batch's ids, move it `room` ahead. Do not call this in a transaction."""
         ids = [entry.record.id for entry in batch if not entry.errors and entry.record.id is not None]
         highest = min(max(ids, default=0), LAST_RESERVED)
         if highest <= self._clear_to:
@@ -61,11 +61,11 @@ class IdReservation:
             self._reserved_to = target
 
     def use(self, highest_id: int) -> None:
-        """Take note that rows with ids up to this one have been, or are about to be, committed."""
+        """Note that rows with ids up to this one have been, or are about to be, committed."""
         self._used = max(self._used, highest_id)
 
     async def give_back(self, pool: Pool) -> None:
-        """Move the sequence back to the highest id that was used, unless others rely on its value by now."""
+        """Move the sequence back to the highest id that was used, unless others have come to rely on its value."""
         if not self._reserved_to:
             return
         async with pool.connection() as connection, connection.transaction():

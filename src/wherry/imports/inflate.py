@@ -14,7 +14,7 @@ PIECE_BYTES = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_MAGIC = tuple(bytes([0x50 + number]) + b"\x2a\x4d\x18" for number in range(16))
-"""How frames without data begin (RFC 8878, section 3.1.2). A file may begin with one: those of pzstd do."""
+"""How frames without data begin (RFC 8878, section 3.1.2). Files may begin with one, as those written by pzstd do."""
 
 DAMAGED = (zlib.error, cast(type[Exception], IsalError), zstandard.ZstdError)
 """The exceptions that a damaged stream raises."""

@@ -23,7 +23,7 @@ from wherry.storage.streams import limited
 
 @dataclass(frozen=True)
 class RequestedImport:
-    """A request for an import. `format` is None if the content of a URL has to decide."""
+    """A requested import. `format` is None if it has to be detected from the content of the URL."""
 
     resource: Resource
     format: ImportFormat | None
@@ -99,10 +99,10 @@ class Intake:
         return await submit(connection, new)
 
     def check_declared(self, declared_bytes: int | None) -> None:
-        """Refuse a body whose declared length is too large, before it is sent.
+        """Refuse a body before it is sent if its declared length is too large.
 
         Raises:
-            TooLarge: it is.
+            TooLarge: the declared length is over the limit.
         """
         if declared_bytes is not None and declared_bytes > self._max_file_bytes:
             raise self.too_large()

@@ -26,7 +26,7 @@ from wherry.imports.plan import Known, Plan, PlannedRow, Rules, Write, make_plan
 from wherry.resources.model import Resource
 
 DrawIds: TypeAlias = Callable[[Connection, int], Awaitable[list[int]]]
-"""Returns at most so many ids for new rows."""
+"""Returns ids for new rows: at most the number requested."""
 
 
 class _AllBut(Container[int]):
@@ -80,8 +80,8 @@ class Merger:
 
     Args:
         resource: what the records are.
-        job_id: of the import; the rows that it writes are marked with it.
-        rules: apply to all its records.
+        job_id: the import's id, with which the rows that it writes are marked.
+        rules: the rules that apply to all records.
     """
 
     def __init__(self, resource: Resource, job_id: UUID, rules: Rules) -> None:
@@ -96,8 +96,8 @@ class Merger:
     async def write(self, connection: Connection, batch: Batch) -> Tally:
         """Write the rows of a batch, inside the caller's transaction. Its errors are only returned.
 
-        After a batch of which all rows were new, the next one is assumed to be all new too, and is not looked up. If
-        that is wrong, the table's constraints refuse it, and the caller has to `write_again`.
+        If all rows of a batch were new, those of the next batch are assumed to be new too, and are not looked up. If
+        that is wrong, the table's constraints refuse the batch, and the caller has to call `write_again`.
 
         Raises:
             psycopg.Error: `REFUSALS` and `RACES` among others; the caller must roll the batch back.
@@ -110,7 +110,7 @@ class Merger:
         return await self._carry_out(connection, plan, batch, self._draw_ids)
 
     async def write_again(self, connection: Connection, batch: Batch) -> Tally:
-        """Write a batch that was refused. Nothing is assumed: records are looked up, and so are the sequence's ids.
+        """Write a batch that was refused, without assumptions: look up its records and the ids that it draws.
 
         Raises:
             psycopg.Error, JobFailed: see `write`.
@@ -139,7 +139,7 @@ class Merger:
         return plan
 
     async def _plan_new(self, connection: Connection, batch: Batch, now: datetime) -> Plan | None:
-        """A plan made without looking sound records up, or None unless each of them becomes a new row.
+        """A plan made without looking up the sound records, or None if any of them does not become a new row.
 
         If two records of the batch concern the same row, both have to be looked up: the second could hide a fault of
         the first from the table's constraints. Faulty records never reach the table, so they are always looked up.
@@ -159,10 +159,10 @@ class Merger:
         values = {"job_id": self._job_id, "ids": ids, "keys": keys}
         async with connection.cursor(row_factory=tuple_row) as cursor:
             # A prepared statement could keep a generic plan that was made while the table was small, and scans all of
-            # it. Setting plan_cache_mode would have the foreign keys of each row planned anew: 30 % of an import's
-            # time.
+            # it. Setting plan_cache_mode would also replan the foreign key checks of each row, which takes 30 % of
+            # an import's time.
             await cursor.execute(self._sql["lookup"], values, prepare=False)
-            return [PlannedRow(*row) for row in await cursor.fetchall()]  # columns and first fields correspond
+            return [PlannedRow(*row) for row in await cursor.fetchall()]  # its columns are the first fields, in order
 
     async def _existing_references(self, connection: Connection, records: Sequence[Any]) -> dict[str, frozenset[int]]:
         """The existing ids among those that records refer to, by resource."""
@@ -170,7 +170,7 @@ class Merger:
         return {name: await _existing(connection, name, list(ids)) if ids else ids for name, ids in named.items()}
 
     async def _count_keepers(self, connection: Connection) -> int:
-        """Count, and lock, the rows of which one must remain. Only few records need this."""
+        """Count and lock the rows of which at least one must remain. Few records need this."""
         return (await connection.execute(self._sql["keepers"])).rowcount
 
     async def _prepare(self, connection: Connection) -> datetime:
@@ -190,12 +190,12 @@ class Merger:
     async def _update(self, connection: Connection, writes: Sequence[Write]) -> None:
         if not writes:
             return
-        # For the client, one JSON text takes a tenth of the time of one array per column.
+        # Encoding one JSON text takes the client a tenth of the time of encoding one array per column.
         rows = [{"id": write.id, **write.columns, **self._meant(write)} for write in writes]
         await connection.execute(self._sql["update"], {"rows": _json(rows), "job_id": self._job_id})
 
     def _meant(self, write: Write) -> dict[str, bool]:
-        """Flags for columns that may be set to null: for all others null means to leave the column as it is."""
+        """Flags for columns that may be set to null. In all others, null means to leave the value as it is."""
         return {f"sets_{name}": True for name in self._clearable if name in write.columns}
 
     async def _allocate(self, connection: Connection, writes: Sequence[Write], draw: DrawIds) -> None:

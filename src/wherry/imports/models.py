@@ -94,7 +94,7 @@ class RecordError:
 
     @property
     def summary_key(self) -> str:
-        """Its key in `errorSummary`: the name, and after a dot the field, if it concerns one."""
+        """Its key in `errorSummary`: the name of its code, then a dot and the field if it concerns one."""
         return self.code.name if self.field is None else f"{self.code.name}.{self.field}"
 
 

@@ -1,4 +1,4 @@
-"""Decides what each record of a batch does, with the same result as handling one record after the other.
+"""Decides what each record of a batch does, with the same result as writing the records one after the other.
 
 From the records and what the tables contain, `make_plan` makes a `Plan`: the columns of every row to write, each row
 once, and the errors of every record that cannot be written. Nothing here does I/O.
@@ -60,7 +60,7 @@ class PlannedRow(msgspec.Struct, gc=False, eq=False):
 
 @dataclass(frozen=True)
 class Rules:
-    """What applies to every record of an import.
+    """The rules for every record of an import.
 
     Attributes:
         on_conflict: what to do if another row has a record's natural key.
@@ -73,11 +73,11 @@ class Rules:
 
 @dataclass(frozen=True)
 class Known:
-    """What the tables contain that concerns a batch.
+    """The contents of the tables that concern a batch.
 
     Attributes:
-        rows: the resource's rows with the batch's ids or natural keys, all as of the same moment.
-        references: existing ids, by resource.
+        rows: the resource's rows with the batch's ids or natural keys, all read at the same moment.
+        references: the ids that exist, by resource.
         now: the time of the transaction.
         keepers: the number of rows of which the resource's policy keeps at least one; None if they were not counted.
     """
@@ -105,7 +105,7 @@ class Plan:
     successes: int = 0
     failures: int = 0
     lacks_keepers: bool = False
-    """Whether the plan has to be made again with `Known.keepers`."""
+    """Whether the plan has to be made again, with `Known.keepers`."""
 
     @property
     def created(self) -> int:
@@ -142,7 +142,7 @@ class _Planner:
         ]
         self._by_id: dict[int | None, PlannedRow] = {row.id: row for row in known.rows}
         self._by_key: dict[Key | None, PlannedRow] = {row.key: row for row in known.rows}
-        # By key: whether this import took it.
+        # By natural key, whether this import took it.
         self._taken = {row.first_key: row.mine for row in known.rows if row.first_key is not None}
         self._touched: list[PlannedRow] = []
         self._begin_segment()
@@ -187,7 +187,7 @@ class _Planner:
         return errors
 
     def _conflicting_row(self, with_id: PlannedRow | None, with_key: PlannedRow | None) -> PlannedRow | None:
-        """The row that `onConflict` has to decide about, if there is one."""
+        """The row to which `onConflict` applies, if there is one."""
         if not self._has_own_key:
             return with_id if with_id is not None and with_id.mine else None
         return None if with_key is with_id else with_key

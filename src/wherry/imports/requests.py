@@ -36,10 +36,10 @@ EMPTY_UPLOAD = "Uploaded file is empty"
 """Clients of the older service match these two messages word for word."""
 
 JSON_TYPES = frozenset({"application/json", "text/json"})
-"""Content types that are used for arrays and for lines."""
+"""Content types that are used for arrays as well as for ndjson."""
 
 DETECT_FORMAT = "detectFormat"
-"""The option of a job whose format has to be detected."""
+"""The option that marks a job whose format has to be detected."""
 
 _WORDS = {"true": True, "false": False}
 
@@ -48,7 +48,7 @@ _WORDS = {"true": True, "false": False}
 class ImportSource:
     """Where an import's bytes are stored, or will be. `sha256` and `file_size` are None until they are known.
 
-    `content_type` is that of an upload, and only used to find its format.
+    `content_type` is that of an upload, and is only used to determine its format.
     """
 
     key: str
@@ -70,7 +70,7 @@ class ImportSource:
 
 
 def caller_role(job: Job) -> str:
-    """The role that the owner had when the import was requested, which may be lost by now."""
+    """The role that the owner had when the import was requested, and may have lost since."""
     return str(job.options.get("callerRole", ""))
 
 

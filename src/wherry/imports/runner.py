@@ -28,14 +28,14 @@ from wherry.storage.store import Store
 from wherry.waiting import end_task, with_ticks
 
 LOOK_SECONDS = 1.0
-"""How often a run checks during a long step whether to continue."""
+"""How often a run checks, during a long step, whether to continue."""
 
 
 class ImportRunner:
     """The runner of the kind `import`.
 
     Args:
-        pool: a job uses up to two connections throughout, and a third now and then.
+        pool: a job uses one or two connections throughout, and occasionally another one.
         store: where sources are stored.
         settings: sizes and limits.
         fetch: downloads a URL.
@@ -125,7 +125,7 @@ class ImportRunner:
         chunks = self._fetch(url, allowed_hosts=settings.import_allowed_hosts, max_bytes=settings.import_max_file_size)
         stored = await with_ticks(self._store.put(key, chunks), run.look, seconds=LOOK_SECONDS)
         if source.get("sha256") not in (None, stored.sha256):
-            raise JobFailed(ErrorCode.FILE_READ_ERROR, "The source was lost, and its URL has other content by now")
+            raise JobFailed(ErrorCode.FILE_READ_ERROR, "The source was lost, and its URL now has different content")
         found = {**source, "fileSize": stored.size, "sha256": stored.sha256}
         async with self._pool.connection() as connection, connection.transaction():
             await ledger.record_source(connection, run.lease, found)

@@ -22,7 +22,7 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _HEAD_BYTES = 4  # enough for every byte-order mark and magic number
 
 SMALLEST_RECORD_BYTES = 16
-"""Less than any record with an id takes: `{"id":1,"name":"x"}` is longer."""
+"""Less than the size of any record with an id: `{"id":1,"name":"x"}` is longer."""
 
 
 @dataclass
@@ -142,7 +142,7 @@ def mark_bytes(head: bytes) -> int:
     """The length of a text's byte-order mark, 0 if it has none.
 
     Raises:
-        JobFailed: it is that of UTF-16, or of UTF-32, which begins with the same bytes.
+        JobFailed: the mark is that of UTF-16, or of UTF-32, which begins with the same bytes.
     """
     if head.startswith(UTF16_MARKS):
         raise JobFailed(ErrorCode.ENCODING_ERROR, "The file is in UTF-16; it must be in UTF-8")

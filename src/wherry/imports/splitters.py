@@ -1,4 +1,4 @@
-"""The formats of files: which one a file has, and the splitter that cuts its text into records.
+"""Detects the format of a file, and splits its text into records.
 
 A splitter is a plain object that is fed chunks of decompressed text, starting at a checkpoint, so that it can work in a
 thread. It yields `RawRecord`s. JSON arrays have a separate module.
@@ -15,7 +15,7 @@ from wherry.imports.arrays import ArraySplitter
 from wherry.imports.models import ImportFormat, Place, RawRecord
 
 MAX_FIRST_LINE_BYTES = 1 << 20
-"""A file with a longer first line is taken for json."""
+"""A file with a longer first line is assumed to be json."""
 
 
 async def detect_format(text: AsyncIterator[bytes]) -> ImportFormat:
@@ -52,7 +52,7 @@ class Splitter(Protocol):
         ...
 
     def finish(self) -> Iterator[RawRecord]:
-        """The last record, if the end of the text ends it."""
+        """The last record, if nothing but the end of the text ends it."""
         ...
 
 

@@ -27,9 +27,9 @@ class ImportJob(RecordsJob, kw_only=True):
 
     format: ImportFormat
     success_count: int
-    error_count: Annotated[int, Meta(description="Records that were refused, whatever the number of their errors.")]
+    error_count: Annotated[int, Meta(description="Number of records that were refused, however many errors each has.")]
     file_name: str | None
-    file_size: Annotated[int | None, Meta(description="Bytes as they were sent.")]
+    file_size: Annotated[int | None, Meta(description="Size in bytes, as sent.")]
     source_url: str | None
     on_conflict: OnConflict
     dry_run: bool

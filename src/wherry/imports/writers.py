@@ -1,12 +1,12 @@
-"""Commits the batches of an import, in one of two ways, each opened as a context.
+"""Commits the batches of an import in one of two ways, each of which is a context manager.
 
-- `batch_by_batch`: each batch is one transaction (rows, errors, counters, checkpoint). A crash costs the current batch.
+- `batch_by_batch`: each batch is one transaction (rows, errors, counters, checkpoint). A crash loses the current batch.
 - `all_or_nothing`, for `atomic` and `dryRun`: all rows are one transaction. Errors and progress are committed on a
-  second connection in the meantime. A crash costs everything.
+  second connection in the meantime. A crash loses everything.
 
 A batch that the database refuses is tried again, because it may have collided with another transaction, or may have
-been mistaken for all new. If it is refused again, it is split in half, down to the record at fault. A record that only
-ever loses to other transactions is not at fault: the job is released, and continues from its checkpoint.
+been wrongly assumed to be all new. If it is refused again, it is split in half, down to the faulty record. A record
+that only ever loses to other transactions is not faulty: the job is released, and continues from its checkpoint.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ImportTask:
     """One run of an import: what to write where, and within which limits.
 
     Attributes:
-        run: its lease is checked by every commit.
+        run: every commit checks its lease.
         resource: what the records are.
         options: as requested.
         authority: the rights that the import has.
@@ -134,7 +134,7 @@ class Writer(ABC):
 
     @abstractmethod
     async def _write_and_count(self, batch: Batch, percent: float, merge: Merge) -> None:
-        """Write the rows with `merge`, and enter the result in the books."""
+        """Write the rows with `merge`, and record the result."""
 
 
 @asynccontextmanager
@@ -231,11 +231,11 @@ class _WholeWriter(Writer):
         try:
             await self._take_turn()
             await super()._commit_batch(batch, progress, merge)
-        except RACES as error:  # trying again is no use: the locks of earlier batches are kept
+        except RACES as error:  # retrying is pointless: the locks of earlier batches are kept
             raise JobReleased(f"job {self._task.run.job.id} is in a deadlock with other transactions") from error
 
     async def _take_turn(self) -> None:
-        """Wait for other imports that lock all of their rows until they end."""
+        """Wait for other all-or-nothing imports of the resource, which keep their rows locked until they end."""
         if not self._has_turn:
             await self._main.execute(load("imports")["lock_whole"], {"table": self._task.resource.name})
             self._has_turn = True

@@ -1,8 +1,8 @@
 """The capacity of a capsule.
 
 Without an account, a capsule is limited to 52,428,800 bytes. The header, the log region and the payloads count toward
-the limit; the indexes and the table of contents after them do not (measured with SDK 2.0.160, which refuses to put
-more).
+the limit; the indexes and the table of contents after them do not (measured with SDK 2.0.160, which refuses frames
+beyond the limit).
 
 A staged log remains in the capsule, so each frame counts with both its record and its payload. `put_many` needs even
 more: its log grows to a power of two and never shrinks, and each batch leaves an outdated index of about 2,200 bytes

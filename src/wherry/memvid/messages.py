@@ -34,7 +34,7 @@ class Progress(msgspec.Struct, tag="progress", frozen=True):
         done: how much of the stage is done, 0 to 1.
         until: how much will be done by the next message.
         expected: estimated seconds until the next message.
-        within: seconds without a next message after which the writer is considered hung.
+        within: seconds without a message after which the writer is considered hung.
         message: one line for the job's owner.
     """
 
@@ -68,7 +68,7 @@ class Failed(msgspec.Struct, tag="failed", frozen=True):
     Args:
         reason: for the job's owner.
         killed: the writer was killed from outside, so this way may still work.
-        errno: the disk error that stopped the writer, if any: no other way would do better.
+        errno: the disk error that stopped the writer, if any. Another way would fail as well.
     """
 
     reason: str
@@ -77,7 +77,7 @@ class Failed(msgspec.Struct, tag="failed", frozen=True):
 
 
 class CapsuleTooLarge(msgspec.Struct, tag="too_large", frozen=True):
-    """The frames do not fit, whichever way they are written; the first `fits` would, together with the last."""
+    """The frames do not fit, whichever way they are written. The first `fits` and the last one would fit."""
 
     fits: int
 

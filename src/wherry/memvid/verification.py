@@ -26,11 +26,11 @@ def verify(path: Path, sample: Iterable[Frame], count: int) -> None:
 
     Args:
         path: a capsule that no process has open.
-        sample: some of its frames; held one at a time.
+        sample: some of its frames; kept in memory one at a time.
         count: how many frames it must contain.
 
     Raises:
-        VerificationFailed: with what differs.
+        VerificationFailed: the message says what differs.
     """
     status = sdk.verify(path)
     if status != "passed":

@@ -1,8 +1,8 @@
 """Runs a writer process and watches it.
 
-In: the writer's arguments. Out: its messages, with interpolated progress at least every second in between; the last is
-its result, or `Failed` if it exited early, hung, or ran out of time. The process never outlives the block that started
-it.
+In: the writer's arguments. Out: its messages, with interpolated progress at least every second in between. The last
+message is its result, or `Failed` if it exited early, hung, or ran out of time. The process never outlives the block
+that started it.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Watched:
         """Progress messages, then the result, which is the last message."""
         stream = self._running().stdout
         if stream is None:
-            raise RuntimeError("the writer's output is not ours")
+            raise RuntimeError("the writer's output is not a pipe")
         last, heard = _STARTING, time.monotonic()
         yield last
         while True:
@@ -116,7 +116,7 @@ class Watched:
     def _overdue(self, last: Progress, heard: float) -> str | None:
         now = time.monotonic()
         if now >= self._deadline:
-            return "the time limit is over"
+            return "the time limit was exceeded"
         return f"no sign of life for {last.within:.0f} s" if now - heard > last.within else None
 
     async def _ended(self) -> Failed:

@@ -32,8 +32,8 @@ BATCH: Final = 500
 _ATTEMPTS = 3
 _SPLIT_FROM = 2400
 _REPORT_EVERY = 1000
-# Measured on two cores: 3,000 frames per second are recovered, 10 to 25 put in batches. A writer counts as hung if it
-# is many times slower.
+# Measured on two cores: 3,000 frames per second are recovered, but only 10 to 25 are put in batches. A writer
+# counts as hung if it is many times slower.
 _RECOVERED_A_SECOND, _PUT_A_SECOND = 3000, 15
 _PATIENCE = 20
 _LEAST_PATIENCE = 60.0
@@ -51,7 +51,7 @@ def write(way: Way, spool: Path, capsule: Path, frames: int, report: Report) -> 
 
 def _staged(spool: Path, capsule: Path, frames: int, report: Report) -> SearchText:
     if (installed := sdk.installed_version()) != sdk.PINNED:
-        raise WayFailed(f"the staged log is made for {sdk.DISTRIBUTION} {sdk.PINNED}, and {installed} is installed")
+        raise WayFailed(f"the staged log needs {sdk.DISTRIBUTION} {sdk.PINNED}, but {installed} is installed")
     amount = stage_what_fits(spool, capsule, frames, report)
     expected = 0.3 + frames / _RECOVERED_A_SECOND
     report(_progress(_STAGED_UNTIL, 1.0, expected, f"Indexing {frames} frames"))
@@ -68,8 +68,8 @@ def stage_what_fits(spool: Path, capsule: Path, frames: int, report: Report, cap
         DoesNotFit: they do not fit, even with the least search text.
     """
     encoder, final = Encoder(int(time.time())), read_last(spool)
-    # The last frame contains the number of the others. It is not compressed, so that it never gets longer if that
-    # number is smaller: the number of frames that we report to fit does fit.
+    # The last frame contains the number of the others. It is not compressed, so that a smaller number never makes it
+    # longer: the number of frames that we report as fitting does fit.
     last = encoder.entry(final, search_text(final, SearchText.FULL), packed=False)
     fits = 0
     for amount in SearchText:

@@ -2,7 +2,7 @@
 
 The SDK's native calls cannot be interrupted, and some have hung. So each capsule is written by a separate process,
 which is watched, is killed if it is overdue or the job is cancelled, and ends with its parent. Three ways are tried in
-order (see `ways`). The destination appears only after all checks have passed.
+order (see `ways`). The destination file appears only after all checks have passed.
 """
 
 from __future__ import annotations
@@ -95,15 +95,15 @@ async def write_capsule(
         frames: how many there are, including those that were left out.
         destination: replaced if it exists.
         workspace: a folder for temporary files, preferably on the destination's file system.
-        on_progress: called, and awaited, about every second at least.
+        on_progress: called, and awaited, at least about once a second.
         python: the interpreter that runs the writer.
-        advice: what the job's owner can do if only this many of the first frames fit, together with the last.
-        time_limit: in seconds, for everything.
+        advice: tells the job's owner what to do if only this many of the first frames, and the last one, fit.
+        time_limit: in seconds, for all ways together.
         ways: the ways to try, in order.
 
     Raises:
-        TooManyFrames: they do not fit; `fits` and `frames` are in its detail.
-        CapsuleFailed: no way worked; the reason of each is in its detail.
+        TooManyFrames: the frames do not fit; its detail contains `fits` and `frames`.
+        CapsuleFailed: no way worked; its detail contains the reason for each.
         OSError: the disk is full, or another system error.
     """
     if not frames:

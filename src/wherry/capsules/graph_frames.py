@@ -19,8 +19,11 @@ from wherry.memvid.capacity import MOST_FRAMES
 from wherry.memvid.frame import Frame, Uris, bounded, shown
 from wherry.memvid.safe_text import guard
 
-CHUNKS_AT_ONCE = 128
-"""How many chunks of relationships (8 MiB of JSON) share one pass over the nodes, which finds both of their ends."""
+EDGES_AT_ONCE = 40_000
+"""How many relationships share one pass over the nodes, which finds both of their ends."""
+
+CHARACTERS_AT_ONCE = 8 << 20
+"""The same, as the length of their texts."""
 
 UNKNOWN = "<unknown>"
 _End = tuple[str, str]  # name and label
@@ -90,8 +93,7 @@ def _node_lines(node: Node, snippet: str) -> Iterator[str]:
 
 
 def _relation_frames(graph: GraphReader, uris: Uris) -> Iterator[Frame]:
-    chunks = graph.relationships.chunks()
-    while edges := list(chain.from_iterable(islice(chunks, CHUNKS_AT_ONCE))):
+    for edges in _batches(graph.relationships):
         ends = _ends(graph, edges)
         for edge in edges:
             source, target = ends.get(edge.source_id, _UNKNOWN_END), ends.get(edge.target_id, _UNKNOWN_END)
@@ -105,6 +107,19 @@ def _relation_frames(graph: GraphReader, uris: Uris) -> Iterator[Frame]:
                 labels=[edge.type],
                 metadata=_relation_metadata(edge),
             )
+
+
+def _batches(relationships: Iterable[Relationship]) -> Iterator[list[Relationship]]:
+    batch: list[Relationship] = []
+    characters = 0
+    for edge in relationships:
+        batch.append(edge)
+        characters += sum(map(len, (edge.id, edge.source_id, edge.target_id, edge.type, edge.reason or "")))
+        if len(batch) >= EDGES_AT_ONCE or characters >= CHARACTERS_AT_ONCE:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def _ends(graph: GraphReader, edges: Iterable[Relationship]) -> dict[str, _End]:

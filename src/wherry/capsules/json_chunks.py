@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
 
+from wherry.errors import Invalid
+
 CHUNK_BYTES = 1 << 16
 LONG_STRING_BYTES = 1 << 20
-_GUESSES = 64
+_GUESSES = 3
+_LOOKED_AT = 64
+_NULL = b"null"
 
 _TRAILING = re.compile(r"JSON is malformed: trailing characters \(byte (\d+)\)")
 _SPACE = re.compile(rb"[ \t\r\n]*+")
+_OBJECT_END = re.compile(rb"\}[ \t\r\n]*+,")
+_STRING_END = re.compile(rb'"[ \t\r\n]*+,')
 _SEPARATOR = re.compile(rb"[ \t\r\n]*+,?[ \t\r\n]*+")
 # A part of a string that ends with a complete escape sequence, both halves of a surrogate pair included.
 _CHARACTERS = re.compile(
@@ -26,7 +34,6 @@ _CHARACTERS = re.compile(
 )
 
 _raw = msgspec.json.Decoder(msgspec.Raw).decode
-_string = msgspec.json.Decoder(str).decode
 
 T = TypeVar("T")
 
@@ -52,7 +59,7 @@ def array_chunks(array: memoryview, decode: Callable[[bytes], T]) -> Iterator[T]
     def one(at: int, end: int) -> T:
         return decode(b"".join((b"[", array[at:end], b"]")))
 
-    return _chunks(array, decode, one, _last_object, _value_end)
+    return _chunks(array, decode, one, _object_ends, _value_end)
 
 
 def object_chunks(
@@ -66,52 +73,65 @@ def object_chunks(
     def one(at: int, end: int) -> Iterable[tuple[str, T | LongString]]:
         value = _end(_SPACE, members, _value_end(members, at) + 1)
         if end - value > LONG_STRING_BYTES and members[value] == ord('"'):
-            key = _string(members[at:value].tobytes().rstrip(b" \t\r\n:"))
+            (key,) = decode(b"".join((b"{", members[at:value], b"null}")))
             return [(key, LongString(memoryview(_raw(members[value:end]))))]
         return some(b"".join((b"{", members[at:end], b"}")))
 
-    return _chunks(members, some, one, _last_string, _member_end)
+    return _chunks(members, some, one, _member_ends, _member_end)
 
 
 def _chunks(
     text: memoryview,
     decode: Callable[[bytes], T],
     decode_one: Callable[[int, int], T],
-    guess: Callable[[bytes], int],
+    guesses: Callable[[bytes], Iterator[int]],
     end_of_one: Callable[[memoryview, int], int],
 ) -> Iterator[T]:
     opening, closing, last = bytes(text[:1]), bytes(text[-1:]), len(text) - 1
     at, singly_until = _end(_SPACE, text, 1), 0
     while at < last:
         data = bytes(text[at : min(at + CHUNK_BYTES, last)]) if at >= singly_until else b""
-        size = len(data) if at + len(data) == last else guess(data)
-        try:
-            chunk = decode(b"".join((opening, data[:size], closing))) if size else None
-        except msgspec.DecodeError:
-            chunk = None
-        if chunk is not None:
-            yield chunk
-            end = at + size
-        else:
+        sizes = iter((len(data),)) if at + len(data) == last else islice(guesses(data), _GUESSES)
+        found = next(_decoded(data, sizes, lambda some: decode(b"".join((opening, some, closing)))), None)
+        if found is None:
             singly_until = max(singly_until, at + len(data))
             end = end_of_one(text, at)
             yield decode_one(at, end)
+        else:
+            end = at + found[0]
+            yield found[1]
         at = _end(_SEPARATOR, text, end)
 
 
-def _last_object(data: bytes) -> int:
-    """Where the last object before a comma ends, or 0."""
-    return data.rfind(b"},") + 1
+def _decoded(data: bytes, sizes: Iterator[int], decode: Callable[[bytes], T]) -> Iterator[tuple[int, T]]:
+    """The sizes at which the data can be cut and decoded, and the results."""
+    for size in sizes:
+        # A fault is left to the elements being decoded one by one, so that its place can be named.
+        with suppress(msgspec.DecodeError, Invalid):
+            yield size, decode(data[:size])
 
 
-def _last_string(data: bytes) -> int:
-    """Where the last string before a comma ends, or 0. In a string, every quotation mark is escaped."""
+def _object_ends(data: bytes) -> Iterator[int]:
+    """Where objects before a comma end, last first."""
+    return (at + 1 for at in _backwards(data, b"}") if _OBJECT_END.match(data, at))
+
+
+def _member_ends(data: bytes) -> Iterator[int]:
+    """Where strings before a comma end, last first, and then nulls. In a string, every quotation mark is escaped."""
+    for at in _backwards(data, b'"'):
+        if _STRING_END.match(data, at) and data[at - 1 : at] != b"\\":
+            yield at + 1
+    yield from (at + len(_NULL) for at in _backwards(data, _NULL))
+
+
+def _backwards(data: bytes, part: bytes) -> Iterator[int]:
+    """The last places of a part, last first."""
     at = len(data)
-    for _ in range(_GUESSES):
-        at = data.rfind(b'",', 0, at)
-        if at <= 0 or data[at - 1] != ord("\\"):
-            return at + 1
-    return 0
+    for _ in range(_LOOKED_AT):
+        at = data.rfind(part, 0, at)
+        if at < 0:
+            return
+        yield at
 
 
 def _member_end(text: memoryview, at: int) -> int:

@@ -142,7 +142,7 @@ def _transform(request: Path, spool: Path) -> Transformed:
     except Refused as refusal:
         return Transformed(refused=refusal.detail)
     except SpoolFull as error:
-        return Transformed(refused=f"{error}: lower maxSnippetChars")
+        return Transformed(refused=f"{error}: shorten its properties, or lower maxSnippetChars")
     except MemoryError:
         return Transformed(refused=f"it {TOO_MUCH_MEMORY}")
     except OSError as error:

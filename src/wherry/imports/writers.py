@@ -243,13 +243,13 @@ class _WholeWriter(Writer):
     async def _write_and_count(self, batch: Batch, percent: float, merge: Merge) -> None:
         async with self._main.transaction():
             tally = await merge(self._main, batch)
-        self._successes += tally.successes
-        self._highest_id = max(self._highest_id, tally.highest_id)
-        self._end = Place.after(batch)
         # Rows that will be committed at the end are counted at the end.
         successes = 0 if self._task.options.atomic else tally.successes
         async with self._books.transaction():
             await self._books.count(batch, tally, successes, percent)
+        self._successes += tally.successes
+        self._highest_id = max(self._highest_id, tally.highest_id)
+        self._end = Place.after(batch)
 
 
 async def _end_predecessors(connection: Connection, run: Run) -> None:

@@ -23,6 +23,7 @@ from wherry.waiting import beside_the_loop
 
 _LENGTH = struct.Struct("<I")
 _BUFFER = 1 << 20
+MAX_URI_SHOWN = 200
 
 
 class Spool:
@@ -56,7 +57,7 @@ class Spool:
                 data = encode(frame)
             self._room -= _LENGTH.size + len(data)
             if len(data) > self._max_frame_bytes:
-                raise SpoolFull(f"one of its frames takes more than {self._max_frame_bytes} bytes")
+                raise SpoolFull(f"the frame {frame.uri[:MAX_URI_SHOWN]} takes more than {self._max_frame_bytes} bytes")
             if self._room < 0:
                 raise SpoolFull(f"its frames take more than {self._max_bytes} bytes")
             write(_LENGTH.pack(len(data)))

@@ -161,3 +161,15 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path, changes: dict[str, Any]) -
                 read()
         else:
             assert list(graph_frames(read())) == list(graph_frames(read_graph(encoded())))
+
+
+def test_a_path_that_is_not_utf8_is_refused_however_long_its_content_is() -> None:
+    data = encoded(fileContents={"PATH": "x" * 1_200_000}).replace(b"PATH", b"b\xff")
+    with pytest.raises(Malformed, match="not UTF-8"):
+        read_graph(data)
+
+
+def test_the_first_of_many_faulty_files_is_named() -> None:
+    with pytest.raises(Invalid) as refused:
+        read_graph(encoded(fileContents={f"f{number}.py": ["x" * 100] for number in range(2000)}))
+    assert list(refused.value.fields) == ['fileContents["f0.py"]']

@@ -6,7 +6,6 @@ import pytest
 
 from tests.unit.capsules.makers import edge, graph, node
 from wherry.capsules import graph_frames as graph_frames_module
-from wherry.capsules import json_chunks
 from wherry.capsules.graph_frames import graph_frames
 from wherry.capsules.snippets import NO_SOURCE
 from wherry.memvid.frame import Frame
@@ -173,9 +172,11 @@ def test_more_frames_than_a_capsule_can_hold_are_not_made(monkeypatch: pytest.Mo
     assert "nodes: 9 of 9" in made[-1].text
 
 
-def test_both_ends_are_known_in_every_batch_of_relationships(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_chunks, "CHUNK_BYTES", 100)
-    monkeypatch.setattr(graph_frames_module, "CHUNKS_AT_ONCE", 2)
+@pytest.mark.parametrize("limit", [("EDGES_AT_ONCE", 7), ("CHARACTERS_AT_ONCE", 100)], ids=["edges", "characters"])
+def test_both_ends_are_known_in_every_batch_of_relationships(
+    monkeypatch: pytest.MonkeyPatch, limit: tuple[str, int]
+) -> None:
+    monkeypatch.setattr(graph_frames_module, *limit)
     nodes = [node(str(n), name=f"f{n}") for n in range(50)]
     edges = [edge(str(n), source=str(n), target=str(49 - n)) for n in range(50)]
     titles = [frame.title for frame in graph_frames(graph(nodes, edges)) if "/relations/" in frame.uri]

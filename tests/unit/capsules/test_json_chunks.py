@@ -50,6 +50,24 @@ def test_an_object_in_chunks_has_the_same_members(
     } == members
 
 
-def test_many_elements_are_decoded_at_a_time() -> None:
-    data = msgspec.json.encode([{"id": str(number)} for number in range(100_000)])
-    assert len(list(array_chunks(memoryview(data), msgspec.json.decode))) < len(data) / json_chunks.CHUNK_BYTES + 2
+def nested(number: int) -> dict[str, Any]:
+    return {"id": str(number), "properties": {"name": "},", "more": {}}, "label": "Function"}
+
+
+@pytest.mark.parametrize("layout", [",", ", ", " , ", "\n,\t"])
+def test_many_elements_are_decoded_at_a_time(layout: str) -> None:
+    elements = [json.dumps(nested(number)) for number in range(20_000)]
+    data = f"[{layout.join(elements)}]".encode()
+    chunks = list(array_chunks(memoryview(data), msgspec.json.decode))
+    assert sum(map(len, chunks)) == len(elements)
+    assert len(chunks) < 3 * len(data) / json_chunks.CHUNK_BYTES
+
+
+@pytest.mark.parametrize("layout", [",", " , "])
+@pytest.mark.parametrize("value", ['"x"', "null"])
+def test_many_members_are_decoded_at_a_time(layout: str, value: str) -> None:
+    members = layout.join(f'"{number}": {value}' for number in range(50_000))
+    data = f"{{{members}}}".encode()
+    chunks = list(object_chunks(memoryview(data), msgspec.json.Decoder(dict[str, str | None]).decode))
+    assert sum(map(len, chunks)) == 50_000
+    assert len(chunks) < 3 * len(data) / json_chunks.CHUNK_BYTES

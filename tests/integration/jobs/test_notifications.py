@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
 
 from tests.factories import submitted
 from wherry.database.pools import Connection, connect
@@ -11,64 +14,64 @@ from wherry.jobs.models import new_job_id
 from wherry.jobs.notifications import IDLE, Notifications, watch_job
 
 
-async def _wait_for_listener(connection: Connection) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            cursor = await connection.execute(
-                "select 1 from pg_stat_activity"
-                " where application_name = 'wherry notifications' and query like 'listen%'"
-            )
-            if await cursor.fetchone():
-                return
-            await asyncio.sleep(0.02)
-
-
-async def test_a_change_wakes_only_subscribers_of_its_job(database_url: str) -> None:
+@pytest.fixture
+async def notifications(database_url: str) -> AsyncIterator[Notifications]:
+    """Notifications that are listening: once they are, they wake everybody."""
     notifications = Notifications(database_url)
-    async with await connect(database_url, name="test") as connection, notifications.listening():
-        await _wait_for_listener(connection)
-        job = await submitted(connection)
-        with notifications.subscribe(job.id) as changed, notifications.subscribe(new_job_id()) as other:
-            changed.clear()
-            await ledger.claim(connection, job.id)
-            await asyncio.wait_for(changed.wait(), 5)
-            assert not other.is_set()
+    with notifications.subscribe(new_job_id()) as listens:
+        async with notifications.listening():
+            await asyncio.wait_for(listens.wait(), 10)
+            yield notifications
 
 
-async def test_subscribers_are_woken_after_a_reconnect_and_stay_subscribed(database_url: str) -> None:
-    notifications = Notifications(database_url)
-    async with await connect(database_url, name="test") as connection, notifications.listening():
-        await _wait_for_listener(connection)
-        job = await submitted(connection)
-        with notifications.subscribe(job.id) as changed:
-            changed.clear()
-            await connection.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'wherry notifications'"
-            )
-            await asyncio.wait_for(changed.wait(), 10)
-            changed.clear()
-            await ledger.claim(connection, job.id)
-            await asyncio.wait_for(changed.wait(), 5)
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[Connection]:
+    async with await connect(database_url, name="test") as connection:
+        yield connection
 
 
-async def test_a_job_is_looked_at_first_and_after_every_change(database_url: str) -> None:
-    notifications = Notifications(database_url)
-    async with await connect(database_url, name="test") as connection, notifications.listening():
-        await _wait_for_listener(connection)
-        job = await submitted(connection)
+async def test_a_change_wakes_only_subscribers_of_its_job(notifications: Notifications, connection: Connection) -> None:
+    job = await submitted(connection)
+    with notifications.subscribe(job.id) as changed, notifications.subscribe(new_job_id()) as other:
+        changed.clear()
+        await ledger.claim(connection, job.id)
+        await asyncio.wait_for(changed.wait(), 5)
+        assert not other.is_set()
 
-        async def look() -> int:
-            found = await ledger.get(connection, job.id)
-            assert found is not None
-            return found.epoch
 
-        seen = []
-        async for epoch in watch_job(notifications, job.id, look):
-            if epoch is IDLE:
-                continue
-            seen.append(epoch)
-            if epoch == 2:
-                break
-            await ledger.claim(connection, job.id)
-        assert seen[0] == 0
-        assert seen[-1] == 2
+async def test_subscribers_are_woken_after_a_reconnect_and_stay_subscribed(
+    notifications: Notifications, connection: Connection
+) -> None:
+    job = await submitted(connection)
+    with notifications.subscribe(job.id) as changed:
+        changed.clear()
+        await connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and application_name = 'wherry notifications'"
+        )
+        await asyncio.wait_for(changed.wait(), 10)
+        changed.clear()
+        await ledger.claim(connection, job.id)
+        await asyncio.wait_for(changed.wait(), 5)
+
+
+async def test_a_job_is_looked_at_first_and_after_every_change(
+    notifications: Notifications, connection: Connection
+) -> None:
+    job = await submitted(connection)
+
+    async def look() -> int:
+        found = await ledger.get(connection, job.id)
+        assert found is not None
+        return found.epoch
+
+    seen = []
+    async for epoch in watch_job(notifications, job.id, look):
+        if epoch is IDLE:
+            continue
+        seen.append(epoch)
+        if epoch == 2:
+            break
+        await ledger.claim(connection, job.id)
+    assert seen[0] == 0
+    assert seen[-1] == 2

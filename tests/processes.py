@@ -211,3 +211,15 @@ def finished(client: httpx.Client, job_id: str, seconds: float = 120) -> dict[st
             if time.monotonic() > deadline:
                 break
     raise AssertionError(f"job {job_id} did not end within {seconds} s")
+
+
+def pids_of(argument: str | Path, *, parent: int | None = None) -> list[int]:
+    """The running processes that have this argument: all of them, or those of one parent."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            arguments = (folder / "cmdline").read_bytes().split(b"\0")
+            its_parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if os.fsencode(argument) in arguments and parent in (None, its_parent):
+                found.append(int(folder.name))
+    return found

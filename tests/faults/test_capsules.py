@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.processes import API_KEY, Service, service
+from tests.processes import API_KEY, Service, pids_of, service
 from wherry.memvid.search import found_in
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(7200)]
@@ -32,22 +32,6 @@ def _graph(number: int) -> bytes:
     source = {"type": "folder", "baseName": "fire"}
     graph = {"sessionId": str(number), "projectName": "p", "source": source, "nodes": nodes, "relationships": edges}
     return json.dumps(graph).encode()
-
-
-def _children(pid: int, module: str) -> list[int]:
-    """Processes below `pid` that run a module."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdecimal():
-            continue
-        try:
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            command = (folder / "cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if parent == pid and module.encode() in command:
-            found.append(int(folder.name))
-    return found
 
 
 def _submit(client: httpx.Client, number: int) -> str:
@@ -76,7 +60,7 @@ def _check(client: httpx.Client, job_id: str, folder: Path) -> None:
 def _wait_for_writer(pid: int) -> int:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if found := _children(pid, "writer_process"):
+        if found := pids_of("wherry.memvid.writer_process", parent=pid):
             return found[0]
         time.sleep(0.01)
     raise AssertionError("no writer process was started")

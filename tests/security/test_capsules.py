@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from tests.factories import SMALL_GRAPH
-from tests.processes import finished, import_file, service
+from tests.processes import finished, import_file, pids_of, service
 from wherry.capsules import offload
 from wherry.capsules.graph_frames import graph_frames
 from wherry.capsules.offload import IN_PROCESS_BYTES, check_file, transform
@@ -152,23 +152,13 @@ async def test_the_process_that_reads_a_large_body_lets_the_api_go_first_and_lea
     os.mkfifo(request)
     checking = asyncio.create_task(check_file(request, IN_PROCESS_BYTES + 1))
     with await asyncio.to_thread(request.open, "wb") as pipe:  # waits until the process reads
-        (process,) = _given(request)
+        (process,) = pids_of(request)
         assert os.getpriority(os.PRIO_PROCESS, process) >= NICENESS > os.getpriority(os.PRIO_PROCESS, os.getpid())
         assert os.getsid(process) == process
         ours = os.sched_getaffinity(0)
         assert len(os.sched_getaffinity(process)) == len(ours) - len(ours) // 2
         pipe.write(msgspec.json.encode(SMALL_GRAPH))
     assert (await checking).nodes == len(SMALL_GRAPH["nodes"])
-
-
-def _given(argument: Path) -> list[int]:
-    """The processes that have an argument."""
-    found = []
-    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it may end meanwhile
-            if os.fsencode(argument) in cmdline.read_bytes().split(b"\0"):
-                found.append(int(cmdline.parent.name))
-    return found
 
 
 def test_an_import_does_not_wait_for_large_capsules(database_url: str, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.processes import pids_of
 from tests.unit.capsules.makers import REPOSITORY, body, node
 from tests.unit.memvid.test_writer import is_running
 from wherry.capsules.offload import check_file, transform
@@ -24,25 +25,9 @@ def request(folder: Path, **changes: object) -> Path:
     return path
 
 
-def children(parent: int) -> list[int]:
-    """Processes that run a module of capsules, of one parent."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdecimal():
-            continue
-        try:
-            has_parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            command = (folder / "cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if has_parent == parent and b"wherry.capsules." in command and b"-c" not in command.split(b"\0"):
-            found.append(int(folder.name))
-    return found
-
-
 async def child_of(parent: int) -> int:
     deadline = time.monotonic() + 10
-    while not (found := children(parent)):
+    while not (found := pids_of("wherry.capsules.process", parent=parent)):
         assert time.monotonic() < deadline, "no process was started"
         await asyncio.sleep(0.01)
     return found[0]

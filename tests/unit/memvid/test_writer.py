@@ -9,7 +9,6 @@ import sys
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.processes import pids_of
 from tests.unit.capsules.makers import REPOSITORY, edge, graph, node, sample_graph
 from tests.unit.memvid.makers import frame, spooled
 from wherry.capsules.graph_frames import graph_frames
@@ -112,23 +112,13 @@ async def test_the_writer_leaves_half_of_the_cpus(quiet_home: Path) -> None:
 
     def look(event: WriterEvent) -> None:
         if event.stage is Stage.FINALIZE:
-            seen.extend(os.sched_getaffinity(pid) for pid in writers(quiet_home))
+            pids = pids_of("wherry.memvid.writer_process", parent=os.getpid())
+            seen.extend(map(os.sched_getaffinity, pids))
 
     await write(quiet_home, some(300), Log(look))
     ours = os.sched_getaffinity(0)
     assert seen
     assert all(len(cpus) == len(ours) - len(ours) // 2 for cpus in seen)
-
-
-def writers(folder: Path) -> list[int]:
-    """The running processes that write a capsule below a folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            command = (process / "cmdline").read_bytes().split(b"\0")
-            if b"wherry.memvid.writer_process" in command and str(folder).encode() in b" ".join(command):
-                found.append(int(process.name))
-    return found
 
 
 async def test_a_way_that_fails_is_told_and_the_next_one_is_tried(

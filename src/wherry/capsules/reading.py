@@ -62,10 +62,9 @@ class Elements(Generic[E]):
         self._text = text
 
     def __iter__(self) -> Iterator[E]:
-        return chain.from_iterable(self.chunks())
+        return chain.from_iterable(self._chunks())
 
-    def chunks(self) -> Iterator[list[E]]:
-        """The elements, a few at a time."""
+    def _chunks(self) -> Iterator[list[E]]:
         number = 0
 
         def place(local: str) -> str:

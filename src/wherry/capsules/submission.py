@@ -24,6 +24,7 @@ from wherry.jobs.models import Job, NewJob, new_job_id
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind
 from wherry.storage.store import Store
+from wherry.storage.streams import limited
 from wherry.storage.workspaces import workspace
 from wherry.this_process import NICENESS, lower_thread
 
@@ -91,7 +92,7 @@ class Submissions:
 
     async def _spool(self, body: AsyncIterable[bytes], file: Path) -> tuple[str, int]:
         loop = asyncio.get_running_loop()
-        digest, size = hashlib.sha256(), 0
+        digest = hashlib.sha256()
         waiting: list[bytes] = []
         with file.open("wb") as out:
 
@@ -100,16 +101,13 @@ class Submissions:
                     digest.update(chunk)
                     out.write(chunk)
 
-            async for chunk in body:
-                size += len(chunk)
-                if size > self._max_body_bytes:
-                    raise self._too_large()
+            async for chunk in limited(body, self._max_body_bytes, self._too_large):
                 waiting.append(chunk)
                 if len(waiting) == CHUNKS_AT_ONCE:
                     await loop.run_in_executor(self._threads, keep, waiting)
                     waiting = []
             await loop.run_in_executor(self._threads, keep, waiting)
-        return digest.hexdigest(), size
+            return digest.hexdigest(), out.tell()
 
     async def _queue(self, file: Path, digest: str, summary: Summary, key: str | None) -> tuple[Job, bool]:
         job_id = new_job_id()

@@ -24,18 +24,23 @@ _IMPORT_ID = UUID("019c1456-7a00-7c3e-9d52-6f1b8a40e2d7")
 _EXPORT_ID = UUID("019c1456-7e90-7b14-8c07-d3a95f6e10b2")
 _CAPSULE_ID = UUID("019c1456-8350-7f08-a1c6-2b7e94d05f83")
 
+_QUEUED: dict[str, Any] = {
+    "status": Status.QUEUED,
+    "total_records": None,
+    "processed_records": 0,
+    "progress": 0.0,
+    "created_at": _CREATED,
+    "started_at": None,
+    "completed_at": None,
+    "error": None,
+}
 _QUEUED_IMPORT = ImportJob(
     id=_IMPORT_ID,
-    status=Status.QUEUED,
+    **_QUEUED,
     entity_type="articles",
     format=ImportFormat.NDJSON,
-    total_records=None,
-    processed_records=0,
     success_count=0,
     error_count=0,
-    created_at=_CREATED,
-    started_at=None,
-    completed_at=None,
     idempotency_key="import-articles-001",
     file_name="articles.ndjson",
     file_size=184320,
@@ -43,9 +48,7 @@ _QUEUED_IMPORT = ImportJob(
     on_conflict=OnConflict.ERROR,
     dry_run=False,
     atomic=False,
-    progress=0.0,
     error_summary=None,
-    error=None,
 )
 _PARTIAL_IMPORT = replace(
     _QUEUED_IMPORT,
@@ -75,22 +78,15 @@ _CANCELLED_IMPORT = replace(_QUEUED_IMPORT, status=Status.CANCELLED, completed_a
 _RECORD = {"id": 12, "email": "alice@example.com", "name": "Alice"}
 _QUEUED_EXPORT = ExportJob(
     id=_EXPORT_ID,
-    status=Status.QUEUED,
+    **_QUEUED,
     entity_type="users",
     format="ndjson",
     compression="gzip",
     csv_escape_formulas=True,
     fields=["id", "email", "name"],
     filters={"active": True},
-    total_records=None,
-    processed_records=0,
-    created_at=_CREATED,
-    started_at=None,
-    completed_at=None,
     expires_at=None,
     idempotency_key=None,
-    progress=0.0,
-    error=None,
     download_url=None,
     file_name=None,
     file_size=None,

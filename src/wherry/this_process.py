@@ -3,6 +3,7 @@
 end_with()                      ends it with its parent
 give_way(), lower_thread()      lower its CPU priority for bulk work, so that the API stays responsive
 leave_half_of_the_cpus()        keeps it off half of the CPUs
+do_bulk_work_for()              all of this, for a process that its parent starts for one piece of work
 collect_garbage_less_often()    saves time on garbage collection
 
 Processes that are started for one request import this module, so it imports little.
@@ -57,6 +58,13 @@ def leave_half_of_the_cpus() -> None:
     if sys.platform == "linux":
         cpus = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cpus[len(cpus) // 2 :])
+
+
+def do_bulk_work_for(parent: int) -> None:
+    """Have this process killed when its parent ends, lower its priority, and confine it to half of the CPUs."""
+    end_with(parent, signal.SIGKILL)
+    give_way()
+    leave_half_of_the_cpus()
 
 
 def lower_thread(niceness: int) -> None:

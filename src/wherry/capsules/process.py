@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import resource
-import signal
 import sys
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from wherry.capsules.graph_frames import counts, graph_frames
 from wherry.capsules.reading import open_graph
 from wherry.errors import GraphTooLarge, Refused, SpoolFull
 from wherry.memvid.spool import Spool
-from wherry.this_process import end_with, give_way, leave_half_of_the_cpus
+from wherry.this_process import do_bulk_work_for
 
 MEMORY_BYTES = 384 << 20
 TOO_MUCH_MEMORY = "takes far more memory than a graph of its size should"
@@ -83,9 +82,7 @@ def main(parent: int, command: str, *files: Path) -> None:
     JSON has no cycles, and searching millions of small lists for them takes longer than everything else.
     """
     gc.disable()
-    end_with(parent, signal.SIGKILL)
-    give_way()
-    leave_half_of_the_cpus()
+    do_bulk_work_for(parent)
     limit_memory()
     result = _check(*files) if command == "check" else _transform(*files)
     sys.stdout.buffer.write(msgspec.json.encode(result))

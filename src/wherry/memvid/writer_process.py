@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import re
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from wherry.memvid.messages import CapsuleTooLarge, Failed, Finished, Message, P
 from wherry.memvid.spool import read_spool
 from wherry.memvid.verification import verify
 from wherry.memvid.ways import write
-from wherry.this_process import end_with, give_way, leave_half_of_the_cpus
+from wherry.this_process import do_bulk_work_for
 
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -37,9 +36,7 @@ _PATIENCE = 120.0
 def main(arguments: list[str]) -> int:
     """Write and verify the capsule that the arguments describe. Returns the exit status."""
     way, spool, capsule, frames, parent = arguments
-    end_with(int(parent), signal.SIGKILL)
-    give_way()
-    leave_half_of_the_cpus()
+    do_bulk_work_for(int(parent))
     say = _speaker()
     answer = _write(Way(way), Path(spool), Path(capsule), int(frames), say)
     say(answer)

@@ -1,4 +1,4 @@
-"""Decodes a part of a request, and says where it is invalid.
+"""Decodes a part of a request, and names the place that is invalid.
 
 msgspec reports a place with `[...]` instead of an object's key; `named` fills in the keys, as in
 `$.fileContents["a.py"]`.

@@ -29,7 +29,9 @@ class ExportJob(RecordsJob, kw_only=True):
     sha256: Annotated[str | None, Meta(description="The artifact's digest, in hexadecimal.")]
     content_type: str | None
     truncated: Annotated[bool, Meta(description="Whether there were more records than an export may have.")]
-    record_limit: Annotated[int | None, Meta(description="If truncated: how many records an export may have.")]
+    record_limit: Annotated[
+        int | None, Meta(description="The most records that an export may have, if this one was truncated.")
+    ]
     reason: Annotated[str | None, Meta(description="If truncated: why.")]
 
 

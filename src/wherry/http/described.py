@@ -107,7 +107,7 @@ def described(
         query: the query parameters.
         headers: the header fields of requests.
         body: the body, if the handler parses it itself; requests must have one.
-        answers: the contents of responses, by status, where they cannot be derived from the handler's type.
+        answers: the contents of responses, by status, if they cannot be derived from the handler's type.
         same: descriptions, by status, of further responses with the same contents as the handler's own.
         fields: names of response header fields, by status; see `FIELDS`.
     """

@@ -31,7 +31,7 @@ MAX_BYTES_AT_ONCE = 1 << 14
 """Larger JSON is decoded in a thread."""
 
 MAX_VALUES = 10_000
-"""The most values in a JSON body that is decoded in memory, where a value takes up to 70 times the size of its text."""
+"""The most values in a JSON body that is decoded. In memory, a value takes up to 70 times the size of its text."""
 
 BEFORE_VALUES = (b",", b"[", b"{")
 """One of these precedes every array element and every object member. Those in strings are counted too, for speed."""

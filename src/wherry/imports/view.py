@@ -50,7 +50,7 @@ class ImportAnswer(Struct, rename="camel"):
 
 
 class ImportStatusAnswer(ImportAnswer, kw_only=True):
-    """An import and, if it has errors, where its error report is."""
+    """An import and, if it has errors, the URL of its error report."""
 
     error_report_url: str | UnsetType = UNSET
     error_report_status: Literal["ready"] | UnsetType = UNSET
@@ -108,7 +108,7 @@ def _summary(job: Job) -> dict[str, int | LastError] | None:
 
 
 def import_status(job: Job, settings: Settings) -> ImportStatusAnswer:
-    """The import and, if it has errors, where its error report is."""
+    """The import and, if it has errors, the URL of its error report."""
     if not job.error_summary:
         return ImportStatusAnswer(import_job(job))
     path = f"/api/v1/imports/{job.id}/errors/download"

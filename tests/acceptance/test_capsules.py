@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.postgres import TestServer
-from tests.processes import Service, service
+from tests.processes import ForkedService, Service, forked_service
 
 CAPACITY = 3
 MAX_BODY = 2_000_000
@@ -144,7 +144,7 @@ def idle(postgres_server: TestServer, tmp_path_factory: pytest.TempPathFactory) 
     temporary = folder / "tmp"
     temporary.mkdir()
     limits = {"MEMVID_EXPORT_QUEUE_CAPACITY": str(CAPACITY), "MEMVID_EXPORT_MAX_BODY_BYTES": str(MAX_BODY)}
-    with service(url, folder, workers=0, TMPDIR=str(temporary), **limits) as up:
+    with forked_service(url, folder, workers=0, TMPDIR=str(temporary), **limits) as up:
         yield up
     postgres_server.drop(url)
 
@@ -229,7 +229,7 @@ async def test_concurrent_requests_never_exceed_the_queue_capacity(idle: Service
 def test_a_full_disk_is_reported_by_the_api_and_by_the_job(database_url: str, tmp_path: Path) -> None:
     limit, lines = 1_000_000, "x = 1\n" * 500
     nodes = [{"id": f"n{n}", "label": "File", "properties": {"filePath": "a.py"}} for n in range(3000)]
-    up = Service(database_url, tmp_path)
+    up = ForkedService(database_url, tmp_path)
     try:
         processes = up.api(), up.worker()
         with up.capsule_client() as client:

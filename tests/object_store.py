@@ -1,7 +1,7 @@
 """A real S3-compatible server for tests: a process that keeps each bucket in a folder.
 
-In: a folder. Out: its address, as the settings of a process that is to use it. `python -m tests.object_store FOLDER
-PORT` serves it: localbucket, and DeleteObjects, which that lacks and every deletion of obstore's is.
+In: a folder. Out: its address, as the settings of a process that is to use it. `python -m tests.object_store FOLDER FD`
+serves it on an inherited socket: localbucket, and DeleteObjects, which that lacks and every deletion of obstore's is.
 """
 
 from __future__ import annotations
@@ -57,16 +57,17 @@ class ObjectStore:
 @contextmanager
 def object_store(folder: Path) -> Iterator[ObjectStore]:
     """Start the server; stop it at the end."""
-    with socket.create_server((HOST, 0)) as probe:
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.object_store", str(folder), str(port)], cwd=REPOSITORY, stderr=subprocess.DEVNULL
-    )
+    with socket.create_server((HOST, 0)) as listener:
+        url = f"http://{HOST}:{listener.getsockname()[1]}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.object_store", str(folder), str(listener.fileno())],
+            cwd=REPOSITORY,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(listener.fileno(),),
+        )
     try:
-        url = f"http://{HOST}:{port}"
-        transport = httpx.HTTPTransport(retries=10)  # it backs off until the server listens, for about half a minute
-        with httpx.Client(transport=transport, timeout=START_SECONDS) as client:
-            client.get(url).raise_for_status()
+        # the request waits in the listener's backlog until the process serves
+        httpx.get(url, timeout=START_SECONDS, trust_env=False).raise_for_status()
         yield ObjectStore(url, folder)
     finally:
         process.terminate()
@@ -87,10 +88,13 @@ class Handler(S3Handler):
         self._send_xml(answer)
 
 
-def serve(folder: str, port: str) -> None:
+def serve(folder: str, listener: str) -> None:
     """Serve until the process ends."""
     S3Handler.data_root = Path(folder)
-    ThreadingHTTPServer((HOST, int(port)), Handler).serve_forever()
+    server = ThreadingHTTPServer((HOST, 0), Handler)
+    server.socket.close()
+    server.socket = socket.socket(fileno=int(listener))
+    server.serve_forever()
 
 
 if __name__ == "__main__":

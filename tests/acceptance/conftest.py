@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.postgres import TestServer
-from tests.processes import Service, service
+from tests.processes import Service, forked_service
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def running(postgres_server: TestServer, tmp_path_factory: pytest.TempPathFactor
     """An API and a worker on an empty database."""
     url = postgres_server.create()
     folder: Path = tmp_path_factory.mktemp("service")
-    with service(url, folder) as up:
+    with forked_service(url, folder) as up:
         yield up
     postgres_server.drop(url)
 

@@ -9,29 +9,27 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import wherry
 from tests.processes import SECRET, bare_environment
 from wherry.database.migrations import missing_steps
 
 NOWHERE = "postgresql://postgres@127.0.0.1:9/nowhere"
-API = (sys.executable, "-m", "wherry", "api", "--port", "0")
-WORKER = (sys.executable, "-m", "wherry", "worker")
-UP = (sys.executable, "-m", "wherry", "up", "--port", "0")
-PROCRASTINATE = (sys.executable, "-m", "procrastinate", "--app=wherry.worker.app", "worker")
+API = ("api", "--port", "0")
+UP = ("up", "--port", "0")
 
 BUCKET = "EXPORT_STORAGE_PATH must be a directory that can be created, or the URL of a bucket"
 
 
+def _environment(**settings: str) -> dict[str, str]:
+    return {**bare_environment(), "JWT_SECRET": SECRET, "DATABASE_URL": NOWHERE, **settings}
+
+
 def _refused(folder: Path, command: tuple[str, ...], **settings: str) -> str:
     """What a command writes to standard error before it exits with status 2."""
-    ended = subprocess.run(
-        command,
-        cwd=folder,
-        env={**bare_environment(), "JWT_SECRET": SECRET, "DATABASE_URL": NOWHERE, **settings},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return _error_of(wherry(folder, _environment(**settings), *command))
+
+
+def _error_of(ended: subprocess.CompletedProcess[str]) -> str:
     assert ended.returncode == 2, ended.stdout + ended.stderr
     assert ended.stdout == ""
     return ended.stderr
@@ -55,9 +53,17 @@ def test_an_unusable_setting_keeps_the_api_from_starting(
     assert lines[0].startswith(f"wherry: {said}")
 
 
-@pytest.mark.parametrize("command", [WORKER, PROCRASTINATE], ids=["wherry", "procrastinate"])
-def test_an_unusable_storage_path_keeps_a_worker_from_starting(tmp_path: Path, command: tuple[str, ...]) -> None:
-    lines = _refused(tmp_path, command, EXPORT_STORAGE_PATH="memory://").splitlines()
+@pytest.mark.parametrize("module", [["wherry"], ["procrastinate", "--app=wherry.worker.app"]], ids=" ".join)
+def test_an_unusable_storage_path_keeps_a_worker_from_starting(tmp_path: Path, module: list[str]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", *module, "worker"],
+        cwd=tmp_path,
+        env=_environment(EXPORT_STORAGE_PATH="memory://"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    lines = _error_of(ended).splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"wherry: {BUCKET}")
 
@@ -78,14 +84,7 @@ def test_the_supervisor_does_not_restart_a_process_that_refuses_its_settings(tmp
 @pytest.mark.parametrize("command", ["migrate", "worker"])
 def test_an_unreachable_database_is_reported_in_one_line(tmp_path: Path, command: str) -> None:
     url = "postgresql://postgres:hornblower@127.0.0.1:9/nowhere"
-    ended = subprocess.run(
-        [sys.executable, "-m", "wherry", command],
-        cwd=tmp_path,
-        env={**bare_environment(), "DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    ended = wherry(tmp_path, {**bare_environment(), "DATABASE_URL": url}, command)
     assert ended.returncode == 1
     assert len(ended.stderr.strip().splitlines()) == 1
     assert "the database of DATABASE_URL cannot be reached" in ended.stderr
@@ -93,22 +92,13 @@ def test_an_unreachable_database_is_reported_in_one_line(tmp_path: Path, command
 
 
 def test_a_worker_does_not_start_without_its_schema(tmp_path: Path, empty_database_url: str) -> None:
-    ended = subprocess.run(
-        WORKER,
-        cwd=tmp_path,
-        env={**os.environ, "DATABASE_URL": empty_database_url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    ended = wherry(tmp_path, {**os.environ, "DATABASE_URL": empty_database_url}, "worker")
     assert ended.returncode == 1
     assert f"{len(missing_steps({}))} migrations are missing; run: wherry migrate" in ended.stderr
 
 
-def test_help_says_what_each_command_does() -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", "wherry", "--help"], capture_output=True, text=True, check=True
-    ).stdout
+def test_help_says_what_each_command_does(tmp_path: Path) -> None:
+    shown = wherry(tmp_path, os.environ, "--help").stdout
     for command in ("up", "api", "worker", "migrate", "demo"):
         line = next(line for line in shown.splitlines() if line.startswith(f"│ {command} "))
         assert len(line.split()) > 4

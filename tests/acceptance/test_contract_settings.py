@@ -10,7 +10,7 @@ import pytest
 
 from tests.postgres import TestServer
 from tests.problems import NEVER, problem_of
-from tests.processes import Service, service
+from tests.processes import Service, forked_service
 from wherry.settings import load_settings
 
 USERS = b'{"email":"one@example.com","name":"One"}\n'
@@ -31,7 +31,7 @@ def strict(postgres_server: TestServer, tmp_path_factory: pytest.TempPathFactory
         "IMPORT_ALLOWED_HOSTS": "wherry.invalid, example.com",
         "EXPORT_STREAM_MAX_LIMIT": "1",
     }
-    with service(url, tmp_path_factory.mktemp("strict"), workers=0, **settings) as up:
+    with forked_service(url, tmp_path_factory.mktemp("strict"), workers=0, **settings) as up:
         yield up
     postgres_server.drop(url)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cross_origin import ORIGIN, Blocked, PageOfAnotherOrigin
 from tests.postgres import TestServer
-from tests.processes import API_KEY, Service, finished, import_file, service
+from tests.processes import API_KEY, Service, finished, forked_service, import_file
 
 USERS = b'{"email": "ada@example.com", "name": "Ada"}\n{"email": "nowhere", "name": "Nobody"}\n'
 
@@ -100,7 +100,7 @@ def test_only_the_origins_that_are_set_may_call(
 ) -> None:
     url, folder = postgres_server.create(), tmp_path_factory.mktemp("origins")
     allowed = f"{ORIGIN}, https://second.example:8443"
-    with service(url, folder, workers=0, CORS_ALLOWED_ORIGINS=allowed) as running:
+    with forked_service(url, folder, workers=0, CORS_ALLOWED_ORIGINS=allowed) as running:
         headers = {"Authorization": f"Bearer {API_KEY}"}
         for origin in (ORIGIN, "https://second.example:8443"):
             with running.client(transport=PageOfAnotherOrigin(origin), headers=headers) as page:

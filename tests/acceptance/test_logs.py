@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.factories import SMALL_GRAPH
-from tests.processes import API_KEY, PASSWORD, Service, finished, import_file, service
+from tests.processes import API_KEY, PASSWORD, Service, finished, forked_service, import_file
 
 IDENTITY = {"jobId", "kind", "resource", "format", "epoch", "requestId"}
 FIGURES = {"status", "durationMs", "processedRecords", "rowsPerSecond", "errorCount", "errorRate", "fileSize"}
@@ -22,7 +22,7 @@ SECRET_QUERY = "a-secret-in-a-query"
 def story(postgres_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """What happened, and every line that a service logged from its start to its end, the workers' included."""
     url, folder = postgres_server.create(), tmp_path_factory.mktemp("service")
-    with service(url, folder) as up:
+    with forked_service(url, folder) as up:
         told = _happen(up)
     yield {**told, "lines": _lines(up), "text": up.log.read_text()}
     postgres_server.drop(url)
@@ -117,7 +117,7 @@ def _requests(story: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_a_client_that_leaves_a_stream_early_is_logged_as_such(database_url: str, tmp_path: Path) -> None:
-    with service(database_url, tmp_path, workers=0) as up:
+    with forked_service(database_url, tmp_path, workers=0) as up:
         with up.capsule_client() as capsules:
             job_id = capsules.post("/v1/exports", json=SMALL_GRAPH).json()["jobId"]
             with capsules.stream("GET", f"/v1/exports/{job_id}/events/stream") as stream:
@@ -132,7 +132,7 @@ def test_a_capsule_that_is_cancelled_while_it_runs_is_logged_only_as_cancelled(
     nodes = [
         {"id": f"n{number}", "label": "Function", "properties": {"name": f"f{number}"}} for number in range(20_000)
     ]
-    with service(database_url, tmp_path) as up, up.capsule_client() as capsules:
+    with forked_service(database_url, tmp_path) as up, up.capsule_client() as capsules:
         job_id = capsules.post("/v1/exports", json={**SMALL_GRAPH, "nodes": nodes}).raise_for_status().json()["jobId"]
         with capsules.stream("GET", f"/v1/exports/{job_id}/events/stream") as events:
             next(line for line in events.iter_lines() if "write_capsule" in line)

@@ -13,7 +13,7 @@ import pytest
 from tests.factories import SMALL_GRAPH
 from tests.object_store import ObjectStore
 from tests.postgres import TestServer
-from tests.processes import Service, finished, import_file, service
+from tests.processes import Service, finished, forked_service, import_file
 
 USERS = b"".join(b'{"id":%d,"email":"user%d@example.com","name":"User"}\n' % (n, n) for n in range(2, 3_002))
 
@@ -40,7 +40,7 @@ def running(
         "MEMVID_EXPORT_ROOT": "s3://test-capsules/deep/prefix",
         "DOWNLOAD_REDIRECT": request.param,
     }
-    with service(url, tmp_path_factory.mktemp("service"), **settings) as up:
+    with forked_service(url, tmp_path_factory.mktemp("service"), **settings) as up:
         yield up
     postgres_server.drop(url)
 

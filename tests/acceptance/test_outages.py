@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.outages import frozen, shut_down
-from tests.processes import PASSWORD, service
+from tests.processes import PASSWORD, forked_service
 from wherry.database.migrations import migrate
 from wherry.local.embedded import EmbeddedPostgres
 
@@ -35,7 +35,11 @@ async def test_a_database_outage_is_reported_in_time_and_service_resumes_after_i
     own_postgres: EmbeddedPostgres, tmp_path: Path, outage: Outage
 ) -> None:
     await migrate(own_postgres.url)
-    with service(own_postgres.url, tmp_path, workers=0) as up, up.admin() as admin, up.capsule_client() as capsules:
+    with (
+        forked_service(own_postgres.url, tmp_path, workers=0) as up,
+        up.admin() as admin,
+        up.capsule_client() as capsules,
+    ):
         options = {"base_url": up.url, "timeout": 60, "trust_env": False}
         async with (
             httpx.AsyncClient(headers=admin.headers, **options) as user,  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.processes import Service, finished, service
+from tests.processes import Service, finished, forked_service
 from wherry.database.migrations import migrate
 from wherry.local.embedded import EmbeddedPostgres
 
@@ -37,7 +37,7 @@ def standby(primary: EmbeddedPostgres, open_folder: Path) -> Iterator[EmbeddedPo
 
 @pytest.fixture
 def running(primary: EmbeddedPostgres, standby: EmbeddedPostgres, tmp_path: Path) -> Iterator[Service]:
-    with service(primary.url, tmp_path, EXPORT_DATABASE_URL=standby.url) as up:
+    with forked_service(primary.url, tmp_path, EXPORT_DATABASE_URL=standby.url) as up:
         yield up
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.commands import wherry
 from tests.processes import PASSWORD, Service, bare_environment
 from wherry.database.migrations import migrate
 from wherry.local.binaries import Binaries
@@ -24,33 +25,23 @@ BARE = bare_environment()
 CAPTAIN = "captain@example.com"
 
 
-def call(
-    folder: Path, environment: dict[str, str], *arguments: str, given: str = ""
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "wherry", "users", *arguments],
-        cwd=folder,
-        env=environment,
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
 class Command:
     """`wherry users` on one service's database."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
 
-    def __call__(self, *arguments: str, given: str = "") -> str:
-        ended = call(self.service.data_dir, self.service.environment, *arguments, given=given)
+    def __call__(self, *arguments: str, given: str = "", **settings: str) -> str:
+        ended = self._run(*arguments, given=given, **settings)
         assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
         return ended.stdout
 
+    def _run(self, *arguments: str, given: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = {**self.service.environment, **settings}
+        return wherry(self.service.data_dir, environment, "users", *arguments, given=given)
+
     def refused(self, *arguments: str, given: str = "", status: int = 1) -> str:
-        ended = call(self.service.data_dir, self.service.environment, *arguments, given=given)
+        ended = self._run(*arguments, given=given)
         assert (ended.returncode, ended.stdout) == (status, "")
         assert len(ended.stderr.splitlines()) == 1, ended.stderr
         return ended.stderr
@@ -132,8 +123,7 @@ def test_an_admin_who_forgot_the_password_can_log_in_again(users: Command, anyon
 def test_a_link_starts_with_public_url_and_is_invalid_after_a_password_change(
     users: Command, anyone: httpx.Client
 ) -> None:
-    environment = {**users.service.environment, "PUBLIC_URL": "https://wherry.example/below/"}
-    printed = call(users.service.data_dir, environment, "reset-link", CAPTAIN).stdout
+    printed = users("reset-link", CAPTAIN, PUBLIC_URL="https://wherry.example/below/")
     assert "\nhttps://wherry.example/below/set-password#token=" in printed
 
     users("set-password", CAPTAIN, "--password-stdin", given=PASSWORD)
@@ -228,9 +218,10 @@ def environment(embedded: Path) -> dict[str, str]:
 
 
 def _create_and_list(folder: Path, environment: dict[str, str]) -> list[str]:
-    created = call(folder, environment, "create", "--email", CAPTAIN, "--username", "captain", "--role", "admin")
+    create = ("create", "--email", CAPTAIN, "--username", "captain", "--role", "admin")
+    created = wherry(folder, environment, "users", *create)
     assert created.returncode == 0, created.stderr
-    listed = call(folder, environment, "list", "--json")
+    listed = wherry(folder, environment, "users", "list", "--json")
     return [json.loads(line)["email"] for line in listed.stdout.splitlines()]
 
 
@@ -248,7 +239,7 @@ def test_an_embedded_server_that_runs_is_used(embedded: Path, environment: dict[
 
 
 def test_without_a_database_the_command_says_so_and_creates_none(tmp_path: Path) -> None:
-    ended = call(tmp_path, BARE, "list")
+    ended = wherry(tmp_path, BARE, "users", "list")
 
     assert (ended.returncode, ended.stdout) == (2, "")
     assert len(ended.stderr.splitlines()) == 1

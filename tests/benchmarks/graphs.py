@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from tests.processes import pids_of
 from tests.unit.capsules.makers import sample_graph
 from wherry.capsules.offload import check_file, transform
 from wherry.errors import CapsuleFailed, JobFailed, Refused
@@ -28,6 +29,7 @@ from wherry.memvid.writer import write_capsule
 
 MIB = 1 << 20
 SAMPLE_SECONDS = 0.01
+STARTED = ("wherry.capsules.process", "wherry.memvid.writer_process")
 SMALL = {
     "sessionId": "s",
     "projectName": "p",
@@ -152,13 +154,8 @@ class Peaks:
         own = os.getpid()
         while not self._ended.wait(SAMPLE_SECONDS):
             self.own = max(self.own, anonymous(own))
-            self.child = max([self.child, *map(anonymous, children(own))])
-
-
-def children(parent: int) -> list[int]:
-    """The processes that a process started."""
-    tasks = Path(f"/proc/{parent}/task").glob("*/children")
-    return [int(pid) for task in tasks for pid in task.read_text().split()]
+            started = [pid for module in STARTED for pid in pids_of(module, parent=own)]
+            self.child = max([self.child, *map(anonymous, started)])
 
 
 def anonymous(pid: int) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 from tests.faults import load
 from tests.faults.proxy import cutting
-from tests.processes import Service, service
+from tests.processes import Process, Service, service
 from wherry.database.migrations import migrate
 from wherry.local.embedded import EmbeddedPostgres
 
@@ -220,6 +219,6 @@ def test_a_stopped_worker_releases_its_job_at_once(up: Service, fresh: EmbeddedP
         _expect_all(client, fresh.url, job_ids, 60_000)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: Process) -> None:
     process.terminate()
     process.wait(20)

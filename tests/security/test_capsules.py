@@ -38,23 +38,27 @@ SECONDS = 8
 FLAT = 96 << 20
 """Bytes of memory that a body of 40 MB may take; Python and the modules take a third of it."""
 
-LISTS = b"[]," * 13_000_000 + b"[]"
 PLAIN = HEAD + b'"x":0' + TAIL
 FLOODS = {
-    "lists as nodes": (PLAIN.replace(FIRST_NODE, LISTS[:-2] + FIRST_NODE), "VALIDATION_FAILED"),
-    "lists in an unknown member": (PLAIN[:-1] + b',"x":[' + LISTS + b"]}", "nodes"),
-    "small nodes": (PLAIN.replace(FIRST_NODE, b'{"id":"","label":""},' * 2_000_000 + FIRST_NODE), "2000001"),
-    "a long file": (PLAIN[:-1] + b',"fileContents":{"a":"' + b"\\n" * 20_000_000 + b'"}}', "nodes"),
-    "text to repair": (PLAIN[:-1] + b',"x":"' + b"x" * 40_000_000 + b'\\ud800"}', "nodes"),
+    "lists as nodes": (lambda: PLAIN.replace(FIRST_NODE, _lists()[:-2] + FIRST_NODE), "VALIDATION_FAILED"),
+    "lists in an unknown member": (lambda: PLAIN[:-1] + b',"x":[' + _lists() + b"]}", "nodes"),
+    "small nodes": (lambda: PLAIN.replace(FIRST_NODE, b'{"id":"","label":""},' * 2_000_000 + FIRST_NODE), "2000001"),
+    "a long file": (lambda: PLAIN[:-1] + b',"fileContents":{"a":"' + b"\\n" * 20_000_000 + b'"}}', "nodes"),
+    "text to repair": (lambda: PLAIN[:-1] + b',"x":"' + b"x" * 40_000_000 + b'\\ud800"}', "nodes"),
 }
+"""What makes a body of 40 MB, not made before it is needed, and what the answer to it contains."""
+
+
+def _lists() -> bytes:
+    return b"[]," * 13_000_000 + b"[]"
 
 
 @pytest.mark.parametrize("command", ["check", "transform"])
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_process_takes_little_memory_whatever_the_body(tmp_path: Path, flood: str, command: str) -> None:
-    body, expected = FLOODS[flood]
+    make_body, expected = FLOODS[flood]
     request = tmp_path / "request.json"
-    request.write_bytes(body)
+    request.write_bytes(make_body())
     files = [request] if command == "check" else [request, tmp_path / "frames"]
     done = subprocess.run(
         [sys.executable, "-m", "wherry.capsules.process", str(os.getpid()), command, *map(str, files)],
@@ -68,7 +72,7 @@ def test_a_process_takes_little_memory_whatever_the_body(tmp_path: Path, flood: 
 
 
 async def test_a_body_that_takes_thirty_times_its_size_is_refused_before_it_does(tmp_path: Path) -> None:
-    body = HEAD + b'"properties":{"x":[' + LISTS + b"]}" + TAIL
+    body = HEAD + b'"properties":{"x":[' + _lists() + b"]}" + TAIL
     file = tmp_path / "request.json"
     file.write_bytes(body)
     with pytest.raises(TooLarge, match="far more memory"):

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
@@ -16,6 +15,7 @@ import pytest
 
 from tests.factories import SMALL_GRAPH
 from tests.object_store import object_store
+from tests.processes import pids_of
 from wherry.capsules.runner import CapsuleRunner
 from wherry.capsules.submission import Submissions
 from wherry.database.pools import Pool, make_pool
@@ -27,6 +27,8 @@ from wherry.settings import load_settings
 from wherry.storage.store import Store
 
 SILENT_SECONDS = 2.0
+CANCEL_SECONDS = 1.0
+"""A running job has seen that it was cancelled after this long."""
 
 
 @pytest.fixture
@@ -44,21 +46,12 @@ async def _events(pool: Pool, job_id: UUID) -> list[Event]:
         return await events_since(connection, job_id, 0, 1000)
 
 
-async def _until(pool: Pool, job_id: UUID, what: str) -> None:
-    """Wait for an event of this stage, or with this message."""
+async def _until(pool: Pool, job_id: UUID, stage: str, kind: str, *, times: int = 1) -> None:
+    """Wait for so many events of this stage and type."""
     deadline = asyncio.get_running_loop().time() + 30
-    while not any(what in (event.stage, event.message) for event in await _events(pool, job_id)):
+    while [(event.stage, event.type) for event in await _events(pool, job_id)].count((stage, kind)) < times:
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.01)
-
-
-def _server_in(folder: Path) -> int:
-    """The process id of the object store that keeps its buckets in a folder."""
-    for command in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it has ended since
-            if f"tests.object_store\0{folder}\0".encode() in command.read_bytes():
-                return int(command.parent.name)
-    raise AssertionError("no object store is there")
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
@@ -67,7 +60,7 @@ async def test_while_a_capsule_is_stored_slowly_progress_is_told_and_a_cancel_is
 ) -> None:
     with object_store(tmp_path) as bucket:
         bucket.bucket("capsules")
-        server = _server_in(tmp_path)
+        (server,) = pids_of(tmp_path)
         for name, value in bucket.environment.items():
             monkeypatch.setenv(name, value)
         store = Store("s3://capsules")
@@ -76,15 +69,14 @@ async def test_while_a_capsule_is_stored_slowly_progress_is_told_and_a_cancel_is
         )
         runner = CapsuleRunner(store, load_settings(database_url=database_url))
         running = asyncio.create_task(Executor(pool, {Kind.CAPSULE: runner}).execute(job.id))
-        await _until(pool, job.id, "frame_prep")
+        await _until(pool, job.id, "frame_prep", "stage_progress")
         os.kill(server, signal.SIGSTOP)
         try:
-            await _until(pool, job.id, "Storing the capsule")
-            await asyncio.sleep(3 * SILENT_SECONDS)
+            await _until(pool, job.id, "finalize", "stage_heartbeat", times=2)
             if is_cancelled:
                 async with pool.connection() as connection, connection.transaction():
                     await ledger.cancel_now(connection, job.id)
-                await asyncio.sleep(SILENT_SECONDS)
+                await asyncio.sleep(CANCEL_SECONDS)
         finally:
             os.kill(server, signal.SIGCONT)
         await asyncio.wait_for(running, 20)

@@ -27,7 +27,7 @@ from wherry.http.ranges import MAX_RANGES
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import Store
 
-CONTENT = bytes(byte % 251 for byte in range((1 << 20) + 4099))
+CONTENT = (bytes(range(251)) * 4200)[: (1 << 20) + 4099]
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 ETAG = f'"{SHA256}"'
 DOWNLOAD = ArtifactFile(

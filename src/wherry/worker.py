@@ -8,18 +8,19 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
 from wherry.accounts import limits, repository
 from wherry.capsules.runner import CapsuleRunner
-from wherry.database.pools import Pool, make_pool
+from wherry.database.pools import make_pool
 from wherry.errors import Misconfigured
 from wherry.exports.runner import ExportRunner
 from wherry.imports.runner import ImportRunner
 from wherry.jobs.executor import Executor
-from wherry.jobs.retention import Periods, Retention
+from wherry.jobs.retention import Retention
 from wherry.jobs.states import Kind
 from wherry.jobs.worker_app import JobServices, WorkerApp
 from wherry.logs import configure_logs
@@ -28,22 +29,20 @@ from wherry.storage.store import LONG_PATIENCE, Store
 from wherry.this_process import collect_garbage_less_often, give_way
 
 
+@dataclass(frozen=True)
 class WorkerServices:
     """What one worker process has open."""
 
-    def __init__(self, pool: Pool, executor: Executor, retention: Retention) -> None:
-        self._pool = pool
-        self._executor = executor
-        self._retention = retention
+    executor: Executor
+    retention: Retention
 
     async def execute(self, job_id: UUID) -> None:
-        """Run a job to its end."""
-        await self._executor.execute(job_id)
+        await self.executor.execute(job_id)
 
     async def retain(self) -> None:
         """Delete what has expired: files, jobs, rate limits and password links."""
-        await self._retention.sweep()
-        async with self._pool.connection() as connection:
+        await self.retention.sweep()
+        async with self.retention.pool.connection() as connection:
             await limits.purge_counters(connection)
             await repository.purge_expired(connection)
 
@@ -75,12 +74,10 @@ def make_worker_app(settings: Settings) -> WorkerApp:
                 pool,
                 {Kind.IMPORT: imports, Kind.CAPSULE: capsules},
                 {Kind.EXPORT: exports, Kind.CAPSULE: capsules},
-                Periods(
-                    import_keep=timedelta(hours=settings.import_retention_hours),
-                    job_keep=timedelta(days=settings.job_retention_days),
-                ),
+                import_keep=timedelta(hours=settings.import_retention_hours),
+                job_keep=timedelta(days=settings.job_retention_days),
             )
-            yield WorkerServices(pool, executor, retention)
+            yield WorkerServices(executor, retention)
 
     return WorkerApp(
         conninfo, concurrency=settings.job_worker_concurrency, open_services=open_services, slow={Kind.CAPSULE}

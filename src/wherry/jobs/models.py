@@ -144,3 +144,6 @@ class Outcome:
     total_records: int | None = None
     message: str | None = None
     discard: Callable[[], Awaitable[None]] | None = None
+
+
+CANCELLED = Outcome(status=Status.CANCELLED, message="Cancelled")

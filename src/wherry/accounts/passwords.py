@@ -78,7 +78,7 @@ class Passwords:
         try:
             self._hasher.verify(password_hash or self._dummy, password)
         except (VerificationError, InvalidHashError):
-            return Verdict(fits=False)
+            password_hash = None
         if password_hash is None:
             return Verdict(fits=False)
         return Verdict(fits=True, outdated=self._hasher.check_needs_rehash(password_hash))
@@ -113,10 +113,7 @@ class _Line:
 
 def _unmatchable_hash(hasher: PasswordHasher) -> str:
     """A well-formed hash with a random digest, which no password matches. Verifying it takes as long as any other."""
-    salt, digest = (_base64(secrets.token_bytes(length)) for length in (hasher.salt_len, hasher.hash_len))
+    lengths = (hasher.salt_len, hasher.hash_len)
+    salt, digest = (base64.b64encode(secrets.token_bytes(length)).decode().rstrip("=") for length in lengths)
     costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
     return f"$argon2id$v=19${costs}${salt}${digest}"
-
-
-def _base64(value: bytes) -> str:
-    return base64.b64encode(value).decode().rstrip("=")

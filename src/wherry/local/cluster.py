@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from wherry.errors import DataDirectoryInUse, EmbeddedServerFailed, Misconfigured
+from wherry.errors import DataDirectoryInUse, Misconfigured, Unavailable
 from wherry.local.binaries import Binaries
 from wherry.local.server_account import SystemAccount
 from wherry.local.server_process import log_tail, server_environment
@@ -97,7 +97,7 @@ def _create(data_dir: Path, binaries: Binaries, account: SystemAccount) -> None:
         ).returncode
     if status != 0:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise EmbeddedServerFailed(f"initdb exited with status {status}; the end of {log_file}:\n{log_tail(log_file)}")
+        raise Unavailable(f"initdb exited with status {status}; the end of {log_file}:\n{log_tail(log_file)}")
     unfinished.rename(data_dir)  # replaces an empty folder
 
 

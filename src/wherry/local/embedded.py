@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
-from wherry.errors import EmbeddedServerFailed, Unavailable
+from wherry.errors import Unavailable
 from wherry.local.binaries import Binaries, find_binaries
 from wherry.local.cluster import beside, end_strays, locked, prepare
 from wherry.local.server_account import SystemAccount, account_for, require_reachable, runnable
@@ -172,7 +172,7 @@ class EmbeddedPostgres:
 
     def _running(self) -> ServerProcess:
         if self._process is None:
-            raise EmbeddedServerFailed("the embedded PostgreSQL is not running")
+            raise Unavailable("the embedded PostgreSQL is not running")
         return self._process
 
     def _keep_log_small(self) -> None:
@@ -208,7 +208,7 @@ def url_of_running(data_dir: Path, timeout: float = RUNNING_SECONDS) -> str:
     deadline = time.monotonic() + timeout
     while (port := _port_if_ready(data_dir)) is None:
         if time.monotonic() >= deadline:
-            raise EmbeddedServerFailed(f"the embedded PostgreSQL in {data_dir} is starting or stopping: try again")
+            raise Unavailable(f"the embedded PostgreSQL in {data_dir} is starting or stopping: try again")
         time.sleep(POLL_SECONDS)
     return _url(port, "postgres")
 

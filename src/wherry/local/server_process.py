@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wherry.errors import EmbeddedServerFailed
+from wherry.errors import Unavailable
 from wherry.local.server_account import SystemAccount
 from wherry.this_process import end_with
 
@@ -74,7 +74,7 @@ class ServerProcess:
             server._ready.result(timeout)
         except TimeoutError:
             server.stop(immediate=True)
-            raise EmbeddedServerFailed(
+            raise Unavailable(
                 f"PostgreSQL was not ready within {timeout:.0f} s; the end of {log_file}:\n{server.log_end}"
             ) from None
         except BaseException:
@@ -120,7 +120,7 @@ class ServerProcess:
             self._keeper.join(timeout)
             timeout = 10.0
         if self.is_running:
-            raise EmbeddedServerFailed(f"PostgreSQL (process {self.pid}) did not stop")
+            raise Unavailable(f"PostgreSQL (process {self.pid}) did not stop")
 
     def _signal(self, number: int) -> None:
         with suppress(ProcessLookupError):  # its children will exit too, and the keeper waits for them
@@ -145,9 +145,7 @@ class ServerProcess:
             self._fail(fault)
         else:
             self._fail(
-                EmbeddedServerFailed(
-                    f"PostgreSQL exited with status {status}; the end of {self._log_file}:\n{self.log_end}"
-                )
+                Unavailable(f"PostgreSQL exited with status {status}; the end of {self._log_file}:\n{self.log_end}")
             )
 
     def _fail(self, fault: Exception) -> None:

@@ -16,8 +16,6 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from urllib.parse import quote
 
 from wherry.errors import Unavailable
 from wherry.local.binaries import Binaries, find_binaries
@@ -60,24 +58,17 @@ class EmbeddedPostgres:
         data_dir: created if missing, with its parent, which also gets the lock file and the log.
         binaries: PostgreSQL's programs; found on this machine if not given.
         options: server settings by name; they override `OPTIONS`.
-        start_timeout: seconds within which the server must accept connections.
 
     Methods block. They may be called from any thread, but only one at a time.
     """
 
     def __init__(
-        self,
-        data_dir: Path,
-        *,
-        binaries: Binaries | None = None,
-        options: Mapping[str, str] | None = None,
-        start_timeout: float = START_TIMEOUT,
+        self, data_dir: Path, *, binaries: Binaries | None = None, options: Mapping[str, str] | None = None
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.log_file = beside(self.data_dir, ".log")
         self._binaries = binaries
         self._options = {**OPTIONS, **(options or {})}
-        self._start_timeout = start_timeout
         self._port = 0
         self._account: SystemAccount | None = None
         self._process: ServerProcess | None = None
@@ -87,19 +78,13 @@ class EmbeddedPostgres:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     @property
     def url(self) -> str:
         """The URL of the database `postgres`, which always exists. A restart does not change it."""
-        return self.url_of("postgres")
-
-    def url_of(self, database: str) -> str:
-        """The URL of a database on this server, whether or not it exists."""
-        return _url(self._port, database)
+        return _url(self._port)
 
     @property
     def pid(self) -> int:
@@ -196,7 +181,7 @@ class EmbeddedPostgres:
         command = [self.binaries.program("postgres"), "-D", str(self.data_dir), "-h", HOST, "-p", str(port)]
         for name, value in self._options.items():
             command += ["-c", f"{name}={value}"]
-        return ServerProcess.start(command, self._account, self.log_file, self._start_timeout)
+        return ServerProcess.start(command, self._account, self.log_file, START_TIMEOUT)
 
 
 def url_of_running(data_dir: Path, timeout: float = RUNNING_SECONDS) -> str:
@@ -210,7 +195,7 @@ def url_of_running(data_dir: Path, timeout: float = RUNNING_SECONDS) -> str:
         if time.monotonic() >= deadline:
             raise Unavailable(f"the embedded PostgreSQL in {data_dir} is starting or stopping: try again")
         time.sleep(POLL_SECONDS)
-    return _url(port, "postgres")
+    return _url(port)
 
 
 def _port_if_ready(data_dir: Path) -> int | None:
@@ -222,8 +207,8 @@ def _port_if_ready(data_dir: Path) -> int | None:
     return int(lines[3]) if len(lines) >= 8 and lines[7].strip() == "ready" else None
 
 
-def _url(port: int, database: str) -> str:
-    return f"postgresql://postgres@{HOST}:{port}/{quote(database, safe='')}"
+def _url(port: int) -> str:
+    return f"postgresql://postgres@{HOST}:{port}/postgres"
 
 
 def _free_port() -> int:

@@ -116,15 +116,12 @@ class ServerProcess:
         for stop_signal in (signal.SIGQUIT if immediate else signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
             if not self.is_running:
                 return
-            self._signal(stop_signal)
+            with suppress(ProcessLookupError):  # its children will exit too, and the keeper waits for them
+                os.kill(self.pid, stop_signal)
             self._keeper.join(timeout)
             timeout = 10.0
         if self.is_running:
             raise Unavailable(f"PostgreSQL (process {self.pid}) did not stop")
-
-    def _signal(self, number: int) -> None:
-        with suppress(ProcessLookupError):  # its children will exit too, and the keeper waits for them
-            os.kill(self.pid, number)
 
     def _keep(self) -> None:
         try:

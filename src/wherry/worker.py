@@ -8,14 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from uuid import UUID
 
 from wherry.accounts import limits, repository
 from wherry.capsules.runner import CapsuleRunner
-from wherry.database.pools import make_pool
+from wherry.database.pools import Pool, make_pool
 from wherry.errors import Misconfigured
 from wherry.exports.runner import ExportRunner
 from wherry.imports.runner import ImportRunner
@@ -27,24 +25,6 @@ from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import LONG_PATIENCE, Store
 from wherry.this_process import collect_garbage_less_often, give_way
-
-
-@dataclass(frozen=True)
-class WorkerServices:
-    """What one worker process has open."""
-
-    executor: Executor
-    retention: Retention
-
-    async def execute(self, job_id: UUID) -> None:
-        await self.executor.execute(job_id)
-
-    async def retain(self) -> None:
-        """Delete what has expired: files, jobs, rate limits and password links."""
-        await self.retention.sweep()
-        async with self.retention.pool.connection() as connection:
-            await limits.purge_counters(connection)
-            await repository.purge_expired(connection)
 
 
 def make_worker_app(settings: Settings) -> WorkerApp:
@@ -77,11 +57,18 @@ def make_worker_app(settings: Settings) -> WorkerApp:
                 import_keep=timedelta(hours=settings.import_retention_hours),
                 job_keep=timedelta(days=settings.job_retention_days),
             )
-            yield WorkerServices(executor, retention)
+            yield JobServices(executor.execute, partial(_retain, pool, retention))
 
     return WorkerApp(
         conninfo, concurrency=settings.job_worker_concurrency, open_services=open_services, slow={Kind.CAPSULE}
     )
+
+
+async def _retain(pool: Pool, retention: Retention) -> None:
+    await retention.sweep()
+    async with pool.connection() as connection:
+        await limits.purge_counters(connection)
+        await repository.purge_expired(connection)
 
 
 def __getattr__(name: str) -> WorkerApp:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import procrastinate
@@ -41,12 +42,12 @@ RETENTION_CRON = "*/5 * * * *"
 log = structlog.get_logger(__name__)
 
 
-class JobServices(Protocol):
-    """What a worker process does: run jobs, and remove what has expired. It is opened once per process."""
+@dataclass(frozen=True)
+class JobServices:
+    """What a worker process does: run a job to its end, and remove what has expired. Opened once per process."""
 
-    async def execute(self, job_id: UUID) -> None: ...
-
-    async def retain(self) -> None: ...
+    execute: Callable[[UUID], Awaitable[None]]
+    retain: Callable[[], Awaitable[None]]
 
 
 OpenServices = Callable[[], AbstractAsyncContextManager[JobServices]]

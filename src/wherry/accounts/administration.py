@@ -122,15 +122,11 @@ class Administration:
 
 
 async def _find(connection: Connection, who: str) -> Account:
-    user_id = whole_number(who)
-    if user_id is not None:
-        account = await repository.get(connection, user_id)
-    else:
-        row = await fetch_one(connection, load("administration")["by_email"], {"email": normalize_email(who)})
-        account = None if row is None else repository.account_of(row)
-    if account is None:
+    values = {"id": whole_number(who), "email": normalize_email(who)}
+    row = await fetch_one(connection, load("administration")["find"], values)
+    if row is None:
         raise NotFound(f"there is no account {who}: name one by its e-mail address or id (wherry users list)")
-    return account
+    return repository.account_of(row)
 
 
 async def _find_active(connection: Connection, who: str) -> Account:

@@ -75,7 +75,9 @@ class Logins:
         account = attempt.login.account
         rehashed = await self.passwords.hash(password or "") if verdict.outdated else None
         async with brief_transaction(self.pool) as connection:
-            await _succeed(connection, attempt, account.id)
+            for subject, usage in attempt.taken.items():
+                await limits.give_back(connection, usage, subject)
+            await repository.remember_address(connection, account.id, attempt.address)
             if rehashed is not None:
                 await repository.rehash(connection, account.id, old_hash=stored, password_hash=rehashed)
         # issued as of the start, so that the token is invalid if the password was changed in the meantime
@@ -91,12 +93,6 @@ async def _begin(connection: Connection, email: str, address: bytes) -> _Attempt
         subject = f"{subject} {address.hex()}"
     taken[subject] = await limits.take(connection, BY_ACCOUNT, subject)
     return _Attempt(address, taken, login)
-
-
-async def _succeed(connection: Connection, attempt: _Attempt, user_id: int) -> None:
-    for subject, usage in attempt.taken.items():
-        await limits.give_back(connection, usage, subject)
-    await repository.remember_address(connection, user_id, attempt.address)
 
 
 def _wrong_pair(attempt: _Attempt) -> Forbidden:

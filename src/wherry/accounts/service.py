@@ -51,7 +51,10 @@ class Accounts:
         async with brief_transaction(self.pool) as connection:
             first = await self._is_first(connection)
             if first and visitor.foreign_origin is not None:
-                raise _foreign(visitor.foreign_origin)
+                raise Forbidden(
+                    f"the first account cannot be registered from a page of {visitor.foreign_origin}: register it from "
+                    "this server's own address (PUBLIC_URL), or without a browser"
+                )
             account = await repository.insert(
                 connection, new, password_hash=password_hash, role=ADMIN if first else USER, operator=first
             )
@@ -124,10 +127,3 @@ def _policies(changes: Changes, account: Account) -> Iterator[tuple[RatePolicy, 
         yield SET_BY_ADDRESS, SET_BY_ACCOUNT
     if changes.email not in (None, account.email) or changes.username not in (None, account.username):
         yield RENAME_BY_ADDRESS, RENAME_BY_ACCOUNT
-
-
-def _foreign(origin: str) -> Forbidden:
-    return Forbidden(
-        f"the first account cannot be registered from a page of {origin}: register it from this server's own address "
-        "(PUBLIC_URL), or without a browser"
-    )

@@ -100,7 +100,7 @@ class Executor:
         except CONNECTION_ERRORS as error:
             return _End(JobReleased(f"job {run.job.id} lost its database connection: {error}"))
         except Exception as error:
-            return _End(_crashed(), "job crashed", error)
+            return _End(CRASHED, "job crashed", error)
 
     async def _settle(self, run: Run, end: _End, lines: RunLog) -> None:
         """Write the outcome or the release, and log the job as the ledger then has it."""
@@ -108,7 +108,7 @@ class Executor:
             await self._write(run, end, lines)
         except psycopg.Error:
             log.exception("the database refuses the outcome of a job")
-            await self._write(run, _End(_crashed()), lines)
+            await self._write(run, _End(CRASHED), lines)
         if isinstance(end.result, JobReleased):
             raise end.result
 
@@ -191,10 +191,9 @@ def _failed(failure: JobFailed) -> Outcome:
     return Outcome(status=Status.FAILED, error=error, message=failure.message)
 
 
-def _crashed() -> Outcome:
-    return _failed(
-        JobFailed(ErrorCode.INTERNAL_ERROR, "An internal error ended the job; the server's log has the details")
-    )
+CRASHED = _failed(
+    JobFailed(ErrorCode.INTERNAL_ERROR, "An internal error ended the job; the server's log has the details")
+)
 
 
 def _too_many_deaths(job: Job) -> _End:

@@ -124,15 +124,13 @@ class WorkerApp(procrastinate.App):
             with _on_stop_signal(stopping):
                 while not stopping.is_set():
                     worker = self._worker(**kwargs)
-                    self.job_manager.slots = Slots(worker.concurrency, self._queues(), self._slow)
+                    queues = {*Kind, *(task.queue for task in self.tasks.values())}
+                    self.job_manager.slots = Slots(worker.concurrency, queues, self._slow)
                     await self._run_until_stopped(worker, stopping)
                     if not worker.wait:
                         break
                     with suppress(TimeoutError):
                         await asyncio.wait_for(stopping.wait(), RECONNECT_SECONDS)
-
-    def _queues(self) -> set[str]:
-        return {*Kind, *(task.queue for task in self.tasks.values())}
 
     async def _run_until_stopped(self, worker: Worker, stopping: asyncio.Event) -> None:
         companions = (

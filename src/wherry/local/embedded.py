@@ -166,7 +166,8 @@ class EmbeddedPostgres:
 
     def _start_on_free_port(self) -> ServerProcess:
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            self._port = _free_port()
+            with socket.create_server((HOST, 0)) as probe:
+                self._port = probe.getsockname()[1]
             try:
                 return self._launch(self._port)
             except Unavailable as fault:
@@ -209,10 +210,3 @@ def _port_if_ready(data_dir: Path) -> int | None:
 
 def _url(port: int) -> str:
     return f"postgresql://postgres@{HOST}:{port}/postgres"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port

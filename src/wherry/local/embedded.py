@@ -67,7 +67,7 @@ class EmbeddedPostgres:
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.log_file = beside(self.data_dir, ".log")
-        self._binaries = binaries
+        self.binaries = binaries or find_binaries()
         self._options = {**OPTIONS, **(options or {})}
         self._port = 0
         self._account: SystemAccount | None = None
@@ -106,18 +106,11 @@ class EmbeddedPostgres:
         """The last lines of the server's log."""
         return self._process.log_end if self._process else ""
 
-    @property
-    def binaries(self) -> Binaries:
-        """The programs that the server runs."""
-        if self._binaries is None:
-            self._binaries = find_binaries()
-        return self._binaries
-
     def start(self) -> None:
         """Create the data directory if it is missing, and start the server on a free port.
 
         Raises:
-            Misconfigured: there are no programs, or the data directory cannot be used; the message says what to change.
+            Misconfigured: the data directory cannot be used; the message says what to change.
             Unavailable: another process uses the data directory, or the server did not start.
         """
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -125,9 +118,9 @@ class EmbeddedPostgres:
             account = account_for(self.data_dir)
             require_reachable(self.data_dir, account)
             locks.enter_context(locked(self.data_dir))
-            self._binaries = runnable(self.binaries, account, self.data_dir.parent)
+            self.binaries = runnable(self.binaries, account, self.data_dir.parent)
             self._keep_log_small()
-            prepare(self.data_dir, self._binaries, account)
+            prepare(self.data_dir, self.binaries, account)
             self._account = account
             self._process = self._start_on_free_port()
             self._locks = locks.pop_all()

@@ -137,15 +137,10 @@ class ServerProcess:
                         if any(text in line for text in READY) and not self._ready.done():
                             self._ready.set_result(None)
                 # nobody else reaps it, so its id cannot be reused before this
-                status = process.wait()
-        except Exception as fault:
-            self._fail(fault)
-        else:
-            self._fail(
-                Unavailable(f"PostgreSQL exited with status {status}; the end of {self._log_file}:\n{self.log_end}")
-            )
-
-    def _fail(self, fault: Exception) -> None:
+                end = f"PostgreSQL exited with status {process.wait()}; the end of {self._log_file}:\n{self.log_end}"
+                fault: Exception = Unavailable(end)
+        except Exception as error:
+            fault = error
         for outcome in (self._started, self._ready):
             if not outcome.done():
                 outcome.set_exception(fault)

@@ -37,7 +37,11 @@ class Standing:
 
 @dataclass(frozen=True)
 class Administration:
-    """Manages the accounts of one database, identified by e-mail address or id."""
+    """Manages the accounts of one database, identified by e-mail address or id.
+
+    Methods that change an account raise `NotFound` if there is none. Those that set its password or create a link for
+    that raise `Conflict` if it is not active.
+    """
 
     pool: Pool
     passwords: Passwords
@@ -69,7 +73,6 @@ class Administration:
         """Change an account's role, whether it is active, or whether it is an operator.
 
         Raises:
-            NotFound: no such account.
             Conflict: it is the last active admin and would lose that role.
         """
         async with brief_transaction(self.pool) as connection:
@@ -88,8 +91,6 @@ class Administration:
         """Set an account's password. This ends its sessions and password links, but not its API tokens.
 
         Raises:
-            NotFound: no such account.
-            Conflict: it is not active.
             Invalid: the password is blank, too short or too long.
         """
         password_hash = await self.passwords.hash(check_password(password))
@@ -101,12 +102,7 @@ class Administration:
         return account
 
     async def reset_link(self, who: str) -> Link:
-        """A one-time link for setting a password, whether or not the account has one.
-
-        Raises:
-            NotFound: no such account.
-            Conflict: it is not active.
-        """
+        """A one-time link for setting a password, whether or not the account has one."""
         async with brief_transaction(self.pool) as connection:
             account = await _find_active(connection, who)
             link = await reset_link(connection, self.base_url, account.email)

@@ -42,7 +42,7 @@ class Verdict:
 
 
 class Passwords:
-    """Argon2id with one set of parameters.
+    """Argon2id with one set of parameters. Raises `Unavailable` if too many calls are waiting.
 
     Args:
         hasher: the parameters; by default the second recommended option of RFC 9106, section 4.
@@ -58,20 +58,12 @@ class Passwords:
         self._dummy = _unmatchable_hash(self._hasher)
 
     async def hash(self, password: str) -> str:
-        """The hash to store.
-
-        Raises:
-            Unavailable: too many are waiting.
-        """
+        """The hash to store."""
         async with self._line_to_set.place():
             return await self._in_thread(lambda: self._hasher.hash(password))
 
     async def verify(self, password: str, password_hash: str | None) -> Verdict:
-        """Check a password. Without a hash it is always wrong, which takes the same time to find out.
-
-        Raises:
-            Unavailable: too many are waiting.
-        """
+        """Check a password. Without a hash it is always wrong, which takes the same time to find out."""
         return await self._in_thread(lambda: self._verify(password, password_hash))
 
     def _verify(self, password: str, password_hash: str | None) -> Verdict:

@@ -4,10 +4,11 @@ select id, email, username, role, active, bio, image, operator, password_changed
 from users
 order by id
 
--- name: by_email
+-- name: find
 select id, email, username, role, active, bio, image, operator, password_changed_at
 from users
-where email = %(email)s
+where id = %(id)s
+   or email = %(email)s
 
 -- name: set_standing
 update users

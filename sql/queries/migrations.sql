@@ -6,7 +6,8 @@ create table if not exists wherry_migrations (
 )
 
 -- name: find_table
-select to_regclass('wherry_migrations')
+select
+where to_regclass('wherry_migrations') is not null
 
 -- name: rights
 -- Whether this role may create tables in the schema in which this session would create them.

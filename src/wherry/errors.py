@@ -306,15 +306,7 @@ class KeyNotConfigured(Unavailable, code="API_KEY_NOT_CONFIGURED"):
     default_headers = MappingProxyType({"Retry-After": "60"})
 
 
-class MailNotSent(Unavailable):
-    """The mail could not be sent; requests do not wait for it."""
-
-
-class EmbeddedServerFailed(Unavailable):
-    """The embedded PostgreSQL does not start, run or stop as it should."""
-
-
-class DataDirectoryInUse(EmbeddedServerFailed):
+class DataDirectoryInUse(Unavailable):
     """Another process uses the data directory."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -138,21 +138,6 @@ class Settings(BaseSettings):
         second = self.memvid_export_bind_addr
         return (self.host,) if second is None else (self.host, second.rpartition(":")[0].strip("[]"))
 
-    @property
-    def import_root(self) -> str:
-        """Directory or bucket URL for import sources."""
-        return self.import_storage_path or str(self.wherry_data_dir / "imports")
-
-    @property
-    def export_root(self) -> str:
-        """Directory or bucket URL for export artifacts."""
-        return self.export_storage_path or str(self.wherry_data_dir / "exports")
-
-    @property
-    def capsule_root(self) -> str:
-        """Directory or bucket URL for capsule requests and capsules."""
-        return self.memvid_export_root or str(self.wherry_data_dir / "capsules")
-
     def open_roots(self, open_root: Callable[[str], Opened]) -> tuple[Opened, Opened, Opened]:
         """Open the storage of imports, exports and capsules, in this order.
 
@@ -163,37 +148,30 @@ class Settings(BaseSettings):
             Misconfigured: one of them cannot be opened; names the variable to change.
         """
         return (
-            self._open_root("import_storage_path", self.import_root, open_root),
-            self._open_root("export_storage_path", self.export_root, open_root),
-            self._open_root("memvid_export_root", self.capsule_root, open_root),
+            self._open_root("import_storage_path", "imports", open_root),
+            self._open_root("export_storage_path", "exports", open_root),
+            self._open_root("memvid_export_root", "capsules", open_root),
         )
 
-    def _open_root(self, name: str, root: str, open_root: Callable[[str], Opened]) -> Opened:
+    def _open_root(self, name: str, folder: str, open_root: Callable[[str], Opened]) -> Opened:
+        root = getattr(self, name)
         try:
-            return open_root(root)
+            return open_root(root or str(self.wherry_data_dir / folder))
         except Misconfigured as error:
             variable, wanted = "WHERRY_DATA_DIR", "a directory that can be created"
-            if getattr(self, name) is not None:
+            if root is not None:
                 variable, wanted = name.upper(), f"{wanted}, or the URL of a bucket (s3://, gs://, az://)"
             reason = str(error).partition("\n")[0]  # the other lines show obstore's internals
             raise Misconfigured(f"{variable} must be {wanted}: {reason}") from error
 
     def require_database_url(self) -> str:
-        """The database's URL.
-
-        Raises:
-            Misconfigured: it is not set.
-        """
+        """The database's URL; raises `Misconfigured` if it is not set."""
         if self.database_url is None:
             raise Misconfigured("DATABASE_URL must be set: a URL that begins with postgresql://")
         return self.database_url
 
     def require_jwt_secret(self) -> str:
-        """The key that signs tokens.
-
-        Raises:
-            Misconfigured: it is not set.
-        """
+        """The key that signs tokens; raises `Misconfigured` if it is not set."""
         if self.jwt_secret is None:
             raise Misconfigured(f"JWT_SECRET must be set: at least {MIN_SECRET_BYTES} bytes")
         return self.jwt_secret.get_secret_value()
@@ -219,8 +197,7 @@ def load_settings(**overrides: Any) -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         raise Misconfigured(f".env must be UTF-8 text that can be read: {error}") from error
     except ValidationError as error:
-        lines = (f"{_variable(fault['loc'])}: {_message(fault['msg'])}" for fault in error.errors())
-        raise Misconfigured("\n".join(dict.fromkeys(lines))) from None
+        raise Misconfigured("\n".join(dict.fromkeys(map(_explained, error.errors())))) from None
 
 
 def _is_blank(value: object) -> bool:
@@ -245,9 +222,6 @@ def _from_file(name: str, path: str, given: object) -> str:
     return value
 
 
-def _variable(location: tuple[int | str, ...]) -> str:
-    return str(location[0]).upper() if location else "settings"
-
-
-def _message(text: str) -> str:
-    return text.removeprefix("Value error, ").replace("Input should be", "must be")
+def _explained(fault: Mapping[str, Any]) -> str:
+    variable = str(fault["loc"][0]).upper() if fault["loc"] else "settings"
+    return f"{variable}: {fault['msg'].removeprefix('Value error, ').replace('Input should be', 'must be')}"

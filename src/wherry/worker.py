@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from uuid import UUID
 
 from wherry.accounts import limits, repository
 from wherry.capsules.runner import CapsuleRunner
@@ -19,33 +18,13 @@ from wherry.errors import Misconfigured
 from wherry.exports.runner import ExportRunner
 from wherry.imports.runner import ImportRunner
 from wherry.jobs.executor import Executor
-from wherry.jobs.retention import Periods, Retention
+from wherry.jobs.retention import Retention
 from wherry.jobs.states import Kind
 from wherry.jobs.worker_app import JobServices, WorkerApp
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import LONG_PATIENCE, Store
 from wherry.this_process import collect_garbage_less_often, give_way
-
-
-class WorkerServices:
-    """What one worker process has open."""
-
-    def __init__(self, pool: Pool, executor: Executor, retention: Retention) -> None:
-        self._pool = pool
-        self._executor = executor
-        self._retention = retention
-
-    async def execute(self, job_id: UUID) -> None:
-        """Run a job to its end."""
-        await self._executor.execute(job_id)
-
-    async def retain(self) -> None:
-        """Delete what has expired: files, jobs, rate limits and password links."""
-        await self._retention.sweep()
-        async with self._pool.connection() as connection:
-            await limits.purge_counters(connection)
-            await repository.purge_expired(connection)
 
 
 def make_worker_app(settings: Settings) -> WorkerApp:
@@ -75,16 +54,21 @@ def make_worker_app(settings: Settings) -> WorkerApp:
                 pool,
                 {Kind.IMPORT: imports, Kind.CAPSULE: capsules},
                 {Kind.EXPORT: exports, Kind.CAPSULE: capsules},
-                Periods(
-                    import_keep=timedelta(hours=settings.import_retention_hours),
-                    job_keep=timedelta(days=settings.job_retention_days),
-                ),
+                import_keep=timedelta(hours=settings.import_retention_hours),
+                job_keep=timedelta(days=settings.job_retention_days),
             )
-            yield WorkerServices(pool, executor, retention)
+            yield JobServices(executor.execute, partial(_retain, pool, retention))
 
     return WorkerApp(
         conninfo, concurrency=settings.job_worker_concurrency, open_services=open_services, slow={Kind.CAPSULE}
     )
+
+
+async def _retain(pool: Pool, retention: Retention) -> None:
+    await retention.sweep()
+    async with pool.connection() as connection:
+        await limits.purge_counters(connection)
+        await repository.purge_expired(connection)
 
 
 def __getattr__(name: str) -> WorkerApp:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.processes import Service, finished, service
 from wherry.database.pools import make_pool
-from wherry.jobs.retention import Periods, Retention
+from wherry.jobs.retention import Retention
 from wherry.jobs.states import Kind
 from wherry.storage.store import Store
 
@@ -87,9 +87,9 @@ async def test_a_killed_export_leaves_a_complete_file_or_none(database_url: str,
         _kill_mid_export(up, client, kills)
     async with make_pool(database_url, name="test", max_size=2) as pool:
         store = Store(str(tmp_path / "exports"))
-        no_time = Periods(import_keep=timedelta(0), job_keep=timedelta(0), orphan_age=timedelta(seconds=-1))
+        stores, no_time = dict.fromkeys(Kind, store), timedelta(0)
         async with pool.connection() as connection:
             await connection.execute("update jobs set expires_at = now() - interval '1 second'")
-        await Retention(pool, dict.fromkeys(Kind, store), dict.fromkeys(Kind, store), no_time).sweep()
+        await Retention(pool, stores, stores, no_time, no_time, orphan_age=timedelta(seconds=-1)).sweep()
     left = [path for path in (tmp_path / "exports").rglob("*") if path.is_file()]
     assert left == [], "retention must leave no files"

@@ -106,7 +106,7 @@ async def application(database_url: str, folder: Path) -> AsyncIterator[Litestar
     )
     app = create_app(settings)
     services: Services = app.state.services
-    parts = services.pool, quick_passwords(), Tokens(SECRET, services.accounts._tokens._valid_for)
+    parts = services.pool, quick_passwords(), Tokens(SECRET, services.accounts.tokens.valid_for)
     app.state.services = replace(
         services,
         accounts=Accounts(*parts),

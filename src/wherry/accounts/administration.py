@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from wherry.accounts import repository
-from wherry.accounts.api_tokens import secret_hash
-from wherry.accounts.links import ONBOARDING_VALID_FOR, RESET_VALID_FOR, link_url
+from wherry.accounts.links import onboarding_link, reset_link
 from wherry.accounts.models import Account, Link, Registration
 from wherry.accounts.passwords import Passwords
-from wherry.accounts.validation import check_password, checked_invitation, checked_registration, normalize_email
+from wherry.accounts.validation import check_password, checked_registration, normalize_email
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.database.queries import fetch_all, fetch_one, load
 from wherry.errors import Conflict, NotFound
@@ -38,23 +35,22 @@ class Standing:
     operator: bool | None = None
 
 
+@dataclass(frozen=True)
 class Administration:
     """Manages the accounts of one database, identified by e-mail address or id.
 
-    Args:
-        pool: an open pool.
-        passwords: hashes passwords.
-        base_url: the start of every link.
+    Methods that change an account raise `NotFound` if there is none. Those that set its password or create a link for
+    that raise `Conflict` if it is not active.
     """
 
-    def __init__(self, pool: Pool, passwords: Passwords, base_url: str) -> None:
-        self._pool = pool
-        self._passwords = passwords
-        self._base_url = base_url
+    pool: Pool
+    passwords: Passwords
+    base_url: str
+    """The start of every link."""
 
     async def list_accounts(self) -> list[ListedAccount]:
         """Every account, oldest first."""
-        async with self._pool.connection() as connection:
+        async with self.pool.connection() as connection:
             rows = await fetch_all(connection, load("administration")["list"], {})
         return [ListedAccount(repository.account_of(row), row["has_password"], row["created_at"]) for row in rows]
 
@@ -64,12 +60,12 @@ class Administration:
         Raises:
             Invalid: lists every field that is blank, malformed, too short, too long or taken.
         """
-        new = checked_invitation(asked) if asked.password is None else checked_registration(asked)
+        new = checked_registration(asked, later=("password",) if asked.password is None else ())
+        password_hash = None
         if new.password is not None:
-            check_password(new.password)
-        password_hash = None if new.password is None else await self._passwords.hash(new.password)
+            password_hash = await self.passwords.hash(check_password(new.password))
         role, operator = standing.role or USER, bool(standing.operator)
-        async with brief_transaction(self._pool) as connection:
+        async with brief_transaction(self.pool) as connection:
             await repository.require_free(connection, email=new.email, username=new.username)
             return await repository.insert(connection, new, password_hash=password_hash, role=role, operator=operator)
 
@@ -77,10 +73,9 @@ class Administration:
         """Change an account's role, whether it is active, or whether it is an operator.
 
         Raises:
-            NotFound: no such account.
             Conflict: it is the last active admin and would lose that role.
         """
-        async with brief_transaction(self._pool) as connection:
+        async with brief_transaction(self.pool) as connection:
             # locks the admins first, so that nobody else can change who is an admin in the meantime
             admins = await fetch_all(connection, load("users", "resources")["keepers"], {})
             account = await _find(connection, who)
@@ -96,12 +91,10 @@ class Administration:
         """Set an account's password. This ends its sessions and password links, but not its API tokens.
 
         Raises:
-            NotFound: no such account.
-            Conflict: it is not active.
             Invalid: the password is blank, too short or too long.
         """
-        password_hash = await self._passwords.hash(check_password(password))
-        async with brief_transaction(self._pool) as connection:
+        password_hash = await self.passwords.hash(check_password(password))
+        async with brief_transaction(self.pool) as connection:
             account = await _find_active(connection, who)
             await repository.lock(connection, account.id)
             await repository.set_password(connection, account.id, password_hash)
@@ -109,43 +102,27 @@ class Administration:
         return account
 
     async def reset_link(self, who: str) -> Link:
-        """A one-time link for setting a password, whether or not the account has one.
-
-        Raises:
-            NotFound: no such account.
-            Conflict: it is not active.
-        """
-        token = secrets.token_urlsafe(32)
-        async with brief_transaction(self._pool) as connection:
+        """A one-time link for setting a password, whether or not the account has one."""
+        async with brief_transaction(self.pool) as connection:
             account = await _find_active(connection, who)
-            expires_at = await repository.create_reset_link(
-                connection, account.email, secret_hash(token), RESET_VALID_FOR
-            )
-        assert expires_at is not None, "the account was found in the same transaction"
-        return Link(link_url(self._base_url, token), expires_at)
+            link = await reset_link(connection, self.base_url, account.email)
+        assert link is not None, "the account was found in the same transaction"
+        return link
 
     async def onboarding_link(self, account: Account) -> Link:
         """A one-time link for an account that was created without a password."""
-        token = secrets.token_urlsafe(32)
-        async with brief_transaction(self._pool) as connection:
-            expires_at = await repository.create_onboarding_link(
-                connection, account.id, secret_hash(token), ONBOARDING_VALID_FOR
-            )
-        assert expires_at is not None, "the account has no password yet"
-        return Link(link_url(self._base_url, token), expires_at)
+        async with brief_transaction(self.pool) as connection:
+            link = await onboarding_link(connection, self.base_url, account.id)
+        assert link is not None, "the account has no password yet"
+        return link
 
 
 async def _find(connection: Connection, who: str) -> Account:
-    user_id = whole_number(who)
-    if user_id is not None:
-        account = await repository.get(connection, user_id)
-    else:
-        values: dict[str, Any] = {"email": normalize_email(who)}
-        row = await fetch_one(connection, load("administration")["by_email"], values)
-        account = None if row is None else repository.account_of(row)
-    if account is None:
+    values = {"id": whole_number(who), "email": normalize_email(who)}
+    row = await fetch_one(connection, load("administration")["find"], values)
+    if row is None:
         raise NotFound(f"there is no account {who}: name one by its e-mail address or id (wherry users list)")
-    return account
+    return repository.account_of(row)
 
 
 async def _find_active(connection: Connection, who: str) -> Account:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -31,15 +32,11 @@ MAX_NAME = 100
 RANDOM_BYTES = 32
 
 
+@dataclass(frozen=True)
 class ApiTokens:
-    """The API tokens in one database.
+    """The API tokens in one database."""
 
-    Args:
-        pool: an open pool.
-    """
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    pool: Pool
 
     async def create(self, owner: Account, name: str | None, expires_at: str | None) -> NewApiToken:
         """Create a token with the rights of its owner.
@@ -57,7 +54,7 @@ class ApiTokens:
             "prefix": secret[:PREFIX_CHARACTERS],
             "token_hash": secret_hash(secret),
         }
-        async with brief_transaction(self._pool) as connection:
+        async with brief_transaction(self.pool) as connection:
             await repository.lock(connection, owner.id)  # so that two concurrent requests cannot exceed the maximum
             await _require_room(connection, owner)
             row = await fetch_one(connection, load("api_tokens")["insert"], values)
@@ -66,7 +63,7 @@ class ApiTokens:
 
     async def live(self, owner: Account) -> list[ApiToken]:
         """The owner's unexpired tokens, oldest first."""
-        async with self._pool.connection() as connection:
+        async with self.pool.connection() as connection:
             rows = await fetch_all(connection, load("api_tokens")["list_live"], {"user_id": owner.id})
         return [ApiToken(**row) for row in rows]
 
@@ -77,7 +74,7 @@ class ApiTokens:
             NotFound: the owner has no such token, whether or not somebody else does.
         """
         values = {"id": _uuid(token_id), "user_id": owner.id}
-        async with self._pool.connection() as connection:
+        async with self.pool.connection() as connection:
             deleted = (await connection.execute(load("api_tokens")["delete"], values)).rowcount
         if not deleted:
             raise NotFound("you have no API token with this id", field="apiToken")

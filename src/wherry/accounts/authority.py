@@ -31,18 +31,12 @@ class Authority:
 
     @property
     def is_admin(self) -> bool:
-        """Whether the job has an admin's rights."""
         return self.role == ADMIN
 
     def require(self, role: str | None) -> None:
-        """Check that the job may continue with the role that its owner has now.
-
-        Raises:
-            JobFailed: it may not.
-        """
-        if self.owner_id is None:
-            return
-        if role not in self.transfer_roles or self.needed_role not in (None, role):
+        """Raise `JobFailed` if the job may not continue with the role that its owner has now."""
+        is_enough = role in self.transfer_roles and self.needed_role in (None, role)
+        if self.owner_id is not None and not is_enough:
             raise JobFailed(ErrorCode.FORBIDDEN, LOST)
 
 
@@ -57,9 +51,6 @@ async def read_authority(
     """The authority of a job that was just claimed.
 
     Args:
-        pool: an open pool.
-        owner_id: of the job.
-        transfer_roles: the roles that may import and export.
         requested_by: the owner's role when the job was requested; a job without an owner keeps it for good.
         depends_on_admin: whether the job behaves differently for an admin.
     """

@@ -9,6 +9,7 @@ no usable links.
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -21,7 +22,8 @@ from wherry.accounts.models import Account, Link, ResetRequest, Session
 from wherry.accounts.passwords import Passwords
 from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import check_password, normalize_email, refuse_blank
-from wherry.database.pools import Pool, brief_transaction
+from wherry.database.pools import Connection, Pool, brief_transaction
+from wherry.database.queries import fetch_one, load
 from wherry.errors import LinkExpired, PasswordAlreadySet, UserNotFound
 
 logger = structlog.get_logger(__name__)
@@ -46,25 +48,17 @@ If it was not you, do nothing: your password stays as it is.
 """
 
 
+@dataclass(frozen=True)
 class PasswordLinks:
-    """The password links of one database.
+    """The password links of one database."""
 
-    Args:
-        pool: an open pool.
-        passwords: hashes passwords.
-        tokens: signs tokens.
-        base_url: the public URL of this service; never taken from a request, whose Host header can be forged.
-        mailer: sends links; if None, no reset links are created or sent.
-    """
-
-    def __init__(
-        self, pool: Pool, passwords: Passwords, tokens: Tokens, *, base_url: str, mailer: Mailer | None
-    ) -> None:
-        self._pool = pool
-        self._passwords = passwords
-        self._tokens = tokens
-        self._base_url = base_url
-        self._mailer = mailer
+    pool: Pool
+    passwords: Passwords
+    tokens: Tokens
+    base_url: str
+    """The public URL of this service; never taken from a request, whose Host header can be forged."""
+    mailer: Mailer | None
+    """Without it, no reset links are created or sent."""
 
     async def request_reset(self, email: str | None, address: str) -> ResetRequest:
         """Count a request for a reset link. Call `deliver` with it after the response has been sent.
@@ -77,7 +71,7 @@ class PasswordLinks:
         """
         refuse_blank(email=email)
         normal = normalize_email(email or "")
-        async with self._pool.connection() as connection:
+        async with self.pool.connection() as connection:
             by_address = await limits.take(connection, RESET_BY_ADDRESS, network_hash(address).hex())
             by_account = await limits.take(connection, RESET_BY_ACCOUNT, secret_hash(normal).hex())
         return ResetRequest(normal, (by_address, by_account))
@@ -90,7 +84,7 @@ class PasswordLinks:
         Raises:
             Unavailable: the link could not be created or mailed.
         """
-        if self._mailer is None:
+        if self.mailer is None:
             logger.warning(
                 "a password reset was requested, but no mail can be sent: set SMTP_URL, "
                 "or run `wherry users reset-link` for the account"
@@ -98,11 +92,10 @@ class PasswordLinks:
             return
         if "\0" in request.email:
             return
-        token = secrets.token_urlsafe(32)
-        async with brief_transaction(self._pool) as connection:
-            made = await repository.create_reset_link(connection, request.email, secret_hash(token), RESET_VALID_FOR)
-        if made:
-            await self._mailer.send(request.email, SUBJECT, TEXT.format(url=link_url(self._base_url, token)))
+        async with brief_transaction(self.pool) as connection:
+            link = await reset_link(connection, self.base_url, request.email)
+        if link is not None:
+            await self.mailer.send(request.email, SUBJECT, TEXT.format(url=link.url))
 
     async def onboard(self, user_id: int) -> Link:
         """A link for an account that has no password yet, for an administrator to pass on.
@@ -111,14 +104,11 @@ class PasswordLinks:
             UserNotFound: no such active account.
             PasswordAlreadySet: it has a password.
         """
-        token = secrets.token_urlsafe(32)
-        async with brief_transaction(self._pool) as connection:
-            expires_at = await repository.create_onboarding_link(
-                connection, user_id, secret_hash(token), ONBOARDING_VALID_FOR
-            )
-            account = await repository.get(connection, user_id) if expires_at is None else None
-        if expires_at is not None:
-            return Link(link_url(self._base_url, token), expires_at)
+        async with brief_transaction(self.pool) as connection:
+            link = await onboarding_link(connection, self.base_url, user_id)
+            account = await repository.get(connection, user_id) if link is None else None
+        if link is not None:
+            return link
         if account is None or not account.active:
             raise UserNotFound("no such user")
         raise PasswordAlreadySet("the account already has a password")
@@ -134,18 +124,18 @@ class PasswordLinks:
         refuse_blank(token=token, password=password)
         chosen = check_password(password)
         token_hash = secret_hash(token or "")
-        async with self._pool.connection() as connection:
+        async with self.pool.connection() as connection:
             by_address = await limits.take(connection, SET_BY_ADDRESS, network_hash(address).hex())
             owner = await repository.link_owner(connection, token_hash)
             if owner is None:
                 raise _gone(by_address)
             by_account = await limits.take(connection, SET_BY_ACCOUNT, str(owner))
-        account = await self._redeem(token_hash, owner, await self._passwords.hash(chosen))
-        session_token = self._tokens.issue(account.id, password_changed_at=account.password_changed_at)
+        account = await self._redeem(token_hash, owner, await self.passwords.hash(chosen))
+        session_token = self.tokens.issue(account.id, password_changed_at=account.password_changed_at)
         return Session(account, session_token, (by_address, by_account))
 
     async def _redeem(self, token_hash: bytes, owner: int, password_hash: str) -> Account:
-        async with brief_transaction(self._pool) as connection:
+        async with brief_transaction(self.pool) as connection:
             await repository.lock(connection, owner)
             # checked again, because the link may have been used while the password was hashed
             still_valid = await repository.link_owner(connection, token_hash) is not None
@@ -156,10 +146,23 @@ class PasswordLinks:
         return account
 
 
-def link_url(base_url: str, token: str) -> str:
-    """The URL of the page where a link is redeemed."""
+async def reset_link(connection: Connection, base_url: str, email: str) -> Link | None:
+    """A new link for the active account with this e-mail, or None if there is no such account."""
+    return await _new_link(connection, base_url, "create_reset_link", email=email, valid_for=RESET_VALID_FOR)
+
+
+async def onboarding_link(connection: Connection, base_url: str, user_id: int) -> Link | None:
+    """A new link for an active account, or None if there is no such account or it already has a password."""
+    return await _new_link(
+        connection, base_url, "create_onboarding_link", user_id=user_id, valid_for=ONBOARDING_VALID_FOR
+    )
+
+
+async def _new_link(connection: Connection, base_url: str, query: str, **values: object) -> Link | None:
+    token = secrets.token_urlsafe(32)
+    row = await fetch_one(connection, load("accounts")[query], {"token_hash": secret_hash(token), **values})
     # after the '#', so that no server or proxy ever logs the token
-    return f"{base_url.rstrip('/')}{PAGE}#token={token}"
+    return None if row is None else Link(f"{base_url.rstrip('/')}{PAGE}#token={token}", row["expires_at"])
 
 
 def _gone(*usages: Usage) -> LinkExpired:

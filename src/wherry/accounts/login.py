@@ -31,7 +31,6 @@ BY_ACCOUNT = RatePolicy("login-account", 10, 300)
 
 @dataclass(frozen=True)
 class _Attempt:
-    email: str
     address: bytes
     taken: dict[str, Usage]
     """The usages that the attempt has taken, by subject; they are undone if the password is right."""
@@ -43,19 +42,13 @@ class _Attempt:
         return self.taken[self.address.hex()]
 
 
+@dataclass(frozen=True)
 class Logins:
-    """Logins to the accounts of one database.
+    """Logins to the accounts of one database."""
 
-    Args:
-        pool: an open pool.
-        passwords: verifies passwords.
-        tokens: signs tokens.
-    """
-
-    def __init__(self, pool: Pool, passwords: Passwords, tokens: Tokens) -> None:
-        self._pool = pool
-        self._passwords = passwords
-        self._tokens = tokens
+    pool: Pool
+    passwords: Passwords
+    tokens: Tokens
 
     async def login(self, email: str | None, password: str | None, address: str) -> Session:
         """Start a session for the account with this e-mail and password.
@@ -68,11 +61,11 @@ class Logins:
         """
         refuse_blank(email=email, password=password)
         began = now()
-        async with self._pool.connection() as connection:
+        async with self.pool.connection() as connection:
             attempt = await _begin(connection, normalize_email(email or ""), network_hash(address))
         # No connection is held while the hash is computed, which takes longer than everything else combined.
         stored = attempt.login.password_hash if attempt.login else None
-        verdict = await self._passwords.verify(password or "", stored)
+        verdict = await self.passwords.verify(password or "", stored)
         if attempt.login is None or not attempt.login.account.active:
             raise _wrong_pair(attempt)
         if stored is None:
@@ -80,13 +73,15 @@ class Logins:
         if not verdict.fits:
             raise _wrong_pair(attempt)
         account = attempt.login.account
-        rehashed = await self._passwords.hash(password or "") if verdict.outdated else None
-        async with brief_transaction(self._pool) as connection:
-            await _succeed(connection, attempt, account.id)
+        rehashed = await self.passwords.hash(password or "") if verdict.outdated else None
+        async with brief_transaction(self.pool) as connection:
+            for subject, usage in attempt.taken.items():
+                await limits.give_back(connection, usage, subject)
+            await repository.remember_address(connection, account.id, attempt.address)
             if rehashed is not None:
                 await repository.rehash(connection, account.id, old_hash=stored, password_hash=rehashed)
         # issued as of the start, so that the token is invalid if the password was changed in the meantime
-        token = self._tokens.issue(account.id, now=began, password_changed_at=account.password_changed_at)
+        token = self.tokens.issue(account.id, now=began, password_changed_at=account.password_changed_at)
         return Session(account, token, (limits.returned(attempt.shown),))
 
 
@@ -97,13 +92,7 @@ async def _begin(connection: Connection, email: str, address: bytes) -> _Attempt
     if login is not None and login.known_address:
         subject = f"{subject} {address.hex()}"
     taken[subject] = await limits.take(connection, BY_ACCOUNT, subject)
-    return _Attempt(email, address, taken, login)
-
-
-async def _succeed(connection: Connection, attempt: _Attempt, user_id: int) -> None:
-    for subject, usage in attempt.taken.items():
-        await limits.give_back(connection, usage, subject)
-    await repository.remember_address(connection, user_id, attempt.address)
+    return _Attempt(address, taken, login)
 
 
 def _wrong_pair(attempt: _Attempt) -> Forbidden:

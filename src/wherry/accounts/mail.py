@@ -16,9 +16,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from wherry.errors import MailNotSent, Misconfigured
+from wherry.errors import Misconfigured, Unavailable
 
 TIMEOUT_SECONDS = 15
 THREADS = 2
@@ -48,22 +48,16 @@ class Mailer:
         """
         try:
             parts = urlsplit(url)
-            return cls._from_parts(parts, sender)
+            host, port, query = parts.hostname, parts.port, parse_qs(parts.query, keep_blank_values=True)
         except ValueError:
-            raise Misconfigured(
-                "SMTP_URL must be a URL such as smtp://user:password@host:587?starttls or smtps://host"
-            ) from None
-
-    @classmethod
-    def _from_parts(cls, parts: SplitResult, sender: str) -> Mailer:
-        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
-            raise ValueError("not an SMTP URL")
+            host = None
+        if not host or parts.scheme not in ("smtp", "smtps"):
+            raise Misconfigured("SMTP_URL must be a URL such as smtp://user:password@host:587?starttls or smtps://host")
         encrypted = parts.scheme == "smtps"
-        switch = parse_qs(parts.query, keep_blank_values=True).get("starttls", ["false"])[-1]
-        starttls = switch.lower() not in ("false", "0", "no")
+        starttls = query.get("starttls", ["false"])[-1].lower() not in ("false", "0", "no")
         return cls(
-            host=parts.hostname,
-            port=parts.port or (465 if encrypted else 587 if starttls else 25),
+            host=host,
+            port=port or (465 if encrypted else 587 if starttls else 25),
             sender=sender,
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
@@ -78,24 +72,20 @@ class Mailer:
             Unavailable: the server does not respond or rejects the message, or too many mails are waiting.
         """
         try:
-            message = self._message(to, subject, text)
+            message = EmailMessage()
+            message["From"] = self.sender
+            message["To"] = to
+            message["Subject"] = subject
+            message["Auto-Submitted"] = "auto-generated"  # RFC 3834: prevents out-of-office replies
+            message.set_content(text)
             await self._outbox.run(lambda: self._deliver(message))
         # ValueError: the address is not valid in a message header
         except (OSError, smtplib.SMTPException, ValueError) as error:
-            raise MailNotSent("the mail could not be sent") from error
+            raise Unavailable("the mail could not be sent") from error
 
     def close(self) -> None:
         """Drop the mails that are waiting."""
         self._outbox.close()
-
-    def _message(self, to: str, subject: str, text: str) -> EmailMessage:
-        message = EmailMessage()
-        message["From"] = self.sender
-        message["To"] = to
-        message["Subject"] = subject
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: prevents out-of-office replies
-        message.set_content(text)
-        return message
 
     def _deliver(self, message: EmailMessage) -> None:
         with self._connect() as server:
@@ -121,7 +111,7 @@ class _Outbox:
 
     async def run(self, work: Callable[[], None]) -> None:
         if self._in_hand >= THREADS + MAX_WAITING:
-            raise MailNotSent("too many mails are waiting to be sent")
+            raise Unavailable("too many mails are waiting to be sent")
         self._in_hand += 1
         try:
             await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -42,7 +42,7 @@ class Verdict:
 
 
 class Passwords:
-    """Argon2id with one set of parameters.
+    """Argon2id with one set of parameters. Raises `Unavailable` if too many calls are waiting.
 
     Args:
         hasher: the parameters; by default the second recommended option of RFC 9106, section 4.
@@ -58,27 +58,19 @@ class Passwords:
         self._dummy = _unmatchable_hash(self._hasher)
 
     async def hash(self, password: str) -> str:
-        """The hash to store.
-
-        Raises:
-            Unavailable: too many are waiting.
-        """
+        """The hash to store."""
         async with self._line_to_set.place():
             return await self._in_thread(lambda: self._hasher.hash(password))
 
     async def verify(self, password: str, password_hash: str | None) -> Verdict:
-        """Check a password. Without a hash it is always wrong, which takes the same time to find out.
-
-        Raises:
-            Unavailable: too many are waiting.
-        """
+        """Check a password. Without a hash it is always wrong, which takes the same time to find out."""
         return await self._in_thread(lambda: self._verify(password, password_hash))
 
     def _verify(self, password: str, password_hash: str | None) -> Verdict:
         try:
             self._hasher.verify(password_hash or self._dummy, password)
         except (VerificationError, InvalidHashError):
-            return Verdict(fits=False)
+            password_hash = None
         if password_hash is None:
             return Verdict(fits=False)
         return Verdict(fits=True, outdated=self._hasher.check_needs_rehash(password_hash))
@@ -113,10 +105,7 @@ class _Line:
 
 def _unmatchable_hash(hasher: PasswordHasher) -> str:
     """A well-formed hash with a random digest, which no password matches. Verifying it takes as long as any other."""
-    salt, digest = (_base64(secrets.token_bytes(length)) for length in (hasher.salt_len, hasher.hash_len))
+    lengths = (hasher.salt_len, hasher.hash_len)
+    salt, digest = (base64.b64encode(secrets.token_bytes(length)).decode().rstrip("=") for length in lengths)
     costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
     return f"$argon2id$v=19${costs}${salt}${digest}"
-
-
-def _base64(value: bytes) -> str:
-    return base64.b64encode(value).decode().rstrip("=")

@@ -82,14 +82,9 @@ class OpenUploads:
 async def check_before_upload(
     pool: Pool, kind: Kind, owner_id: int, key: str, settings: Settings, *, to_come: int = 1
 ) -> None:
-    """Refuse an upload whose job would be refused afterwards. A replay, recognized by its key, passes.
+    """Refuse an upload whose job would be refused afterwards. A replay, recognized by its idempotency key, passes.
 
     Args:
-        pool: an open pool.
-        kind: of the job.
-        owner_id: of the job.
-        key: its idempotency key.
-        settings: the limits.
         to_come: how many jobs the owner's uploads in progress may become, including this one.
 
     Raises:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
-from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg.errors import UniqueViolation
@@ -28,7 +27,7 @@ _COLUMNS = tuple(column.name for column in fields(Account))
 
 async def is_empty(connection: Connection) -> bool:
     """Whether there are no accounts at all."""
-    row = await _one(connection, "any_account", {})
+    row = await _one(connection, "any_account")
     return row is None or not row["found"]
 
 
@@ -41,7 +40,7 @@ async def require_free(
     connection: Connection, *, email: str | None, username: str | None, except_id: int | None = None
 ) -> None:
     """Raise `Invalid` for the e-mail, the username or both if an account other than `except_id` has them."""
-    row = await _one(connection, "taken", {"email": email, "username": username, "except_id": except_id})
+    row = await _one(connection, "taken", email=email, username=username, except_id=except_id)
     assert row is not None, "an aggregate always returns its row"
     refuse_taken(email=row["email"], username=row["username"])
 
@@ -55,19 +54,11 @@ async def insert(
         Invalid: the e-mail or the username was taken in the meantime.
         Unavailable: the next ids of the sequence are all taken by accounts that were imported with their ids.
     """
-    values = {
-        "email": new.email,
-        "username": new.username,
-        "role": role,
-        "operator": operator,
-        "password_hash": password_hash,
-        "bio": new.bio,
-        "image": new.image,
-    }
+    values = {**_profile(new), "password_hash": password_hash, "role": role, "operator": operator}
     for _ in range(ID_TRIES):
         with suppress(UniqueViolation):  # the remaining cause: an import has used the id that the sequence returned
             async with _refusing_taken_names(), connection.transaction():
-                row = await _one(connection, "insert", values)
+                row = await _one(connection, "insert", **values)
             assert row is not None, "an insert that does not fail returns its row"
             return account_of(row)
     raise DatabaseUnavailable("accounts are being imported just now; try again")
@@ -80,19 +71,15 @@ async def update(connection: Connection, user_id: int, changes: Changes, passwor
         Invalid: another account has the e-mail or the username.
     """
     values = {
-        "id": user_id,
-        "email": changes.email,
-        "username": changes.username,
+        **_profile(changes),
+        "sets_bio": changes.bio is not None or "bio" in changes.clear,
+        "sets_image": changes.image is not None or "image" in changes.clear,
         "password_hash": password_hash,
         # from the same clock as the times of JWTs, because the two are compared
         "password_changed_at": None if password_hash is None else now(),
-        "bio": changes.bio,
-        "sets_bio": changes.bio is not None or "bio" in changes.clear,
-        "image": changes.image,
-        "sets_image": changes.image is not None or "image" in changes.clear,
     }
     async with _refusing_taken_names():
-        row = await _one(connection, "update", values)
+        row = await _one(connection, "update", id=user_id, **values)
     return None if row is None else account_of(row)
 
 
@@ -103,7 +90,7 @@ async def set_password(connection: Connection, user_id: int, password_hash: str)
 
 async def get(connection: Connection, user_id: int) -> Account | None:
     """The account, or None if there is no such account."""
-    row = await _one(connection, "by_id", {"id": user_id})
+    row = await _one(connection, "by_id", id=user_id)
     return None if row is None else account_of(row)
 
 
@@ -115,8 +102,7 @@ async def find_token_owner(connection: Connection, token_hash: bytes) -> Account
 
 async def find_login(connection: Connection, email: str, address_hash: bytes) -> Login | None:
     """What is needed to check a login with this e-mail from this address, or None if there is no such account."""
-    values = {"email": email, "address_hash": address_hash, "known_days": KNOWN_DAYS}
-    row = await _one(connection, "for_login", values)
+    row = await _one(connection, "for_login", email=email, address_hash=address_hash, known_days=KNOWN_DAYS)
     return None if row is None else Login(account_of(row), row["password_hash"], row["known_address"])
 
 
@@ -131,24 +117,6 @@ async def rehash(connection: Connection, user_id: int, *, old_hash: str, passwor
     await connection.execute(load("accounts")["rehash"], values)
 
 
-async def create_reset_link(
-    connection: Connection, email: str, token_hash: bytes, valid_for: timedelta
-) -> datetime | None:
-    """Store a link for the active account with this e-mail. Returns when it expires, or None if there is no account."""
-    values = {"email": email, "token_hash": token_hash, "valid_for": valid_for}
-    row = await _one(connection, "create_reset_link", values)
-    return None if row is None else row["expires_at"]
-
-
-async def create_onboarding_link(
-    connection: Connection, user_id: int, token_hash: bytes, valid_for: timedelta
-) -> datetime | None:
-    """Store a link for an active account. Returns when it expires, or None if the account already has a password."""
-    values = {"user_id": user_id, "token_hash": token_hash, "valid_for": valid_for}
-    row = await _one(connection, "create_onboarding_link", values)
-    return None if row is None else row["expires_at"]
-
-
 async def lock(connection: Connection, user_id: int) -> None:
     """Lock an account and its links against other changes until the transaction ends."""
     await connection.execute(load("accounts")["lock"], {"id": user_id})
@@ -157,7 +125,7 @@ async def lock(connection: Connection, user_id: int) -> None:
 async def link_owner(connection: Connection, token_hash: bytes) -> int | None:
     """The account that a valid link belongs to: an onboarding link is valid until the account has a password, a reset
     link as long as the account has the address that it was sent to."""
-    row = await _one(connection, "link_owner", {"token_hash": token_hash})
+    row = await _one(connection, "link_owner", token_hash=token_hash)
     return None if row is None else int(row["user_id"])
 
 
@@ -184,8 +152,12 @@ async def _refusing_taken_names() -> AsyncIterator[None]:
         raise
 
 
-async def _one(connection: Connection, query: str, values: Mapping[str, object]) -> dict[str, Any] | None:
+async def _one(connection: Connection, query: str, **values: object) -> dict[str, Any] | None:
     return await fetch_one(connection, load("accounts")[query], values)
+
+
+def _profile(given: Registration | Changes) -> dict[str, object]:
+    return {name: getattr(given, name) for name in ("email", "username", "bio", "image")}
 
 
 def account_of(row: Mapping[str, Any]) -> Account:

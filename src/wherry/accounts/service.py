@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from wherry.accounts import limits, repository
 from wherry.accounts.api_tokens import is_api_token, secret_hash
@@ -24,19 +25,13 @@ RENAME_BY_ACCOUNT = RatePolicy("rename-account", 20, 3600)
 """Limited because the refusal of a taken e-mail address or username reveals that somebody has it."""
 
 
+@dataclass(frozen=True)
 class Accounts:
-    """Accounts in one database.
+    """The accounts of one database."""
 
-    Args:
-        pool: an open pool.
-        passwords: hashes passwords.
-        tokens: signs tokens.
-    """
-
-    def __init__(self, pool: Pool, passwords: Passwords, tokens: Tokens) -> None:
-        self._pool = pool
-        self._passwords = passwords
-        self._tokens = tokens
+    pool: Pool
+    passwords: Passwords
+    tokens: Tokens
 
     async def register(self, asked: Registration, visitor: Visitor) -> Session:
         """Create an account; the first in an empty system becomes admin and operator.
@@ -49,18 +44,21 @@ class Accounts:
         """
         new = checked_registration(asked)
         # taken names are refused before the costly hash and, by the constraints, again after it
-        async with self._pool.connection() as connection:
+        async with self.pool.connection() as connection:
             usage = await limits.take(connection, REGISTER_BY_ADDRESS, network_hash(visitor.address).hex())
             await repository.require_free(connection, email=new.email, username=new.username)
-        password_hash = await self._passwords.hash(new.password or "")
-        async with brief_transaction(self._pool) as connection:
+        password_hash = await self.passwords.hash(new.password or "")
+        async with brief_transaction(self.pool) as connection:
             first = await self._is_first(connection)
             if first and visitor.foreign_origin is not None:
-                raise _foreign(visitor.foreign_origin)
+                raise Forbidden(
+                    f"the first account cannot be registered from a page of {visitor.foreign_origin}: register it from "
+                    "this server's own address (PUBLIC_URL), or without a browser"
+                )
             account = await repository.insert(
                 connection, new, password_hash=password_hash, role=ADMIN if first else USER, operator=first
             )
-        return Session(account, self._tokens.issue(account.id), (usage,))
+        return Session(account, self.tokens.issue(account.id), (usage,))
 
     async def _is_first(self, connection: Connection) -> bool:
         if not await repository.is_empty(connection):
@@ -81,12 +79,12 @@ class Accounts:
         return account
 
     async def _token_owner(self, token: str) -> Account | None:
-        async with self._pool.connection() as connection:
+        async with self.pool.connection() as connection:
             return await repository.find_token_owner(connection, secret_hash(token))
 
     async def _signed_in(self, token: str) -> Account | None:
-        claims = self._tokens.read(token)
-        async with self._pool.connection() as connection:
+        claims = self.tokens.read(token)
+        async with self.pool.connection() as connection:
             account = await repository.get(connection, claims.user_id)
         if account is not None and claims.outlived(account.password_changed_at):
             raise Unauthenticated("the token was issued before the password was changed; log in again")
@@ -102,7 +100,7 @@ class Accounts:
             Unavailable: too many passwords are being set, or a long import is changing the account.
         """
         changes = checked_changes(asked, caller)
-        async with self._pool.connection() as connection:
+        async with self.pool.connection() as connection:
             usages = [
                 await limits.take(connection, policy, subject)
                 for by_address, by_account in _policies(changes, caller)
@@ -111,15 +109,15 @@ class Accounts:
             await repository.require_free(
                 connection, email=changes.email, username=changes.username, except_id=caller.id
             )
-        password_hash = None if changes.password is None else await self._passwords.hash(changes.password)
-        async with brief_transaction(self._pool) as connection:
+        password_hash = None if changes.password is None else await self.passwords.hash(changes.password)
+        async with brief_transaction(self.pool) as connection:
             account = await repository.update(connection, caller.id, changes, password_hash)
             if account is None:
                 raise Unauthenticated("the account is not active")
             if changes.email is not None or password_hash is not None:
                 await repository.void_links(connection, caller.id)
         if password_hash is not None:
-            credential = self._tokens.issue(account.id, password_changed_at=account.password_changed_at)
+            credential = self.tokens.issue(account.id, password_changed_at=account.password_changed_at)
         return Session(account, credential, tuple(usages))
 
 
@@ -129,10 +127,3 @@ def _policies(changes: Changes, account: Account) -> Iterator[tuple[RatePolicy, 
         yield SET_BY_ADDRESS, SET_BY_ACCOUNT
     if changes.email not in (None, account.email) or changes.username not in (None, account.username):
         yield RENAME_BY_ADDRESS, RENAME_BY_ACCOUNT
-
-
-def _foreign(origin: str) -> Forbidden:
-    return Forbidden(
-        f"the first account cannot be registered from a page of {origin}: register it from this server's own address "
-        "(PUBLIC_URL), or without a browser"
-    )

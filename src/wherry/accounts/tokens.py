@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -41,17 +41,12 @@ class Claims:
         return self.issued_at is None or self.issued_at < password_changed_at.timestamp()
 
 
+@dataclass(frozen=True)
 class Tokens:
-    """Tokens that are signed with one secret.
+    """Tokens that are signed with one secret of at least 32 bytes."""
 
-    Args:
-        secret: at least 32 bytes.
-        valid_for: how long tokens are valid.
-    """
-
-    def __init__(self, secret: str, valid_for: timedelta) -> None:
-        self._secret = secret
-        self._valid_for = valid_for
+    secret: str = field(repr=False)
+    valid_for: timedelta
 
     def issue(self, user_id: int, *, now: datetime | None = None, password_changed_at: datetime | None = None) -> str:
         """A token for an account.
@@ -68,9 +63,9 @@ class Tokens:
             "sub": str(user_id),
             "user": {"id": user_id},
             "iat": issued_at,
-            "exp": issued_at + int(self._valid_for.total_seconds()),
+            "exp": issued_at + int(self.valid_for.total_seconds()),
         }
-        return jwt.encode(claims, self._secret, ALGORITHM)
+        return jwt.encode(claims, self.secret, ALGORITHM)
 
     def read(self, token: str) -> Claims:
         """The claims of a valid token.
@@ -81,7 +76,7 @@ class Tokens:
         try:
             claims = jwt.decode(
                 token,
-                self._secret,
+                self.secret,
                 [ALGORITHM],
                 # PyJWT rejects a number as the subject, and has only one leeway for both times
                 {"require": ["sub", "exp"], "verify_sub": False, "verify_iat": False},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -36,22 +36,16 @@ def normalize_email(email: str) -> str:
     return unicodedata.normalize("NFC", email).lower()
 
 
-def checked_registration(asked: Registration) -> Registration:
+def checked_registration(asked: Registration, *, later: Container[str] = ()) -> Registration:
     """The registration with its fields trimmed; an empty bio or image becomes None.
 
     Raises:
-        Invalid: lists every invalid field.
+        Invalid: lists every invalid field, except those that are set `later`.
     """
-    return _checked(asked, FIELDS)
-
-
-def checked_invitation(asked: Registration) -> Registration:
-    """The same for an account that gets its password later.
-
-    Raises:
-        Invalid: lists every invalid field.
-    """
-    return _checked(asked, [name for name in FIELDS if name != "password"])
+    faults = {name: list(_faults(name, getattr(asked, name))) for name in FIELDS if name not in later}
+    faults["username"].extend(_addresses_of_others(asked.username, asked.email))
+    refuse(faults)
+    return _trimmed(asked)
 
 
 def checked_changes(asked: Changes, account: Account) -> Changes:
@@ -90,13 +84,6 @@ def refuse_taken(*, email: bool, username: bool) -> None:
     """Raise `Invalid` for the fields that another account has."""
     found = {"email": email, "username": username}
     refuse({name: [TAKEN] for name, taken in found.items() if taken})
-
-
-def _checked(asked: Registration, fields: Iterable[str]) -> Registration:
-    faults = {name: list(_faults(name, getattr(asked, name))) for name in fields}
-    faults["username"].extend(_addresses_of_others(asked.username, asked.email))
-    refuse(faults)
-    return _trimmed(asked)
 
 
 def _faults(name: str, value: str | None) -> Iterator[str]:

@@ -51,7 +51,7 @@ class _Builder:
             label = "Class" if is_class else "Method" if relation == "HAS_METHOD" else "Function"
             node_id = f"{label}:{path}:{item.name}:{item.lineno}"
             self.nodes.append({"id": node_id, "label": label, "properties": _properties(item, path)})
-            self._relate(relation, parent_id, node_id)
+            self.relationships.append(_relationship(relation, parent_id, node_id, confidence=1.0, reason=""))
             self._by_name.setdefault(item.name, node_id)
             self._called += ((node_id, name) for name in _called_names(item))
             if is_class:
@@ -63,9 +63,6 @@ class _Builder:
             target = self._by_name.get(name)
             if target is not None:
                 yield _relationship("CALLS", source, target, confidence=0.5, reason="same name")
-
-    def _relate(self, kind: str, source: str, target: str) -> None:
-        self.relationships.append(_relationship(kind, source, target, confidence=1.0, reason=""))
 
 
 def _relationship(kind: str, source: str, target: str, *, confidence: float, reason: str) -> Node:

@@ -37,30 +37,23 @@ class Moved:
         return f"{self.count / self.seconds:,.0f} {self.unit}/s" if self.seconds > 0 else "-"
 
 
-@dataclass(frozen=True)
-class Check:
-    """One expectation, and whether it was met."""
-
-    claim: str
-    is_met: bool
-
-
 @dataclass
 class Report:
     """Everything that the demo measured and checked."""
 
     moved: list[Moved] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
+    checks: list[tuple[str, bool]] = field(default_factory=list)
+    """Each expectation, and whether it was met."""
     errors: Counter[str] = field(default_factory=Counter)
 
     @property
     def all_met(self) -> bool:
-        return bool(self.checks) and all(check.is_met for check in self.checks)
+        return bool(self.checks) and all(is_met for _, is_met in self.checks)
 
     def expect(self, claim: str, actual: object, expected: object) -> None:
         """Record a check; a failed one shows both values."""
         is_met = actual == expected
-        self.checks.append(Check(claim if is_met else f"{claim}: {actual}, not {expected}", is_met))
+        self.checks.append((claim if is_met else f"{claim}: {actual}, not {expected}", is_met))
 
 
 def summary(report: Report) -> Group:
@@ -87,9 +80,9 @@ def _errors(report: Report) -> Table:
 
 def _checks(report: Report) -> Text:
     lines = Text()
-    for check in report.checks:
-        lines.append("✓ " if check.is_met else "✗ ", "green" if check.is_met else "bold red")
-        lines.append(check.claim + "\n")
+    for claim, is_met in report.checks:
+        lines.append("✓ " if is_met else "✗ ", "green" if is_met else "bold red")
+        lines.append(claim + "\n")
     return lines
 
 

@@ -100,7 +100,7 @@ class Demo:
         self._report.expect("the second export is identical, byte for byte", second["sha256"], first["sha256"])
 
     async def _export(self, client: Client, file: Path, what: str) -> Json:
-        job = await client.start_export("articles", format="ndjson")
+        job = await client.start_export("articles")
         done = await self._follow(client, job["id"], what)
         size, digest = await _save(client.download(f"/api/v1/exports/{job['id']}/download"), file)
         self._report.moved.append(_moved(what, done))

@@ -28,7 +28,10 @@ def read_password(*, from_stdin: bool) -> str:
         Invalid: the passwords differ, or the line is not UTF-8.
     """
     if from_stdin:
-        return _first_line()
+        try:
+            return sys.stdin.buffer.readline().decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise Invalid("the password on standard input must be UTF-8") from error
     if not sys.stdin.isatty():
         raise Misconfigured("there is no terminal to prompt for the password: use --password-stdin")
     password = getpass("New password: ")
@@ -37,20 +40,13 @@ def read_password(*, from_stdin: bool) -> str:
     return password
 
 
-def _first_line() -> str:
-    try:
-        return sys.stdin.buffer.readline().decode().rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise Invalid("the password on standard input must be UTF-8") from error
-
-
 def print_table(found: Iterable[ListedAccount]) -> None:
     """Print one account per line. Nothing is cut off, even if the lines are wider than the terminal."""
     table = Table(*COLUMNS, box=None, pad_edge=False)
     for listed in found:
         account = listed.account
-        flags = (account.operator, account.active, listed.has_password)
-        cells = (str(account.id), account.email, account.username, account.role, *map(_yes, flags))
+        flags = ("yes" if flag else "no" for flag in (account.operator, account.active, listed.has_password))
+        cells = (str(account.id), account.email, account.username, account.role, *flags)
         table.add_row(*(Text(printable(cell)) for cell in (*cells, rfc3339(listed.created_at))))
     console = Console()
     console.width = max(console.width, console.measure(table, options=console.options.update(width=10_000)).maximum)
@@ -77,7 +73,3 @@ def print_json(found: Iterable[ListedAccount]) -> None:
 def printable(text: str) -> str:
     """Replace control characters in a user's text, as they could control the terminal."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
-
-
-def _yes(flag: bool) -> str:
-    return "yes" if flag else "no"

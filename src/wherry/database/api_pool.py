@@ -8,12 +8,13 @@ the requests keep waiting. Queries have no time limit.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from psycopg import AsyncConnection, OperationalError
 from psycopg_pool import AsyncConnectionPool
 
-from wherry.database.pools import Connection, Pool, pool_arguments
+from wherry.database.pools import Connection, make_pool
 
 PROBE_AFTER_SECONDS = 2.0
 PROBE_SECONDS = 2.0
@@ -23,18 +24,12 @@ RECONNECT_SECONDS = 2.0
 that is back is found within seconds."""
 
 
-def make_api_pool(conninfo: str, *, name: str, max_size: int, min_size: int = 1) -> Pool:
-    """Like `make_pool`, for the API."""
-    arguments = pool_arguments(conninfo, name, max_size, min_size)
-    return ApiPool(conninfo, **arguments, reconnect_timeout=RECONNECT_SECONDS)
-
-
 class ApiPool(AsyncConnectionPool[Connection]):
     """A pool that gives up early if the server does not respond. Create it with `make_api_pool`."""
 
     def __init__(self, conninfo: str, *, kwargs: dict[str, Any], **arguments: Any) -> None:
         kwargs = {**kwargs, "connect_timeout": round(PROBE_SECONDS)}
-        super().__init__(conninfo, kwargs=kwargs, **arguments)
+        super().__init__(conninfo, kwargs=kwargs, reconnect_timeout=RECONNECT_SECONDS, **arguments)
         self._server = (conninfo, kwargs)
         self._probe: asyncio.Task[None] | None = None
         self._abandoned: set[asyncio.Task[Any]] = set()
@@ -83,3 +78,6 @@ class ApiPool(AsyncConnectionPool[Connection]):
         """Keep a reference to the task, as the event loop has only weak ones."""
         self._abandoned.add(task)
         task.add_done_callback(self._abandoned.discard)
+
+
+make_api_pool = partial(make_pool, kind=ApiPool)

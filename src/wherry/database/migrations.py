@@ -8,7 +8,7 @@ transaction. An advisory lock makes it safe for several processes to migrate at 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,9 @@ import psycopg
 from procrastinate.schema import SchemaManager
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
-from psycopg.rows import tuple_row
 
 from wherry.database.pools import Connection, connect
-from wherry.database.queries import fetch_one, load, sql_root
+from wherry.database.queries import fetch_all, fetch_one, load, sql_root
 from wherry.errors import DatabaseUnavailable, MigrationsPending, Misconfigured, Unavailable
 
 WHOLE_QUEUE = "procrastinate"
@@ -83,7 +82,11 @@ def missing_steps(known: Mapping[str, str]) -> list[Step]:
     queue = queue_steps()
     if not any(step.name in known for step in queue):
         queue = [Step(WHOLE_QUEUE, SchemaManager.get_schema(), contains=tuple(queue))]
-    return list(_pending([*own_steps(), *queue], known))
+    steps = [*own_steps(), *queue]
+    for step in steps:
+        if known.get(step.name, step.checksum) != step.checksum:
+            raise Misconfigured(f"migration {step.name} was changed after it had been applied to this database")
+    return [step for step in steps if step.name not in known]
 
 
 async def pending(connection: Connection) -> list[str]:
@@ -122,15 +125,6 @@ async def _reached(conninfo: str) -> Connection:
         raise DatabaseUnavailable(f"the database of DATABASE_URL cannot be reached: {reason}") from error
 
 
-def _pending(steps: list[Step], known: Mapping[str, str]) -> Iterator[Step]:
-    for step in steps:
-        checksum = known.get(step.name)
-        if checksum is None:
-            yield step
-        elif checksum != step.checksum:
-            raise Misconfigured(f"migration {step.name} was changed after it had been applied to this database")
-
-
 @asynccontextmanager
 async def _locked(conninfo: str) -> AsyncIterator[Connection]:
     async with await _reached(conninfo) as connection:
@@ -147,12 +141,9 @@ async def _locked(conninfo: str) -> AsyncIterator[Connection]:
 
 async def _known(connection: Connection) -> dict[str, str]:
     """The applied steps and their checksums; none if the database was never migrated."""
-    cursor = connection.cursor(row_factory=tuple_row)
-    found = await (await cursor.execute(load("migrations")["find_table"])).fetchone()
-    if found is None or found[0] is None:
+    if not await fetch_all(connection, load("migrations")["find_table"], {}):
         return {}
-    await cursor.execute(load("migrations")["known"])
-    return {str(name): str(checksum) for name, checksum in await cursor.fetchall()}
+    return {row["name"]: row["checksum"] for row in await fetch_all(connection, load("migrations")["known"], {})}
 
 
 async def _refused(connection: Connection, step: Step, error: psycopg.Error) -> Misconfigured:
@@ -173,18 +164,10 @@ async def _refused(connection: Connection, step: Step, error: psycopg.Error) -> 
 async def _apply(connection: Connection, step: Step) -> None:
     async with connection.transaction():
         await connection.execute(load("migrations")["create_table"])
-        await _execute_script(connection, step.sql)
-        for recorded in step.contains or (step,):
-            await _record(connection, recorded)
-
-
-async def _record(connection: Connection, step: Step) -> None:
-    await connection.execute(load("migrations")["record"], {"name": step.name, "checksum": step.checksum})
-
-
-async def _execute_script(connection: Connection, script: str) -> None:
-    # Without parameters, psycopg sends a script of several statements unchanged. The scripts ship with the packages.
-    await connection.execute(script.encode())
+        # Without parameters, psycopg sends a script of several statements unchanged.
+        await connection.execute(step.sql.encode())
+        for each in step.contains or (step,):
+            await connection.execute(load("migrations")["record"], {"name": each.name, "checksum": each.checksum})
 
 
 def _first_line(error: psycopg.Error) -> str:

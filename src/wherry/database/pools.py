@@ -37,7 +37,9 @@ CONNECT_TIMEOUT_SECONDS = 10
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 
-def make_pool(conninfo: str, *, name: str, max_size: int, min_size: int = 1) -> Pool:
+def make_pool(
+    conninfo: str, *, name: str, max_size: int, min_size: int = 1, kind: type[Pool] = AsyncConnectionPool
+) -> Pool:
     """A closed pool; open it with `async with`. Connections are checked before they are handed out.
 
     Args:
@@ -45,21 +47,18 @@ def make_pool(conninfo: str, *, name: str, max_size: int, min_size: int = 1) -> 
         name: shown as `application_name` in `pg_stat_activity`.
         max_size: the maximum number of connections.
         min_size: the number of connections that are kept ready.
+        kind: the class of the pool.
     """
-    return AsyncConnectionPool(conninfo, **pool_arguments(conninfo, name, max_size, min_size))
-
-
-def pool_arguments(conninfo: str, name: str, max_size: int, min_size: int) -> dict[str, Any]:
-    """Keyword arguments for all of wherry's pools; see `make_pool`."""
-    return {
-        "min_size": min(min_size, max_size),
-        "max_size": max_size,
-        "open": False,
-        "name": name,
-        "timeout": WAIT_SECONDS,
-        "check": AsyncConnectionPool.check_connection,
-        "kwargs": {"autocommit": True, **connection_options(conninfo, name)},
-    }
+    return kind(
+        conninfo,
+        min_size=min(min_size, max_size),
+        max_size=max_size,
+        open=False,
+        name=name,
+        timeout=WAIT_SECONDS,
+        check=AsyncConnectionPool.check_connection,
+        kwargs={"autocommit": True, **connection_options(conninfo, name)},
+    )
 
 
 @asynccontextmanager

@@ -17,8 +17,6 @@ from psycopg.rows import dict_row
 
 from wherry.database.pools import Connection
 
-Values = Mapping[str, object]
-
 _HEADING = re.compile(r"^-- name: (\w+)[ \t]*$", re.MULTILINE)
 
 
@@ -58,7 +56,7 @@ async def fetch_one(
         return await cursor.fetchone()
 
 
-async def fetch_all(connection: Connection, query: LiteralString, values: Values) -> list[dict[str, Any]]:
+async def fetch_all(connection: Connection, query: LiteralString, values: Mapping[str, object]) -> list[dict[str, Any]]:
     """Run a query and return all of its rows."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(query, values)

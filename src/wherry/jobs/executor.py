@@ -6,10 +6,10 @@ The outcome of a job is in the ledger, not in the queue.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -19,7 +19,7 @@ from psycopg_pool import PoolTimeout
 from wherry.database.pools import Connection, Pool
 from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost, Unavailable
 from wherry.jobs import ledger
-from wherry.jobs.models import Job, Lease, Outcome
+from wherry.jobs.models import CANCELLED, Job, Lease, Outcome
 from wherry.jobs.run_log import RunLog, lines_of
 from wherry.jobs.runs import Run, Runner
 from wherry.jobs.states import Kind, Status
@@ -34,16 +34,13 @@ STOP_SECONDS = 8.0
 CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 RECONNECT_SECONDS = 30.0
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
 
 
 class Executor:
-    """Runs jobs with the runner of their kind.
-
-    Args:
-        pool: connections for the ledger.
-        runners: one per kind.
-    """
+    """Runs jobs with the runner of their kind."""
 
     def __init__(self, pool: Pool, runners: Mapping[Kind, Runner]) -> None:
         self._pool = pool
@@ -58,8 +55,9 @@ class Executor:
         Raises:
             JobReleased: the job is queued again and needs another run.
         """
-        async with self._quarantine if await self._is_suspect(job_id) else nullcontext():
-            claim = await self._claim(job_id)
+        found = await self._reached(ledger.get, job_id)
+        async with self._quarantine if found is not None and found.is_suspect else nullcontext():
+            claim = await self._reached(ledger.claim, job_id)
             if claim is None:
                 return
             run, job = Run(claim.job, claim.lease, self._pool), claim.job
@@ -70,18 +68,11 @@ class Executor:
                 await _despite_stop(settling, run.stopping)
                 settling.result()
 
-    async def _is_suspect(self, job_id: UUID) -> bool:
-        try:
-            async with self._pool.connection() as connection:
-                job = await ledger.get(connection, job_id)
-        except CONNECTION_ERRORS as error:
-            raise JobReleased(f"job {job_id} could not be read: the database did not answer") from error
-        return job is not None and job.is_suspect
-
-    async def _claim(self, job_id: UUID) -> ledger.Claim | None:
+    async def _reached(self, act: Callable[[Connection, UUID], Awaitable[T]], job_id: UUID) -> T:
+        """Read or claim the job, or release it if the database does not answer."""
         try:
             async with self._pool.connection() as connection, connection.transaction():
-                return await ledger.claim(connection, job_id)
+                return await act(connection, job_id)
         except CONNECTION_ERRORS as error:
             raise JobReleased(f"job {job_id} could not be claimed: the database did not answer") from error
 
@@ -101,7 +92,7 @@ class Executor:
         except JobReleased as released:
             return _End(released)
         except JobCancelled:
-            return _End(Outcome(status=Status.CANCELLED, message="Cancelled"))
+            return _End(CANCELLED)
         except JobFailed as failure:
             return _End(_failed(failure))
         except Unavailable as error:
@@ -109,7 +100,7 @@ class Executor:
         except CONNECTION_ERRORS as error:
             return _End(JobReleased(f"job {run.job.id} lost its database connection: {error}"))
         except Exception as error:
-            return _End(_crashed(), "job crashed", error)
+            return _End(CRASHED, "job crashed", error)
 
     async def _settle(self, run: Run, end: _End, lines: RunLog) -> None:
         """Write the outcome or the release, and log the job as the ledger then has it."""
@@ -117,7 +108,7 @@ class Executor:
             await self._write(run, end, lines)
         except psycopg.Error:
             log.exception("the database refuses the outcome of a job")
-            await self._write(run, _End(_crashed()), lines)
+            await self._write(run, _End(CRASHED), lines)
         if isinstance(end.result, JobReleased):
             raise end.result
 
@@ -136,7 +127,11 @@ class Executor:
                     reason = "the outcome of its run could not be written: the database does not answer"
                     lines.released(None, reason)
                     raise JobReleased(f"job {run.job.id} is released: {reason}") from error
-        await self._discard_unless_kept(run, end.result)
+        if isinstance(end.result, Outcome) and end.result.discard is not None:
+            async with self._pool.connection() as connection:
+                job = await ledger.get(connection, run.job.id)
+            if job is None or job.artifact != end.result.artifact:
+                await end.result.discard()
 
     async def _write_once(self, run: Run, end: _End, lines: RunLog) -> None:
         try:
@@ -148,16 +143,9 @@ class Executor:
                 found = await ledger.get(connection, run.job.id)
             lines.lost(found)
         else:
-            end.log_cause()
-            lines.settled(job, end.reason)
-
-    async def _discard_unless_kept(self, run: Run, result: Outcome | JobReleased | None) -> None:
-        if not isinstance(result, Outcome) or result.discard is None:
-            return
-        async with self._pool.connection() as connection:
-            job = await ledger.get(connection, run.job.id)
-        if job is None or job.artifact != result.artifact:
-            await result.discard()
+            if end.cause is not None:
+                log.error(end.what, exc_info=end.cause)
+            lines.settled(job, str(end.result) if isinstance(end.result, JobReleased) else None)
 
 
 @dataclass(frozen=True)
@@ -174,15 +162,6 @@ class _End:
     what: str = ""
     cause: Exception | None = None
 
-    @property
-    def reason(self) -> str | None:
-        """Why the job is released, or None if it is not."""
-        return str(self.result) if isinstance(self.result, JobReleased) else None
-
-    def log_cause(self) -> None:
-        if self.cause is not None:
-            log.error(self.what, exc_info=self.cause)
-
 
 async def _despite_stop(task: asyncio.Task[Any], stopping: asyncio.Event) -> None:
     """Wait for a task. If the wait is cancelled, because the worker stops, the task has `STOP_SECONDS` left."""
@@ -195,11 +174,7 @@ async def _despite_stop(task: asyncio.Task[Any], stopping: asyncio.Event) -> Non
 
 
 async def _written(connection: Connection, lease: Lease, result: Outcome | JobReleased | None) -> Job:
-    """Write the outcome or the release, and return the updated job.
-
-    Raises:
-        LeaseLost: the run has lost its lease.
-    """
+    """Write the outcome or the release, and return the updated job. Raises `LeaseLost` if there is nothing to write."""
     if result is None:
         raise LeaseLost(f"job {lease.job_id} is no longer held under epoch {lease.epoch}")
     if isinstance(result, JobReleased):
@@ -216,10 +191,9 @@ def _failed(failure: JobFailed) -> Outcome:
     return Outcome(status=Status.FAILED, error=error, message=failure.message)
 
 
-def _crashed() -> Outcome:
-    return _failed(
-        JobFailed(ErrorCode.INTERNAL_ERROR, "An internal error ended the job; the server's log has the details")
-    )
+CRASHED = _failed(
+    JobFailed(ErrorCode.INTERNAL_ERROR, "An internal error ended the job; the server's log has the details")
+)
 
 
 def _too_many_deaths(job: Job) -> _End:

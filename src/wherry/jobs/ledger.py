@@ -1,14 +1,15 @@
 """The only code that writes `jobs`.
 
 A runner's writes are fenced by its lease: `where id = … and epoch = … and status = 'running'`. If no row matches, the
-lease is lost and the transaction must be rolled back. Cancelling and retention need no lease. Every function runs in
-the caller's transaction and never commits.
+job has ended or another worker has claimed it since: the functions that take a lease then raise `LeaseLost`, and the
+transaction must be rolled back. Cancelling and retention need no lease. Every function runs in the caller's transaction
+and never commits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,7 +18,7 @@ from wherry.database.pools import Connection
 from wherry.database.queries import fetch_all, fetch_one, load
 from wherry.errors import ErrorCode, KeyReused, LeaseLost
 from wherry.jobs.events import append_event, as_json, notify
-from wherry.jobs.models import Advance, Job, Lease, NewJob, Outcome
+from wherry.jobs.models import CANCELLED, Advance, Job, Lease, NewJob, Outcome
 from wherry.jobs.states import UNFINISHED, Kind, Status, sources
 
 RELEASES_KEY = ErrorCode.URL_FETCH_FAILED.name
@@ -57,13 +58,14 @@ async def create(connection: Connection, new: NewJob) -> tuple[Job, bool]:
     Raises:
         KeyReused: the key was already used for a different request.
     """
-    row = await _one(connection, "insert", _new_values(new))
-    if row is None and await _one(connection, "release_key", {**_new_values(new), "released_by": RELEASES_KEY}):
-        row = await _one(connection, "insert", _new_values(new))
+    values = _values(new, "options", "source")
+    row = await _one(connection, "insert", **values)
+    if row is None and await _one(connection, "release_key", **values, released_by=RELEASES_KEY):
+        row = await _one(connection, "insert", **values)
     if row is not None:
         await notify(connection, new.id)
         return _job(row), False
-    row = await _one(connection, "by_key", _new_values(new))
+    row = await _one(connection, "by_key", **values)
     if row is None or row["fingerprint"] != new.fingerprint:
         raise KeyReused("idempotencyKey was already used for a different request", field="idempotencyKey")
     return _job(row), True
@@ -71,7 +73,7 @@ async def create(connection: Connection, new: NewJob) -> tuple[Job, bool]:
 
 async def get(connection: Connection, job_id: UUID) -> Job | None:
     """The job, or None if there is no such job."""
-    row = await _one(connection, "by_id", {"id": job_id})
+    row = await _one(connection, "by_id", id=job_id)
     return None if row is None else _job(row)
 
 
@@ -95,7 +97,7 @@ async def claim(connection: Connection, job_id: UUID) -> Claim | None:
     The queue hands a job out again only after its worker was found dead, so a running job may be claimed: its epoch
     rises, which fences off anything that the old worker still tries to write.
     """
-    row = await _one(connection, "claim", {"id": job_id, "sources": sources(Status.RUNNING)})
+    row = await _one(connection, "claim", id=job_id, sources=sources(Status.RUNNING))
     if row is None:
         return None
     await append_event(connection, job_id, "job_started")
@@ -103,117 +105,61 @@ async def claim(connection: Connection, job_id: UUID) -> Claim | None:
 
 
 async def advance(connection: Connection, lease: Lease, step: Advance) -> Position:
-    """Count one batch and move the checkpoint past it, in the transaction that writes the batch. See `Run.advance`.
-
-    Raises:
-        LeaseLost: another worker has claimed the job since.
-    """
-    values = {
-        "successes": step.successes,
-        "errors": step.errors,
-        "summary": as_json(step.summary),
-        "checkpoint": as_json(step.checkpoint),
-        "total_records": step.total_records,
-        "progress": step.progress,
-        "stage": step.stage,
-        "stage_progress": step.stage_progress,
-        "message": step.message,
-    }
-    row = await _fenced(connection, "advance", lease, values)
+    """Count one batch and move the checkpoint past it, in the transaction that writes the batch. See `Run.advance`."""
+    row = await _fenced(connection, "advance", lease, **_values(step, "summary", "checkpoint"))
     await notify(connection, lease.job_id)
     return Position(**row)
 
 
 async def look(connection: Connection, lease: Lease) -> Position:
-    """Read a job's position without moving it.
-
-    Raises:
-        LeaseLost: another worker has claimed the job since, or it has ended.
-    """
-    return Position(**await _fenced(connection, "look", lease, {}))
+    """Read a job's position without moving it."""
+    return Position(**await _fenced(connection, "look", lease))
 
 
 async def finish(connection: Connection, lease: Lease, outcome: Outcome) -> Job:
-    """Finish the job. If its owner has requested a cancel, a job that would have succeeded ends as cancelled.
-
-    Raises:
-        LeaseLost: another worker has claimed the job since.
-    """
-    row = await _one(connection, "finish", _end(lease, outcome))
+    """Finish the job. If its owner has requested a cancel, a job that would have succeeded ends as cancelled."""
+    values = _values(outcome, "artifact", "error")
+    row = await _one(connection, "finish", id=lease.job_id, epoch=lease.epoch, **values)
     if row is None:
-        cancelled = Outcome(status=Status.CANCELLED, total_records=outcome.total_records, message="Cancelled")
-        row = await _fenced(connection, "finish", lease, _end(lease, cancelled))
+        cancelled = replace(CANCELLED, total_records=outcome.total_records)
+        row = await _fenced(connection, "finish", lease, **_values(cancelled, "artifact", "error"))
     await append_event(connection, lease.job_id, _FINAL_EVENTS[Status(row["status"])])
     return _job(row)
 
 
-def _end(lease: Lease, outcome: Outcome) -> dict[str, object]:
-    return {
-        "id": lease.job_id,
-        "epoch": lease.epoch,
-        "status": outcome.status,
-        "is_read": outcome.is_read,
-        "artifact": as_json(outcome.artifact),
-        "keep_for": outcome.keep_for,
-        "error": as_json(outcome.error),
-        "total_records": outcome.total_records,
-        "message": outcome.message,
-    }
-
-
 async def release(connection: Connection, lease: Lease) -> Job:
-    """Queue the unfinished job again. A new run continues from its checkpoint, under a new lease.
-
-    Raises:
-        LeaseLost: another worker has claimed the job since.
-    """
-    row = await _fenced(connection, "release", lease, {})
+    """Queue the unfinished job again. A new run continues from its checkpoint, under a new lease."""
+    row = await _fenced(connection, "release", lease)
     await notify(connection, lease.job_id)
     return _job(row)
 
 
 async def restart(connection: Connection, lease: Lease) -> None:
-    """Reset the counters and the checkpoint of a job whose run starts over.
-
-    Raises:
-        LeaseLost: another worker has claimed the job since.
-    """
-    await _fenced(connection, "restart", lease, {})
+    """Reset the counters and the checkpoint of a job whose run starts over."""
+    await _fenced(connection, "restart", lease)
     await notify(connection, lease.job_id)
 
 
 async def hold(connection: Connection, lease: Lease) -> None:
-    """Lock the job, so that nobody can claim it until the transaction ends.
-
-    Raises:
-        LeaseLost: another worker has claimed the job since.
-    """
-    await _fenced(connection, "hold", lease, {})
+    """Lock the job, so that nobody can claim it until the transaction ends."""
+    await _fenced(connection, "hold", lease)
 
 
 async def record_source(connection: Connection, lease: Lease, source: Mapping[str, object]) -> None:
-    """Record the size and digest of the file that a run has fetched.
-
-    Raises:
-        LeaseLost: another worker has claimed the job since.
-    """
-    await _fenced(connection, "record_source", lease, {"source": as_json(source)})
+    """Record the size and digest of the file that a run has fetched."""
+    await _fenced(connection, "record_source", lease, source=as_json(source))
 
 
 async def record_format(connection: Connection, lease: Lease, format: str) -> None:
-    """Record the format that a run detected in its source.
-
-    Raises:
-        LeaseLost: another worker has claimed the job since.
-    """
-    await _fenced(connection, "record_format", lease, {"format": format})
+    """Record the format that a run detected in its source."""
+    await _fenced(connection, "record_format", lease, format=format)
 
 
 async def cancel(connection: Connection, job_id: UUID) -> Job | None:
     """Cancel a queued job at once, or request a running one to stop; the job, or None if there is no such job."""
-    await _one(connection, "lock", {"id": job_id})
+    await _one(connection, "lock", id=job_id)
     cancelled = await _cancel_from(connection, job_id, Status.QUEUED)
-    if cancelled is None and await _one(connection, "request_cancel", {"id": job_id}):
+    if cancelled is None and await _one(connection, "request_cancel", id=job_id):
         await notify(connection, job_id)
     return cancelled or await get(connection, job_id)
 
@@ -224,8 +170,7 @@ async def cancel_now(connection: Connection, job_id: UUID) -> Job | None:
 
 
 async def _cancel_from(connection: Connection, job_id: UUID, *states: Status) -> Job | None:
-    values = {"id": job_id, "sources": list(states), "message": "Cancelled"}
-    row = await _one(connection, "cancel_now", values)
+    row = await _one(connection, "cancel_now", id=job_id, sources=list(states), message=CANCELLED.message)
     if row is None:
         return None
     await append_event(connection, job_id, _FINAL_EVENTS[Status.CANCELLED])
@@ -234,31 +179,30 @@ async def _cancel_from(connection: Connection, job_id: UUID, *states: Status) ->
 
 async def expire_artifact(connection: Connection, job_id: UUID) -> Job | None:
     """Let an artifact expire now. Returns the job, or None if it has no artifact that has not expired yet."""
-    row = await _one(connection, "expire_artifact", {"id": job_id})
+    row = await _one(connection, "expire_artifact", id=job_id)
     return None if row is None else _job(row)
 
 
 async def is_known(connection: Connection, kind: Kind, owner_id: int | None, key: str) -> bool:
     """Whether the owner has a job of this kind with this idempotency key, of any resource."""
-    values = {"kind": kind, "owner_id": owner_id, "idempotency_key": key}
-    return await _one(connection, "any_by_key", values) is not None
+    return await _one(connection, "any_by_key", kind=kind, owner_id=owner_id, idempotency_key=key) is not None
 
 
 async def count_unfinished(connection: Connection, kind: Kind, owner_id: int | None) -> int:
     """How many of the owner's jobs of this kind are queued or running."""
-    row = await _one(connection, "count_unfinished", {"kind": kind, "owner_id": owner_id})
+    row = await _one(connection, "count_unfinished", kind=kind, owner_id=owner_id)
     return int(row["count"]) if row else 0
 
 
 async def count_queued(connection: Connection, kind: Kind) -> int:
     """How many jobs of this kind are queued."""
-    row = await _one(connection, "count_queued", {"kind": kind})
+    row = await _one(connection, "count_queued", kind=kind)
     return int(row["count"]) if row else 0
 
 
 async def retire_artifact(connection: Connection, job_id: UUID) -> None:
     """Record that an expired artifact was removed, unless this was recorded before."""
-    if await _one(connection, "retire_artifact", {"id": job_id}):
+    if await _one(connection, "retire_artifact", id=job_id):
         await append_event(connection, job_id, "job_expired")
 
 
@@ -269,24 +213,23 @@ async def retire_source(connection: Connection, job_id: UUID) -> None:
 
 async def delete_ended(connection: Connection, keep: timedelta, limit: int) -> int:
     """Delete up to `limit` jobs that ended longer ago than `keep` and whose artifacts are gone; return how many."""
-    cursor = await connection.execute(load("jobs")["delete_ended"], {"keep": keep, "limit": limit})
-    return cursor.rowcount
+    return (await connection.execute(load("jobs")["delete_ended"], {"keep": keep, "limit": limit})).rowcount
 
 
-async def _fenced(connection: Connection, query: str, lease: Lease, values: Mapping[str, object]) -> dict[str, Any]:
-    row = await _one(connection, query, {**values, "id": lease.job_id, "epoch": lease.epoch})
+async def _fenced(connection: Connection, query: str, lease: Lease, **values: object) -> dict[str, Any]:
+    row = await _one(connection, query, id=lease.job_id, epoch=lease.epoch, **values)
     if row is None:
         raise LeaseLost(f"job {lease.job_id} is no longer held under epoch {lease.epoch}")
     return row
 
 
-async def _one(connection: Connection, query: str, values: Mapping[str, object]) -> dict[str, Any] | None:
+async def _one(connection: Connection, query: str, **values: object) -> dict[str, Any] | None:
     return await fetch_one(connection, load("jobs")[query], values)
 
 
-def _new_values(new: NewJob) -> dict[str, object]:
-    values: dict[str, object] = {column.name: getattr(new, column.name) for column in fields(new)}
-    return {**values, "options": as_json(new.options), "source": as_json(new.source)}
+def _values(given: NewJob | Advance | Outcome, *documents: str) -> dict[str, object]:
+    """The fields by name, for a statement, with these fields as JSON."""
+    return {name: as_json(value) if name in documents else value for name, value in vars(given).items()}
 
 
 def _job(row: Mapping[str, Any]) -> Job:

@@ -45,13 +45,12 @@ class NewJob:
     idempotency_key: str | None = None
     fingerprint: str | None = None
     message: str | None = None
-    traceparent: str | None = None
     request_id: str | None = field(default_factory=current_request_id)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A row of `jobs`."""
+    """What the program reads of a row of `jobs`."""
 
     id: UUID
     kind: Kind
@@ -62,7 +61,6 @@ class Job:
     options: Json
     source: Json | None
     idempotency_key: str | None
-    fingerprint: str | None
     artifact: Json | None
     expires_at: datetime | None
     total_records: int | None
@@ -73,7 +71,6 @@ class Job:
     checkpoint: Json | None
     epoch: int
     deaths: int
-    cancel_requested_at: datetime | None
     progress: float
     stage: str
     stage_progress: float
@@ -144,3 +141,6 @@ class Outcome:
     total_records: int | None = None
     message: str | None = None
     discard: Callable[[], Awaitable[None]] | None = None
+
+
+CANCELLED = Outcome(status=Status.CANCELLED, message="Cancelled")

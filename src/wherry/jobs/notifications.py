@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from enum import Enum
 from typing import Final, TypeVar
 from uuid import UUID
@@ -19,6 +19,7 @@ import structlog
 from psycopg import sql
 
 from wherry.database.pools import connect
+from wherry.waiting import end_task
 
 CHANNEL = "wherry_jobs"
 RECONNECT_SECONDS = 1.0
@@ -61,8 +62,7 @@ class Notifications:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end_task(task)
 
     async def _keep_listening(self) -> None:
         while True:
@@ -113,13 +113,8 @@ async def watch_job(
             changed.clear()
             yield await look()
             await asyncio.sleep(at_most_every)
-            while not await _within(changed.wait(), idle_every):
-                yield IDLE
-
-
-async def _within(waiting: Awaitable[object], seconds: float) -> bool:
-    try:
-        await asyncio.wait_for(waiting, seconds)
-    except TimeoutError:
-        return False
-    return True
+            while not changed.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), idle_every)
+                if not changed.is_set():
+                    yield IDLE

@@ -6,7 +6,7 @@ A queue row is written in the transaction that creates the job. Only the worker 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from wherry.database.queries import load
 from wherry.jobs import ledger
 from wherry.jobs.models import Job, NewJob
 from wherry.jobs.states import Kind
+from wherry.times import now
 
 RUN_JOB = "wherry.run_job"
 """The name of the one task that runs jobs of every kind."""
@@ -41,15 +42,10 @@ async def submit(connection: Connection, new: NewJob) -> tuple[Job, bool]:
 
 async def enqueue(connection: Connection, job_id: UUID, kind: Kind) -> None:
     """Write a job's queue row."""
-    await defer(connection, RUN_JOB, queue=kind, job_id=str(job_id))
-
-
-async def defer(connection: Connection, task: str, *, queue: str, **arguments: str) -> int:
-    """Queue a task on the caller's own connection; return the queue row's id."""
     # This connector is never opened: the query runs on the caller's connection.
     manager = JobManager(PsycopgConnector())
-    deferrer = configure_task(name=task, job_manager=manager, queue=queue, connection=connection)
-    return await deferrer.defer_async(**arguments)
+    deferrer = configure_task(name=RUN_JOB, job_manager=manager, queue=kind, connection=connection)
+    await deferrer.defer_async(job_id=str(job_id))
 
 
 class Slots:
@@ -117,7 +113,7 @@ class FencedJobManager(JobManager):
         lock: str | None = None,
     ) -> None:
         """Queue a row again, if this run still holds it."""
-        at = retry_at or datetime.now(UTC)
+        at = retry_at or now()
         await self._on_held(job, "retry_held", retry_at=at, priority=priority, queue=queue, lock=lock)
 
     async def _on_held(self, job: QueueJob, query: str, **values: Any) -> None:

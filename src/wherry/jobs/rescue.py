@@ -7,12 +7,10 @@ turns out to be alive, the new run's epoch fences it off.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable
-from datetime import UTC, datetime
+from collections.abc import Container
 
 import structlog
 from procrastinate.exceptions import ConnectorException
-from procrastinate.jobs import Job as QueueJob
 from procrastinate.manager import JobManager
 from procrastinate.psycopg_connector import PsycopgConnector
 from procrastinate.worker import Worker
@@ -22,6 +20,7 @@ from wherry.database.pools import Connection
 from wherry.database.queries import fetch_one, load
 from wherry.jobs.queue import enqueue
 from wherry.jobs.states import Kind
+from wherry.times import now
 
 RESCUE_SECONDS = 5.0
 STALLED_SECONDS = 20.0
@@ -32,13 +31,13 @@ LOCK_KEY = 0x72657363  # "resc"
 log = structlog.get_logger(__name__)
 
 
-async def keep_rescuing(manager: JobManager, worker: Worker, in_hand: Container[int], stalled_seconds: float) -> None:
+async def keep_rescuing(manager: JobManager, worker: Worker, in_hand: Container[int]) -> None:
     """Rescue every few seconds until cancelled."""
     suspects: frozenset[int] = frozenset()
     while True:
         await asyncio.sleep(RESCUE_SECONDS)
         try:
-            await rescue_stalled(manager, stalled_seconds)
+            await rescue_stalled(manager, STALLED_SECONDS)
             suspects = await rescue_forgotten(manager, worker.worker_id, in_hand, suspects)
         except (ConnectorException, PoolTimeout) as error:
             # After a short outage the next round succeeds; if the outage lasts, the worker itself ends.
@@ -53,7 +52,10 @@ async def rescue_stalled(manager: JobManager, stalled_seconds: float) -> int:
         if row is None or not row[0]:
             return 0
         stalled = list(await manager.get_stalled_jobs(seconds_since_heartbeat=stalled_seconds))
-        await _queue_again(manager, stalled, "its worker is gone")
+        for job in stalled:
+            job_id = job.task_kwargs.get("job_id")
+            log.warning("job is queued again", queueId=job.id, jobId=job_id, reason="its worker is gone")
+            await manager.retry_job(job)
         unqueued = await (await connection.execute(load("queue")["unqueued"])).fetchall()
         for job_id, kind in unqueued:
             log.warning("job is queued again", jobId=str(job_id), reason="it has no queue row")
@@ -74,19 +76,10 @@ async def rescue_forgotten(
     held = await _connector(manager).execute_query_all_async(load("rescue")["held_by"], worker_id=worker_id)
     missing = frozenset(int(row["id"]) for row in held if int(row["id"]) not in in_hand)
     for queue_id in missing & suspects:
-        log.warning(
-            "job is queued again",
-            queueId=queue_id,
-            reason="this worker never started it, or never finished its queue row",
-        )
-        await manager.retry_job_by_id_async(queue_id, retry_at=_now())
+        reason = "this worker never started it, or never finished its queue row"
+        log.warning("job is queued again", queueId=queue_id, reason=reason)
+        await manager.retry_job_by_id_async(queue_id, retry_at=now())
     return missing - suspects
-
-
-async def _queue_again(manager: JobManager, stalled: Iterable[QueueJob], reason: str) -> None:
-    for job in stalled:
-        log.warning("job is queued again", queueId=job.id, jobId=job.task_kwargs.get("job_id"), reason=reason)
-        await manager.retry_job(job)
 
 
 async def count_alive(connection: Connection) -> int:
@@ -99,7 +92,3 @@ def _connector(manager: JobManager) -> PsycopgConnector:
     connector = manager.connector
     assert isinstance(connector, PsycopgConnector)
     return connector
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from wherry.jobs import ledger
 from wherry.jobs.states import Kind
 from wherry.storage.store import Listed, Store
 from wherry.storage.workspaces import remove_abandoned
+from wherry.times import now
 
 BATCH = 500
 ORPHAN_AGE = timedelta(hours=1)
@@ -31,39 +32,23 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Periods:
-    """How long things are kept after a job has ended."""
+class Retention:
+    """Finds and removes everything that has expired: sources and import errors `import_keep` after their job's end."""
 
+    pool: Pool
+    sources: Mapping[Kind, Store]
+    artifacts: Mapping[Kind, Store]
     import_keep: timedelta
     job_keep: timedelta
     orphan_age: timedelta = ORPHAN_AGE
 
-
-class Retention:
-    """Finds and removes everything that has expired.
-
-    Args:
-        pool: the database.
-        sources: the store of each kind's sources.
-        artifacts: the store of each kind's artifacts.
-        periods: how long things are kept.
-    """
-
-    def __init__(
-        self, pool: Pool, sources: Mapping[Kind, Store], artifacts: Mapping[Kind, Store], periods: Periods
-    ) -> None:
-        self._pool = pool
-        self._sources = sources
-        self._artifacts = artifacts
-        self._periods = periods
-
     async def sweep(self) -> dict[str, int]:
         """Remove everything that has expired; return how many of each."""
         removed = {
-            "artifacts": await self._until_done(self._remove_artifacts),
-            "sources": await self._until_done(self._remove_sources),
-            "import_errors": await self._until_done(self._delete_errors),
-            "jobs": await self._until_done(self._delete_jobs),
+            "artifacts": await _until_done(self._remove_artifacts),
+            "sources": await _until_done(self._remove_sources),
+            "import_errors": await _until_done(self._delete_errors),
+            "jobs": await _until_done(self._delete_jobs),
             "orphans": await self._remove_orphans(),
             "workspaces": await asyncio.to_thread(remove_abandoned),
         }
@@ -71,44 +56,38 @@ class Retention:
             log.info("retention removed", **removed)
         return removed
 
-    async def _until_done(self, step: Callable[[], Awaitable[int]]) -> int:
-        total = 0
-        while count := await step():
-            total += count
-        return total
-
     async def _remove_artifacts(self) -> int:
         rows = await self._rows("expired_artifacts", limit=BATCH)
         for row in rows:
             # The file first: if this is interrupted, the row still names the file, and the next sweep tries again.
-            await self._artifacts[Kind(row["kind"])].delete(row["key"])
-            async with self._pool.connection() as connection, connection.transaction():
+            await self.artifacts[Kind(row["kind"])].delete(row["key"])
+            async with self.pool.connection() as connection, connection.transaction():
                 await ledger.retire_artifact(connection, row["id"])
         return len(rows)
 
     async def _remove_sources(self) -> int:
-        rows = await self._rows("spent_sources", limit=BATCH, import_keep=self._periods.import_keep)
+        rows = await self._rows("spent_sources", limit=BATCH, import_keep=self.import_keep)
         for row in rows:
-            await self._sources[Kind(row["kind"])].delete(row["key"])
-            async with self._pool.connection() as connection:
+            await self.sources[Kind(row["kind"])].delete(row["key"])
+            async with self.pool.connection() as connection:
                 await ledger.retire_source(connection, row["id"])
         return len(rows)
 
     async def _delete_errors(self) -> int:
-        values = {"import_keep": self._periods.import_keep, "limit": BATCH}
-        async with self._pool.connection() as connection:
+        values = {"import_keep": self.import_keep, "limit": BATCH}
+        async with self.pool.connection() as connection:
             return (await connection.execute(load("retention")["delete_import_errors"], values)).rowcount
 
     async def _delete_jobs(self) -> int:
-        async with self._pool.connection() as connection:
-            return await ledger.delete_ended(connection, self._periods.job_keep, BATCH)
+        async with self.pool.connection() as connection:
+            return await ledger.delete_ended(connection, self.job_keep, BATCH)
 
     async def _remove_orphans(self) -> int:
-        stores = {store.root: store for store in (*self._sources.values(), *self._artifacts.values())}
+        stores = {store.root: store for store in (*self.sources.values(), *self.artifacts.values())}
         total = 0
         for store in stores.values():
-            total += await asyncio.to_thread(store.remove_abandoned_uploads, self._periods.orphan_age.total_seconds())
-            async for batch in _batches(store, datetime.now(UTC) - self._periods.orphan_age):
+            total += await asyncio.to_thread(store.remove_abandoned_uploads, self.orphan_age.total_seconds())
+            async for batch in _batches(store, now() - self.orphan_age):
                 total += await self._remove_unnamed(store, batch)
         return total
 
@@ -123,8 +102,15 @@ class Retention:
         return len(orphans)
 
     async def _rows(self, query: str, **values: object) -> list[dict[str, Any]]:
-        async with self._pool.connection() as connection:
+        async with self.pool.connection() as connection:
             return await fetch_all(connection, load("retention")[query], values)
+
+
+async def _until_done(step: Callable[[], Awaitable[int]]) -> int:
+    total = 0
+    while count := await step():
+        total += count
+    return total
 
 
 def _owner(key: str) -> UUID | None:

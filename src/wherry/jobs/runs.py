@@ -21,34 +21,21 @@ from wherry.jobs.run_log import log_progress
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a job.
+    """One run of a job, which is as it was claimed.
 
-    Attributes:
-        job: as it was claimed.
-        lease: the right to work on it.
-        pool: connections for `advance` and `look`.
-        stopping: set when the worker stops.
+    Every method that reads or writes the job raises `LeaseLost` if another worker has claimed it since.
     """
 
     job: Job
     lease: Lease
     pool: Pool
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the worker stops."""
 
     async def advance(
         self, step: Advance, *, event: str | None = None, meta: Mapping[str, object] | None = None
     ) -> None:
-        """Write a step in its own transaction, then check whether to continue.
-
-        Args:
-            step: what was done.
-            event: type of the event to log in the same transaction, or None for no event.
-            meta: of that event.
-
-        Raises:
-            LeaseLost: another worker has claimed the job since.
-            JobCancelled, JobReleased: see `check`.
-        """
+        """Write a step, and an event of this type if it is not None, in one transaction; then `check`."""
         async with self.pool.connection() as connection, connection.transaction():
             position = await self.advance_within(connection, step)
             if event is not None:
@@ -56,11 +43,7 @@ class Run:
         self.check(position)
 
     async def advance_within(self, connection: Connection, step: Advance) -> Position:
-        """Write a step in the caller's transaction, which writes its records; call `check` after the commit.
-
-        Raises:
-            LeaseLost: another worker has claimed the job since.
-        """
+        """Write a step in the caller's transaction, which writes its records; call `check` after the commit."""
         return await ledger.advance(connection, self.lease, step)
 
     def check(self, position: Position) -> None:
@@ -75,29 +58,17 @@ class Run:
         self._require_worker()
 
     async def look(self) -> None:
-        """Between steps: continue only if we have the lease, the job is not cancelled and the worker is not stopping.
-
-        Raises:
-            LeaseLost, JobCancelled, JobReleased: the run must stop.
-        """
+        """Between steps: check our lease, that the job is not cancelled, and that the worker is not stopping."""
         self._require_worker()
         await self.look_within_step()
 
     async def look_within_step(self) -> None:
-        """Like `look`, but within a step, which a stopping worker still completes.
-
-        Raises:
-            LeaseLost, JobCancelled: the run must stop.
-        """
+        """Like `look`, but within a step, which a stopping worker still completes."""
         async with self.pool.connection() as connection:
             self.require_wanted(await ledger.look(connection, self.lease))
 
     def require_wanted(self, position: Position) -> None:
-        """Continue only if the owner has not cancelled the job.
-
-        Raises:
-            JobCancelled: the owner has cancelled it.
-        """
+        """Raise `JobCancelled` if the owner has cancelled the job."""
         if position.cancel_requested:
             raise JobCancelled(f"job {self.job.id} was cancelled by its owner")
 

@@ -34,14 +34,9 @@ class Kind(StrEnum):
 
 MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
     {
+        **dict.fromkeys(Status, frozenset()),
         Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED}),
-        Status.RUNNING: frozenset(
-            {Status.RUNNING, Status.QUEUED, Status.SUCCEEDED, Status.PARTIAL, Status.FAILED, Status.CANCELLED}
-        ),
-        Status.SUCCEEDED: frozenset(),
-        Status.PARTIAL: frozenset(),
-        Status.FAILED: frozenset(),
-        Status.CANCELLED: frozenset(),
+        Status.RUNNING: frozenset(Status),
     }
 )
 """The states that may follow each state."""

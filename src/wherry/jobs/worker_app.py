@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import procrastinate
@@ -41,12 +42,12 @@ RETENTION_CRON = "*/5 * * * *"
 log = structlog.get_logger(__name__)
 
 
-class JobServices(Protocol):
-    """What a worker process does: run jobs, and remove what has expired. It is opened once per process."""
+@dataclass(frozen=True)
+class JobServices:
+    """What a worker process does: run a job to its end, and remove what has expired. Opened once per process."""
 
-    async def execute(self, job_id: UUID) -> None: ...
-
-    async def retain(self) -> None: ...
+    execute: Callable[[UUID], Awaitable[None]]
+    retain: Callable[[], Awaitable[None]]
 
 
 OpenServices = Callable[[], AbstractAsyncContextManager[JobServices]]
@@ -67,7 +68,6 @@ class WorkerApp(procrastinate.App):
     """A procrastinate application whose workers run wherry's jobs.
 
     Args:
-        conninfo: the database's URL.
         concurrency: how many jobs a process runs at a time, unless the command line overrides it.
         open_services: opens pools, storage and runners when a worker starts, and closes them when it ends.
         slow: kinds whose jobs may take minutes each; they get at most half of the slots.
@@ -124,24 +124,25 @@ class WorkerApp(procrastinate.App):
             with _on_stop_signal(stopping):
                 while not stopping.is_set():
                     worker = self._worker(**kwargs)
-                    self.job_manager.slots = Slots(worker.concurrency, self._queues(), self._slow)
+                    queues = {*Kind, *(task.queue for task in self.tasks.values())}
+                    self.job_manager.slots = Slots(worker.concurrency, queues, self._slow)
                     await self._run_until_stopped(worker, stopping)
                     if not worker.wait:
                         break
                     with suppress(TimeoutError):
                         await asyncio.wait_for(stopping.wait(), RECONNECT_SECONDS)
 
-    def _queues(self) -> set[str]:
-        return {*Kind, *(task.queue for task in self.tasks.values())}
-
     async def _run_until_stopped(self, worker: Worker, stopping: asyncio.Event) -> None:
-        async with _companions(
-            _stop_when(stopping, worker), rescue.keep_rescuing(self.job_manager, worker, self._in_hand, STALLED_SECONDS)
-        ):
-            try:
-                await worker.run()  # type: ignore[no-untyped-call]
-            except ConnectorException as error:
-                log.warning("the queue lost its database", error=str(error.__cause__ or error))
+        companions = (
+            asyncio.create_task(_stop_when(stopping, worker)),
+            asyncio.create_task(rescue.keep_rescuing(self.job_manager, worker, self._in_hand)),
+        )
+        try:
+            await worker.run()  # type: ignore[no-untyped-call]
+        except ConnectorException as error:
+            log.warning("the queue lost its database", error=str(error.__cause__ or error))
+        finally:
+            await _end_all(companions)
         if not stopping.is_set() and worker.wait:
             log.warning("the worker ended unexpectedly; starting another one")
 
@@ -149,15 +150,6 @@ class WorkerApp(procrastinate.App):
 async def _stop_when(stopping: asyncio.Event, worker: Worker) -> None:
     await stopping.wait()
     worker.stop()  # type: ignore[no-untyped-call]
-
-
-@asynccontextmanager
-async def _companions(*coroutines: Any) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        yield
-    finally:
-        await _end_all(tasks)
 
 
 async def _end_all(tasks: Collection[asyncio.Task[Any]]) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from wherry.errors import DataDirectoryInUse, EmbeddedServerFailed, Misconfigured
+from wherry.errors import DataDirectoryInUse, Misconfigured, Unavailable
 from wherry.local.binaries import Binaries
 from wherry.local.server_account import SystemAccount
 from wherry.local.server_process import log_tail, server_environment
@@ -97,7 +97,7 @@ def _create(data_dir: Path, binaries: Binaries, account: SystemAccount) -> None:
         ).returncode
     if status != 0:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise EmbeddedServerFailed(f"initdb exited with status {status}; the end of {log_file}:\n{log_tail(log_file)}")
+        raise Unavailable(f"initdb exited with status {status}; the end of {log_file}:\n{log_tail(log_file)}")
     unfinished.rename(data_dir)  # replaces an empty folder
 
 
@@ -161,20 +161,10 @@ def _kill(pid: int, number: int) -> None:
 
 
 def _await_ends(pids: list[int], seconds: float) -> None:
+    """Wait for processes that are not our children to exit, but not longer than this."""
     deadline = time.monotonic() + seconds
     for pid in pids:
-        _await_end(pid, deadline)
-
-
-def _await_end(pid: int, deadline: float) -> None:
-    """Wait for a process that is not our child to exit, until a deadline in the time of `time.monotonic`."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
-    finally:
-        os.close(descriptor)
+        with suppress(ProcessLookupError), os.fdopen(os.pidfd_open(pid), "rb", buffering=0) as process:
+            poll = select.poll()
+            poll.register(process, select.POLLIN)
+            poll.poll(max(0.0, deadline - time.monotonic()) * 1000)

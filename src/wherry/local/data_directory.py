@@ -11,6 +11,10 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
 
 from wherry.database.migrations import migrate, require_ready
 from wherry.errors import DataDirectoryInUse, Misconfigured
@@ -162,13 +166,10 @@ def _secrets_in(file: Path) -> dict[str, str]:
         raise Misconfigured(f"{file} can be read by other accounts: run `chmod 600 {file}`")
     text = file.read_bytes()
     try:
-        kept = json.loads(text)
-    except (ValueError, RecursionError):
-        kept = None
-    if not isinstance(kept, dict) or not all(isinstance(value, str) and value for value in kept.values()):
+        return msgspec.json.decode(text, type=dict[str, Annotated[str, Meta(min_length=1)]])
+    except (msgspec.DecodeError, ValueError, RecursionError):
         state = "is damaged" if text.strip() else "is empty"
         raise Misconfigured(
             f"{file} {state}: restore it from a backup, or delete it to generate new secrets, which ends all logins "
             "and changes the capsule key"
-        )
-    return kept
+        ) from None

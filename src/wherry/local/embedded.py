@@ -16,10 +16,8 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from urllib.parse import quote
 
-from wherry.errors import EmbeddedServerFailed, Unavailable
+from wherry.errors import Unavailable
 from wherry.local.binaries import Binaries, find_binaries
 from wherry.local.cluster import beside, end_strays, locked, prepare
 from wherry.local.server_account import SystemAccount, account_for, require_reachable, runnable
@@ -60,24 +58,17 @@ class EmbeddedPostgres:
         data_dir: created if missing, with its parent, which also gets the lock file and the log.
         binaries: PostgreSQL's programs; found on this machine if not given.
         options: server settings by name; they override `OPTIONS`.
-        start_timeout: seconds within which the server must accept connections.
 
     Methods block. They may be called from any thread, but only one at a time.
     """
 
     def __init__(
-        self,
-        data_dir: Path,
-        *,
-        binaries: Binaries | None = None,
-        options: Mapping[str, str] | None = None,
-        start_timeout: float = START_TIMEOUT,
+        self, data_dir: Path, *, binaries: Binaries | None = None, options: Mapping[str, str] | None = None
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.log_file = beside(self.data_dir, ".log")
-        self._binaries = binaries
+        self.binaries = binaries or find_binaries()
         self._options = {**OPTIONS, **(options or {})}
-        self._start_timeout = start_timeout
         self._port = 0
         self._account: SystemAccount | None = None
         self._process: ServerProcess | None = None
@@ -87,19 +78,13 @@ class EmbeddedPostgres:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     @property
     def url(self) -> str:
         """The URL of the database `postgres`, which always exists. A restart does not change it."""
-        return self.url_of("postgres")
-
-    def url_of(self, database: str) -> str:
-        """The URL of a database on this server, whether or not it exists."""
-        return _url(self._port, database)
+        return _url(self._port)
 
     @property
     def pid(self) -> int:
@@ -121,18 +106,11 @@ class EmbeddedPostgres:
         """The last lines of the server's log."""
         return self._process.log_end if self._process else ""
 
-    @property
-    def binaries(self) -> Binaries:
-        """The programs that the server runs."""
-        if self._binaries is None:
-            self._binaries = find_binaries()
-        return self._binaries
-
     def start(self) -> None:
         """Create the data directory if it is missing, and start the server on a free port.
 
         Raises:
-            Misconfigured: there are no programs, or the data directory cannot be used; the message says what to change.
+            Misconfigured: the data directory cannot be used; the message says what to change.
             Unavailable: another process uses the data directory, or the server did not start.
         """
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -140,9 +118,9 @@ class EmbeddedPostgres:
             account = account_for(self.data_dir)
             require_reachable(self.data_dir, account)
             locks.enter_context(locked(self.data_dir))
-            self._binaries = runnable(self.binaries, account, self.data_dir.parent)
+            self.binaries = runnable(self.binaries, account, self.data_dir.parent)
             self._keep_log_small()
-            prepare(self.data_dir, self._binaries, account)
+            prepare(self.data_dir, self.binaries, account)
             self._account = account
             self._process = self._start_on_free_port()
             self._locks = locks.pop_all()
@@ -172,7 +150,7 @@ class EmbeddedPostgres:
 
     def _running(self) -> ServerProcess:
         if self._process is None:
-            raise EmbeddedServerFailed("the embedded PostgreSQL is not running")
+            raise Unavailable("the embedded PostgreSQL is not running")
         return self._process
 
     def _keep_log_small(self) -> None:
@@ -181,7 +159,8 @@ class EmbeddedPostgres:
 
     def _start_on_free_port(self) -> ServerProcess:
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            self._port = _free_port()
+            with socket.create_server((HOST, 0)) as probe:
+                self._port = probe.getsockname()[1]
             try:
                 return self._launch(self._port)
             except Unavailable as fault:
@@ -196,7 +175,7 @@ class EmbeddedPostgres:
         command = [self.binaries.program("postgres"), "-D", str(self.data_dir), "-h", HOST, "-p", str(port)]
         for name, value in self._options.items():
             command += ["-c", f"{name}={value}"]
-        return ServerProcess.start(command, self._account, self.log_file, self._start_timeout)
+        return ServerProcess.start(command, self._account, self.log_file, START_TIMEOUT)
 
 
 def url_of_running(data_dir: Path, timeout: float = RUNNING_SECONDS) -> str:
@@ -208,9 +187,9 @@ def url_of_running(data_dir: Path, timeout: float = RUNNING_SECONDS) -> str:
     deadline = time.monotonic() + timeout
     while (port := _port_if_ready(data_dir)) is None:
         if time.monotonic() >= deadline:
-            raise EmbeddedServerFailed(f"the embedded PostgreSQL in {data_dir} is starting or stopping: try again")
+            raise Unavailable(f"the embedded PostgreSQL in {data_dir} is starting or stopping: try again")
         time.sleep(POLL_SECONDS)
-    return _url(port, "postgres")
+    return _url(port)
 
 
 def _port_if_ready(data_dir: Path) -> int | None:
@@ -222,12 +201,5 @@ def _port_if_ready(data_dir: Path) -> int | None:
     return int(lines[3]) if len(lines) >= 8 and lines[7].strip() == "ready" else None
 
 
-def _url(port: int, database: str) -> str:
-    return f"postgresql://postgres@{HOST}:{port}/{quote(database, safe='')}"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _url(port: int) -> str:
+    return f"postgresql://postgres@{HOST}:{port}/postgres"

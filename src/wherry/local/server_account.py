@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,20 +39,13 @@ class SystemAccount:
         if self.drop:
             os.chown(path, self.uid, self.gid)
 
-    def may_enter(self, folder: Path) -> bool:
-        """Whether the user may enter a folder."""
-        return self._has(folder, stat.S_IXUSR)
-
-    def may_run(self, program: Path) -> bool:
-        """Whether the user may read and execute a file, if its folders let them."""
-        return self._has(program, stat.S_IXUSR) and self._has(program, stat.S_IRUSR)
-
-    def _has(self, path: Path, owner_bit: int) -> bool:
+    def may(self, access: int, path: Path) -> bool:
+        """Whether the user has this access (`os.X_OK | os.R_OK`) to a file or folder, if its folders let them."""
         if not self.drop:
-            return os.access(path, os.X_OK if owner_bit == stat.S_IXUSR else os.R_OK)
+            return os.access(path, access)
         facts = path.stat()
-        shift = 0 if facts.st_uid == self.uid else 3 if facts.st_gid == self.gid else 6
-        return bool(facts.st_mode & (owner_bit >> shift))
+        shift = 6 if facts.st_uid == self.uid else 3 if facts.st_gid == self.gid else 0
+        return facts.st_mode >> shift & access == access
 
 
 def account_for(data_dir: Path) -> SystemAccount:
@@ -88,7 +80,7 @@ def _name(uid: int) -> str:
 def closed_folder(path: Path, account: SystemAccount) -> Path | None:
     """The outermost folder above `path` that `account` may not enter, or None."""
     above = reversed(path.absolute().resolve().parents)
-    return next((folder for folder in above if folder.exists() and not account.may_enter(folder)), None)
+    return next((folder for folder in above if folder.exists() and not account.may(os.X_OK, folder)), None)
 
 
 def require_reachable(data_dir: Path, account: SystemAccount) -> None:
@@ -109,7 +101,7 @@ def runnable(binaries: Binaries, account: SystemAccount, cache: Path) -> Binarie
         Misconfigured: it cannot execute them, and they are not a Python package that could be copied.
     """
     server = binaries.bindir / "postgres"
-    if closed_folder(server, account) is None and account.may_run(server.resolve()):
+    if closed_folder(server, account) is None and account.may(os.R_OK | os.X_OK, server.resolve()):
         return binaries
     if binaries.package is None:
         raise Misconfigured(

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wherry.errors import EmbeddedServerFailed
+from wherry.errors import Unavailable
 from wherry.local.server_account import SystemAccount
 from wherry.this_process import end_with
 
@@ -74,7 +74,7 @@ class ServerProcess:
             server._ready.result(timeout)
         except TimeoutError:
             server.stop(immediate=True)
-            raise EmbeddedServerFailed(
+            raise Unavailable(
                 f"PostgreSQL was not ready within {timeout:.0f} s; the end of {log_file}:\n{server.log_end}"
             ) from None
         except BaseException:
@@ -116,15 +116,12 @@ class ServerProcess:
         for stop_signal in (signal.SIGQUIT if immediate else signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
             if not self.is_running:
                 return
-            self._signal(stop_signal)
+            with suppress(ProcessLookupError):  # its children will exit too, and the keeper waits for them
+                os.kill(self.pid, stop_signal)
             self._keeper.join(timeout)
             timeout = 10.0
         if self.is_running:
-            raise EmbeddedServerFailed(f"PostgreSQL (process {self.pid}) did not stop")
-
-    def _signal(self, number: int) -> None:
-        with suppress(ProcessLookupError):  # its children will exit too, and the keeper waits for them
-            os.kill(self.pid, number)
+            raise Unavailable(f"PostgreSQL (process {self.pid}) did not stop")
 
     def _keep(self) -> None:
         try:
@@ -140,17 +137,10 @@ class ServerProcess:
                         if any(text in line for text in READY) and not self._ready.done():
                             self._ready.set_result(None)
                 # nobody else reaps it, so its id cannot be reused before this
-                status = process.wait()
-        except Exception as fault:
-            self._fail(fault)
-        else:
-            self._fail(
-                EmbeddedServerFailed(
-                    f"PostgreSQL exited with status {status}; the end of {self._log_file}:\n{self.log_end}"
-                )
-            )
-
-    def _fail(self, fault: Exception) -> None:
+                end = f"PostgreSQL exited with status {process.wait()}; the end of {self._log_file}:\n{self.log_end}"
+                fault: Exception = Unavailable(end)
+        except Exception as error:
+            fault = error
         for outcome in (self._started, self._ready):
             if not outcome.done():
                 outcome.set_exception(fault)

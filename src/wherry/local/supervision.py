@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import structlog
 
-from wherry.errors import EmbeddedServerFailed, Unavailable
+from wherry.errors import Unavailable
 from wherry.local.embedded import EmbeddedPostgres
 from wherry.waiting import beside_the_loop
 
@@ -50,7 +50,7 @@ async def keep_serving(server: EmbeddedPostgres, serving: asyncio.Event, *, wait
         log.error("PostgreSQL exited unexpectedly and is being restarted", log=str(server.log_file))
         while reason:
             if failures == len(waits):
-                raise EmbeddedServerFailed(f"PostgreSQL keeps exiting: {reason}")
+                raise Unavailable(f"PostgreSQL keeps exiting: {reason}")
             await asyncio.sleep(waits[failures])
             failures += 1
             reason = await _restart(server)

@@ -17,6 +17,7 @@ from tests.accounts_app import BASE_URL, Running, bearer, register, running
 from tests.integration.accounts.test_login import log_in
 from tests.smtp import MailServer, mail_server
 from wherry.accounts import repository
+from wherry.accounts.links import reset_link
 from wherry.accounts.mail import Mailer
 from wherry.accounts.models import Changes, ResetRequest
 
@@ -182,7 +183,7 @@ async def test_a_link_requested_during_a_change_of_address_is_not_for_the_old_on
 async def test_a_link_is_voided_by_a_change_that_waited_for_it(app: Running, client: httpx.AsyncClient) -> None:
     alice = await register(client, "alice")
     async with app.pool.connection() as making, making.transaction():
-        assert await repository.create_reset_link(making, "alice@example.com", b"hash", timedelta(hours=1))
+        assert await reset_link(making, BASE_URL, "alice@example.com")
         change = client.put("/api/user", json={"user": {"password": "another"}}, headers=bearer(alice["token"]))
         changing = asyncio.create_task(change)
         await asyncio.wait({changing}, timeout=0.2)

@@ -15,11 +15,9 @@ from wherry.database.pools import Connection, Pool, make_pool
 from wherry.jobs import ledger
 from wherry.jobs.events import events_since
 from wherry.jobs.models import Job, Outcome, new_job_id
-from wherry.jobs.retention import Periods, Retention
+from wherry.jobs.retention import Retention
 from wherry.jobs.states import Kind, Status
 from wherry.storage.store import Store
-
-PERIODS = Periods(import_keep=timedelta(hours=1), job_keep=timedelta(days=1))
 
 
 @pytest.fixture
@@ -36,7 +34,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def retention(pool: Pool, store: Store) -> Retention:
     kinds = dict.fromkeys(Kind, store)
-    return Retention(pool, kinds, kinds, PERIODS)
+    return Retention(pool, kinds, kinds, import_keep=timedelta(hours=1), job_keep=timedelta(days=1))
 
 
 async def _stored(store: Store, key: str) -> str:

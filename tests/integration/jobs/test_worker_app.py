@@ -41,7 +41,7 @@ class Recorder:
 async def _working(url: str, recorder: Recorder) -> AsyncIterator[WorkerApp]:
     @asynccontextmanager
     async def open_services() -> AsyncIterator[JobServices]:
-        yield recorder
+        yield JobServices(recorder.execute, recorder.retain)
 
     app = WorkerApp(url, concurrency=2, open_services=open_services, slow={Kind.CAPSULE})
     async with app.open_async():
@@ -181,4 +181,4 @@ async def test_capsules_use_at_most_half_of_the_slots(database_url: str) -> None
 
 
 async def _none() -> AsyncIterator[JobServices]:
-    yield Recorder()
+    yield JobServices(Recorder().execute, Recorder().retain)

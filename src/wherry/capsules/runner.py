@@ -20,7 +20,7 @@ from wherry.errors import EXPORT_FAILED, CapsuleFailed, JobFailed
 from wherry.jobs.models import Advance, Outcome
 from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
-from wherry.memvid.writer import CapsuleFile, WriterEvent, write_capsule
+from wherry.memvid.writer import WriterEvent, WrittenCapsule, write_capsule
 from wherry.settings import Settings
 from wherry.storage.store import Store
 from wherry.storage.workspaces import workspace
@@ -53,7 +53,7 @@ class CapsuleRunner:
 
     async def run(self, run: Run) -> Outcome:
         """Make the capsule; see `Runner`."""
-        report = _Report(run)
+        report = _Progress(run)
         if run.job.options["semanticEnabled"]:
             await report.say("Semantic search is not configured here: semanticEnabled is ignored", {"ignored": True})
         with workspace() as folder:
@@ -61,7 +61,7 @@ class CapsuleRunner:
             written = await self._write(folder, frames, report)
             return await self._keep(run, written, frames, report)
 
-    async def _transform(self, run: Run, folder: Path, report: _Report) -> Transformed:
+    async def _transform(self, run: Run, folder: Path, report: _Progress) -> Transformed:
         reading = partial(report.advance, "transform", 0.0, 0.0, "Reading the graph")
         await reading()
         request = await with_ticks(self._request(run, folder), reading, seconds=LOOK_SECONDS)
@@ -88,7 +88,7 @@ class CapsuleRunner:
             raise JobFailed(EXPORT_FAILED, "The stored request is gone") from error
         return file
 
-    async def _write(self, folder: Path, frames: Transformed, report: _Report) -> CapsuleFile:
+    async def _write(self, folder: Path, frames: Transformed, report: _Progress) -> WrittenCapsule:
         try:
             return await write_capsule(
                 folder / "frames",
@@ -101,7 +101,7 @@ class CapsuleRunner:
         except CapsuleFailed as error:
             raise JobFailed.by_capsule(error) from error
 
-    async def _keep(self, run: Run, written: CapsuleFile, frames: Transformed, report: _Report) -> Outcome:
+    async def _keep(self, run: Run, written: WrittenCapsule, frames: Transformed, report: _Progress) -> Outcome:
         storing = partial(report.advance, "finalize", STORE_SHARE, 100.0, "Storing the capsule")
         await storing()
         key = f"{run.job.id}/{run.lease.epoch}.mv2"
@@ -135,7 +135,7 @@ class CapsuleRunner:
         )
 
 
-class _Report:
+class _Progress:
     """Reports progress to the ledger, and so finds out whether the run must end."""
 
     def __init__(self, run: Run) -> None:

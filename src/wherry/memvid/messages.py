@@ -52,13 +52,11 @@ class Finished(msgspec.Struct, tag="finished", frozen=True):
     Args:
         size: in bytes.
         sha256: lower-case hexadecimal.
-        frames: number of frames.
         search: how much of each frame can be searched, `full` or `lean`.
     """
 
     size: int
     sha256: str
-    frames: int
     search: str
 
 

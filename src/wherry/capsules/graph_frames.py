@@ -16,7 +16,7 @@ from wherry.capsules.reading import GraphReader
 from wherry.capsules.snippets import Snippets
 from wherry.capsules.texts import Texts
 from wherry.memvid.capacity import MOST_FRAMES
-from wherry.memvid.frame import Frame, Uris, bounded, shown
+from wherry.memvid.frame import Frame, Uris, as_text, bounded
 from wherry.memvid.safe_text import guard
 
 EDGES_AT_ONCE = 40_000
@@ -84,10 +84,10 @@ def _node_lines(node: Node, snippet: str) -> Iterator[str]:
     yield f"{node.label}: {node.name}"
     yield f"id: {node.id}"
     if path := node.property("filePath"):
-        yield f"file: {shown(path)}"
+        yield f"file: {as_text(path)}"
     for key in ("description", "keywords"):
         if value := node.property(key):
-            yield f"{key}: {', '.join(map(shown, value)) if isinstance(value, list) else shown(value)}"
+            yield f"{key}: {', '.join(map(as_text, value)) if isinstance(value, list) else as_text(value)}"
     yield ""
     yield snippet
 

@@ -12,7 +12,15 @@ from typing import Any
 import msgspec
 
 from wherry.errors import BrokenJson, ErrorCode
-from wherry.imports.models import SHOWN_CHARACTERS, DecodedRecord, RawRecord, RecordError, clipped, label, report_value
+from wherry.imports.models import (
+    REPORTED_CHARACTERS,
+    DecodedRecord,
+    RawRecord,
+    RecordError,
+    clipped,
+    label,
+    report_value,
+)
 from wherry.resources.model import Resource
 from wherry.resources.rules import Fault, OversizedNumber
 from wherry.resources.users import ADMIN
@@ -21,7 +29,7 @@ _ESCAPED_NUL = b"\\u0000"
 MAX_BUILT_BYTES = 1 << 20
 """Arrays and objects with a longer text are not built, except for arrays of strings."""
 
-_LOOKED_AT = 4 * SHOWN_CHARACTERS  # bytes: the most that 1,000 characters can take
+_LOOKED_AT = 4 * REPORTED_CHARACTERS  # bytes: the most that 1,000 characters can take
 
 
 class Decoder:

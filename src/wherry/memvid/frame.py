@@ -18,7 +18,7 @@ class Frame(msgspec.Struct, array_like=True, omit_defaults=True):
 
     Args:
         uri: unique within the capsule.
-        title: one line, shown by readers.
+        title: one line, as_text by readers.
         text: the content; reads back byte for byte.
         track: the group that the frame belongs to, with `/` between levels.
         kind: the type of the frame, in one word.
@@ -76,7 +76,7 @@ def record_frames(resource: str, title_field: str, records: Iterable[Mapping[str
     uris = Uris()
     for record in records:
         title = record.get(title_field)
-        lines = (f"{name}: {shown(value)}" for name, value in record.items() if value is not None)
+        lines = (f"{name}: {as_text(value)}" for name, value in record.items() if value is not None)
         yield Frame(
             uri=uris.unique(f"mv2://{resource}/{record['id']}"),
             title=make_safe(str(title if title not in (None, "") else record["id"])),
@@ -88,6 +88,6 @@ def record_frames(resource: str, title_field: str, records: Iterable[Mapping[str
         )
 
 
-def shown(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A JSON value as text: a string as is, anything else as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

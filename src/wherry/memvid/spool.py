@@ -19,11 +19,11 @@ import msgspec
 
 from wherry.errors import SpoolFull
 from wherry.memvid.frame import Frame
+from wherry.texts import SHOWN_CHARACTERS
 from wherry.waiting import beside_the_loop
 
 _LENGTH = struct.Struct("<I")
 _BUFFER = 1 << 20
-MAX_URI_SHOWN = 200
 
 
 def write_spool(
@@ -53,7 +53,7 @@ def write_spool(
                 data = encode(frame)
             room -= _LENGTH.size + len(data)
             if len(data) > max_frame_bytes:
-                raise SpoolFull(f"the frame {frame.uri[:MAX_URI_SHOWN]} takes more than {max_frame_bytes} bytes")
+                raise SpoolFull(f"the frame {frame.uri[:SHOWN_CHARACTERS]} takes more than {max_frame_bytes} bytes")
             if room < 0:
                 raise SpoolFull(f"its frames take more than {max_bytes} bytes")
             file.write(_LENGTH.pack(len(data)))

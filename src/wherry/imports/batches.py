@@ -18,12 +18,9 @@ BATCH_BYTES = 8 << 20
 
 
 class Batches:
-    """Reads a file once.
+    """Reads a file once, from where its splitter starts.
 
     Args:
-        chunks: the text, starting where the splitter does.
-        splitter: cuts the text into records.
-        decoder: decodes the records.
         size: records per batch, at most.
         max_records: per file.
     """

@@ -76,13 +76,7 @@ class Tally:
 
 
 class Merger:
-    """Writes the batches of one import, one after another.
-
-    Args:
-        resource: what the records are.
-        job_id: the import's id, with which the rows that it writes are marked.
-        rules: the rules that apply to all records.
-    """
+    """Writes the batches of one import, one after another, and marks the rows that it writes with the import's id."""
 
     def __init__(self, resource: Resource, job_id: UUID, rules: Rules) -> None:
         self._resource = resource
@@ -223,13 +217,11 @@ class Merger:
     async def _create(self, connection: Connection, writes: Sequence[Write]) -> None:
         if not writes:
             return
-        job_id = self._job_id
-        names = list(self._columns)
-        pick = itemgetter(*names)
+        pick = itemgetter(*self._columns)
         async with connection.cursor() as cursor, cursor.copy(self._sql["copy"]) as copy:
             copy.set_types(["integer", "uuid", *self._columns.values()])
             for write in writes:
-                await copy.write_row((write.id, job_id, *pick(write.columns)))
+                await copy.write_row((write.id, self._job_id, *pick(write.columns)))
 
 
 def session_name(job_id: UUID) -> str:

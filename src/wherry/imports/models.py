@@ -33,9 +33,8 @@ class OnConflict(StrEnum):
     SKIP = "skip"
 
 
-@dataclass(frozen=True)
-class ImportOptions:
-    """The options of an import."""
+class ImportOptions(msgspec.Struct, rename="camel", frozen=True):
+    """The options of an import, as stored with its job."""
 
     on_conflict: OnConflict = OnConflict.ERROR
     dry_run: bool = False

@@ -42,16 +42,7 @@ Merge: TypeAlias = Callable[[Connection, Batch], Awaitable[Tally]]
 
 @dataclass(frozen=True)
 class ImportTask:
-    """One run of an import: what to write where, and within which limits.
-
-    Attributes:
-        run: every commit checks its lease.
-        resource: what the records are.
-        options: as requested.
-        authority: the rights that the import has.
-        max_records: per file.
-        max_error_bytes: of the error report.
-    """
+    """One run of an import: what to write where, and how many records and bytes of errors there may be."""
 
     run: Run
     resource: Resource
@@ -70,9 +61,6 @@ class Writer(ABC):
     """Writes batches in order, and reports the records that the database refuses.
 
     Args:
-        task: what is imported.
-        books: where errors, counters and checkpoint are committed.
-        ids: keeps the table's id sequence ahead of the ids in the records.
         attempts: how often a batch is tried before it is split.
     """
 

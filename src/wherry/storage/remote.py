@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
+from functools import partial
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -18,6 +19,7 @@ import httpx
 
 from wherry.errors import ErrorCode, Invalid, JobFailed
 from wherry.storage.addresses import Address, host_of, is_public, judge
+from wherry.storage.streams import limited
 
 STALL_SECONDS = 30.0
 """Time limit for connecting, and between two bytes."""
@@ -33,15 +35,9 @@ _HEADERS = {"Accept-Encoding": "gzip, identity", "User-Agent": "wherry"}
 
 
 class Fetch(Protocol):
-    """Downloads a URL."""
+    """Downloads the body of a URL's response; raises JobFailed: URL_NOT_ALLOWED, URL_FETCH_FAILED or FILE_TOO_LARGE."""
 
-    def __call__(self, url: str, *, allowed_hosts: Sequence[str], max_bytes: int) -> AsyncIterator[bytes]:
-        """The bytes of the response's body.
-
-        Raises:
-            JobFailed: URL_NOT_ALLOWED, URL_FETCH_FAILED or FILE_TOO_LARGE.
-        """
-        ...
+    def __call__(self, url: str, *, allowed_hosts: Sequence[str], max_bytes: int) -> AsyncIterator[bytes]: ...
 
 
 async def fetch(
@@ -58,15 +54,13 @@ async def _sent(target: httpx.URL, max_bytes: int, permits: Callable[[Address], 
     addresses = await _permitted_addresses(target, permits)
     timeout = httpx.Timeout(STALL_SECONDS, connect=STALL_SECONDS / len(addresses))
     try:
-        async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(
-                httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=timeout, headers=_HEADERS)
-            )
+        async with httpx.AsyncClient(
+            trust_env=False, follow_redirects=False, timeout=timeout, headers=_HEADERS
+        ) as client:
             response = await _first_response(client, target, addresses)
-            stack.push_async_callback(response.aclose)
-            chunks = await stack.enter_async_context(aclosing(_body(response, max_bytes)))
-            async for chunk in chunks:
-                yield chunk
+            async with aclosing(response), aclosing(_body(response, max_bytes)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
     except httpx.HTTPError as error:
         raise JobFailed(ErrorCode.URL_FETCH_FAILED, f"The URL could not be fetched: {_reason(error)}") from error
 
@@ -132,14 +126,10 @@ async def _body(response: httpx.Response, max_bytes: int) -> AsyncGenerator[byte
     if response.headers.get("content-encoding", "").strip().lower() not in _ENCODINGS:
         raise JobFailed(ErrorCode.URL_FETCH_FAILED, "The URL's response has an unsupported Content-Encoding")
     length = response.headers.get("content-length", "")
-    total = 0
     if length.isdecimal() and int(length) > max_bytes:
         raise _too_large(max_bytes)
     # Never decompressed here: a small response could expand without limit in a single step.
-    async for chunk in response.aiter_raw():
-        total += len(chunk)
-        if total > max_bytes:
-            raise _too_large(max_bytes)
+    async for chunk in limited(response.aiter_raw(), max_bytes, partial(_too_large, max_bytes)):
         yield chunk
 
 

@@ -27,11 +27,10 @@ T = TypeVar("T")
 
 
 def decoded(decode: Callable[[Data], T], data: Data, place: Callable[[str], str], members: Any = Any) -> T:
-    """Call `decode`.
+    """Decode a part of a request.
 
     Args:
         decode: the method of a msgspec decoder.
-        data: a part of the request.
         place: turns a place in the part into a place in the request, both beginning with `$`.
         members: the type of an object's members in this part.
 

@@ -39,10 +39,7 @@ def may_be_excerpts(text: Text) -> bool:
 def excerpted_lines(text: Text, symbols: Sequence[Symbol], max_chars: int) -> Lines | None:
     """The lines whose numbers are certain if the text is excerpts of a file, or None if it is the whole file.
 
-    Args:
-        text: the content that was sent for the file.
-        symbols: the file's symbols, in graph order.
-        max_chars: the maximum total length of a file's excerpts.
+    The symbols are the file's, in graph order; `max_chars` is the maximum total length of its excerpts.
     """
     if not symbols:  # then the client sends the first 220 lines
         return dict(enumerate(complete_lines(text.all()))) if is_truncated(text.tail(MIN_TRUNCATED_CHARS)) else None

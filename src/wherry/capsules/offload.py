@@ -40,9 +40,7 @@ async def check_file(path: Path, size: int) -> Summary:
     """Read the request in `path`, which has `size` bytes.
 
     Raises:
-        Malformed: it is not JSON.
-        EmptyGraph: it has no nodes, or no relationships.
-        Invalid: it has the wrong shape; the message names the place.
+        Malformed, EmptyGraph, Invalid: see `read_graph`.
         GraphTooLarge: it takes far more memory or time than a graph of its size should.
         QueueUnavailable: the process that reads it was killed.
     """

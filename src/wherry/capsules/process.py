@@ -12,7 +12,6 @@ import gc
 import resource
 import sys
 from pathlib import Path
-from typing import Self
 
 import msgspec
 
@@ -23,6 +22,7 @@ from wherry.memvid.spool import write_spool
 from wherry.this_process import do_bulk_work_for
 
 MEMORY_BYTES = 384 << 20
+TOO_MUCH_MEMORY = "the body takes far more memory than a graph of its size should"
 
 MAX_SPOOL_BYTES = 4 << 30
 """Far more than fits in a capsule, but small enough that nodes with long snippets cannot fill the disk."""
@@ -66,11 +66,6 @@ class Refusal(msgspec.Struct):
     detail: str
     fields: dict[str, list[str]]
 
-    @classmethod
-    def of(cls, refused: Refused) -> Self:
-        """This exception."""
-        return cls(refused.code, refused.detail, refused.fields)
-
 
 class Output(msgspec.Struct):
     """The output of a command: its result, or why there is none. `errno` is that of a disk error."""
@@ -92,11 +87,9 @@ def main(parent: int, command: str, *files: Path) -> None:
     _limit_memory()
     try:
         output = Output(summary=summarise(*files)) if command == "check" else _transform(*files)
-    except Refused as refused:
-        output = Output(refusal=Refusal.of(refused))
-    except MemoryError:
-        too_large = GraphTooLarge("the body takes far more memory than a graph of its size should", field="body")
-        output = Output(refusal=Refusal.of(too_large))
+    except (Refused, MemoryError) as error:
+        refused = error if isinstance(error, Refused) else GraphTooLarge(TOO_MUCH_MEMORY, field="body")
+        output = Output(refusal=Refusal(refused.code, refused.detail, refused.fields))
     sys.stdout.buffer.write(msgspec.json.encode(output))
 
 

@@ -45,13 +45,7 @@ E = TypeVar("E", bound=Node | Relationship)
 
 
 class Elements(Generic[E]):
-    """The nodes or the relationships of a graph.
-
-    Args:
-        name: the member of the graph that contains them.
-        text: the JSON of that member.
-        element: the type of each element.
-    """
+    """The nodes or the relationships of a graph: the elements in the JSON `text` of the member `name`."""
 
     def __init__(self, name: str, text: memoryview, element: type[E]) -> None:
         self._place = f"$.{name}"
@@ -79,11 +73,7 @@ class Elements(Generic[E]):
 
 
 class FileContents:
-    """The paths and contents of a graph's files.
-
-    Args:
-        text: the JSON of the graph's member.
-    """
+    """The paths and contents of a graph's files. If a path repeats, the last one counts."""
 
     def __init__(self, text: memoryview) -> None:
         self._decode = msgspec.json.Decoder(dict[str, str | None]).decode
@@ -93,16 +83,12 @@ class FileContents:
         self._text = text
 
     def check(self) -> None:
-        """Decode everything once.
-
-        Raises:
-            Invalid: a path or a content is not a string.
-        """
+        """Decode everything once. Raises `Invalid` if a content is not a string."""
         for _, parts in self:
             deque(parts, maxlen=0)
 
     def __iter__(self) -> Iterator[tuple[str, Iterable[str]]]:
-        """Yield each path with its content in parts. If a path repeats, the last one counts."""
+        """Yield each path with its content in parts."""
         for chunk in object_chunks(self._text, self._chunk):
             for path, content in chunk:
                 if isinstance(content, LongString):

@@ -6,14 +6,15 @@ A run that fails leaves no file. A job that is claimed again starts over.
 from __future__ import annotations
 
 import asyncio
+import re
+import unicodedata
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
 import structlog
 
-from wherry.capsules.names import capsule_name
 from wherry.capsules.offload import transform
 from wherry.capsules.process import Transformed
 from wherry.errors import EXPORT_FAILED, CapsuleFailed, JobFailed
@@ -36,16 +37,17 @@ EVENT_SECONDS = 1.0
 TRANSFORM_SHARE = 10.0
 STORE_SHARE = 95.0
 
+MAX_SLUG = 80
+MAX_BASE_NAME = 1000
+"""Only this many characters of a base name are considered, far more than fit in a file name."""
+
+_NOT_SLUG = re.compile(r"[^a-z0-9]+")
+
 log = structlog.get_logger(__name__)
 
 
 class CapsuleRunner:
-    """The runner of the kind `capsule`.
-
-    Args:
-        store: where requests and capsules are stored.
-        settings: how long capsules are kept.
-    """
+    """The runner of the kind `capsule`."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
@@ -55,7 +57,8 @@ class CapsuleRunner:
         """Make the capsule; see `Runner`."""
         report = _Progress(run)
         if run.job.options["semanticEnabled"]:
-            await report.say("Semantic search is not configured here: semanticEnabled is ignored", {"ignored": True})
+            notice = Advance(message="Semantic search is not configured here: semanticEnabled is ignored")
+            await run.advance(notice, event="stage_progress", meta={"ignored": True})
         with workspace() as folder:
             frames = await self._transform(run, folder, report)
             written = await self._write(folder, frames, report)
@@ -170,6 +173,13 @@ class _Progress:
         await self._run.advance(step, event=event, meta=meta)
         self._said, self._said_at = step, moment
 
-    async def say(self, message: str, meta: Mapping[str, object]) -> None:
-        """Log an event that is not progress."""
-        await self._run.advance(Advance(message=message), event="stage_progress", meta=meta)
+
+def capsule_name(base_name: str, day: date) -> str:
+    """``{base name as a slug}-gitnexus-mem_capsule-{YYYY-MM-DD}.mv2``, safe in a file system and in a header."""
+    return f"{slug(base_name)}-gitnexus-mem_capsule-{day.isoformat()}.mv2"
+
+
+def slug(text: str) -> str:
+    """At most 80 lower-case ASCII letters and digits, separated by single hyphens; `project` if none are left."""
+    plain = unicodedata.normalize("NFKD", text[:MAX_BASE_NAME]).encode("ascii", "ignore").decode()
+    return _NOT_SLUG.sub("-", plain.lower()).strip("-")[:MAX_SLUG].rstrip("-") or "project"

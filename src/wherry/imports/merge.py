@@ -185,8 +185,8 @@ class Merger:
         if not writes:
             return
         # Encoding one JSON text takes the client a tenth of the time of encoding one array per column.
-        rows = [{"id": write.id, **write.columns, **self._meant(write)} for write in writes]
-        await connection.execute(self._sql["update"], {"rows": _json(rows), "job_id": self._job_id})
+        rows = msgspec.json.encode([{"id": write.id, **write.columns, **self._meant(write)} for write in writes])
+        await connection.execute(self._sql["update"], {"rows": rows.decode(), "job_id": self._job_id})
 
     def _meant(self, write: Write) -> dict[str, bool]:
         """Flags for columns that may be set to null. In all others, null means to leave the value as it is."""
@@ -264,7 +264,3 @@ def _distinct(records: Iterable[Any], name: str) -> list[Any]:
     values = {getattr(record, name) for record in records}
     values.discard(None)
     return list(values)
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()

@@ -68,10 +68,7 @@ def bounded(metadata: Mapping[str, Any]) -> dict[str, Any]:
 def record_frames(resource: str, title_field: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Frame]:
     """One frame per record: URI ``mv2://{resource}/{id}``, one line of text per field, the record as metadata.
 
-    Args:
-        resource: the resource's name, which is also the track and the label.
-        title_field: the field used as the title; if it is empty, the id is used.
-        records: mappings with an `id` and JSON values.
+    Records are mappings with an `id` and JSON values. If a record's title field is empty, its id is the title.
     """
     uris = Uris()
     for record in records:

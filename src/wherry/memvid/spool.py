@@ -33,13 +33,8 @@ def write_spool(
 
     Integers beyond 64 bits become strings of digits, in the given frames too.
 
-    Args:
-        path: the file; it must not exist yet.
-        frames: one at a time is kept in memory.
-        max_bytes: size limit of the file.
-        max_frame_bytes: size limit of each frame.
-
     Raises:
+        FileExistsError: the file exists.
         SpoolFull: a limit is exceeded.
     """
     encode = msgspec.msgpack.Encoder().encode

@@ -77,20 +77,17 @@ async def write_capsule(
     time_limit: float = DEFAULT_TIME_LIMIT,
     ways: Iterable[Way] = tuple(Way),
 ) -> WrittenCapsule:
-    """Write the frames of a spool into a new capsule at `destination`.
+    """Write the frames of a spool into a new capsule at `destination`, which is replaced if it exists.
 
     Cancelling kills the writer at once and removes everything it has written.
 
     Args:
-        spool: see `Spool`; it is only read. If its frames exceed a capsule's capacity, the rest may be left out.
+        spool: is only read. If its frames exceed a capsule's capacity, the rest may be left out.
         frames: how many there are, including those that were left out.
-        destination: replaced if it exists.
         workspace: a folder for temporary files, preferably on the destination's file system.
         on_progress: called, and awaited, at least about once a second.
-        python: the interpreter that runs the writer.
         advice: tells the job's owner what to do if only this many of the first frames, and the last one, fit.
         time_limit: in seconds, for all ways together.
-        ways: the ways to try, in order.
 
     Raises:
         TooManyFrames: the frames do not fit; its detail contains `fits` and `frames`.
@@ -113,8 +110,6 @@ async def write_capsule(
 
 
 class _Job:
-    """A capsule that is being written."""
-
     def __init__(
         self, spool: Path, frames: int, room: Path, on_progress: OnProgress, python: str, deadline: float
     ) -> None:

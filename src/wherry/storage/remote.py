@@ -44,7 +44,10 @@ async def fetch(
     url: str, *, allowed_hosts: Sequence[str], max_bytes: int, permits: Callable[[Address], bool] = is_public
 ) -> AsyncGenerator[bytes]:
     """See `Fetch`."""
-    target = _checked(url, allowed_hosts, permits)
+    try:
+        target = httpx.URL(judge(url, allowed_hosts, permits))
+    except Invalid as error:
+        raise JobFailed(ErrorCode.URL_NOT_ALLOWED, error.detail) from error
     async with aclosing(_sent(target, max_bytes, permits)) as chunks, aclosing(_paced(chunks)) as paced:
         async for chunk in paced:
             yield chunk
@@ -62,7 +65,9 @@ async def _sent(target: httpx.URL, max_bytes: int, permits: Callable[[Address], 
                 async for chunk in chunks:
                     yield chunk
     except httpx.HTTPError as error:
-        raise JobFailed(ErrorCode.URL_FETCH_FAILED, f"The URL could not be fetched: {_reason(error)}") from error
+        is_late = isinstance(error, httpx.TimeoutException)
+        reason = f"no data for {STALL_SECONDS:.0f} seconds" if is_late else "the connection failed or broke"
+        raise JobFailed(ErrorCode.URL_FETCH_FAILED, f"The URL could not be fetched: {reason}") from error
 
 
 async def _permitted_addresses(target: httpx.URL, permits: Callable[[Address], bool]) -> list[Address]:
@@ -133,19 +138,6 @@ async def _body(response: httpx.Response, max_bytes: int) -> AsyncGenerator[byte
         yield chunk
 
 
-def _checked(url: str, allowed_hosts: Sequence[str], permits: Callable[[Address], bool]) -> httpx.URL:
-    try:
-        return httpx.URL(judge(url, allowed_hosts, permits))
-    except Invalid as error:
-        raise JobFailed(ErrorCode.URL_NOT_ALLOWED, error.detail) from error
-
-
 def _too_large(limit: int) -> JobFailed:
     message = f"The URL's content is larger than {limit} bytes"
     return JobFailed(ErrorCode.FILE_TOO_LARGE, message, detail={"limit": limit})
-
-
-def _reason(error: httpx.HTTPError) -> str:
-    if isinstance(error, httpx.TimeoutException):
-        return f"no data for {STALL_SECONDS:.0f} seconds"
-    return "the connection failed or broke"

@@ -51,15 +51,12 @@ def graph_frames(graph: GraphReader) -> Iterator[Frame]:
 
 def counts(graph: GraphReader) -> tuple[int, int]:
     """How many nodes and how many relationships become frames."""
-    options = graph.options
+    nodes, relationships = graph.labels.total(), graph.types.total()
+    most_nodes, most_relations = graph.options.max_node_frames, graph.options.max_relation_frames
     return (
-        _limited(graph.labels.total(), options.max_node_frames),
-        _limited(graph.types.total(), options.max_relation_frames),
+        nodes if most_nodes is None else min(nodes, most_nodes),
+        relationships if most_relations is None else min(relationships, most_relations),
     )
-
-
-def _limited(total: int, limit: int | None) -> int:
-    return total if limit is None else min(total, limit)
 
 
 def _node_frames(graph: GraphReader, uris: Uris) -> Iterator[Frame]:

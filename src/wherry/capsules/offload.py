@@ -92,10 +92,7 @@ async def _output_of(command: str, *files: Path, seconds: float) -> Output | Non
     """Run a command of `process`. Returns what it prints, or None if it failed.
 
     The process is started with `subprocess`, in a thread, because uvloop would copy this process's page tables and
-    block the event loop until the new program starts.
-
-    Raises:
-        subprocess.TimeoutExpired: it took longer than `seconds` and was killed.
+    block the event loop until the new program starts. After `seconds` it is killed, and TimeoutExpired is raised.
     """
     arguments = [sys.executable, "-m", "wherry.capsules.process", str(os.getpid()), command, *map(str, files)]
     running: list[subprocess.Popen[bytes]] = []

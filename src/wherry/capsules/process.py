@@ -104,11 +104,7 @@ def _limit_memory() -> None:
 
 
 def summarise(path: Path) -> Summary:
-    """Read the request in `path`.
-
-    Raises:
-        Malformed, Invalid: it is not a valid request.
-    """
+    """Read and check the request in `path`; raises what `open_graph` does."""
     graph = open_graph(path)
     return Summary(
         session_id=_storable(graph.session_id),

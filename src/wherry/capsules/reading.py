@@ -82,11 +82,6 @@ class FileContents:
             text = memoryview(b"{}")
         self._text = text
 
-    def check(self) -> None:
-        """Decode everything once. Raises `Invalid` if a content is not a string."""
-        for _, parts in self:
-            deque(parts, maxlen=0)
-
     def __iter__(self) -> Iterator[tuple[str, Iterable[str]]]:
         """Yield each path with its content in parts."""
         for chunk in object_chunks(self._text, self._chunk):
@@ -106,9 +101,6 @@ class GraphReader:
     Attributes:
         labels: how many nodes there are of each label.
         types: how many relationships there are of each type.
-
-    Raises:
-        Malformed, Invalid: see `read_graph`.
     """
 
     def __init__(self, data: bytes | mmap) -> None:
@@ -151,7 +143,8 @@ def read_graph(data: bytes | mmap) -> GraphReader:
         Invalid: JSON of another shape (422); the message names the place, as in ``$.nodes[3].id``.
     """
     graph = GraphReader(data)
-    graph.file_contents.check()
+    for _, parts in graph.file_contents:
+        deque(parts, maxlen=0)
     for name, counts in (("nodes", graph.labels), ("relationships", graph.types)):
         if not counts:
             raise EmptyGraph(f"the graph has no {name}", field=name)

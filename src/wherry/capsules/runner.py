@@ -79,8 +79,7 @@ class CapsuleRunner:
         assert run.job.source is not None
         key = run.job.source["key"]
         try:
-            local = self._store.local_path(key)
-            if local is not None:
+            if (local := self._store.local_path(key)) is not None:
                 await asyncio.to_thread(local.stat)
                 return local
             file = folder / "request.json"

@@ -1,7 +1,6 @@
 """Groups decoded records into batches. Splitting and decoding are done in a thread.
 
-A batch is full when it has `size` records or 8 MiB of text. If the file as a whole is faulty, the records before the
-fault are yielded before `JobFailed` is raised.
+A batch is full when it has `size` records or 8 MiB of text.
 """
 
 from __future__ import annotations

@@ -36,8 +36,6 @@ class Decoder:
     """Decodes records of one resource for one caller.
 
     Args:
-        resource: what the records are.
-        caller_role: the role of the import's owner.
         max_bytes: per record; only used in the error for a longer one.
         stop_at_broken_syntax: whether to raise `BrokenJson` instead of reporting it as the record's error.
     """

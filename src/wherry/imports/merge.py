@@ -104,11 +104,7 @@ class Merger:
         return await self._carry_out(connection, plan, batch, self._draw_ids)
 
     async def write_again(self, connection: Connection, batch: Batch) -> Tally:
-        """Write a batch that was refused, without assumptions: look up its records and the ids that it draws.
-
-        Raises:
-            psycopg.Error, JobFailed: see `write`.
-        """
+        """`write` for a batch that was refused, without assumptions: look up its records and the ids that it draws."""
         self._expects_new = False
         plan = await self._plan(connection, batch, await self._prepare(connection))
         return await self._carry_out(connection, plan, batch, self._draw_unused_ids)

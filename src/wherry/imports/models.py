@@ -55,7 +55,7 @@ class Place(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, checkpoint: Mapping[str, Any] | None) -> Self:
         """Where a job with this checkpoint resumes."""
-        return cls(checkpoint["index"], checkpoint["offset"]) if checkpoint else cls()
+        return msgspec.convert(checkpoint or {}, cls)
 
     @classmethod
     def after(cls, batch: Batch) -> Self:

@@ -46,11 +46,8 @@ def _is_json(line: bytes) -> bool:
 class LineSplitter:
     """Splits ndjson at newlines. Inside a JSON string a newline is always escaped.
 
-    Blank lines are skipped and not counted. A line that is too long is counted and skipped, and never kept in memory.
-
-    Args:
-        place: where the first chunk begins.
-        max_bytes: per line.
+    Blank lines are skipped and not counted. A line of more than `max_bytes` is counted and skipped, and never kept in
+    memory.
     """
 
     def __init__(self, place: Place, max_bytes: int) -> None:

@@ -217,16 +217,12 @@ class _WholeWriter(Writer):
 
     async def _commit_batch(self, batch: Batch, progress: ReadingProgress, merge: Merge) -> None:
         try:
-            await self._take_turn()
+            if not self._has_turn:  # other all-or-nothing imports of the resource keep their rows locked until they end
+                await self._main.execute(load("imports")["lock_whole"], {"table": self._task.resource.name})
+                self._has_turn = True
             await super()._commit_batch(batch, progress, merge)
         except RACES as error:  # retrying is pointless: the locks of earlier batches are kept
             raise JobReleased(f"job {self._task.run.job.id} is in a deadlock with other transactions") from error
-
-    async def _take_turn(self) -> None:
-        """Wait for other all-or-nothing imports of the resource, which keep their rows locked until they end."""
-        if not self._has_turn:
-            await self._main.execute(load("imports")["lock_whole"], {"table": self._task.resource.name})
-            self._has_turn = True
 
     async def _write_and_count(self, batch: Batch, percent: float, merge: Merge) -> None:
         async with self._main.transaction():

@@ -18,7 +18,7 @@ class Frame(msgspec.Struct, array_like=True, omit_defaults=True):
 
     Args:
         uri: unique within the capsule.
-        title: one line, as_text by readers.
+        title: one line, shown by readers.
         text: the content; reads back byte for byte.
         track: the group that the frame belongs to, with `/` between levels.
         kind: the type of the frame, in one word.

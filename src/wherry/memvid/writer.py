@@ -27,19 +27,12 @@ from wherry.memvid.watched import writer_messages
 
 # Start and end of each stage as a share of the whole. Measured on 9,656 frames: 5, 85 and 10 % of the time.
 _SPANS = {Stage.FRAME_PREP: (0.0, 0.1), Stage.WRITE_CAPSULE: (0.1, 0.9), Stage.FINALIZE: (0.9, 1.0)}
-DEFAULT_TIME_LIMIT = 3600.0
 
 
 class WriterEvent(msgspec.Struct, frozen=True):
-    """Progress of a capsule.
+    """Progress of a capsule, from 0 to 1; that of the whole never decreases.
 
-    Args:
-        stage: the current stage.
-        progress: of the whole, 0 to 1; never decreases.
-        stage_progress: of the stage, 0 to 1.
-        message: one line for the job's owner.
-        way: the way that is being tried.
-        failed: this way has failed, and the next one is tried.
+    `failed` means that this way has failed, and that the next one is tried.
     """
 
     stage: Stage
@@ -74,7 +67,7 @@ async def write_capsule(
     on_progress: OnProgress,
     python: str = sys.executable,
     advice: Callable[[int], str] = lambda fits: "",
-    time_limit: float = DEFAULT_TIME_LIMIT,
+    time_limit: float = 3600.0,
     ways: Iterable[Way] = tuple(Way),
 ) -> WrittenCapsule:
     """Write the frames of a spool into a new capsule at `destination`, which is replaced if it exists.

@@ -15,7 +15,7 @@ MAX_EMAIL_CHARACTERS = 254
 MAX_DIGITS = 18
 """More than any number in a request needs."""
 
-SHOWN_CHARACTERS = 60
+SHOWN_CHARACTERS = 200
 """How much of a client's text an error message repeats."""
 
 MAX_MARKS = 30

@@ -1,10 +1,4 @@
-"""What a process asks of the operating system and of Python for itself.
-
-end_with()                      ends it with its parent
-give_way(), lower_thread()      lower its CPU priority for bulk work, so that the API stays responsive
-leave_half_of_the_cpus()        keeps it off half of the CPUs
-do_bulk_work_for()              all of this, for a process that its parent starts for one piece of work
-collect_garbage_less_often()    saves time on garbage collection
+"""What a process asks of the operating system and of Python for itself, mostly so that the API stays responsive.
 
 Processes that are started for one request import this module, so it imports little.
 """

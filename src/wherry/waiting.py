@@ -1,9 +1,4 @@
-"""Waits for work while doing something else at intervals. The work never outlives the wait.
-
-with_ticks()        for a coroutine or task
-beside_the_loop()   for blocking work, in its own thread, so that the event loop stays free
-end_task()          cancels a task and waits for its end
-"""
+"""Waits for work while doing something else at intervals. The work never outlives the wait."""
 
 from __future__ import annotations
 
@@ -46,7 +41,6 @@ async def beside_the_loop(
     """Run blocking work in its own thread, as it may take as long as a job, and return its result.
 
     Args:
-        work: blocks.
         stop: makes `work` end soon, with an error that is dropped; called repeatedly, from another thread. Without it,
             a cancel waits for the end of the work.
         tick: awaited every so many seconds; if it raises, or this task is cancelled, the work is stopped first.

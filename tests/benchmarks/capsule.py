@@ -37,7 +37,7 @@ from wherry.memvid.messages import Way
 from wherry.memvid.search_text import SearchText, search_text
 from wherry.memvid.staged_log import RECORD_HEADER, Encoder
 from wherry.memvid.verification import is_found
-from wherry.memvid.writer import CapsuleFile, WriterEvent, write_capsule
+from wherry.memvid.writer import WriterEvent, WrittenCapsule, write_capsule
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CASES = (
@@ -112,7 +112,7 @@ def silent(event: WriterEvent) -> None:
     """Nobody is looking."""
 
 
-def figures(name: str, graph: GraphReader, done: CapsuleFile, seconds: float, *, found: bool) -> dict[str, Any]:
+def figures(name: str, graph: GraphReader, done: WrittenCapsule, seconds: float, *, found: bool) -> dict[str, Any]:
     """What a case came to."""
     return {
         "graph": name,

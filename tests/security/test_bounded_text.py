@@ -27,7 +27,7 @@ from wherry.accounts.service import Accounts
 from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import normalize_email
 from wherry.app import create_app
-from wherry.capsules.names import slug
+from wherry.capsules.runner import slug
 from wherry.http.services import Services
 from wherry.imports.decode import Decoder
 from wherry.imports.models import RawRecord

@@ -72,11 +72,7 @@ def most_lines(symbol: Symbol) -> int:
 
 
 class Numbering:
-    """What a file's excerpts reveal about its lines.
-
-    Args:
-        excerpts: the file's excerpts, in order.
-        symbols: the file's symbols, in graph order.
+    """What a file's excerpts reveal about its lines, given its symbols in graph order.
 
     Attributes:
         lines: the lines whose numbers are certain.

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from wherry.errors import Invalid, Malformed
+from wherry.texts import SHOWN_CHARACTERS
 
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|(\[\.\.\.\])")
 _UNNAMED = "[...]"
-_MAX_KEY = 200
 # Every step decodes the rest of the document again. With this limit, deeply nested places keep some `[...]`.
 _MOST_READINGS = 4
 
@@ -27,11 +27,10 @@ T = TypeVar("T")
 
 
 def decoded(decode: Callable[[Data], T], data: Data, place: Callable[[str], str], members: Any = Any) -> T:
-    """Call `decode`.
+    """Decode a part of a request.
 
     Args:
         decode: the method of a msgspec decoder.
-        data: a part of the request.
         place: turns a place in the part into a place in the request, both beginning with `$`.
         members: the type of an object's members in this part.
 
@@ -70,7 +69,7 @@ def named(document: Data, place: str, members: Any) -> str:
                 found += f".{member}"
             else:
                 key, value = _faulty(value, members)
-                found += f"[{_encode(key[:_MAX_KEY]).decode()}]"
+                found += f"[{_encode(key[:SHOWN_CHARACTERS]).decode()}]"
     except (msgspec.DecodeError, LookupError, UnicodeError):
         return place
     return found

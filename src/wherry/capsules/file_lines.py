@@ -39,10 +39,7 @@ def may_be_excerpts(text: Text) -> bool:
 def excerpted_lines(text: Text, symbols: Sequence[Symbol], max_chars: int) -> Lines | None:
     """The lines whose numbers are certain if the text is excerpts of a file, or None if it is the whole file.
 
-    Args:
-        text: the content that was sent for the file.
-        symbols: the file's symbols, in graph order.
-        max_chars: the maximum total length of a file's excerpts.
+    The symbols are the file's, in graph order; `max_chars` is the maximum total length of its excerpts.
     """
     if not symbols:  # then the client sends the first 220 lines
         return dict(enumerate(complete_lines(text.all()))) if is_truncated(text.tail(MIN_TRUNCATED_CHARS)) else None
@@ -58,7 +55,8 @@ def excerpted_lines(text: Text, symbols: Sequence[Symbol], max_chars: int) -> Li
     numbering = Numbering(excerpts, symbols)
     named = [symbol for symbol in symbols if symbol.findable]
     confirmed = sum(symbol.last <= len(whole) and symbol.begins_at(whole, symbol.first) for symbol in named)
-    if single and len(symbols) > 1 and not _moved(numbering.lines, whole) and _is_likely(whole, named):
+    moved = bool(numbering.lines) and numbering.lines.get(0) != whole[0]
+    if single and len(symbols) > 1 and not moved and _is_likely(whole, named):
         return None  # the client would have sent several excerpts
     if named and confirmed == len(named):
         return _common(numbering.lines, whole) if numbering.plausible else _between_separators(whole)
@@ -73,12 +71,8 @@ def _is_whole(lines: Sequence[str], symbol: Symbol) -> bool:
 def _is_likely(lines: Sequence[str], named: Sequence[Symbol]) -> bool:
     """Whether most of the names in a text are in their symbols' lines."""
     text = "\n".join(lines)
-    there = [symbol.is_named_in(lines) for symbol in named if str(symbol.name) in text]
+    there = [symbol.is_named_from(lines, symbol.first) for symbol in named if str(symbol.name) in text]
     return 2 * sum(there) >= len(there)
-
-
-def _moved(numbered: Lines, whole: Sequence[str]) -> bool:
-    return bool(numbered) and numbered.get(0) != whole[0]
 
 
 def _common(numbered: Lines, whole: Sequence[str]) -> Lines:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from wherry.memvid.frame import shown
+from wherry.memvid.frame import as_text
 
 DEFAULT_SNIPPET_CHARS = 1200
 
@@ -41,7 +41,7 @@ class Node(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """The node's name, or its id if it has none."""
         name = self.property("name")
-        return self.id if name is None or name == "" else shown(name)
+        return self.id if name is None or name == "" else as_text(name)
 
     def property(self, key: str) -> Any:
         """A property, or None if it is absent or null."""

@@ -16,7 +16,7 @@ from wherry.capsules.reading import GraphReader
 from wherry.capsules.snippets import Snippets
 from wherry.capsules.texts import Texts
 from wherry.memvid.capacity import MOST_FRAMES
-from wherry.memvid.frame import Frame, Uris, bounded, shown
+from wherry.memvid.frame import Frame, Uris, as_text, bounded
 from wherry.memvid.safe_text import guard
 
 EDGES_AT_ONCE = 40_000
@@ -51,15 +51,12 @@ def graph_frames(graph: GraphReader) -> Iterator[Frame]:
 
 def counts(graph: GraphReader) -> tuple[int, int]:
     """How many nodes and how many relationships become frames."""
-    options = graph.options
+    nodes, relationships = graph.labels.total(), graph.types.total()
+    most_nodes, most_relations = graph.options.max_node_frames, graph.options.max_relation_frames
     return (
-        _limited(graph.labels.total(), options.max_node_frames),
-        _limited(graph.types.total(), options.max_relation_frames),
+        nodes if most_nodes is None else min(nodes, most_nodes),
+        relationships if most_relations is None else min(relationships, most_relations),
     )
-
-
-def _limited(total: int, limit: int | None) -> int:
-    return total if limit is None else min(total, limit)
 
 
 def _node_frames(graph: GraphReader, uris: Uris) -> Iterator[Frame]:
@@ -84,10 +81,10 @@ def _node_lines(node: Node, snippet: str) -> Iterator[str]:
     yield f"{node.label}: {node.name}"
     yield f"id: {node.id}"
     if path := node.property("filePath"):
-        yield f"file: {shown(path)}"
+        yield f"file: {as_text(path)}"
     for key in ("description", "keywords"):
         if value := node.property(key):
-            yield f"{key}: {', '.join(map(shown, value)) if isinstance(value, list) else shown(value)}"
+            yield f"{key}: {', '.join(map(as_text, value)) if isinstance(value, list) else as_text(value)}"
     yield ""
     yield snippet
 

@@ -48,7 +48,9 @@ class LongString:
         at = 0
         while at < len(self._text):
             end = _end(_CHARACTERS, self._text, at, at + LONG_STRING_BYTES)
-            complete = next((cut for cut in range(end, end - 4, -1) if not _is_continued(self._text, cut)), end)
+            # Not within a UTF-8 sequence, whose bytes after the first begin with the bits 10.
+            whole = (cut for cut in range(end, end - 4, -1) if cut == len(self._text) or self._text[cut] & 0xC0 != 0x80)
+            complete = next(whole, end)
             yield b"".join((b'"', self._text[at:complete], b'"'))
             at = complete
 
@@ -148,11 +150,6 @@ def _value_end(text: memoryview, at: int) -> int:
             return at + int(found[1]) - 1  # msgspec reports the offset after the unexpected byte
         raise
     raise ValueError("the text has no closing bracket")
-
-
-def _is_continued(text: memoryview, at: int) -> bool:
-    """Whether a place is within a UTF-8 sequence."""
-    return at < len(text) and text[at] & 0xC0 == 0x80
 
 
 def _end(pattern: re.Pattern[bytes], text: memoryview, at: int, before: int | None = None) -> int:

@@ -14,36 +14,29 @@ from wherry.capsules.reading import GraphReader
 from wherry.memvid import sdk
 from wherry.memvid.frame import Frame
 
-MANIFEST_URI = "mv2://meta/manifest"
-
 
 def manifest(graph: GraphReader, node_frames: int, relation_frames: int) -> Frame:
     """The manifest of a graph, with counts of its nodes by label and its relationships by type, exported and total.
 
-    Args:
-        graph: the whole graph.
-        node_frames: how many nodes became frames, counted from the first.
-        relation_frames: how many relationships became frames, counted from the first.
+    Those that were exported, as frames, are the first ones.
     """
-    nodes = _tally(graph.labels, (node.label for node in graph.outlines), node_frames)
-    relationships = _tally(graph.types, (edge.type for edge in graph.relationships), relation_frames)
-    source = {name: value for name, value in msgspec.to_builtins(graph.source).items() if value is not None}
-    versions = {"memvidSdk": sdk.installed_version(), "wherry": version("wherry")}
+    title = f"GitNexus manifest: {graph.project_name}"
+    metadata = {
+        "projectName": graph.project_name,
+        "sessionId": graph.session_id,
+        "source": {name: value for name, value in msgspec.to_builtins(graph.source).items() if value is not None},
+        "nodes": _tally(graph.labels, (node.label for node in graph.outlines), node_frames),
+        "relationships": _tally(graph.types, (edge.type for edge in graph.relationships), relation_frames),
+        "writtenBy": {"memvidSdk": sdk.installed_version(), "wherry": version("wherry")},
+    }
     return Frame(
-        uri=MANIFEST_URI,
-        title=f"GitNexus manifest: {graph.project_name}",
-        text="\n".join(_lines(graph, source, versions, nodes, relationships)),
+        uri="mv2://meta/manifest",
+        title=title,
+        text="\n".join((title, *_lines(metadata))),
         track="meta",
         tags=["source=gitnexus", "kind=manifest", f"sessionId={graph.session_id}"],
         labels=["Manifest"],
-        metadata={
-            "projectName": graph.project_name,
-            "sessionId": graph.session_id,
-            "source": source,
-            "nodes": nodes,
-            "relationships": relationships,
-            "writtenBy": versions,
-        },
+        metadata=metadata,
     )
 
 
@@ -53,17 +46,12 @@ def _tally(total: Counter[str], names: Iterable[str], exported: int) -> dict[str
     return {"exported": exported, "total": total.total(), "by": kinds}
 
 
-def _lines(
-    graph: GraphReader,
-    source: dict[str, Any],
-    versions: dict[str, str],
-    nodes: dict[str, Any],
-    relationships: dict[str, Any],
-) -> Iterable[str]:
-    yield f"GitNexus manifest: {graph.project_name}"
-    yield f"session: {graph.session_id}"
-    yield from (f"source {name}: {value}" for name, value in source.items())
+def _lines(metadata: dict[str, Any]) -> Iterable[str]:
+    yield f"session: {metadata['sessionId']}"
+    yield from (f"source {name}: {value}" for name, value in metadata["source"].items())
+    versions = metadata["writtenBy"]
     yield f"written by: {sdk.DISTRIBUTION} {versions['memvidSdk']}, wherry {versions['wherry']}"
-    for heading, tally in (("nodes", nodes), ("relationships", relationships)):
+    for heading in ("nodes", "relationships"):
+        tally = metadata[heading]
         yield f"{heading}: {tally['exported']} of {tally['total']}"
         yield from (f"  {name}: {count['exported']} of {count['total']}" for name, count in tally["by"].items())

@@ -10,12 +10,11 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from wherry.capsules.process import Report, Summary, Transformed, summarise
+from wherry.capsules.process import Output, Summary, Transformed, summarise
 from wherry.errors import (
     EXPORT_FAILED,
     EmptyGraph,
@@ -41,9 +40,7 @@ async def check_file(path: Path, size: int) -> Summary:
     """Read the request in `path`, which has `size` bytes.
 
     Raises:
-        Malformed: it is not JSON.
-        EmptyGraph: it has no nodes, or no relationships.
-        Invalid: it has the wrong shape; the message names the place.
+        Malformed, EmptyGraph, Invalid: see `read_graph`.
         GraphTooLarge: it takes far more memory or time than a graph of its size should.
         QueueUnavailable: the process that reads it was killed.
     """
@@ -52,27 +49,19 @@ async def check_file(path: Path, size: int) -> Summary:
     seconds = _time_limit(size)
     try:
         output = await _output_of("check", path, seconds=seconds)
-    except TimeoutError:
+    except subprocess.TimeoutExpired:
         detail = f"checking the graph took more than {seconds:.0f} s, the limit for its size"
         raise GraphTooLarge(detail, field="body") from None
     if output is None:
         raise QueueUnavailable("the graph could not be checked; try again")
-    return _opened(msgspec.json.decode(output, type=Report))
-
-
-def _opened(report: Report) -> Summary:
-    if report.refused is not None:
-        raise _KINDS[report.refused.code](report.refused.detail, fields=report.refused.fields)
-    assert report.summary is not None
-    return report.summary
+    if output.refusal is not None:
+        raise _KINDS[output.refusal.code](output.refusal.detail, fields=output.refusal.fields)
+    assert output.summary is not None
+    return output.summary
 
 
 async def transform(request: Path, spool: Path) -> Transformed:
-    """Write the request's frames.
-
-    Args:
-        request: the file with the body.
-        spool: the file for the frames; must not exist yet.
+    """Write the frames of the request, whose body is in a file, to a new spool.
 
     Raises:
         JobFailed: the request cannot be read, or takes too long, or the process ended early.
@@ -81,17 +70,17 @@ async def transform(request: Path, spool: Path) -> Transformed:
     seconds = _time_limit((await asyncio.to_thread(request.stat)).st_size)
     try:
         output = await _output_of("transform", request, spool, seconds=seconds)
-    except TimeoutError:
+    except subprocess.TimeoutExpired:
         message = f"The graph could not be turned into frames within {seconds:.0f} s, the limit for its size"
         raise JobFailed(EXPORT_FAILED, message) from None
     if output is None:
         raise JobFailed(EXPORT_FAILED, "The graph could not be turned into frames: its process ended early")
-    result = msgspec.json.decode(output, type=Transformed)
-    if result.refused is not None:
-        raise JobFailed(EXPORT_FAILED, f"The graph cannot be read: {result.refused}")
-    if result.errno is not None:
-        raise OSError(result.errno, os.strerror(result.errno))
-    return result
+    if output.refusal is not None:
+        raise JobFailed(EXPORT_FAILED, f"The graph cannot be read: {output.refusal.detail}")
+    if output.errno is not None:
+        raise OSError(output.errno, os.strerror(output.errno))
+    assert output.transformed is not None
+    return output.transformed
 
 
 def _time_limit(body_bytes: int) -> float:
@@ -99,43 +88,29 @@ def _time_limit(body_bytes: int) -> float:
     return BASE_SECONDS + body_bytes / BYTES_PER_SECOND
 
 
-async def _output_of(command: str, *files: Path, seconds: float) -> bytes | None:
-    """Run a command of `process`. Returns its standard output, or None if it failed.
+async def _output_of(command: str, *files: Path, seconds: float) -> Output | None:
+    """Run a command of `process`. Returns what it prints, or None if it failed.
 
     The process is started with `subprocess`, in a thread, because uvloop would copy this process's page tables and
-    block the event loop until the new program starts.
-
-    Raises:
-        TimeoutError: it took longer than `seconds` and was killed.
+    block the event loop until the new program starts. After `seconds` it is killed, and TimeoutExpired is raised.
     """
-    module = [sys.executable, "-m", "wherry.capsules.process"]
-    run = _Run([*module, str(os.getpid()), command, *map(str, files)], seconds)
-    return await beside_the_loop(run.output, stop=run.end)
+    arguments = [sys.executable, "-m", "wherry.capsules.process", str(os.getpid()), command, *map(str, files)]
+    running: list[subprocess.Popen[bytes]] = []
 
-
-class _Run:
-    """One child process, and the call that waits for it in a thread."""
-
-    def __init__(self, command: Sequence[str], seconds: float) -> None:
-        self._command = command
-        self._seconds = seconds
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def output(self) -> bytes | None:
+    def run() -> Output | None:
+        # A session of its own, because CPU time may be divided among sessions: see `give_way`.
         with subprocess.Popen(
-            self._command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # because CPU time may be divided among sessions: see `give_way`
-        ) as self._process:
+            arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+        ) as process:
+            running.append(process)
             try:
-                output, _ = self._process.communicate(timeout=self._seconds)
-            except subprocess.TimeoutExpired:
-                raise TimeoutError from None
+                printed, _ = process.communicate(timeout=seconds)
             finally:
-                self._process.kill()  # has no effect if it has exited
-        return output if self._process.returncode == 0 else None
+                process.kill()  # has no effect if it has exited
+        return msgspec.json.decode(printed, type=Output) if process.returncode == 0 else None
 
-    def end(self) -> None:
-        if self._process is not None:
-            self._process.kill()
+    def stop() -> None:
+        for process in running:
+            process.kill()
+
+    return await beside_the_loop(run, stop=stop)

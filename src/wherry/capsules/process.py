@@ -16,13 +16,13 @@ from pathlib import Path
 import msgspec
 
 from wherry.capsules.graph_frames import counts, graph_frames
-from wherry.capsules.reading import open_graph
+from wherry.capsules.reading import GraphReader, mapped, open_graph
 from wherry.errors import GraphTooLarge, Refused, SpoolFull
-from wherry.memvid.spool import Spool
+from wherry.memvid.spool import write_spool
 from wherry.this_process import do_bulk_work_for
 
 MEMORY_BYTES = 384 << 20
-TOO_MUCH_MEMORY = "takes far more memory than a graph of its size should"
+TOO_MUCH_MEMORY = "the body takes far more memory than a graph of its size should"
 
 MAX_SPOOL_BYTES = 4 << 30
 """Far more than fits in a capsule, but small enough that nodes with long snippets cannot fill the disk."""
@@ -42,6 +42,23 @@ class Summary(msgspec.Struct, rename="camel"):
     semantic_enabled: bool
 
 
+class Transformed(msgspec.Struct):
+    """How many frames there are of each kind. If a capsule cannot hold them all, not all of them are in the spool."""
+
+    nodes: int
+    relationships: int
+
+    @property
+    def frames(self) -> int:
+        """All of them, with the manifest."""
+        return self.nodes + self.relationships + 1
+
+    def advice(self, fits: int) -> str:
+        """The options to set if only the first `fits` nodes and relationships fit in a capsule."""
+        nodes = min(fits, self.nodes)
+        return f"Set maxNodeFrames to {nodes} and maxRelationFrames to {fits - nodes}, or lower maxSnippetChars."
+
+
 class Refusal(msgspec.Struct):
     """A `Refused` exception as JSON."""
 
@@ -50,45 +67,33 @@ class Refusal(msgspec.Struct):
     fields: dict[str, list[str]]
 
 
-class Report(msgspec.Struct):
-    """The output of `check`."""
+class Output(msgspec.Struct):
+    """The output of a command: its result, or why there is none. `errno` is that of a disk error."""
 
     summary: Summary | None = None
-    refused: Refusal | None = None
-
-
-class Transformed(msgspec.Struct):
-    """The output of `transform`: how many frames there are of each kind, or why there are none.
-
-    If there are more than a capsule can hold, not all of them are in the spool.
-    """
-
-    nodes: int = 0
-    relationships: int = 0
-    frames: int = 0
-    refused: str | None = None
+    transformed: Transformed | None = None
+    refusal: Refusal | None = None
     errno: int | None = None
-
-    def advice(self, fits: int) -> str:
-        """The options to set if only the first `fits` nodes and relationships fit in a capsule."""
-        nodes = min(fits, self.nodes)
-        return f"Set maxNodeFrames to {nodes} and maxRelationFrames to {fits - nodes}, or lower maxSnippetChars."
 
 
 def main(parent: int, command: str, *files: Path) -> None:
-    """Run a command, and print its result.
+    """Run a command, and print its output.
 
     The process ends with its parent, has a low priority, and uses half of the CPUs. Garbage collection is turned off:
     JSON has no cycles, and searching millions of small lists for them takes longer than everything else.
     """
     gc.disable()
     do_bulk_work_for(parent)
-    limit_memory()
-    result = _check(*files) if command == "check" else _transform(*files)
-    sys.stdout.buffer.write(msgspec.json.encode(result))
+    _limit_memory()
+    try:
+        output = Output(summary=summarise(*files)) if command == "check" else _transform(*files)
+    except (Refused, MemoryError) as error:
+        refused = error if isinstance(error, Refused) else GraphTooLarge(TOO_MUCH_MEMORY, field="body")
+        output = Output(refusal=Refusal(refused.code, refused.detail, refused.fields))
+    sys.stdout.buffer.write(msgspec.json.encode(output))
 
 
-def limit_memory() -> None:
+def _limit_memory() -> None:
     """Limit this process's memory, not counting mapped files, so that MemoryError is raised if a graph takes more.
 
     Only a crafted body takes more, such as one with a single node of hundreds of megabytes.
@@ -99,11 +104,7 @@ def limit_memory() -> None:
 
 
 def summarise(path: Path) -> Summary:
-    """Read the request in `path`.
-
-    Raises:
-        Malformed, Invalid: it is not a valid request.
-    """
+    """Read and check the request in `path`; raises what `open_graph` does."""
     graph = open_graph(path)
     return Summary(
         session_id=_storable(graph.session_id),
@@ -120,38 +121,15 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
-def _check(path: Path) -> Report:
+def _transform(request: Path, spool: Path) -> Output:
     try:
-        return Report(summary=summarise(path))
-    except Refused as refusal:
-        return _refused(refusal)
-    except MemoryError:
-        return _refused(GraphTooLarge(f"the body {TOO_MUCH_MEMORY}", field="body"))
-
-
-def _refused(refusal: Refused) -> Report:
-    return Report(refused=Refusal(refusal.code, refusal.detail, refusal.fields))
-
-
-def _transform(request: Path, spool: Path) -> Transformed:
-    try:
-        return _spooled(request, spool)
-    except Refused as refusal:
-        return Transformed(refused=refusal.detail)
+        graph = GraphReader(mapped(request))  # its files were checked before the job was queued
+        write_spool(spool, graph_frames(graph), MAX_SPOOL_BYTES, MAX_FRAME_BYTES)
     except SpoolFull as error:
-        return Transformed(refused=f"{error}: shorten its properties, or lower maxSnippetChars")
-    except MemoryError:
-        return Transformed(refused=f"it {TOO_MUCH_MEMORY}")
+        raise GraphTooLarge(f"{error}: shorten its properties, or lower maxSnippetChars") from error
     except OSError as error:
-        return Transformed(errno=error.errno)
-
-
-def _spooled(request: Path, spool: Path) -> Transformed:
-    graph = open_graph(request)
-    with Spool(spool, MAX_SPOOL_BYTES, MAX_FRAME_BYTES) as out:
-        out.add(graph_frames(graph))
-    nodes, relationships = counts(graph)
-    return Transformed(nodes, relationships, nodes + relationships + 1)
+        return Output(errno=error.errno)
+    return Output(transformed=Transformed(*counts(graph)))
 
 
 if __name__ == "__main__":

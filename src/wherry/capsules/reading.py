@@ -45,13 +45,7 @@ E = TypeVar("E", bound=Node | Relationship)
 
 
 class Elements(Generic[E]):
-    """The nodes or the relationships of a graph.
-
-    Args:
-        name: the member of the graph that contains them.
-        text: the JSON of that member.
-        element: the type of each element.
-    """
+    """The nodes or the relationships of a graph: the elements in the JSON `text` of the member `name`."""
 
     def __init__(self, name: str, text: memoryview, element: type[E]) -> None:
         self._place = f"$.{name}"
@@ -79,11 +73,7 @@ class Elements(Generic[E]):
 
 
 class FileContents:
-    """The paths and contents of a graph's files.
-
-    Args:
-        text: the JSON of the graph's member.
-    """
+    """The paths and contents of a graph's files. If a path repeats, the last one counts."""
 
     def __init__(self, text: memoryview) -> None:
         self._decode = msgspec.json.Decoder(dict[str, str | None]).decode
@@ -91,11 +81,9 @@ class FileContents:
             _member(text, dict[str, str | None] | None, _FILES)
             text = memoryview(b"{}")
         self._text = text
-        for _, parts in self:
-            deque(parts, maxlen=0)
 
     def __iter__(self) -> Iterator[tuple[str, Iterable[str]]]:
-        """Yield each path with its content in parts. If a path repeats, the last one counts."""
+        """Yield each path with its content in parts."""
         for chunk in object_chunks(self._text, self._chunk):
             for path, content in chunk:
                 if isinstance(content, LongString):
@@ -108,17 +96,17 @@ class FileContents:
 
 
 class GraphReader:
-    """A valid capsule request; see `Graph` for its members.
-
-    Args:
-        text: the JSON.
+    """A capsule request; see `Graph` for its members. All of it is checked at once, except for `file_contents`.
 
     Attributes:
         labels: how many nodes there are of each label.
         types: how many relationships there are of each type.
     """
 
-    def __init__(self, text: memoryview) -> None:
+    def __init__(self, data: bytes | mmap) -> None:
+        text = memoryview(data)
+        if bytes(text[: len(BOM_UTF8)]) == BOM_UTF8:
+            text = text[len(BOM_UTF8) :]
         members = {name: memoryview(raw) for name, raw in msgspec.structs.asdict(_members(text)).items()}
         self.session_id: str = _member(members["session_id"], str, "$.sessionId")
         self.project_name: str = _member(members["project_name"], str, "$.projectName")
@@ -134,11 +122,16 @@ class GraphReader:
         self.file_contents = FileContents(members["file_contents"])
 
 
-def open_graph(path: Path) -> GraphReader:
-    """Read the request in a file; see `read_graph`. A file that cannot be mapped, such as a pipe, is read whole."""
+def mapped(path: Path) -> bytes | mmap:
+    """The content of a file. A file that cannot be mapped, such as a pipe, is read whole."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        return read_graph(mmap(file.fileno(), 0, access=ACCESS_READ) if size else file.read())
+        return mmap(file.fileno(), 0, access=ACCESS_READ) if size else file.read()
+
+
+def open_graph(path: Path) -> GraphReader:
+    """Decode and check the request in a file; see `read_graph`."""
+    return read_graph(mapped(path))
 
 
 def read_graph(data: bytes | mmap) -> GraphReader:
@@ -149,8 +142,9 @@ def read_graph(data: bytes | mmap) -> GraphReader:
         EmptyGraph: it has no nodes, or no relationships.
         Invalid: JSON of another shape (422); the message names the place, as in ``$.nodes[3].id``.
     """
-    text = memoryview(data)
-    graph = GraphReader(text[len(BOM_UTF8) :] if bytes(text[: len(BOM_UTF8)]) == BOM_UTF8 else text)
+    graph = GraphReader(data)
+    for _, parts in graph.file_contents:
+        deque(parts, maxlen=0)
     for name, counts in (("nodes", graph.labels), ("relationships", graph.types)):
         if not counts:
             raise EmptyGraph(f"the graph has no {name}", field=name)

@@ -6,21 +6,22 @@ A run that fails leaves no file. A job that is claimed again starts over.
 from __future__ import annotations
 
 import asyncio
+import re
+import unicodedata
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
 import structlog
 
-from wherry.capsules.names import capsule_name
 from wherry.capsules.offload import transform
 from wherry.capsules.process import Transformed
 from wherry.errors import EXPORT_FAILED, CapsuleFailed, JobFailed
 from wherry.jobs.models import Advance, Outcome
 from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
-from wherry.memvid.writer import CapsuleFile, WriterEvent, write_capsule
+from wherry.memvid.writer import WriterEvent, WrittenCapsule, write_capsule
 from wherry.settings import Settings
 from wherry.storage.store import Store
 from wherry.storage.workspaces import workspace
@@ -36,16 +37,17 @@ EVENT_SECONDS = 1.0
 TRANSFORM_SHARE = 10.0
 STORE_SHARE = 95.0
 
+MAX_SLUG = 80
+MAX_BASE_NAME = 1000
+"""Only this many characters of a base name are considered, far more than fit in a file name."""
+
+_NOT_SLUG = re.compile(r"[^a-z0-9]+")
+
 log = structlog.get_logger(__name__)
 
 
 class CapsuleRunner:
-    """The runner of the kind `capsule`.
-
-    Args:
-        store: where requests and capsules are stored.
-        settings: how long capsules are kept.
-    """
+    """The runner of the kind `capsule`."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
@@ -53,15 +55,16 @@ class CapsuleRunner:
 
     async def run(self, run: Run) -> Outcome:
         """Make the capsule; see `Runner`."""
-        report = _Report(run)
+        report = _Progress(run)
         if run.job.options["semanticEnabled"]:
-            await report.say("Semantic search is not configured here: semanticEnabled is ignored", {"ignored": True})
+            notice = Advance(message="Semantic search is not configured here: semanticEnabled is ignored")
+            await run.advance(notice, event="stage_progress", meta={"ignored": True})
         with workspace() as folder:
             frames = await self._transform(run, folder, report)
             written = await self._write(folder, frames, report)
             return await self._keep(run, written, frames, report)
 
-    async def _transform(self, run: Run, folder: Path, report: _Report) -> Transformed:
+    async def _transform(self, run: Run, folder: Path, report: _Progress) -> Transformed:
         reading = partial(report.advance, "transform", 0.0, 0.0, "Reading the graph")
         await reading()
         request = await with_ticks(self._request(run, folder), reading, seconds=LOOK_SECONDS)
@@ -76,8 +79,7 @@ class CapsuleRunner:
         assert run.job.source is not None
         key = run.job.source["key"]
         try:
-            local = self._store.local_path(key)
-            if local is not None:
+            if (local := self._store.local_path(key)) is not None:
                 await asyncio.to_thread(local.stat)
                 return local
             file = folder / "request.json"
@@ -88,7 +90,7 @@ class CapsuleRunner:
             raise JobFailed(EXPORT_FAILED, "The stored request is gone") from error
         return file
 
-    async def _write(self, folder: Path, frames: Transformed, report: _Report) -> CapsuleFile:
+    async def _write(self, folder: Path, frames: Transformed, report: _Progress) -> WrittenCapsule:
         try:
             return await write_capsule(
                 folder / "frames",
@@ -101,7 +103,7 @@ class CapsuleRunner:
         except CapsuleFailed as error:
             raise JobFailed.by_capsule(error) from error
 
-    async def _keep(self, run: Run, written: CapsuleFile, frames: Transformed, report: _Report) -> Outcome:
+    async def _keep(self, run: Run, written: WrittenCapsule, frames: Transformed, report: _Progress) -> Outcome:
         storing = partial(report.advance, "finalize", STORE_SHARE, 100.0, "Storing the capsule")
         await storing()
         key = f"{run.job.id}/{run.lease.epoch}.mv2"
@@ -135,7 +137,7 @@ class CapsuleRunner:
         )
 
 
-class _Report:
+class _Progress:
     """Reports progress to the ledger, and so finds out whether the run must end."""
 
     def __init__(self, run: Run) -> None:
@@ -170,6 +172,13 @@ class _Report:
         await self._run.advance(step, event=event, meta=meta)
         self._said, self._said_at = step, moment
 
-    async def say(self, message: str, meta: Mapping[str, object]) -> None:
-        """Log an event that is not progress."""
-        await self._run.advance(Advance(message=message), event="stage_progress", meta=meta)
+
+def capsule_name(base_name: str, day: date) -> str:
+    """``{base name as a slug}-gitnexus-mem_capsule-{YYYY-MM-DD}.mv2``, safe in a file system and in a header."""
+    return f"{slug(base_name)}-gitnexus-mem_capsule-{day.isoformat()}.mv2"
+
+
+def slug(text: str) -> str:
+    """At most 80 lower-case ASCII letters and digits, separated by single hyphens; `project` if none are left."""
+    plain = unicodedata.normalize("NFKD", text[:MAX_BASE_NAME]).encode("ascii", "ignore").decode()
+    return _NOT_SLUG.sub("-", plain.lower()).strip("-")[:MAX_SLUG].rstrip("-") or "project"

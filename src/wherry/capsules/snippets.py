@@ -1,6 +1,4 @@
-"""Finds the lines of code of a node.
-
-In: the contents of the graph's files, and a node. Out: its snippet, cut to size, with indentation and blank lines kept.
+"""Finds the lines of code of a node, its snippet: cut to size, with indentation and blank lines kept.
 
 GitNexus counts lines from 0, and ranges include both ends. A snippet only ever contains lines that are certainly the
 symbol's own.
@@ -14,7 +12,7 @@ from wherry.capsules.file_lines import MAX_CHARS, excerpted_lines, may_be_excerp
 from wherry.capsules.graph import Node
 from wherry.capsules.sources import ExcerptedFile, Passage, WholeFile
 from wherry.capsules.symbols import Symbol
-from wherry.capsules.texts import Text, Texts
+from wherry.capsules.texts import Texts
 from wherry.memvid.safe_text import cut
 
 NO_SOURCE = "<no source content available>"
@@ -24,13 +22,7 @@ _MOST_WEIGHT = 500_000
 
 
 class Snippets:
-    """Cuts snippets out of the files of a graph.
-
-    Args:
-        texts: the contents of the files.
-        nodes: all nodes of the graph, in order.
-        max_chars: the maximum length of a snippet; values below 80 count as 80.
-    """
+    """Cuts snippets out of the files of a graph, given all its nodes in order. A `max_chars` below 80 counts as 80."""
 
     def __init__(self, texts: Texts, nodes: Iterable[Node], max_chars: int) -> None:
         self._texts = texts
@@ -51,17 +43,14 @@ class Snippets:
 
     def _source_of(self, path: str) -> WholeFile | ExcerptedFile | None:
         if path not in self._sources and (text := self._texts.get(path)):
-            source = self._read(path, text)
+            lines = excerpted_lines(text, self._symbols.get(path, ()), self._most_excerpted)
+            source = WholeFile(text, self._max_chars) if lines is None else ExcerptedFile(lines)
             self._weight += source.weight
             if self._weight > _MOST_WEIGHT:
                 self._sources.clear()
                 self._weight = source.weight
             self._sources[path] = source
         return self._sources.get(path)
-
-    def _read(self, path: str, text: Text) -> WholeFile | ExcerptedFile:
-        lines = excerpted_lines(text, self._symbols.get(path, ()), self._most_excerpted)
-        return WholeFile(text, self._max_chars) if lines is None else ExcerptedFile(lines)
 
     def _cut(self, passage: Passage) -> str:
         beginning, chars, complete = passage

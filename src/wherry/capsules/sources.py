@@ -29,15 +29,7 @@ class Passage(NamedTuple):
 
 
 class WholeFile:
-    """A whole file, with the places of some of its lines.
-
-    Args:
-        text: its content.
-        most: the most characters of a passage that are shown.
-
-    Attributes:
-        weight: how many marks it keeps.
-    """
+    """A whole file, with the places of some of its lines: `weight` marks. `most` characters are shown."""
 
     def __init__(self, text: Text, most: int) -> None:
         self._text = text
@@ -104,14 +96,7 @@ def _mark_long(text: Text, line: int, end: int, lines: array[int], places: array
 
 
 class ExcerptedFile:
-    """A file for which only excerpts were sent.
-
-    Args:
-        lines: the lines whose numbers are certain.
-
-    Attributes:
-        weight: how many lines it keeps.
-    """
+    """A file for which only excerpts were sent: `weight` lines whose numbers are certain."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines

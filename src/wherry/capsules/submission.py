@@ -1,7 +1,4 @@
-"""Accepts capsule requests.
-
-In: the stream of a request's body. Out: a queued job whose source is in storage, or an exception and nothing stored.
-"""
+"""Turns the stream of a capsule request's body into a queued job, or raises an exception and stores nothing."""
 
 from __future__ import annotations
 
@@ -47,14 +44,7 @@ SMALL_BYTES = 2 << 20
 
 
 class Submissions:
-    """Accepts capsule requests.
-
-    Args:
-        pool: the database.
-        store: keeps the bodies until the capsules are made.
-        max_body_bytes: the maximum size of a request.
-        capacity: how many jobs may be queued.
-    """
+    """Accepts capsule requests, and stores their bodies. `capacity` is how many jobs may be queued."""
 
     def __init__(self, pool: Pool, store: Store, *, max_body_bytes: int, capacity: int) -> None:
         self._pool = pool
@@ -73,8 +63,7 @@ class Submissions:
         """Store, check and queue a request. Returns the job, and whether it was replayed.
 
         Raises:
-            GraphTooLarge: the body has too many bytes.
-            Malformed, Invalid: it is not a valid capsule request.
+            GraphTooLarge, Malformed, EmptyGraph, Invalid: it is not a valid capsule request.
             QueueUnavailable: the queue is full.
             StorageUnavailable: a disk is full.
         """

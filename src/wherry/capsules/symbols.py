@@ -44,13 +44,10 @@ class Symbol(NamedTuple):
             return False
         if has_word(lines[index], self.name):
             return True
-        return lines[index].lstrip().startswith(_ANNOTATIONS) and self._is_named_from(lines, index)
+        return lines[index].lstrip().startswith(_ANNOTATIONS) and self.is_named_from(lines, index)
 
-    def is_named_in(self, lines: Sequence[str]) -> bool:
-        """Whether any of the symbol's lines contains its name, given all lines of its file."""
-        return self._is_named_from(lines, self.first)
-
-    def _is_named_from(self, lines: Sequence[str], index: int) -> bool:
+    def is_named_from(self, lines: Sequence[str], index: int) -> bool:
+        """Whether as many lines as the symbol has, from this one on, contain its name."""
         end = index + min(1 + self.last - self.first, _SEARCHED_LINES)
         return any(has_word(line, str(self.name)) for line in lines[index:end])
 

@@ -22,7 +22,6 @@ class Text(NamedTuple):
     chars: int
 
     def all(self) -> str:
-        """All of it."""
         return self.data[self.start : self.end].decode()
 
     def head(self, chars: int) -> str:
@@ -47,11 +46,7 @@ class Text(NamedTuple):
 
 
 class Texts:
-    """The contents of files that are not empty.
-
-    Args:
-        contents: the files' paths, and the parts of their contents. If a path repeats, the last one counts.
-    """
+    """The contents of files that are not empty, given in parts. If a path repeats, the last one counts."""
 
     def __init__(self, contents: Iterable[tuple[str, Iterable[str]]]) -> None:
         self._places: dict[str, tuple[int, int, int]] = {}

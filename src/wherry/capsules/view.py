@@ -125,7 +125,7 @@ def accepted(job: Job) -> CapsuleAccepted:
         job_id=job.id,
         status=status(job),
         progress=round(job.progress),
-        current_stage=_stage(job.stage),
+        current_stage=_STAGES.get(job.stage, job.stage),
         stage_progress=round(job.stage_progress),
         message=job.message,
         created_at=rfc3339(job.created_at),
@@ -150,7 +150,7 @@ def capsule_job(job: Job) -> CapsuleJob:
 
 def event(entry: Event) -> CapsuleEvent:
     """One event of the job's log."""
-    stage = _stage(entry.stage)
+    stage = _STAGES.get(entry.stage, entry.stage)
     return CapsuleEvent(
         seq=entry.seq,
         ts=rfc3339(entry.ts),
@@ -163,10 +163,6 @@ def event(entry: Event) -> CapsuleEvent:
         message=_EXPIRED_MESSAGE if entry.type == "job_expired" else entry.message,
         meta=entry.meta,
     )
-
-
-def _stage(stage: str) -> str:
-    return _STAGES.get(stage, stage)
 
 
 def _error(error: Mapping[str, Any]) -> CapsuleError:

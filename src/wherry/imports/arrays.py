@@ -105,12 +105,9 @@ class ArraySplitter:
             BrokenJson: the text is truncated.
         """
         if self._state not in (_State.START, _State.END):
-            raise BrokenJson(f"The file is truncated: expected {self._expected} at byte {self._offset}")
+            expected = "the rest of a value" if self._value is not None else self._state.value
+            raise BrokenJson(f"The file is truncated: expected {expected} at byte {self._offset}")
         return iter(())
-
-    @property
-    def _expected(self) -> str:
-        return "the rest of a value" if self._value is not None else self._state.value
 
     def _to_value(self, chunk: bytes, at: int) -> int:
         """The offset of the next value, or of the end of the chunk."""

@@ -1,7 +1,6 @@
 """Groups decoded records into batches. Splitting and decoding are done in a thread.
 
-A batch is full when it has `size` records or 8 MiB of text. If the file as a whole is faulty, the records before the
-fault are yielded before `JobFailed` is raised.
+A batch is full when it has `size` records or 8 MiB of text.
 """
 
 from __future__ import annotations
@@ -18,12 +17,9 @@ BATCH_BYTES = 8 << 20
 
 
 class Batches:
-    """Reads a file once.
+    """Reads a file once, from where its splitter starts.
 
     Args:
-        chunks: the text, starting where the splitter does.
-        splitter: cuts the text into records.
-        decoder: decodes the records.
         size: records per batch, at most.
         max_records: per file.
     """

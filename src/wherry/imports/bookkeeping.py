@@ -29,26 +29,20 @@ ROW_BYTES = 200
 _encode = msgspec.json.Encoder().encode
 
 
-class ReportState(msgspec.Struct, frozen=True):
+class ReportState(msgspec.Struct, frozen=True, omit_defaults=True):
     """What has been written to a report: how many bytes, and whether errors had to be left out."""
 
-    size: int = 0
-    truncated: bool = False
+    size: int = msgspec.field(default=0, name="reportBytes")
+    truncated: bool = msgspec.field(default=False, name="reportTruncated")
 
     @classmethod
     def of(cls, checkpoint: Mapping[str, Any] | None) -> Self:
         """The state in a job's checkpoint."""
-        kept = checkpoint or {}
-        return cls(kept.get("reportBytes", 0), kept.get("reportTruncated", False))
+        return msgspec.convert(checkpoint or {}, cls)
 
     def checkpoint_at(self, place: Place) -> dict[str, Any]:
         """The checkpoint of an import that resumes at `place`."""
-        checkpoint: dict[str, Any] = {"index": place.index, "offset": place.offset}
-        if self.size:
-            checkpoint["reportBytes"] = self.size
-        if self.truncated:
-            checkpoint["reportTruncated"] = True
-        return checkpoint
+        return {**msgspec.to_builtins(place), **msgspec.to_builtins(self)}
 
     def admit(self, errors: Sequence[RecordError], limit: int) -> tuple[Sequence[RecordError], ReportState]:
         """The errors that still fit, and the state once they are written. The first error always fits."""
@@ -64,12 +58,10 @@ class ReportState(msgspec.Struct, frozen=True):
 
 
 class Bookkeeper:
-    """Records the errors, counters and checkpoint of one run, on one connection.
+    """Records the errors, counters and checkpoint of one run, on one connection. Every entry checks the run's lease.
 
     Args:
-        run: its lease is checked by every entry.
-        connection: where entries are committed.
-        max_error_bytes: of the report.
+        max_error_bytes: size limit of the report.
         position: the counters so far.
         report: the state of the report so far.
     """

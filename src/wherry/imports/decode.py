@@ -12,7 +12,15 @@ from typing import Any
 import msgspec
 
 from wherry.errors import BrokenJson, ErrorCode
-from wherry.imports.models import SHOWN_CHARACTERS, DecodedRecord, RawRecord, RecordError, clipped, label, report_value
+from wherry.imports.models import (
+    REPORTED_CHARACTERS,
+    DecodedRecord,
+    RawRecord,
+    RecordError,
+    clipped,
+    label,
+    report_value,
+)
 from wherry.resources.model import Resource
 from wherry.resources.rules import Fault, OversizedNumber
 from wherry.resources.users import ADMIN
@@ -21,15 +29,13 @@ _ESCAPED_NUL = b"\\u0000"
 MAX_BUILT_BYTES = 1 << 20
 """Arrays and objects with a longer text are not built, except for arrays of strings."""
 
-_LOOKED_AT = 4 * SHOWN_CHARACTERS  # bytes: the most that 1,000 characters can take
+_LOOKED_AT = 4 * REPORTED_CHARACTERS  # bytes: the most that 1,000 characters can take
 
 
 class Decoder:
     """Decodes records of one resource for one caller.
 
     Args:
-        resource: what the records are.
-        caller_role: the role of the import's owner.
         max_bytes: per record; only used in the error for a longer one.
         stop_at_broken_syntax: whether to raise `BrokenJson` instead of reporting it as the record's error.
     """

@@ -27,12 +27,7 @@ LAST_RESERVED = MAX_ID - 1_000_000
 
 
 class IdReservation:
-    """The ids that one run has reserved.
-
-    Args:
-        resource: the table whose sequence is moved.
-        lease: of the run. A run that has lost its lease gives nothing back.
-    """
+    """The ids that one run has reserved in a table's sequence. A run that has lost its lease gives nothing back."""
 
     def __init__(self, resource: Resource, lease: Lease) -> None:
         self._table = resource.name

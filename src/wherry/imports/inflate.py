@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
-from typing import Protocol, cast
+from collections.abc import Iterator
+from typing import cast
 
 import zstandard
 from isal import isal_zlib
@@ -25,28 +25,6 @@ _GZIP_SLICE_BYTES = 1 << 16
 _ZSTD_MAX_WINDOW_BYTES = 1 << 27  # the default limit of the zstd program
 # Four bytes can encode a block of 128 KiB (RFC 8878, section 3.1.1.2), so this much input yields at most 8 MiB.
 _ZSTD_SLICE_BYTES = 256
-
-
-class Inflater(Protocol):
-    """Decompresses a stream."""
-
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Decompress the next chunk of the stream."""
-        ...
-
-    @property
-    def complete(self) -> bool:
-        """Whether the stream may end here."""
-        ...
-
-
-def inflater_for(head: bytes) -> Callable[[], Inflater] | None:
-    """The inflater for a stream with this beginning, or None for plain text: JSON never begins with a magic number."""
-    if head.startswith(GZIP_MAGIC):
-        return GzipInflater
-    if head.startswith((ZSTD_MAGIC, *_SKIPPABLE_MAGIC)):
-        return ZstdInflater
-    return None
 
 
 class GzipInflater:
@@ -115,3 +93,13 @@ class ZstdInflater:
             data = self._frame.unused_data if self._frame.eof else b""
             if piece:
                 yield piece
+
+
+Inflater = GzipInflater | ZstdInflater
+
+
+def inflater_for(head: bytes) -> type[Inflater] | None:
+    """The inflater for a stream with this beginning, or None for plain text: JSON never begins with a magic number."""
+    if head.startswith(GZIP_MAGIC):
+        return GzipInflater
+    return ZstdInflater if head.startswith((ZSTD_MAGIC, *_SKIPPABLE_MAGIC)) else None

@@ -34,13 +34,7 @@ class RequestedImport:
 
 
 class Intake:
-    """Accepts imports.
-
-    Args:
-        pool: the database.
-        store: where sources are stored.
-        max_file_bytes: per source, as sent.
-    """
+    """Accepts imports. `max_file_bytes` is the size limit of a source, as sent."""
 
     def __init__(self, pool: Pool, store: Store, *, max_file_bytes: int) -> None:
         self._pool = pool
@@ -99,14 +93,9 @@ class Intake:
         return await submit(connection, new)
 
     def check_declared(self, declared_bytes: int | None) -> None:
-        """Refuse a body before it is sent if its declared length is too large.
-
-        Raises:
-            TooLarge: the declared length is over the limit.
-        """
+        """Raise `TooLarge` before a body is sent if its declared length is over the limit."""
         if declared_bytes is not None and declared_bytes > self._max_file_bytes:
             raise self.too_large()
 
     def too_large(self) -> TooLarge:
-        """The error for a file that is too large."""
         return TooLarge(f"file may have at most {self._max_file_bytes} bytes", field="file")

@@ -12,8 +12,8 @@ import msgspec
 from wherry.errors import ErrorCode
 from wherry.resources.rules import OversizedNumber
 
-SHOWN_CHARACTERS = 1000
-SHOWN_ITEMS = 10
+REPORTED_CHARACTERS = 1000
+REPORTED_ITEMS = 10
 FILE_INDEX = -1
 """The `recordIndex` of an error that concerns the file as a whole."""
 
@@ -33,9 +33,8 @@ class OnConflict(StrEnum):
     SKIP = "skip"
 
 
-@dataclass(frozen=True)
-class ImportOptions:
-    """The options of an import."""
+class ImportOptions(msgspec.Struct, rename="camel", frozen=True):
+    """The options of an import, as stored with its job."""
 
     on_conflict: OnConflict = OnConflict.ERROR
     dry_run: bool = False
@@ -56,7 +55,7 @@ class Place(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, checkpoint: Mapping[str, Any] | None) -> Self:
         """Where a job with this checkpoint resumes."""
-        return cls(checkpoint["index"], checkpoint["offset"]) if checkpoint else cls()
+        return msgspec.convert(checkpoint or {}, cls)
 
     @classmethod
     def after(cls, batch: Batch) -> Self:
@@ -126,13 +125,13 @@ def report_value(value: object, *, inside: bool = False) -> object:
     if isinstance(value, dict):
         return "[object]"
     if isinstance(value, list):
-        return "[array]" if inside else [report_value(item, inside=True) for item in value[:SHOWN_ITEMS]]
+        return "[array]" if inside else [report_value(item, inside=True) for item in value[:REPORTED_ITEMS]]
     return value
 
 
 def clipped(text: str) -> str:
     """A text's first 1,000 characters. NUL, which PostgreSQL cannot store, is replaced."""
-    return text[:SHOWN_CHARACTERS].replace("\0", "\ufffd")
+    return text[:REPORTED_CHARACTERS].replace("\0", "\ufffd")
 
 
 def label(field: str) -> str:

@@ -60,12 +60,7 @@ class PlannedRow(msgspec.Struct, gc=False, eq=False):
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules for every record of an import.
-
-    Attributes:
-        on_conflict: what to do if another row has a record's natural key.
-        authority: the rights that the import has.
-    """
+    """What an import does if another row has a record's natural key, and the rights that it has."""
 
     on_conflict: OnConflict
     authority: Authority

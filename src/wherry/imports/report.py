@@ -60,9 +60,8 @@ async def page(connection: Connection, job_id: UUID, *, cursor: str | None, limi
     """
     place = _BEFORE_ALL if cursor is None else _read_cursor(cursor)
     rows = await _rows(connection, job_id, place, limit + 1)
-    more = len(rows) > limit
-    rows = rows[:limit]
-    return ErrorsPage([_error(row) for row in rows], _cursor(_place(rows[-1])) if more else None)
+    next_cursor = _cursor(_place(rows[limit - 1])) if len(rows) > limit else None
+    return ErrorsPage([_error(row) for row in rows[:limit]], next_cursor)
 
 
 async def _rows(connection: Connection, job_id: UUID, after: ErrorPlace, limit: int) -> list[ErrorRow]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import asdict
 
 from wherry.errors import Invalid, UnsupportedFormat
 from wherry.imports.models import ImportFormat, ImportOptions, OnConflict
@@ -39,13 +39,15 @@ JSON_TYPES = frozenset({"application/json", "text/json"})
 """Content types that are used for arrays as well as for ndjson."""
 
 DETECT_FORMAT = "detectFormat"
-"""The option that marks a job whose format has to be detected."""
+"""The option that marks a job whose format has to be detected, once the URL's content has been fetched."""
+
+CALLER_ROLE = "callerRole"
+"""The option with the role that the owner had when the import was requested, and may have lost since."""
 
 _WORDS = {"true": True, "false": False}
 
 
-@dataclass(frozen=True)
-class ImportSource:
+class ImportSource(msgspec.Struct, rename="camel", frozen=True):
     """Where an import's bytes are stored, or will be. `sha256` and `file_size` are None until they are known.
 
     `content_type` is that of an upload, and is only used to determine its format.
@@ -60,23 +62,7 @@ class ImportSource:
 
     def as_json(self) -> dict[str, Any]:
         """As stored with the job."""
-        return {
-            "key": self.key,
-            "fileName": self.file_name,
-            "fileSize": self.file_size,
-            "sha256": self.sha256,
-            "url": self.url,
-        }
-
-
-def caller_role(job: Job) -> str:
-    """The role that the owner had when the import was requested, and may have lost since."""
-    return str(job.options.get("callerRole", ""))
-
-
-def detects_format(job: Job) -> bool:
-    """Whether the format has to be detected once the URL's content has been fetched."""
-    return bool(job.options.get(DETECT_FORMAT))
+        return {name: value for name, value in msgspec.to_builtins(self).items() if name != "contentType"}
 
 
 def source_key(job_id: UUID) -> str:
@@ -152,11 +138,8 @@ def parse_options(fields: Mapping[str, object]) -> ImportOptions:
         on_conflict = OnConflict.ERROR
     elif on_conflict not in choices:
         faults["onConflict"] = [f"onConflict must be one of {', '.join(choices)}"]
-    flags = {}
-    for name in ("dryRun", "atomic"):
-        flags[name] = _flag(fields.get(name))
-        if flags[name] is None:
-            faults[name] = [f"{name} must be true or false"]
+    flags = {name: _flag(fields.get(name)) for name in ("dryRun", "atomic")}
+    faults |= {name: [f"{name} must be true or false"] for name, flag in flags.items() if flag is None}
     if faults:
         raise Invalid(next(iter(faults.values()))[0], fields=faults)
     return ImportOptions(OnConflict(str(on_conflict)), bool(flags["dryRun"]), bool(flags["atomic"]))
@@ -170,20 +153,13 @@ def _flag(value: object) -> bool | None:
 
 def job_options(options: ImportOptions, caller_role: str, *, format_is_known: bool = True) -> dict[str, Any]:
     """The options as stored with the job, together with the owner's role."""
-    return {
-        **({} if format_is_known else {DETECT_FORMAT: True}),
-        "onConflict": options.on_conflict,
-        "dryRun": options.dry_run,
-        "atomic": options.atomic,
-        "callerRole": caller_role,
-    }
+    detect = {} if format_is_known else {DETECT_FORMAT: True}
+    return {**msgspec.to_builtins(options), **detect, CALLER_ROLE: caller_role}
 
 
 def options_of(job: Job) -> ImportOptions:
     """The options that are stored with a job."""
-    kept = job.options
-    on_conflict = OnConflict(kept.get("onConflict", OnConflict.ERROR))
-    return ImportOptions(on_conflict, bool(kept.get("dryRun", False)), bool(kept.get("atomic", False)))
+    return msgspec.convert(job.options, ImportOptions)
 
 
 def fingerprint(
@@ -195,5 +171,11 @@ def fingerprint(
     url: str | None = None,
 ) -> str:
     """A digest of everything that is requested. An idempotency key cannot be reused with another fingerprint."""
-    asked = {"resource": resource.name, "format": format, **asdict(options), "sha256": sha256, "url": url}
+    asked = {
+        "resource": resource.name,
+        "format": format,
+        **asdict(options),
+        "sha256": sha256,
+        "url": url,
+    }
     return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()

@@ -12,9 +12,9 @@ from wherry.errors import ErrorCode, JobFailed, Unavailable
 from wherry.imports.batches import Batches
 from wherry.imports.decode import Decoder
 from wherry.imports.models import Batch, ImportFormat, Place
-from wherry.imports.requests import caller_role, detects_format, options_of
+from wherry.imports.requests import CALLER_ROLE, DETECT_FORMAT, options_of
 from wherry.imports.source import SourceText
-from wherry.imports.splitters import detect_format, make_splitter
+from wherry.imports.splitters import SPLITTERS, detect_format
 from wherry.imports.writers import ImportTask, Writer, all_or_nothing, batch_by_batch, is_committed
 from wherry.jobs import ledger
 from wherry.jobs.ledger import Position
@@ -32,14 +32,7 @@ LOOK_SECONDS = 1.0
 
 
 class ImportRunner:
-    """The runner of the kind `import`.
-
-    Args:
-        pool: a job uses one or two connections throughout, and occasionally another one.
-        store: where sources are stored.
-        settings: sizes and limits.
-        fetch: downloads a URL.
-    """
+    """The runner of the kind `import`. A job uses one or two connections throughout, and occasionally another one."""
 
     def __init__(self, pool: Pool, store: Store, settings: Settings, *, fetch: Fetch = fetch) -> None:
         self._pool = pool
@@ -74,7 +67,7 @@ class ImportRunner:
             self._pool,
             run.job.owner_id,
             settings.transfer_roles,
-            requested_by=caller_role(run.job),
+            requested_by=str(run.job.options.get(CALLER_ROLE, "")),
             depends_on_admin=resource.shape.policy is not None,
         )
         limits = settings.import_max_records, settings.import_max_error_bytes
@@ -109,7 +102,7 @@ class ImportRunner:
         )
         return Batches(
             source.open(task.place.offset),
-            make_splitter(format_, task.place, max_bytes),
+            SPLITTERS[format_](task.place, max_bytes),
             decoder,
             size=self._settings.import_batch_size,
             max_records=task.max_records,
@@ -132,7 +125,7 @@ class ImportRunner:
 
     async def _format(self, run: Run) -> ImportFormat:
         """The job's format; if it is not known yet, detect it from the content and record it on the job."""
-        if not detects_format(run.job):
+        if not run.job.options.get(DETECT_FORMAT):
             return ImportFormat(run.job.format)
         async with aclosing(self._source(run).open()) as text:
             found = await with_ticks(detect_format(text), run.look, seconds=LOOK_SECONDS)
@@ -144,21 +137,13 @@ class ImportRunner:
 async def _read_ahead(batches: AsyncGenerator[Batch], run: Run) -> AsyncGenerator[Batch]:
     """The same batches; while the consumer works on one, the next one is read."""
     async with aclosing(batches):
-        reading = _start_reading(batches)
+        reading = asyncio.ensure_future(anext(batches, None))
         try:
             while (batch := await with_ticks(reading, run.look, seconds=LOOK_SECONDS)) is not None:
-                reading = _start_reading(batches)
+                reading = asyncio.ensure_future(anext(batches, None))
                 yield batch
         finally:
             await end_task(reading)
-
-
-def _start_reading(batches: AsyncGenerator[Batch]) -> asyncio.Task[Batch | None]:
-    return asyncio.create_task(_next_or_none(batches), name="read batch")
-
-
-async def _next_or_none(batches: AsyncGenerator[Batch]) -> Batch | None:
-    return await anext(batches, None)
 
 
 def _outcome(position: Position, total: int) -> Outcome:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 from wherry.errors import ErrorCode, JobFailed
@@ -27,12 +27,9 @@ SMALLEST_RECORD_BYTES = 16
 
 @dataclass
 class ReadingProgress:
-    """How much of the stored source has been read.
+    """How many bytes of the stored source have been read, and of how many.
 
-    Attributes:
-        read: bytes so far.
-        size: bytes in all.
-        is_plain: whether the source is not compressed, so that its bytes are also those of its text.
+    If it is plain, not compressed, its bytes are also those of its text.
     """
 
     read: int = 0
@@ -50,13 +47,7 @@ class ReadingProgress:
 
 
 class SourceText:
-    """A stored source that can be opened at any offset.
-
-    Args:
-        store: where it is stored.
-        key: its name in the store.
-        max_bytes: of the decompressed text.
-    """
+    """A stored source that can be opened at any offset. `max_bytes` is the size limit of its decompressed text."""
 
     def __init__(self, store: Store, key: str, max_bytes: int) -> None:
         self._store = store
@@ -100,7 +91,7 @@ class SourceText:
         except FileNotFoundError as error:
             raise _gone() from error
 
-    async def _inflated(self, make_inflater: Callable[[], Inflater]) -> AsyncIterator[bytes]:
+    async def _inflated(self, make_inflater: type[Inflater]) -> AsyncIterator[bytes]:
         inflater = make_inflater()
         try:
             async for chunk in self._stored(0):

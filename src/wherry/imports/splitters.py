@@ -6,8 +6,7 @@ thread. It yields `RawRecord`s. JSON arrays have a separate module.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import msgspec
 
@@ -44,33 +43,11 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-class Splitter(Protocol):
-    """Cuts text into records."""
-
-    def feed(self, chunk: bytes) -> Iterator[RawRecord]:
-        """The records that end in this chunk."""
-        ...
-
-    def finish(self) -> Iterator[RawRecord]:
-        """The last record, if nothing but the end of the text ends it."""
-        ...
-
-
-def make_splitter(format: ImportFormat, place: Place, max_bytes: int) -> Splitter:
-    """The splitter of a format; the first chunk it is fed must begin at `place.offset`."""
-    if format is ImportFormat.NDJSON:
-        return LineSplitter(place, max_bytes)
-    return ArraySplitter(place, max_bytes)
-
-
 class LineSplitter:
     """Splits ndjson at newlines. Inside a JSON string a newline is always escaped.
 
-    Blank lines are skipped and not counted. A line that is too long is counted and skipped, and never kept in memory.
-
-    Args:
-        place: where the first chunk begins.
-        max_bytes: per line.
+    Blank lines are skipped and not counted. A line of more than `max_bytes` is counted and skipped, and never kept in
+    memory.
     """
 
     def __init__(self, place: Place, max_bytes: int) -> None:
@@ -116,3 +93,10 @@ class LineSplitter:
         if too_long or (line and not line.isspace()):
             yield RawRecord(self._index, self._offset, None if too_long else line, size)
             self._index += 1
+
+
+Splitter = LineSplitter | ArraySplitter
+SPLITTERS: Mapping[ImportFormat, type[Splitter]] = {
+    ImportFormat.NDJSON: LineSplitter,
+    ImportFormat.JSON: ArraySplitter,
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import asdict
 
 from wherry.imports.bookkeeping import ReportState
 from wherry.imports.models import ImportFormat, OnConflict
@@ -84,7 +85,6 @@ class ErrorsPage(Struct, rename="camel"):
 def import_job(job: Job) -> ImportJob:
     """The import itself."""
     source = job.source or {}
-    options = options_of(job)
     return ImportJob(
         **common_fields(job),
         format=ImportFormat(job.format),
@@ -93,9 +93,7 @@ def import_job(job: Job) -> ImportJob:
         file_name=source.get("fileName"),
         file_size=source.get("fileSize"),
         source_url=source.get("url"),
-        on_conflict=options.on_conflict,
-        dry_run=options.dry_run,
-        atomic=options.atomic,
+        **asdict(options_of(job)),
         error_summary=_summary(job),
     )
 

@@ -42,16 +42,7 @@ Merge: TypeAlias = Callable[[Connection, Batch], Awaitable[Tally]]
 
 @dataclass(frozen=True)
 class ImportTask:
-    """One run of an import: what to write where, and within which limits.
-
-    Attributes:
-        run: every commit checks its lease.
-        resource: what the records are.
-        options: as requested.
-        authority: the rights that the import has.
-        max_records: per file.
-        max_error_bytes: of the error report.
-    """
+    """One run of an import: what to write where, and how many records and bytes of errors there may be."""
 
     run: Run
     resource: Resource
@@ -70,9 +61,6 @@ class Writer(ABC):
     """Writes batches in order, and reports the records that the database refuses.
 
     Args:
-        task: what is imported.
-        books: where errors, counters and checkpoint are committed.
-        ids: keeps the table's id sequence ahead of the ids in the records.
         attempts: how often a batch is tried before it is split.
     """
 
@@ -229,16 +217,12 @@ class _WholeWriter(Writer):
 
     async def _commit_batch(self, batch: Batch, progress: ReadingProgress, merge: Merge) -> None:
         try:
-            await self._take_turn()
+            if not self._has_turn:  # other all-or-nothing imports of the resource keep their rows locked until they end
+                await self._main.execute(load("imports")["lock_whole"], {"table": self._task.resource.name})
+                self._has_turn = True
             await super()._commit_batch(batch, progress, merge)
         except RACES as error:  # retrying is pointless: the locks of earlier batches are kept
             raise JobReleased(f"job {self._task.run.job.id} is in a deadlock with other transactions") from error
-
-    async def _take_turn(self) -> None:
-        """Wait for other all-or-nothing imports of the resource, which keep their rows locked until they end."""
-        if not self._has_turn:
-            await self._main.execute(load("imports")["lock_whole"], {"table": self._task.resource.name})
-            self._has_turn = True
 
     async def _write_and_count(self, batch: Batch, percent: float, merge: Merge) -> None:
         async with self._main.transaction():

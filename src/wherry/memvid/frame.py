@@ -68,15 +68,12 @@ def bounded(metadata: Mapping[str, Any]) -> dict[str, Any]:
 def record_frames(resource: str, title_field: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Frame]:
     """One frame per record: URI ``mv2://{resource}/{id}``, one line of text per field, the record as metadata.
 
-    Args:
-        resource: the resource's name, which is also the track and the label.
-        title_field: the field used as the title; if it is empty, the id is used.
-        records: mappings with an `id` and JSON values.
+    Records are mappings with an `id` and JSON values. If a record's title field is empty, its id is the title.
     """
     uris = Uris()
     for record in records:
         title = record.get(title_field)
-        lines = (f"{name}: {shown(value)}" for name, value in record.items() if value is not None)
+        lines = (f"{name}: {as_text(value)}" for name, value in record.items() if value is not None)
         yield Frame(
             uri=uris.unique(f"mv2://{resource}/{record['id']}"),
             title=make_safe(str(title if title not in (None, "") else record["id"])),
@@ -88,6 +85,6 @@ def record_frames(resource: str, title_field: str, records: Iterable[Mapping[str
         )
 
 
-def shown(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A JSON value as text: a string as is, anything else as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -30,7 +30,6 @@ class Progress(msgspec.Struct, tag="progress", frozen=True):
     """The writer is making progress.
 
     Args:
-        stage: the current stage.
         done: how much of the stage is done, 0 to 1.
         until: how much will be done by the next message.
         expected: estimated seconds until the next message.
@@ -52,13 +51,11 @@ class Finished(msgspec.Struct, tag="finished", frozen=True):
     Args:
         size: in bytes.
         sha256: lower-case hexadecimal.
-        frames: number of frames.
         search: how much of each frame can be searched, `full` or `lean`.
     """
 
     size: int
     sha256: str
-    frames: int
     search: str
 
 

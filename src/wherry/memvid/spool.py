@@ -10,71 +10,51 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from threading import Event
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
 from wherry.errors import SpoolFull
 from wherry.memvid.frame import Frame
+from wherry.texts import SHOWN_CHARACTERS
 from wherry.waiting import beside_the_loop
 
 _LENGTH = struct.Struct("<I")
 _BUFFER = 1 << 20
-MAX_URI_SHOWN = 200
 
 
-class Spool:
-    """Writes frames to a new file.
+def write_spool(
+    path: Path, frames: Iterable[Frame], max_bytes: int = sys.maxsize, max_frame_bytes: int = sys.maxsize
+) -> int:
+    """Write frames to a new file, in order; return how many there were.
 
-    Args:
-        path: the file; it must not exist yet.
-        max_bytes: size limit of the file.
-        max_frame_bytes: size limit of each frame.
+    Integers beyond 64 bits become strings of digits, in the given frames too.
+
+    Raises:
+        FileExistsError: the file exists.
+        SpoolFull: a limit is exceeded.
     """
-
-    def __init__(self, path: Path, max_bytes: int = sys.maxsize, max_frame_bytes: int = sys.maxsize) -> None:
-        self._max_bytes = self._room = max_bytes
-        self._max_frame_bytes = max_frame_bytes
-        self._file = path.open("xb", buffering=_BUFFER)
-        self._encode = msgspec.msgpack.Encoder().encode
-        self.frames = 0
-
-    def add(self, frames: Iterable[Frame]) -> None:
-        """Append frames, in order. Integers beyond 64 bits become strings of digits, in the given frame too.
-
-        Raises:
-            SpoolFull: a limit is exceeded.
-        """
-        write, encode = self._file.write, self._encode
+    encode = msgspec.msgpack.Encoder().encode
+    room, count = max_bytes, 0
+    with path.open("xb", buffering=_BUFFER) as file:
         for frame in frames:
             try:
                 data = encode(frame)
             except OverflowError:  # MessagePack's integers end at 64 bits, JSON's do not
                 _spell_out(frame.metadata)
                 data = encode(frame)
-            self._room -= _LENGTH.size + len(data)
-            if len(data) > self._max_frame_bytes:
-                raise SpoolFull(f"the frame {frame.uri[:MAX_URI_SHOWN]} takes more than {self._max_frame_bytes} bytes")
-            if self._room < 0:
-                raise SpoolFull(f"its frames take more than {self._max_bytes} bytes")
-            write(_LENGTH.pack(len(data)))
-            write(data)
-            self.frames += 1
-
-    def close(self) -> None:
-        """Flush and close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+            room -= _LENGTH.size + len(data)
+            if len(data) > max_frame_bytes:
+                raise SpoolFull(f"the frame {frame.uri[:SHOWN_CHARACTERS]} takes more than {max_frame_bytes} bytes")
+            if room < 0:
+                raise SpoolFull(f"its frames take more than {max_bytes} bytes")
+            file.write(_LENGTH.pack(len(data)))
+            file.write(data)
+            count += 1
+    return count
 
 
 def _spell_out(metadata: dict[str, Any]) -> None:
@@ -104,20 +84,7 @@ def read_last(path: Path) -> Frame:
 
 
 async def spool_frames(frames: Iterable[Frame], path: Path) -> int:
-    """Write all frames to a new file without blocking the event loop; return how many there were.
-
-    Args:
-        frames: consumed in a thread.
-        path: the file; it must not exist yet.
-    """
+    """`write_spool` without blocking the event loop: the frames are consumed in a thread."""
     stop = Event()
-    with Spool(path) as spool:
-        await beside_the_loop(partial(spool.add, _until(frames, stop)), stop=stop.set)
-        return spool.frames
-
-
-def _until(frames: Iterable[Frame], stop: Event) -> Iterator[Frame]:
-    for frame in frames:
-        if stop.is_set():
-            return
-        yield frame
+    unless_stopped = takewhile(lambda _: not stop.is_set(), frames)
+    return await beside_the_loop(partial(write_spool, path, unless_stopped), stop=stop.set)

@@ -40,7 +40,7 @@ ours, and every capsule is verified before it is published.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -74,25 +74,17 @@ Entry = tuple[bytes, int]
 
 
 class Encoder:
-    """Encodes frames as entries of the log.
-
-    Args:
-        timestamp: of every frame, in Unix seconds.
-    """
+    """Encodes frames as entries of the log. `timestamp` is that of every frame, in Unix seconds."""
 
     def __init__(self, timestamp: int) -> None:
         self._head = _FRAME + _I64(timestamp)
         self._compressor = zstandard.ZstdCompressor(level=6)
 
-    def payload(self, text: str, *, packed: bool = True) -> tuple[bytes, int, int]:
-        """The stored bytes of a text, their encoding, and the text's own length in bytes."""
-        plain = text.encode()
-        shorter = self._compressor.compress(plain) if packed else plain
-        return (shorter, _ZSTD, len(plain)) if len(shorter) < len(plain) else (plain, _PLAIN, len(plain))
-
     def entry(self, frame: Frame, search_text: str, *, packed: bool = True) -> Entry:
         """Encode a frame. Its text is compressed if that makes it shorter, unless `packed` is false."""
-        payload, encoding, length = self.payload(frame.text, packed=packed)
+        payload = plain = frame.text.encode()
+        if packed and len(shorter := self._compressor.compress(plain)) < len(plain):
+            payload = shorter
         metadata = sorted((name.encode(), _json.encode(value)) for name, value in frame.metadata.items())
         parts = (
             self._head,
@@ -102,9 +94,9 @@ class Encoder:
             _NONE,
             _option(frame.uri),
             _option(frame.title),
-            _U32(encoding),
+            _U32(_PLAIN if payload is plain else _ZSTD),
             _SOME,
-            _U64(length),
+            _U64(len(plain)),
             _NONE,
             _option(search_text),
             _strings(frame.tags),
@@ -131,19 +123,6 @@ def _strings(values: list[str]) -> bytes:
 def record(sequence: int, entry: bytes) -> bytes:
     """A record of the log."""
     return _RECORD.pack(sequence, len(entry), 0) + blake3(entry).digest() + entry
-
-
-def records(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The records in a capsule's log, as (sequence, entry), committed or not."""
-    data = path.read_bytes()
-    _, at, size, _, _ = _FIELDS.unpack_from(data, _FIELDS_AT)
-    end = at + size
-    while at + RECORD_HEADER <= end:
-        sequence, length, _ = _RECORD.unpack_from(data, at)
-        if not sequence and not length:
-            return
-        yield sequence, data[at + RECORD_HEADER : at + RECORD_HEADER + length]
-        at += RECORD_HEADER + length
 
 
 def stage(path: Path, entries: Iterable[Entry], last: Entry, capacity: int = CAPACITY) -> int:

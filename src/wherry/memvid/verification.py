@@ -22,10 +22,9 @@ _LETTER = re.compile(r"[A-Za-z0-9]")
 
 
 def verify(path: Path, sample: Iterable[Frame], count: int) -> None:
-    """Verify the capsule at `path`.
+    """Verify the capsule at `path`, which no process may have open.
 
     Args:
-        path: a capsule that no process has open.
         sample: some of its frames; kept in memory one at a time.
         count: how many frames it must contain.
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing
 from pathlib import Path
 
 import msgspec
@@ -22,23 +23,16 @@ from wherry.errors import CapsuleFailed, TooManyFrames
 from wherry.memvid import sdk
 from wherry.memvid.capacity import CAPACITY
 from wherry.memvid.messages import CapsuleTooLarge, Failed, Finished, Progress, Stage, Way
-from wherry.memvid.watched import Watched
+from wherry.memvid.watched import writer_messages
 
 # Start and end of each stage as a share of the whole. Measured on 9,656 frames: 5, 85 and 10 % of the time.
 _SPANS = {Stage.FRAME_PREP: (0.0, 0.1), Stage.WRITE_CAPSULE: (0.1, 0.9), Stage.FINALIZE: (0.9, 1.0)}
-DEFAULT_TIME_LIMIT = 3600.0
 
 
 class WriterEvent(msgspec.Struct, frozen=True):
-    """Progress of a capsule.
+    """Progress of a capsule, from 0 to 1; that of the whole never decreases.
 
-    Args:
-        stage: the current stage.
-        progress: of the whole, 0 to 1; never decreases.
-        stage_progress: of the stage, 0 to 1.
-        message: one line for the job's owner.
-        way: the way that is being tried.
-        failed: this way has failed, and the next one is tried.
+    `failed` means that this way has failed, and that the next one is tried.
     """
 
     stage: Stage
@@ -49,18 +43,8 @@ class WriterEvent(msgspec.Struct, frozen=True):
     failed: bool = False
 
 
-class CapsuleFile(msgspec.Struct, frozen=True):
-    """A finished capsule.
-
-    Args:
-        path: its path.
-        size: in bytes.
-        sha256: lower-case hexadecimal.
-        frames: number of frames.
-        way: how it was written.
-        search: how much of each frame can be searched, `full` or `lean`.
-        version: name and version of the SDK that wrote it.
-    """
+class WrittenCapsule(msgspec.Struct, frozen=True):
+    """A capsule on disk; see `Finished`. `version` is the name and version of the SDK that wrote it."""
 
     path: Path
     size: int
@@ -83,23 +67,20 @@ async def write_capsule(
     on_progress: OnProgress,
     python: str = sys.executable,
     advice: Callable[[int], str] = lambda fits: "",
-    time_limit: float = DEFAULT_TIME_LIMIT,
+    time_limit: float = 3600.0,
     ways: Iterable[Way] = tuple(Way),
-) -> CapsuleFile:
-    """Write the frames of a spool into a new capsule at `destination`.
+) -> WrittenCapsule:
+    """Write the frames of a spool into a new capsule at `destination`, which is replaced if it exists.
 
     Cancelling kills the writer at once and removes everything it has written.
 
     Args:
-        spool: see `Spool`; it is only read. If its frames exceed a capsule's capacity, the rest may be left out.
+        spool: is only read. If its frames exceed a capsule's capacity, the rest may be left out.
         frames: how many there are, including those that were left out.
-        destination: replaced if it exists.
         workspace: a folder for temporary files, preferably on the destination's file system.
         on_progress: called, and awaited, at least about once a second.
-        python: the interpreter that runs the writer.
         advice: tells the job's owner what to do if only this many of the first frames, and the last one, fit.
         time_limit: in seconds, for all ways together.
-        ways: the ways to try, in order.
 
     Raises:
         TooManyFrames: the frames do not fit; its detail contains `fits` and `frames`.
@@ -115,15 +96,13 @@ async def write_capsule(
         finished, way = await job.try_ways(ways, advice)
         await asyncio.to_thread(shutil.move, job.capsule, destination)
         version = f"{sdk.DISTRIBUTION} {sdk.installed_version()}"
-        return CapsuleFile(destination, finished.size, finished.sha256, frames, way, finished.search, version)
+        return WrittenCapsule(destination, finished.size, finished.sha256, frames, way, finished.search, version)
     finally:
         # Shielded, so that nothing is left even if the task is cancelled a second time.
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, room, ignore_errors=True))
 
 
 class _Job:
-    """A capsule that is being written."""
-
     def __init__(
         self, spool: Path, frames: int, room: Path, on_progress: OnProgress, python: str, deadline: float
     ) -> None:
@@ -146,7 +125,9 @@ class _Job:
                 await self._emit(Stage.FINALIZE, 1.0, f"Wrote and verified {self._frames} frames", way)
                 return answer, way
             if isinstance(answer, CapsuleTooLarge):
-                raise _too_large(self._frames, answer.fits, advice(answer.fits))
+                fits = f"a capsule's free capacity of {CAPACITY:,} bytes; the first {answer.fits} would."
+                message = f"{self._frames} frames do not fit {fits} {advice(answer.fits)}".rstrip()
+                raise TooManyFrames(message, frames=self._frames, fits=answer.fits)
             if answer.errno is not None:
                 raise OSError(answer.errno, os.strerror(answer.errno))
             reasons[way.value] = answer.reason
@@ -156,34 +137,28 @@ class _Job:
 
     async def _try_twice(self, way: Way) -> Finished | Failed | CapsuleTooLarge:
         """Try one way, and try it again if its process was killed from outside, which says nothing about the way."""
-        answer = await self._try(way, "first")
-        if isinstance(answer, Failed):
-            await self._tell_failure(way, answer)
-            if answer.killed and time.monotonic() < self._deadline:
-                answer = await self._try(way, "second")
-                if isinstance(answer, Failed):
-                    await self._tell_failure(way, answer)
+        for attempt in ("first", "second"):
+            answer = await self._try(way, attempt)
+            if not isinstance(answer, Failed):
+                break
+            message = f"Writing the capsule failed ({way.value}): {answer.reason}"
+            await self._emit(Stage.WRITE_CAPSULE, 0.0, message, way, failed=True)
+            if not answer.killed or time.monotonic() >= self._deadline:
+                break
         return answer
-
-    async def _tell_failure(self, way: Way, answer: Failed) -> None:
-        message = f"Writing the capsule failed ({way.value}): {answer.reason}"
-        await self._emit(Stage.WRITE_CAPSULE, 0.0, message, way, failed=True)
 
     async def _try(self, way: Way, attempt: str) -> Finished | Failed | CapsuleTooLarge:
         self.capsule.unlink(missing_ok=True)
         arguments = [way.value, str(self._spool), str(self.capsule), str(self._frames)]
         home = self._room / f"{way.value}-{attempt}"
-        async with Watched(self._python, arguments, home, self._deadline) as writer:
-            async for message in writer.messages():
+        async with aclosing(writer_messages(self._python, arguments, home, self._deadline)) as messages:
+            async for message in messages:
+                if isinstance(message, Failed):
+                    return msgspec.structs.replace(message, reason=message.reason.replace(str(self._room), "…"))
                 if not isinstance(message, Progress):
-                    return self._without_paths(message)
+                    return message
                 await self._emit(message.stage, message.done, message.message, way)
         raise CapsuleFailed("the writer ended without a result")
-
-    def _without_paths(self, answer: Finished | Failed | CapsuleTooLarge) -> Finished | Failed | CapsuleTooLarge:
-        if not isinstance(answer, Failed):
-            return answer
-        return msgspec.structs.replace(answer, reason=answer.reason.replace(str(self._room), "…"))
 
     async def _emit(
         self, stage: Stage, done: float, message: str, way: Way | None = None, *, failed: bool = False
@@ -193,8 +168,3 @@ class _Job:
         awaitable = self._on_progress(WriterEvent(stage, self._progress, done, message, way, failed))
         if awaitable is not None:
             await awaitable
-
-
-def _too_large(frames: int, fits: int, advice: str) -> TooManyFrames:
-    limit = f"{frames} frames do not fit a capsule's free capacity of {CAPACITY:,} bytes; the first {fits} would."
-    return TooManyFrames(f"{limit} {advice}".rstrip(), frames=frames, fits=fits)

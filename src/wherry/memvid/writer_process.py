@@ -61,7 +61,7 @@ def _write(way: Way, spool: Path, capsule: Path, frames: int, say: Callable[[Pro
         expected = 0.2 + frames / _CHECKED_A_SECOND
         say(Progress(Stage.FINALIZE, 0.0, 1.0, expected, _PATIENCE + expected * 20, "Verifying the capsule"))
         verify(capsule, _sample(spool, frames), frames)
-        return Finished(capsule.stat().st_size, _digest(capsule), frames, amount.value)
+        return Finished(capsule.stat().st_size, _digest(capsule), amount.value)
     except DoesNotFit as error:
         return CapsuleTooLarge(error.args[0])
     except Exception as error:

@@ -57,11 +57,11 @@ def judge(url: object, allowed_hosts: Sequence[str], permits: Callable[[Address]
 
     Args:
         url: as the caller sent it.
-        allowed_hosts: host names, each including its subdomains; an empty list allows all.
+        allowed_hosts: see `is_allowed_host`.
         permits: whether requests may be sent to an address.
 
     Raises:
-        Invalid: on `url`, with code `URL_NOT_ALLOWED`.
+        UrlNotAllowed: on `url`.
     """
     if not isinstance(url, str) or not url.strip():
         raise _refused("url must be an http or https URL")

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
+from functools import partial
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -18,6 +19,7 @@ import httpx
 
 from wherry.errors import ErrorCode, Invalid, JobFailed
 from wherry.storage.addresses import Address, host_of, is_public, judge
+from wherry.storage.streams import limited
 
 STALL_SECONDS = 30.0
 """Time limit for connecting, and between two bytes."""
@@ -33,22 +35,19 @@ _HEADERS = {"Accept-Encoding": "gzip, identity", "User-Agent": "wherry"}
 
 
 class Fetch(Protocol):
-    """Downloads a URL."""
+    """Downloads the body of a URL's response; raises JobFailed: URL_NOT_ALLOWED, URL_FETCH_FAILED or FILE_TOO_LARGE."""
 
-    def __call__(self, url: str, *, allowed_hosts: Sequence[str], max_bytes: int) -> AsyncIterator[bytes]:
-        """The bytes of the response's body.
-
-        Raises:
-            JobFailed: URL_NOT_ALLOWED, URL_FETCH_FAILED or FILE_TOO_LARGE.
-        """
-        ...
+    def __call__(self, url: str, *, allowed_hosts: Sequence[str], max_bytes: int) -> AsyncIterator[bytes]: ...
 
 
 async def fetch(
     url: str, *, allowed_hosts: Sequence[str], max_bytes: int, permits: Callable[[Address], bool] = is_public
 ) -> AsyncGenerator[bytes]:
     """See `Fetch`."""
-    target = _checked(url, allowed_hosts, permits)
+    try:
+        target = httpx.URL(judge(url, allowed_hosts, permits))
+    except Invalid as error:
+        raise JobFailed(ErrorCode.URL_NOT_ALLOWED, error.detail) from error
     async with aclosing(_sent(target, max_bytes, permits)) as chunks, aclosing(_paced(chunks)) as paced:
         async for chunk in paced:
             yield chunk
@@ -58,17 +57,17 @@ async def _sent(target: httpx.URL, max_bytes: int, permits: Callable[[Address], 
     addresses = await _permitted_addresses(target, permits)
     timeout = httpx.Timeout(STALL_SECONDS, connect=STALL_SECONDS / len(addresses))
     try:
-        async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(
-                httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=timeout, headers=_HEADERS)
-            )
+        async with httpx.AsyncClient(
+            trust_env=False, follow_redirects=False, timeout=timeout, headers=_HEADERS
+        ) as client:
             response = await _first_response(client, target, addresses)
-            stack.push_async_callback(response.aclose)
-            chunks = await stack.enter_async_context(aclosing(_body(response, max_bytes)))
-            async for chunk in chunks:
-                yield chunk
+            async with aclosing(response), aclosing(_body(response, max_bytes)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
     except httpx.HTTPError as error:
-        raise JobFailed(ErrorCode.URL_FETCH_FAILED, f"The URL could not be fetched: {_reason(error)}") from error
+        is_late = isinstance(error, httpx.TimeoutException)
+        reason = f"no data for {STALL_SECONDS:.0f} seconds" if is_late else "the connection failed or broke"
+        raise JobFailed(ErrorCode.URL_FETCH_FAILED, f"The URL could not be fetched: {reason}") from error
 
 
 async def _permitted_addresses(target: httpx.URL, permits: Callable[[Address], bool]) -> list[Address]:
@@ -132,30 +131,13 @@ async def _body(response: httpx.Response, max_bytes: int) -> AsyncGenerator[byte
     if response.headers.get("content-encoding", "").strip().lower() not in _ENCODINGS:
         raise JobFailed(ErrorCode.URL_FETCH_FAILED, "The URL's response has an unsupported Content-Encoding")
     length = response.headers.get("content-length", "")
-    total = 0
     if length.isdecimal() and int(length) > max_bytes:
         raise _too_large(max_bytes)
     # Never decompressed here: a small response could expand without limit in a single step.
-    async for chunk in response.aiter_raw():
-        total += len(chunk)
-        if total > max_bytes:
-            raise _too_large(max_bytes)
+    async for chunk in limited(response.aiter_raw(), max_bytes, partial(_too_large, max_bytes)):
         yield chunk
-
-
-def _checked(url: str, allowed_hosts: Sequence[str], permits: Callable[[Address], bool]) -> httpx.URL:
-    try:
-        return httpx.URL(judge(url, allowed_hosts, permits))
-    except Invalid as error:
-        raise JobFailed(ErrorCode.URL_NOT_ALLOWED, error.detail) from error
 
 
 def _too_large(limit: int) -> JobFailed:
     message = f"The URL's content is larger than {limit} bytes"
     return JobFailed(ErrorCode.FILE_TOO_LARGE, message, detail={"limit": limit})
-
-
-def _reason(error: httpx.HTTPError) -> str:
-    if isinstance(error, httpx.TimeoutException):
-        return f"no data for {STALL_SECONDS:.0f} seconds"
-    return "the connection failed or broke"

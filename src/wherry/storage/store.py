@@ -65,7 +65,7 @@ class Listed:
 
 
 class Store:
-    """A root under which objects are stored.
+    """A root under which objects are stored. Whatever uses it raises `Unavailable` if the storage does not respond.
 
     Args:
         root: a directory, which is created if it is missing, or a bucket's URL.
@@ -98,8 +98,7 @@ class Store:
     async def put(self, key: str, chunks: AsyncIterable[bytes]) -> Stored:
         """Write a stream as one object; nothing becomes visible if it fails or the process ends before it is complete.
 
-        Raises:
-            Unavailable: the storage does not respond; errors of the stream itself pass through.
+        Errors of the stream itself pass through.
         """
         meter = Meter()
         with explained("written", meter), self._in_own_folder(key):
@@ -109,11 +108,7 @@ class Store:
         return Stored(key, meter.size, meter.digest)
 
     def put_blocking(self, key: str, chunks: Iterable[bytes]) -> Stored:
-        """`put` for a blocking producer, whose thread also hashes and writes: a quarter less CPU time. Blocks.
-
-        Raises:
-            Unavailable: the storage does not respond; errors of the stream itself pass through.
-        """
+        """`put` for a blocking producer, whose thread also hashes and writes: a quarter less CPU time. Blocks."""
         meter = Meter()
         path = self.local_path(key)
         with explained("written", meter), self._in_own_folder(key):
@@ -124,12 +119,9 @@ class Store:
         return Stored(key, meter.size, meter.digest)
 
     async def move_file(self, key: str, path: Path, *, sha256: str) -> Stored:
-        """Turn a local file into an object. Within one file system its bytes are neither copied nor read again.
+        """Turn a local file, which must not be used afterwards, into an object; `sha256` is the file's, in hexadecimal.
 
-        Args:
-            key: of the object.
-            path: of the file, which must not be used afterwards.
-            sha256: of the file, in hexadecimal.
+        Within one file system its bytes are neither copied nor read again.
 
         Raises:
             Unavailable: the storage does not respond, or its copy differs from the file.
@@ -151,36 +143,25 @@ class Store:
 
         Raises:
             FileNotFoundError: no such object.
-            Unavailable: the storage does not respond.
         """
         if end is not None and end <= start:
             return
-        options: obstore.GetOptions | None = None
-        if end is not None:
-            options = {"range": (start, end)}
-        elif start:
-            options = {"range": {"offset": start}}
+        options: obstore.GetOptions = {}  # an empty object has no range
+        if start or end is not None:
+            options["range"] = {"offset": start} if end is None else (start, end)
         with explained("read"):
             result = await obstore.get_async(self._store, key, options=options)
             async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(chunk)
 
     async def size(self, key: str) -> int | None:
-        """The object's size in bytes, or None if there is no such object.
-
-        Raises:
-            Unavailable: the storage does not respond.
-        """
+        """The object's size in bytes, or None if there is no such object."""
         with suppress(FileNotFoundError), explained("read"):
             return int((await obstore.head_async(self._store, key))["size"])
         return None
 
     async def delete(self, key: str) -> None:
-        """Remove an object, if it exists.
-
-        Raises:
-            Unavailable: the storage does not respond.
-        """
+        """Remove an object, if it exists."""
         with suppress(FileNotFoundError), explained("written"):
             try:
                 await obstore.delete_async(self._store, key)
@@ -195,22 +176,14 @@ class Store:
             log.warning("stored file not removed yet: retention will remove it", key=key, exc_info=True)
 
     async def list(self, prefix: str = "") -> AsyncIterator[Listed]:
-        """Every complete object under a prefix, in no particular order.
-
-        Raises:
-            Unavailable: the storage does not respond.
-        """
+        """Every complete object under a prefix, in no particular order."""
         with explained("read"):
             async for batch in obstore.list(self._store, prefix or None):
                 for entry in batch:
                     yield Listed(entry["path"], int(entry["size"]), entry["last_modified"])
 
     async def check(self) -> None:
-        """Check that the root responds and a local one is writable.
-
-        Raises:
-            Unavailable: if not.
-        """
+        """Raise `Unavailable` unless the root responds and, if it is local, is writable."""
         async for _ in self.list("readiness-probe"):
             break
         with explained("written"):
@@ -229,9 +202,7 @@ class Store:
 
     def remove_abandoned_uploads(self, older_than_seconds: float) -> int:
         """Delete the incomplete files that crashed writers left in a local root. Returns their number. Blocks."""
-        if self._directory is None:
-            return 0
-        return remove_incomplete(self._directory, older_than_seconds)
+        return 0 if self._directory is None else remove_incomplete(self._directory, older_than_seconds)
 
     @contextmanager
     def _in_own_folder(self, key: str) -> Iterator[None]:

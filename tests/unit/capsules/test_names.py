@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherry.capsules.names import capsule_name
+from wherry.capsules.runner import capsule_name
 
 DAY = date(2026, 2, 3)
 END = "-gitnexus-mem_capsule-2026-02-03.mv2"

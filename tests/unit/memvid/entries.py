@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import zstandard
@@ -72,3 +74,16 @@ def decode(entry: bytes) -> dict[str, Any]:
     )
     assert read.at == len(entry), "bytes are left over"
     return fields
+
+
+def records(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The records in a capsule's log, as (sequence, entry), committed or not."""
+    data = path.read_bytes()
+    at, size = struct.unpack_from("<2Q", data, 16)
+    end = at + size
+    while at + 48 <= end:
+        sequence, length = struct.unpack_from("<QI", data, at)
+        if not sequence and not length:
+            return
+        yield sequence, data[at + 48 : at + 48 + length]
+        at += 48 + length

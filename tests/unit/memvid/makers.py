@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from wherry.memvid.frame import Frame
-from wherry.memvid.spool import Spool
+from wherry.memvid.spool import write_spool
 
 
 def frame(index: int = 0, **changes: Any) -> Frame:
@@ -28,6 +28,4 @@ def frame(index: int = 0, **changes: Any) -> Frame:
 
 def spooled(frames: Iterable[Frame], path: Path) -> tuple[Path, int]:
     """Frames in a new spool: the first two arguments of `write_capsule`."""
-    with Spool(path) as spool:
-        spool.add(frames)
-    return path, spool.frames
+    return path, write_spool(path, frames)

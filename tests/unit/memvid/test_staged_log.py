@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.memvid.entries import decode
+from tests.unit.memvid.entries import decode, records
 from tests.unit.memvid.makers import frame
 from wherry.errors import DoesNotFit
 from wherry.memvid import sdk
@@ -18,7 +18,7 @@ from wherry.memvid.capacity import CAPACITY, HEADER, LOG_SLACK, MOST_FRAMES
 from wherry.memvid.frame import Frame, Uris
 from wherry.memvid.safe_text import guard, make_safe, restore
 from wherry.memvid.search_text import SearchText, search_text
-from wherry.memvid.staged_log import RECORD_HEADER, Encoder, records, stage
+from wherry.memvid.staged_log import RECORD_HEADER, Encoder, stage
 
 MOMENT = 1_700_000_000
 

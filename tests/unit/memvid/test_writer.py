@@ -184,7 +184,7 @@ def test_as_many_frames_as_are_said_to_fit_do_fit_with_the_manifest(quiet_home: 
     least = bisect_left(range(capacity), fits, capacity - 2000, key=fitting)
     limits = {"maxNodeFrames": min(fits, 400), "maxRelationFrames": max(fits - 400, 0)}
     told = f"Set maxNodeFrames to {limits['maxNodeFrames']} and maxRelationFrames to {limits['maxRelationFrames']}, "
-    assert Transformed(400, 400, 801).advice(fits).startswith(told)
+    assert Transformed(400, 400).advice(fits).startswith(told)
     spool, count = prepared("fits", **limits)
     stage_what_fits(spool, capsule, count, lambda progress: None, least)
     recovered = sdk.open_for_writing(capsule)

@@ -35,7 +35,6 @@ from wherry.http.described import (
     JSON,
     OCTETS,
     REPLAYED,
-    by_method,
     described,
 )
 from wherry.http.downloads import ArtifactFile, download_response
@@ -71,8 +70,6 @@ class EventsQuery(Since, rename="camel"):
 
 @post(
     "/",
-    operation_id="createCapsule",
-    summary="Turn a code graph into a capsule",
     status_code=202,
     request_max_body_size=None,
     operation_class=described(
@@ -84,8 +81,8 @@ class EventsQuery(Since, rename="camel"):
     response_description="The job is queued.",
     responses=responses(*BY_KEY, EmptyGraph, GraphTooLarge, UnsupportedMedia, Invalid, KeyReused, QueueUnavailable),
 )
-async def create(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[CapsuleAccepted]:
-    """Stores the graph and queues a job."""
+async def create_capsule(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[CapsuleAccepted]:
+    """Turn a code graph into a capsule. Stores the graph and queues a job."""
     require_json(request)
     coding = content_coding(request, *JSON_CODINGS)
     length = request.headers.get("Content-Length", "")
@@ -99,26 +96,24 @@ async def create(request: Request[Any, Any, Any], services: Injected[Services]) 
 
 @get(
     "/{job_id:str}",
-    operation_id="getCapsule",
-    summary="A capsule job",
     response_description="The current state of the job.",
     responses=responses(*BY_KEY, JobNotFound),
 )
-async def show(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
-    """The current state of the job."""
+async def get_capsule(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
+    """A capsule job."""
     return view.capsule_job(await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE))
 
 
 @get(
     "/{job_id:str}/events",
-    operation_id="listCapsuleEvents",
-    summary="A capsule job's log",
     operation_class=described(query=EventsQuery),
     response_description="Events and the job.",
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
-async def events(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> CapsuleEvents:
-    """The events after `sinceSeq`, oldest first."""
+async def list_capsule_events(
+    request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]
+) -> CapsuleEvents:
+    """A capsule job's log. Lists the events after `sinceSeq`, oldest first."""
     asked = read_query(request, EventsQuery)
     job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     async with services.pool.connection() as connection:
@@ -133,15 +128,15 @@ async def events(request: Request[Any, Any, Any], job_id: JobId, services: Injec
 
 @get(
     "/{job_id:str}/events/stream",
-    operation_id="watchCapsule",
-    summary="A capsule job's log, live",
     media_type="text/event-stream",
     operation_class=described(query=Since),
     response_description="Server-sent events.",
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
-async def stream(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> ServerSentEvent:
-    """Sends the events after `sinceSeq` or `Last-Event-ID`, then new ones as they happen, until the job ends."""
+async def watch_capsule(
+    request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]
+) -> ServerSentEvent:
+    """A capsule job's log, live. Sends the events after `sinceSeq` or `Last-Event-ID`, until the job ends."""
     since = max(read_query(request, Since).since_seq, last_event_id(request) or 0)
     job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     return event_stream(_live(services, job.id, since))
@@ -150,8 +145,6 @@ async def stream(request: Request[Any, Any, Any], job_id: JobId, services: Injec
 @route(
     "/{job_id:str}/download",
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
-    operation_id=by_method(get="downloadCapsule", head="headCapsule"),
-    summary="The capsule",
     media_type=OCTETS,
     operation_class=described(
         answers={200: {OCTETS: Binary}, 206: {OCTETS: Binary, BYTE_RANGES: Binary}}, fields={307: ("Location",)}
@@ -160,8 +153,10 @@ async def stream(request: Request[Any, Any, Any], job_id: JobId, services: Injec
     responses=responses(*BY_KEY, JobNotFound, CapsuleNotReady, CapsuleGone, PreconditionFailed, RangeNotSatisfiable)
     | FILE_ANSWERS,
 )
-async def download(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> Response[Any]:
-    """The file, or ranges of it."""
+async def download_capsule(
+    request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]
+) -> Response[Any]:
+    """The capsule."""
     job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     if view.is_expired(job):
         raise CapsuleGone("the capsule has expired")
@@ -173,14 +168,12 @@ async def download(request: Request[Any, Any, Any], job_id: JobId, services: Inj
 
 @delete(
     "/{job_id:str}",
-    operation_id="cancelCapsule",
-    summary="Cancel a capsule job",
     status_code=200,
     response_description="The current state of the job.",
     responses=responses(*BY_KEY, JobNotFound),
 )
-async def cancel(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
-    """A queued or running job is cancelled; any other stays as it is."""
+async def cancel_capsule(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
+    """Cancel a capsule job. If it has ended, it stays as it is."""
     found = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     async with brief_transaction(services.pool) as connection:
         await ledger.cancel_now(connection, found.id)
@@ -210,13 +203,11 @@ async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[S
             return
 
 
-def capsule_router() -> Router:
-    """Every route of capsules."""
-    return Router(
-        "/v1/exports",
-        route_handlers=[create, show, events, stream, download, cancel],
-        guards=[require_capsule_key],
-        after_request=keep_from_caches,
-        tags=["capsules"],
-        security=[{"key": []}],
-    )
+capsule_router = Router(
+    "/v1/exports",
+    route_handlers=[create_capsule, get_capsule, list_capsule_events, watch_capsule, download_capsule, cancel_capsule],
+    guards=[require_capsule_key],
+    after_request=keep_from_caches,
+    tags=["capsules"],
+    security=[{"key": []}],
+)

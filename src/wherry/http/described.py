@@ -6,11 +6,10 @@ same response body.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
-from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import (
     OpenAPIHeader,
@@ -24,7 +23,6 @@ from litestar.openapi.spec import (
 )
 from litestar.openapi.spec import Schema as FrameworkSchema
 from litestar.openapi.spec.enums import OpenAPIType
-from litestar.types import Method
 from msgspec import Meta, Struct
 
 from wherry.http.idempotency import MAX_CHARACTERS
@@ -218,8 +216,3 @@ FILE_ANSWERS = empty(
         307: "The storage serves the file itself, at `Location`.",
     }
 )
-
-
-def by_method(**names: str) -> Callable[[HTTPRouteHandler, Method, Any], str]:
-    """The `operation_id` of a route that has several methods."""
-    return lambda _handler, method, _path: names[method.lower()]

@@ -1,11 +1,13 @@
 """Serves the OpenAPI document at `/openapi.json`, but no HTML viewer, because viewers load scripts from other hosts.
 
-litestar derives the operations from the types of their handlers. msgspec derives the schemas of the Structs that the
+litestar derives the operations from the types of their handlers. A handler's name becomes the operation's id, and the
+first sentence of its docstring becomes the summary. msgspec derives the schemas of the Structs that the
 operations refer to, with their docstrings as descriptions.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from types import MappingProxyType
@@ -18,13 +20,14 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components
 from litestar.routes import BaseRoute, HTTPRoute
-from litestar.types import ControllerRouterHandler
+from litestar.types import ControllerRouterHandler, Method
 
 from wherry.http.described import FIELDS, JSON, components_of, header_fields
 from wherry.http.examples import BODIES, RESPONSES
 from wherry.http.schemas import Schema, schemas_of
 from wherry.http.security import security_schemes
 
+_SENTENCE_END = re.compile(r"\.(?=\s|$)")
 _CATCH_ALL = "/{path:str}"
 _FIELDS_OF: Mapping[str, Sequence[str]] = MappingProxyType(
     {
@@ -62,6 +65,7 @@ class _Completed(JsonRenderPlugin):
             openapi_schema["components"]["schemas"] = dict(sorted(schemas.items()))
             for operations in openapi_schema["paths"].values():
                 for operation in operations.values():
+                    operation["summary"] = _SENTENCE_END.split(operation.pop("description"))[0]
                     _add_fields(operation)
                     _add_examples(operation)
             self._rendered = super().render(request, openapi_schema)
@@ -104,11 +108,19 @@ def _structs(app: Litestar) -> Iterator[type[msgspec.Struct]]:
         yield from (field.annotation for field in fields if field and field.is_subclass_of(msgspec.Struct))
 
 
+def _operation_id(handler: HTTPRouteHandler, method: Method, _path: object) -> str:
+    """The handler's name in camel case; for HEAD, the first word is `head`."""
+    verb, *words = handler.handler_name.split("_")
+    return "".join(["head" if method == "HEAD" else verb, *map(str.capitalize, words)])
+
+
 def documentation() -> OpenAPIConfig:
     """The metadata of the OpenAPI document, and how it is served."""
     config = OpenAPIConfig(
         title="wherry",
         version=version("wherry"),
+        use_handler_docstrings=True,
+        operation_id_creator=_operation_id,
         components=Components(security_schemes={**security_schemes()}, headers={**FIELDS}),
         render_plugins=[_Completed()],
         openapi_router=_Rendered("/", route_handlers=[], include_in_schema=False),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlencode
 
-from litestar import HttpMethod, Request, Response, delete, get, post, route
-from litestar.handlers import HTTPRouteHandler
+from litestar import HttpMethod, Request, Response, Router, delete, get, post, route
 from litestar.response import Stream
 from msgspec import Meta, Struct
 
@@ -39,7 +38,6 @@ from wherry.http.described import (
     OCTETS,
     QUEUED_FIELDS,
     REPLAYED,
-    by_method,
     described,
 )
 from wherry.http.downloads import ArtifactFile, download_response
@@ -55,7 +53,6 @@ from wherry.jobs.models import Job, NewJob, new_job_id
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind, Status
 
-TAGS = ["exports"]
 Filters: TypeAlias = Annotated[str, Meta(extra_json_schema={"contentMediaType": JSON})]
 Words: TypeAlias = Annotated[str, Meta(min_length=1)]
 ExportFormat: TypeAlias = Annotated[str, one_of("ExportFormat", FORMATS)]
@@ -117,15 +114,12 @@ class PageQuery(Struct):
 
 @get(
     "/exports",
-    operation_id="readRecords",
-    summary="A page of records",
-    tags=TAGS,
     operation_class=described(query=PageQuery, answers={200: {NDJSON: Binary, JSON: Any}}),
     response_description="A page of records.",
     responses=responses(*BY_TOKEN, Invalid, UnsupportedResource, UnsupportedFormat),
 )
-async def page(request: Request[Account, Any, Any], services: Injected[Services]) -> Stream:
-    """Records in the order of their ids, after `cursor`."""
+async def read_records(request: Request[Account, Any, Any], services: Injected[Services]) -> Stream:
+    """A page of records. They are in the order of their ids, after `cursor`."""
     given = query_of(request)
     filters = object_in(given, "filters")
     asked = parse_page(given, filters, max_limit=services.settings.export_stream_max_limit)
@@ -136,9 +130,6 @@ async def page(request: Request[Account, Any, Any], services: Injected[Services]
 
 @post(
     "/exports",
-    operation_id="createExport",
-    summary="Export records as a job",
-    tags=TAGS,
     status_code=202,
     request_max_body_size=MAX_BODY_BYTES,
     operation_class=described(
@@ -150,8 +141,8 @@ async def page(request: Request[Account, Any, Any], services: Injected[Services]
     response_description="The job is queued.",
     responses=responses(*NEW_JOB),
 )
-async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ExportAnswer]:
-    """The artifact will be one consistent snapshot of the database."""
+async def create_export(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ExportAnswer]:
+    """Export records as a job. The artifact will be one consistent snapshot of the database."""
     asked = parse_export(await request.json())
     key = idempotency_key(request, required=False)
     job, replayed, fields = await _queue(services, request.user, asked, key)
@@ -161,14 +152,11 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
 
 @get(
     "/exports/{job_id:str}",
-    operation_id="getExport",
-    summary="An export",
-    tags=TAGS,
     response_description="The current state of the export.",
     responses=responses(*BY_TOKEN, JobNotFound),
 )
-async def show(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ExportAnswer:
-    """The current state of the job."""
+async def get_export(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ExportAnswer:
+    """An export."""
     job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
     return ExportAnswer(export_job(job, services.settings))
 
@@ -176,16 +164,15 @@ async def show(request: Request[Account, Any, Any], job_id: JobId, services: Inj
 @route(
     "/exports/{job_id:str}/download",
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
-    operation_id=by_method(get="downloadExport", head="headExport"),
-    summary="An export's artifact",
-    tags=TAGS,
     operation_class=described(answers={200: FILE, 206: {**FILE, BYTE_RANGES: Binary}}, fields={307: ("Location",)}),
     response_description="The file.",
     responses=responses(*BY_TOKEN, JobNotFound, NotReady, DownloadExpired, PreconditionFailed, RangeNotSatisfiable)
     | FILE_ANSWERS,
 )
-async def download(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> Response[Any]:
-    """The file, or ranges of it."""
+async def download_export(
+    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
+) -> Response[Any]:
+    """An export's artifact."""
     job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
     if job.status is not Status.SUCCEEDED or job.artifact is None:
         raise NotReady(f"the export is {job.status}: there is nothing to download")
@@ -196,18 +183,15 @@ async def download(request: Request[Account, Any, Any], job_id: JobId, services:
 
 @delete(
     "/exports/{job_id:str}",
-    operation_id="cancelExport",
-    summary="Cancel an export, or delete its artifact",
-    tags=TAGS,
     status_code=200,
     operation_class=described(same=CANCELLING),
     response_description="The job is cancelled, or had succeeded and its artifact is deleted.",
     responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
-async def cancel(
+async def cancel_export(
     request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
 ) -> Response[ExportAnswer]:
-    """A running export stops and leaves no file. If the export has succeeded, its artifact is deleted."""
+    """Cancel an export, or delete its artifact. A running export stops and leaves no file."""
     found = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
     async with brief_transaction(services.pool) as connection:
         job = await ledger.cancel(connection, found.id) or found
@@ -247,6 +231,6 @@ async def _queue(
         return job, False, await admit(connection, Kind.EXPORT, caller.id, services.settings)
 
 
-def export_routes() -> list[HTTPRouteHandler]:
-    """Every route of exports, below `/api/v1`."""
-    return [page, create, show, download, cancel]
+export_router = Router(
+    "/", route_handlers=[read_records, create_export, get_export, download_export, cancel_export], tags=["exports"]
+)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import Request, Response, delete, get, post
-from litestar.handlers import HTTPRouteHandler
+from litestar import Request, Response, Router, delete, get, post
 from litestar.response import Stream
 from msgspec import Meta, Struct
 
@@ -49,7 +48,6 @@ from wherry.imports.view import (
 from wherry.jobs import ledger
 from wherry.jobs.states import FINISHED, Kind, Status
 
-TAGS = ["imports"]
 MAX_ERRORS = 1000
 DEFAULT_ERRORS = 100
 
@@ -63,9 +61,6 @@ class ErrorsQuery(Struct, rename="camel"):
 
 @post(
     "/imports",
-    operation_id="importRecords",
-    summary="Import records as a job",
-    tags=TAGS,
     status_code=202,
     request_max_body_size=None,
     operation_class=described(
@@ -82,8 +77,8 @@ class ErrorsQuery(Struct, rename="camel"):
     response_description="The job is queued.",
     responses=responses(*NEW_JOB, EmptyFile, UrlNotAllowed),
 )
-async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ImportAnswer]:
-    """The body is a form with a file, the URL of a file as JSON, or the file itself.
+async def import_records(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ImportAnswer]:
+    """Import records as a job. The body is a form with a file, the URL of a file as JSON, or the file itself.
 
     A JSON body counts as the file itself if `resource` is in the query.
     """
@@ -94,14 +89,13 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
 
 @get(
     "/imports/{job_id:str}",
-    operation_id="getImport",
-    summary="An import",
-    tags=TAGS,
     response_description="The current state of the import.",
     responses=responses(*BY_TOKEN, JobNotFound),
 )
-async def show(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ImportStatusAnswer:
-    """The current state of the job, and the URL of its error report."""
+async def get_import(
+    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
+) -> ImportStatusAnswer:
+    """An import. If it has errors, the response has the URL of its error report."""
     return import_status(
         await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT), services.settings
     )
@@ -109,15 +103,14 @@ async def show(request: Request[Account, Any, Any], job_id: JobId, services: Inj
 
 @get(
     "/imports/{job_id:str}/errors",
-    operation_id="listImportErrors",
-    summary="A page of an import's errors",
-    tags=TAGS,
     operation_class=described(query=ErrorsQuery),
     response_description="A page of errors.",
     responses=responses(*BY_TOKEN, JobNotFound, Invalid),
 )
-async def errors(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ErrorsPage:
-    """Errors in the order of their records."""
+async def list_import_errors(
+    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
+) -> ErrorsPage:
+    """A page of an import's errors. They are in the order of their records."""
     asked = read_query(request, ErrorsQuery)
     job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with services.pool.connection() as connection:
@@ -126,15 +119,14 @@ async def errors(request: Request[Account, Any, Any], job_id: JobId, services: I
 
 @get(
     "/imports/{job_id:str}/errors/download",
-    operation_id="downloadImportErrors",
-    summary="An import's error report",
-    tags=TAGS,
     operation_class=described(answers={200: {NDJSON: Binary, JSON: Any}}),
     response_description="The report: ndjson, or a JSON array if the import's format was `json`.",
     responses=responses(*BY_TOKEN, JobNotFound, NoErrors),
 )
-async def download_errors(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> Stream:
-    """Every error, as ndjson, or as a JSON array if the import's format was `json`."""
+async def download_import_errors(
+    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
+) -> Stream:
+    """An import's error report."""
     job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with services.pool.connection() as connection:
         if not await report.exists(connection, job.id):
@@ -148,24 +140,23 @@ async def download_errors(request: Request[Account, Any, Any], job_id: JobId, se
 
 @delete(
     "/imports/{job_id:str}",
-    operation_id="cancelImport",
-    summary="Cancel an import",
-    tags=TAGS,
     status_code=200,
     operation_class=described(same=CANCELLING),
     response_description="The job is cancelled.",
     responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
-async def cancel(
+async def cancel_import(
     request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
 ) -> Response[ImportAnswer]:
-    """A running import stops at its next checkpoint. Records that it has already committed stay."""
+    """Cancel an import. If it is running, it stops at its next checkpoint. Records already committed stay."""
     found = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with brief_transaction(services.pool) as connection:
         job = await ledger.cancel(connection, found.id) or found
     return cancelled(job, ImportAnswer(import_job(job)), ended=FINISHED - {Status.CANCELLED})
 
 
-def import_routes() -> list[HTTPRouteHandler]:
-    """Every route of imports, below `/api/v1`."""
-    return [create, show, errors, download_errors, cancel]
+import_router = Router(
+    "/",
+    route_handlers=[import_records, get_import, list_import_errors, download_import_errors, cancel_import],
+    tags=["imports"],
+)

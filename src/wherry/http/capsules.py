@@ -39,7 +39,7 @@ from wherry.http.described import (
 )
 from wherry.http.downloads import ArtifactFile, download_response
 from wherry.http.idempotency import idempotency_key
-from wherry.http.job_routes import JobId, accepted, find_job, keep_from_caches
+from wherry.http.job_routes import accepted, keep_from_caches, provide_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.requests import JSON_CODINGS, content_coding, require_json, unpacked
@@ -49,6 +49,7 @@ from wherry.http.services import Injected, Services
 from wherry.http.streams import event_stream, keep_alive, last_event_id, sse_event
 from wherry.jobs import ledger
 from wherry.jobs.events import Event, events_since
+from wherry.jobs.models import Job
 from wherry.jobs.notifications import IDLE, watch_job
 from wherry.jobs.states import Kind, Status
 
@@ -99,9 +100,9 @@ async def create_capsule(request: Request[Any, Any, Any], services: Injected[Ser
     response_description="The current state of the job.",
     responses=responses(*BY_KEY, JobNotFound),
 )
-async def get_capsule(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
+async def get_capsule(job: Injected[Job]) -> CapsuleJob:
     """A capsule job."""
-    return view.capsule_job(await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE))
+    return view.capsule_job(job)
 
 
 @get(
@@ -111,11 +112,10 @@ async def get_capsule(job_id: JobId, services: Injected[Services]) -> CapsuleJob
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
 async def list_capsule_events(
-    request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]
+    request: Request[Any, Any, Any], job: Injected[Job], services: Injected[Services]
 ) -> CapsuleEvents:
     """A capsule job's log. Lists the events after `sinceSeq`, oldest first."""
     asked = read_query(request, EventsQuery)
-    job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     async with services.pool.connection() as connection:
         entries = await events_since(connection, job.id, asked.since_seq, asked.limit)
     return CapsuleEvents(
@@ -134,11 +134,10 @@ async def list_capsule_events(
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
 async def watch_capsule(
-    request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]
+    request: Request[Any, Any, Any], job: Injected[Job], services: Injected[Services]
 ) -> ServerSentEvent:
     """A capsule job's log, live. Sends the events after `sinceSeq` or `Last-Event-ID`, until the job ends."""
     since = max(read_query(request, Since).since_seq, last_event_id(request) or 0)
-    job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     return event_stream(_live(services, job.id, since))
 
 
@@ -154,10 +153,9 @@ async def watch_capsule(
     | FILE_ANSWERS,
 )
 async def download_capsule(
-    request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]
+    request: Request[Any, Any, Any], job: Injected[Job], services: Injected[Services]
 ) -> Response[Any]:
     """The capsule."""
-    job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     if view.is_expired(job):
         raise CapsuleGone("the capsule has expired")
     if job.status is not Status.SUCCEEDED or job.artifact is None:
@@ -172,12 +170,11 @@ async def download_capsule(
     response_description="The current state of the job.",
     responses=responses(*BY_KEY, JobNotFound),
 )
-async def cancel_capsule(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
+async def cancel_capsule(job: Injected[Job], services: Injected[Services]) -> CapsuleJob:
     """Cancel a capsule job. If it has ended, it stays as it is."""
-    found = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     async with brief_transaction(services.pool) as connection:
-        await ledger.cancel_now(connection, found.id)
-        job = await ledger.get(connection, found.id) or found  # read again, to include the event that cancelling logged
+        await ledger.cancel_now(connection, job.id)
+        job = await ledger.get(connection, job.id) or job  # read again, to include the event that cancelling logged
     if job.status is Status.CANCELLED and job.source is not None:
         await services.capsule_store.delete(job.source["key"])
     return view.capsule_job(job)
@@ -206,6 +203,7 @@ async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[S
 capsule_router = Router(
     "/v1/exports",
     route_handlers=[create_capsule, get_capsule, list_capsule_events, watch_capsule, download_capsule, cancel_capsule],
+    dependencies=provide_job(Kind.CAPSULE),
     guards=[require_capsule_key],
     after_request=keep_from_caches,
     tags=["capsules"],

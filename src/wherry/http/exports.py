@@ -42,7 +42,7 @@ from wherry.http.described import (
 )
 from wherry.http.downloads import ArtifactFile, download_response
 from wherry.http.idempotency import idempotency_key
-from wherry.http.job_routes import NEW_JOB, JobId, accepted, cancelled, find_job
+from wherry.http.job_routes import NEW_JOB, accepted, cancelled, provide_job
 from wherry.http.parameters import object_in, query_of
 from wherry.http.problems import responses
 from wherry.http.schemas import Binary, ResourceName, one_of
@@ -155,9 +155,8 @@ async def create_export(request: Request[Account, Any, Any], services: Injected[
     response_description="The current state of the export.",
     responses=responses(*BY_TOKEN, JobNotFound),
 )
-async def get_export(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ExportAnswer:
+async def get_export(job: Injected[Job], services: Injected[Services]) -> ExportAnswer:
     """An export."""
-    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
     return ExportAnswer(export_job(job, services.settings))
 
 
@@ -170,10 +169,9 @@ async def get_export(request: Request[Account, Any, Any], job_id: JobId, service
     | FILE_ANSWERS,
 )
 async def download_export(
-    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
+    request: Request[Account, Any, Any], job: Injected[Job], services: Injected[Services]
 ) -> Response[Any]:
     """An export's artifact."""
-    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
     if job.status is not Status.SUCCEEDED or job.artifact is None:
         raise NotReady(f"the export is {job.status}: there is nothing to download")
     if job.artifact_is_past:
@@ -188,13 +186,10 @@ async def download_export(
     response_description="The job is cancelled, or had succeeded and its artifact is deleted.",
     responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
-async def cancel_export(
-    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
-) -> Response[ExportAnswer]:
+async def cancel_export(job: Injected[Job], services: Injected[Services]) -> Response[ExportAnswer]:
     """Cancel an export, or delete its artifact. A running export stops and leaves no file."""
-    found = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
     async with brief_transaction(services.pool) as connection:
-        job = await ledger.cancel(connection, found.id) or found
+        job = await ledger.cancel(connection, job.id) or job
         if job.status is Status.SUCCEEDED:
             job = await ledger.expire_artifact(connection, job.id) or job
     if job.status is Status.SUCCEEDED and job.artifact is not None:
@@ -232,5 +227,8 @@ async def _queue(
 
 
 export_router = Router(
-    "/", route_handlers=[read_records, create_export, get_export, download_export, cancel_export], tags=["exports"]
+    "/",
+    route_handlers=[read_records, create_export, get_export, download_export, cancel_export],
+    dependencies=provide_job(Kind.EXPORT),
+    tags=["exports"],
 )

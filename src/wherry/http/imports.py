@@ -28,7 +28,7 @@ from wherry.http.described import (
     content_encoding,
     described,
 )
-from wherry.http.job_routes import NEW_JOB, JobId, accepted, cancelled, find_job
+from wherry.http.job_routes import NEW_JOB, accepted, cancelled, provide_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.schemas import Binary
@@ -46,6 +46,7 @@ from wherry.imports.view import (
     import_status,
 )
 from wherry.jobs import ledger
+from wherry.jobs.models import Job
 from wherry.jobs.states import FINISHED, Kind, Status
 
 MAX_ERRORS = 1000
@@ -92,13 +93,9 @@ async def import_records(request: Request[Account, Any, Any], services: Injected
     response_description="The current state of the import.",
     responses=responses(*BY_TOKEN, JobNotFound),
 )
-async def get_import(
-    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
-) -> ImportStatusAnswer:
+async def get_import(job: Injected[Job], services: Injected[Services]) -> ImportStatusAnswer:
     """An import. If it has errors, the response has the URL of its error report."""
-    return import_status(
-        await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT), services.settings
-    )
+    return import_status(job, services.settings)
 
 
 @get(
@@ -108,11 +105,10 @@ async def get_import(
     responses=responses(*BY_TOKEN, JobNotFound, Invalid),
 )
 async def list_import_errors(
-    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
+    request: Request[Account, Any, Any], job: Injected[Job], services: Injected[Services]
 ) -> ErrorsPage:
     """A page of an import's errors. They are in the order of their records."""
     asked = read_query(request, ErrorsQuery)
-    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with services.pool.connection() as connection:
         return await report.page(connection, job.id, cursor=asked.cursor, limit=asked.limit)
 
@@ -123,11 +119,8 @@ async def list_import_errors(
     response_description="The report: ndjson, or a JSON array if the import's format was `json`.",
     responses=responses(*BY_TOKEN, JobNotFound, NoErrors),
 )
-async def download_import_errors(
-    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
-) -> Stream:
+async def download_import_errors(job: Injected[Job], services: Injected[Services]) -> Stream:
     """An import's error report."""
-    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with services.pool.connection() as connection:
         if not await report.exists(connection, job.id):
             raise NoErrors("this import has no errors")
@@ -145,18 +138,16 @@ async def download_import_errors(
     response_description="The job is cancelled.",
     responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
-async def cancel_import(
-    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
-) -> Response[ImportAnswer]:
+async def cancel_import(job: Injected[Job], services: Injected[Services]) -> Response[ImportAnswer]:
     """Cancel an import. If it is running, it stops at its next checkpoint. Records already committed stay."""
-    found = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with brief_transaction(services.pool) as connection:
-        job = await ledger.cancel(connection, found.id) or found
+        job = await ledger.cancel(connection, job.id) or job
     return cancelled(job, ImportAnswer(import_job(job)), ended=FINISHED - {Status.CANCELLED})
 
 
 import_router = Router(
     "/",
     route_handlers=[import_records, get_import, list_import_errors, download_import_errors, cancel_import],
+    dependencies=provide_job(Kind.IMPORT),
     tags=["imports"],
 )

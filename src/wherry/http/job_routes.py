@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias, TypeVar
 from uuid import UUID
 
-from litestar import Response
+from litestar import Request, Response
+from litestar.di import Provide
 from litestar.params import PathParameter
 
 from wherry.errors import (
@@ -22,7 +23,7 @@ from wherry.errors import (
 )
 from wherry.http.problems import JSON_BODY
 from wherry.http.security import BY_TOKEN
-from wherry.http.services import Services
+from wherry.http.services import Injected, Services
 from wherry.jobs import ledger
 from wherry.jobs.models import Job
 from wherry.jobs.states import Kind, Status
@@ -44,22 +45,26 @@ NEW_JOB: tuple[type[RequestError], ...] = (
 NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
-async def find_job(services: Services, job_id: str, *, owner_id: int | None, kind: Kind | None = None) -> Job:
-    """Find the owner's job by the id in a path. Capsule jobs have no owner.
+def provide_job(kind: Kind | None = None) -> dict[str, Provide]:
+    """The `dependencies` of handlers that take `job: Injected[Job]`: the caller's job with the id in the path.
 
-    Raises:
-        JobNotFound: there is no such job of this kind, or it belongs to somebody else.
+    Capsule jobs have no owner.
     """
-    not_found = JobNotFound(f"{kind or ''} job not found".strip(), field="job")
-    try:
-        number = UUID(job_id)
-    except ValueError as error:
-        raise not_found from error
-    async with services.pool.connection() as connection:
-        job = await ledger.get(connection, number)
-    if job is None or job.owner_id != owner_id or kind not in (None, job.kind):
-        raise not_found
-    return job
+
+    async def find(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> Job:
+        not_found = JobNotFound(f"{kind or ''} job not found".strip(), field="job")
+        owner_id = None if kind is Kind.CAPSULE else request.user.id
+        try:
+            number = UUID(job_id)
+        except ValueError as error:
+            raise not_found from error
+        async with services.pool.connection() as connection:
+            job = await ledger.get(connection, number)
+        if job is None or job.owner_id != owner_id or kind not in (None, job.kind):
+            raise not_found
+        return job
+
+    return {"job": Provide(find)}
 
 
 def accepted(path: str, answer: Answer, *, replayed: bool, fields: Mapping[str, str] = NO_FIELDS) -> Response[Answer]:

@@ -16,7 +16,7 @@ from wherry.accounts.models import Account
 from wherry.errors import Invalid, JobNotFound, Unauthenticated
 from wherry.exports.view import ExportJob, export_job
 from wherry.http.described import described, empty
-from wherry.http.job_routes import JobId, find_job
+from wherry.http.job_routes import provide_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.security import BY_TOKEN
@@ -92,13 +92,12 @@ async def list_jobs(request: Request[Account, Any, Any], services: Injected[Serv
     responses=responses(*BY_TOKEN, JobNotFound, Invalid) | empty({204: "The client already has the last event."}),
 )
 async def watch_job(
-    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
+    request: Request[Account, Any, Any], job: Injected[Job], services: Injected[Services]
 ) -> ServerSentEvent | Response[None]:
     """A job's progress, live. Sends `progress` at most four times a second, then one `finished`.
 
     The stream ends within seconds if the caller's account is deactivated or the credential is revoked.
     """
-    job = await find_job(services, job_id, owner_id=request.user.id)
     last_seen = last_event_id(request)
     if job.finished and last_seen == _version(job):
         return Response(None, status_code=204)
@@ -157,4 +156,4 @@ def _version(job: Job) -> int:
     return round(job.updated_at.timestamp() * 1_000_000)
 
 
-job_router = Router("/", route_handlers=[list_jobs, watch_job], tags=["jobs"])
+job_router = Router("/", route_handlers=[list_jobs, watch_job], dependencies=provide_job(), tags=["jobs"])

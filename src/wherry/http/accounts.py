@@ -38,7 +38,7 @@ from wherry.http.account_shapes import (
     UserFields,
 )
 from wherry.http.api_tokens import create_api_token, list_api_tokens, revoke_api_token
-from wherry.http.described import described
+from wherry.http.described import Described
 from wherry.http.job_routes import keep_from_caches
 from wherry.http.password_page import password_page
 from wherry.http.problems import JSON_BODY, responses
@@ -62,7 +62,7 @@ logger = structlog.get_logger(__name__)
 @post(
     "/api/users",
     guards=[require_open_registration],
-    operation_class=described(fields={201: LIMITS}),
+    described=Described(fields={201: LIMITS}),
     response_description="The new account.",
     responses=responses(Forbidden, *JSON_BODY, LimitReached, Busy),
 )
@@ -76,7 +76,7 @@ async def register(
 @post(
     "/api/users/login",
     status_code=200,
-    operation_class=described(fields={200: LIMITS}),
+    described=Described(fields={200: LIMITS}),
     response_description="The account, with a token.",
     responses=responses(InvalidCredentials, PasswordNotSet, *JSON_BODY, LimitReached, Busy),
 )
@@ -103,7 +103,7 @@ async def get_current_user(request: Request[Account, str, Any]) -> Response[User
     "/api/user",
     guards=[require_account, require_login],
     security=SECURITY,
-    operation_class=described(fields={200: LIMITS}),
+    described=Described(fields={200: LIMITS}),
     response_description="The updated account.",
     responses=responses(*BY_TOKEN, *JSON_BODY, LimitReached, Busy),
 )
@@ -120,7 +120,7 @@ async def update_current_user(
 @post(
     "/api/users/password/reset",
     status_code=202,
-    operation_class=described(fields={202: LIMITS}),
+    described=Described(fields={202: LIMITS}),
     response_description="The request is accepted.",
     responses=responses(*JSON_BODY, LimitReached),
 )
@@ -136,7 +136,7 @@ async def request_password_reset(
 @post(
     "/api/users/password",
     status_code=200,
-    operation_class=described(fields={200: LIMITS}),
+    described=Described(fields={200: LIMITS}),
     response_description="The account, with a token.",
     responses=responses(LinkExpired, *JSON_BODY, LimitReached, Busy),
 )

@@ -11,7 +11,6 @@ from msgspec import Meta, Struct
 from wherry.accounts.api_tokens import MAX_NAME
 from wherry.accounts.models import NOT_NULL, Account, ApiToken
 from wherry.errors import Conflict, NotFound
-from wherry.http.described import described
 from wherry.http.problems import JSON_BODY, responses
 from wherry.http.security import BY_TOKEN, require_account, require_login
 from wherry.http.services import Injected, Services
@@ -69,7 +68,6 @@ class ApiTokensAnswer(Struct, rename="camel"):
     guards=[require_account, require_login],
     security=SECURITY,
     request_max_body_size=MAX_BODY_BYTES,
-    operation_class=described(),
     response_description="The token, with its secret.",
     responses=responses(*BY_TOKEN, Conflict, *JSON_BODY),
 )

@@ -30,12 +30,12 @@ from wherry.errors import (
 )
 from wherry.http.described import (
     BYTE_RANGES,
-    FILE_ANSWERS,
+    FILE_STATUSES,
     IDEMPOTENCY_KEY,
     JSON,
     OCTETS,
     REPLAYED,
-    described,
+    Described,
 )
 from wherry.http.downloads import ArtifactFile, download_response
 from wherry.http.idempotency import idempotency_key
@@ -73,7 +73,7 @@ class EventsQuery(Since, rename="camel"):
     "/",
     status_code=202,
     request_max_body_size=None,
-    operation_class=described(
+    described=Described(
         headers=[IDEMPOTENCY_KEY],
         body={JSON: Graph},
         same=REPLAYED,
@@ -107,7 +107,7 @@ async def get_capsule(job: Injected[Job]) -> CapsuleJob:
 
 @get(
     "/{job_id:str}/events",
-    operation_class=described(query=EventsQuery),
+    described=Described(query=EventsQuery),
     response_description="Events and the job.",
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
@@ -129,7 +129,7 @@ async def list_capsule_events(
 @get(
     "/{job_id:str}/events/stream",
     media_type="text/event-stream",
-    operation_class=described(query=Since),
+    described=Described(query=Since),
     response_description="Server-sent events.",
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
@@ -145,12 +145,13 @@ async def watch_capsule(
     "/{job_id:str}/download",
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
     media_type=OCTETS,
-    operation_class=described(
-        answers={200: {OCTETS: Binary}, 206: {OCTETS: Binary, BYTE_RANGES: Binary}}, fields={307: ("Location",)}
+    described=Described(
+        others=FILE_STATUSES,
+        answers={200: {OCTETS: Binary}, 206: {OCTETS: Binary, BYTE_RANGES: Binary}},
+        fields={307: ("Location",)},
     ),
     response_description="The file.",
-    responses=responses(*BY_KEY, JobNotFound, CapsuleNotReady, CapsuleGone, PreconditionFailed, RangeNotSatisfiable)
-    | FILE_ANSWERS,
+    responses=responses(*BY_KEY, JobNotFound, CapsuleNotReady, CapsuleGone, PreconditionFailed, RangeNotSatisfiable),
 )
 async def download_capsule(
     request: Request[Any, Any, Any], job: Injected[Job], services: Injected[Services]

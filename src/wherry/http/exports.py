@@ -31,14 +31,14 @@ from wherry.exports.view import ExportAnswer, export_job
 from wherry.http.described import (
     BYTE_RANGES,
     CANCELLING,
-    FILE_ANSWERS,
+    FILE_STATUSES,
     IDEMPOTENCY_KEY,
     JSON,
     NDJSON,
     OCTETS,
     QUEUED_FIELDS,
     REPLAYED,
-    described,
+    Described,
 )
 from wherry.http.downloads import ArtifactFile, download_response
 from wherry.http.idempotency import idempotency_key
@@ -114,7 +114,7 @@ class PageQuery(Struct):
 
 @get(
     "/exports",
-    operation_class=described(query=PageQuery, answers={200: {NDJSON: Binary, JSON: Any}}),
+    described=Described(query=PageQuery, answers={200: {NDJSON: Binary, JSON: Any}}),
     response_description="A page of records.",
     responses=responses(*BY_TOKEN, Invalid, UnsupportedResource, UnsupportedFormat),
 )
@@ -132,7 +132,7 @@ async def read_records(request: Request[Account, Any, Any], services: Injected[S
     "/exports",
     status_code=202,
     request_max_body_size=MAX_BODY_BYTES,
-    operation_class=described(
+    described=Described(
         headers=[IDEMPOTENCY_KEY],
         body={JSON: (NewExport, WrappedExport)},
         same=REPLAYED,
@@ -163,10 +163,13 @@ async def get_export(job: Injected[Job], services: Injected[Services]) -> Export
 @route(
     "/exports/{job_id:str}/download",
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
-    operation_class=described(answers={200: FILE, 206: {**FILE, BYTE_RANGES: Binary}}, fields={307: ("Location",)}),
+    described=Described(
+        others=FILE_STATUSES,
+        answers={200: FILE, 206: {**FILE, BYTE_RANGES: Binary}},
+        fields={307: ("Location",)},
+    ),
     response_description="The file.",
-    responses=responses(*BY_TOKEN, JobNotFound, NotReady, DownloadExpired, PreconditionFailed, RangeNotSatisfiable)
-    | FILE_ANSWERS,
+    responses=responses(*BY_TOKEN, JobNotFound, NotReady, DownloadExpired, PreconditionFailed, RangeNotSatisfiable),
 )
 async def download_export(
     request: Request[Account, Any, Any], job: Injected[Job], services: Injected[Services]
@@ -182,7 +185,7 @@ async def download_export(
 @delete(
     "/exports/{job_id:str}",
     status_code=200,
-    operation_class=described(same=CANCELLING),
+    described=Described(same=CANCELLING),
     response_description="The job is cancelled, or had succeeded and its artifact is deleted.",
     responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )

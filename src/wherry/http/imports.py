@@ -25,8 +25,8 @@ from wherry.http.described import (
     QUEUED_FIELDS,
     REPLAYED,
     REQUIRED_KEY,
+    Described,
     content_encoding,
-    described,
 )
 from wherry.http.job_routes import NEW_JOB, accepted, cancelled, provide_job
 from wherry.http.parameters import read_query
@@ -64,7 +64,7 @@ class ErrorsQuery(Struct, rename="camel"):
     "/imports",
     status_code=202,
     request_max_body_size=None,
-    operation_class=described(
+    described=Described(
         query=ImportQuery,
         headers=[REQUIRED_KEY, content_encoding("FileEncoding", ENCODINGS)],
         body={
@@ -100,7 +100,7 @@ async def get_import(job: Injected[Job], services: Injected[Services]) -> Import
 
 @get(
     "/imports/{job_id:str}/errors",
-    operation_class=described(query=ErrorsQuery),
+    described=Described(query=ErrorsQuery),
     response_description="A page of errors.",
     responses=responses(*BY_TOKEN, JobNotFound, Invalid),
 )
@@ -115,7 +115,7 @@ async def list_import_errors(
 
 @get(
     "/imports/{job_id:str}/errors/download",
-    operation_class=described(answers={200: {NDJSON: Binary, JSON: Any}}),
+    described=Described(answers={200: {NDJSON: Binary, JSON: Any}}),
     response_description="The report: ndjson, or a JSON array if the import's format was `json`.",
     responses=responses(*BY_TOKEN, JobNotFound, NoErrors),
 )
@@ -134,7 +134,7 @@ async def download_import_errors(job: Injected[Job], services: Injected[Services
 @delete(
     "/imports/{job_id:str}",
     status_code=200,
-    operation_class=described(same=CANCELLING),
+    described=Described(same=CANCELLING),
     response_description="The job is cancelled.",
     responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )

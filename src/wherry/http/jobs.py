@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 from wherry.accounts.models import Account
 from wherry.errors import Invalid, JobNotFound, Unauthenticated
 from wherry.exports.view import ExportJob, export_job
-from wherry.http.described import described, empty
+from wherry.http.described import Described
 from wherry.http.job_routes import provide_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
@@ -64,7 +64,7 @@ class JobsQuery(Struct):
 
 @get(
     "/jobs",
-    operation_class=described(query=JobsQuery),
+    described=Described(query=JobsQuery),
     response_description="A page of jobs.",
     responses=responses(*BY_TOKEN, Invalid),
 )
@@ -88,8 +88,9 @@ async def list_jobs(request: Request[Account, Any, Any], services: Injected[Serv
 @get(
     "/jobs/{job_id:str}/events",
     media_type="text/event-stream",
+    described=Described(others={204: "The client already has the last event."}),
     response_description="Server-sent events.",
-    responses=responses(*BY_TOKEN, JobNotFound, Invalid) | empty({204: "The client already has the last event."}),
+    responses=responses(*BY_TOKEN, JobNotFound, Invalid),
 )
 async def watch_job(
     request: Request[Account, Any, Any], job: Injected[Job], services: Injected[Services]

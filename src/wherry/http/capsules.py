@@ -86,10 +86,9 @@ async def create_capsule(request: Request[Any, Any, Any], services: Injected[Ser
     """Turn a code graph into a capsule. Stores the graph and queues a job."""
     require_json(request)
     coding = content_coding(request, *JSON_CODINGS)
-    length = request.headers.get("Content-Length", "")
     job, replayed = await services.submissions.hand_in(
         unpacked(request.stream(), coding),
-        declared_bytes=int(length) if length.isdecimal() and coding is None else None,
+        declared_bytes=request.content_length if coding is None else None,
         idempotency_key=idempotency_key(request, required=False),
     )
     return accepted(f"/v1/exports/{job.id}", view.accepted(job), replayed=replayed)

@@ -178,7 +178,7 @@ async def _from_form(
 ) -> tuple[Mapping[str, Any], ImportSource]:
     content_coding(request)  # a form must not be compressed; the file in it may be
     query = _query(request, FIELDS)
-    services.intake.check_declared(_declared(request, allow=MAX_FORM_OVERHEAD))
+    services.intake.check_declared((request.content_length or 0) - MAX_FORM_OVERHEAD)
 
     async def keep(segment: MultipartSegment, body: AsyncIterable[bytes]) -> ImportSource:
         check_upload(_file_name("file", segment.filename), segment.content_type)
@@ -200,7 +200,7 @@ async def _from_body(
     # The query is checked before the body is read, so that a mistake in it costs no upload.
     _asked(given, ImportSource("", name, content_type=content_type), request.user, "")
     content_coding(request, *ENCODINGS)  # which of them it is, the worker detects from the first bytes
-    services.intake.check_declared(_declared(request))
+    services.intake.check_declared(request.content_length)
     return given, await services.intake.keep(job_id, request.stream(), name, content_type)
 
 
@@ -240,8 +240,3 @@ def _storable(field: str, text: Text) -> Text:
     if "\0" in (text or ""):
         raise Invalid(f"{field} must not contain the character U+0000, which PostgreSQL cannot store", field=field)
     return text
-
-
-def _declared(request: ImportRequest, allow: int = 0) -> int | None:
-    length = request.headers.get("Content-Length", "")
-    return max(0, int(length) - allow) if length.isdecimal() else None

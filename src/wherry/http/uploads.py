@@ -27,7 +27,7 @@ from wherry.database.pools import brief_transaction
 from wherry.errors import Invalid, Refused, Unavailable, UnsupportedMedia
 from wherry.http.idempotency import idempotency_key
 from wherry.http.multipart import FILE, read_form
-from wherry.http.parameters import once, query_of, refuse_unknown
+from wherry.http.parameters import once, query_of, refuse_repeated, refuse_unknown
 from wherry.http.requests import content_coding, has_body, json_within
 from wherry.http.schemas import Binary, ResourceName
 from wherry.http.services import Services
@@ -210,9 +210,7 @@ async def _from_url(request: ImportRequest, services: Services, job_id: UUID) ->
     fields = body.get("import") if isinstance(body, dict) and isinstance(body.get("import"), dict) else body
     if not isinstance(fields, dict):
         raise Invalid("the body must be a JSON object", field="import")
-    twice = {name: [f"{name} must be given once"] for name in options if fields.get(name) not in (None, "")}
-    if twice:
-        raise Invalid("; ".join(message for [message] in twice.values()), fields=twice)
+    refuse_repeated(name for name in options if fields.get(name) not in (None, ""))
     url = fields.get("url")
     if url is None or url == "":
         raise Invalid(NO_SOURCE, field="source")

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import msgspec
-from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.datastructures import Headers
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from wherry.errors import Malformed, Misdirected, Refused, UnsupportedMedia
 from wherry.http.problems import MEDIA_TYPE, problem_of
@@ -95,8 +96,11 @@ class HostCheck:
         refused = self._judge(scope) if scope["type"] == ScopeType.HTTP else None
         if refused is None:
             await self._app(scope, receive, send)
-        else:
-            await _refuse(scope, send, refused)
+            return
+        body = msgspec.json.encode(problem_of(refused, scope["path"]))
+        headers = {**refused.headers, REQUEST_ID_HEADER: request_id_of(scope)}
+        response = ASGIResponse(body=body, status_code=refused.status, headers=headers, media_type=MEDIA_TYPE)
+        await response(scope, receive, send)
 
     def _judge(self, scope: Scope) -> Refused | None:
         headers = Headers.from_scope(scope)
@@ -141,12 +145,3 @@ def _origin(url: str) -> str | None:
     except ValueError:
         return None
     return f"{parts.scheme}://{parts.hostname}:{port}" if parts.hostname and port else None
-
-
-async def _refuse(scope: Scope, send: Send, refused: Refused) -> None:
-    body = msgspec.json.encode(problem_of(refused, scope["path"]))
-    fields = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), REQUEST_ID_HEADER: request_id_of(scope)}
-    start: Message = {"type": "http.response.start", "status": refused.status, "headers": []}
-    MutableScopeHeaders.from_message(start).update({**fields, **refused.headers})
-    await send(start)
-    await send({"type": "http.response.body", "body": body, "more_body": False})

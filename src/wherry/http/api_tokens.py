@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import delete, get, post
+from litestar import Request, delete, get, post
 from litestar.params import JSONBody, PathParameter
 from msgspec import Meta, Struct
 
@@ -72,11 +72,11 @@ class ApiTokensAnswer(Struct, rename="camel"):
     responses=responses(*BY_TOKEN, Conflict, *JSON_BODY),
 )
 async def create_api_token(
-    data: JSONBody[TokenBody], caller: Injected[Account], services: Injected[Services]
+    request: Request[Account, Any, Any], data: JSONBody[TokenBody], services: Injected[Services]
 ) -> NewApiTokenAnswer:
     """Create an API token. Until it expires or is revoked, it may do whatever its owner may do under `/api/v1`."""
     asked = data.api_token or data
-    made = await services.api_tokens.create(caller, asked.name, asked.expires_at)
+    made = await services.api_tokens.create(request.user, asked.name, asked.expires_at)
     return NewApiTokenAnswer(NewApiTokenFields(**_fields(made.token), token=made.secret))
 
 
@@ -87,9 +87,9 @@ async def create_api_token(
     response_description="The tokens, oldest first.",
     responses=responses(*BY_TOKEN),
 )
-async def list_api_tokens(caller: Injected[Account], services: Injected[Services]) -> ApiTokensAnswer:
+async def list_api_tokens(request: Request[Account, Any, Any], services: Injected[Services]) -> ApiTokensAnswer:
     """Your API tokens. Expired ones are left out."""
-    found = await services.api_tokens.live(caller)
+    found = await services.api_tokens.live(request.user)
     return ApiTokensAnswer([ApiTokenFields(**_fields(token)) for token in found])
 
 
@@ -101,12 +101,12 @@ async def list_api_tokens(caller: Injected[Account], services: Injected[Services
     responses=responses(*BY_TOKEN, NotFound),
 )
 async def revoke_api_token(
+    request: Request[Account, Any, Any],
     token_id: Annotated[str, PathParameter(description="The token's id.", schema_extra={"format": "uuid"})],
-    caller: Injected[Account],
     services: Injected[Services],
 ) -> None:
     """Revoke an API token. It stops working at once."""
-    await services.api_tokens.revoke(caller, token_id)
+    await services.api_tokens.revoke(request.user, token_id)
 
 
 def _fields(token: ApiToken) -> dict[str, Any]:

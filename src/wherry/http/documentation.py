@@ -24,7 +24,7 @@ from litestar.types import ControllerRouterHandler, Method
 from wherry.http.described import FIELDS, JSON, Components, Described
 from wherry.http.examples import BODIES, RESPONSES
 from wherry.http.schemas import schemas_of
-from wherry.http.security import security_schemes
+from wherry.http.security import SECURITY_SCHEMES
 
 _SENTENCE_END = re.compile(r"\.(?=\s|$)")
 _CATCH_ALL = "/{path:str}"
@@ -100,7 +100,7 @@ def documentation() -> OpenAPIConfig:
         version=version("wherry"),
         use_handler_docstrings=True,
         operation_id_creator=_operation_id,
-        components=spec.Components(security_schemes={**security_schemes()}, headers={**FIELDS}),
+        components=spec.Components(security_schemes={**SECURITY_SCHEMES}, headers={**FIELDS}),
         render_plugins=[_Completed()],
         openapi_router=_Rendered("/", route_handlers=[], include_in_schema=False),
     )

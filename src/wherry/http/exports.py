@@ -26,7 +26,7 @@ from wherry.errors import (
 from wherry.exports.compression import COMPRESSIONS
 from wherry.exports.formats import FORMATS, PAGE_FORMATS
 from wherry.exports.page import open_page
-from wherry.exports.requests import ExportRequest, parse_export, parse_page
+from wherry.exports.requests import parse_export, parse_page
 from wherry.exports.view import ExportAnswer, export_job
 from wherry.http.described import (
     BYTE_RANGES,
@@ -144,8 +144,19 @@ async def read_records(request: Request[Account, Any, Any], services: Injected[S
 async def create_export(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ExportAnswer]:
     """Export records as a job. The artifact will be one consistent snapshot of the database."""
     asked = parse_export(await request.json())
-    key = idempotency_key(request, required=False)
-    job, replayed, fields = await _queue(services, request.user, asked, key)
+    new = NewJob(
+        id=new_job_id(),
+        kind=Kind.EXPORT,
+        owner_id=request.user.id,
+        resource=asked.selection.resource.name,
+        format=asked.format,
+        options=asked.options(),
+        idempotency_key=idempotency_key(request, required=False),
+        fingerprint=asked.fingerprint,
+    )
+    async with brief_transaction(services.pool) as connection:
+        job, replayed = await submit(connection, new)
+        fields = {} if replayed else await admit(connection, Kind.EXPORT, request.user.id, services.settings)
     answer = ExportAnswer(export_job(job, services.settings))
     return accepted(f"/api/v1/exports/{job.id}", answer, replayed=replayed, fields=fields)
 
@@ -207,26 +218,6 @@ def _next_link(request: Request[Account, Any, Any], cursor: int | None) -> dict[
         return {}
     pairs = [(name, value) for name, value in request.query_params.items() if name != "cursor"]
     return {"Link": f'<{request.url.path}?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"'}
-
-
-async def _queue(
-    services: Services, caller: Account, asked: ExportRequest, key: str | None
-) -> tuple[Job, bool, dict[str, str]]:
-    new = NewJob(
-        id=new_job_id(),
-        kind=Kind.EXPORT,
-        owner_id=caller.id,
-        resource=asked.selection.resource.name,
-        format=asked.format,
-        options=asked.options(),
-        idempotency_key=key,
-        fingerprint=asked.fingerprint,
-    )
-    async with brief_transaction(services.pool) as connection:
-        job, replayed = await submit(connection, new)
-        if replayed:
-            return job, True, {}
-        return job, False, await admit(connection, Kind.EXPORT, caller.id, services.settings)
 
 
 export_router = Router(

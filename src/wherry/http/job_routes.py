@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -42,8 +41,6 @@ NEW_JOB: tuple[type[RequestError], ...] = (
 )
 """The errors of a route that creates an import or an export."""
 
-NO_FIELDS: Mapping[str, str] = MappingProxyType({})
-
 
 def provide_job(kind: Kind | None = None) -> dict[str, Provide]:
     """The `dependencies` of handlers that take `job: Injected[Job]`: the caller's job with the id in the path.
@@ -67,9 +64,9 @@ def provide_job(kind: Kind | None = None) -> dict[str, Provide]:
     return {"job": Provide(find)}
 
 
-def accepted(path: str, answer: Answer, *, replayed: bool, fields: Mapping[str, str] = NO_FIELDS) -> Response[Answer]:
+def accepted(path: str, answer: Answer, *, replayed: bool, fields: Mapping[str, str] | None = None) -> Response[Answer]:
     """202 with the URL of the new job, or 200 if an earlier identical request created the job."""
-    headers = {**fields, "Location": path, **({"Idempotent-Replayed": "true"} if replayed else {})}
+    headers = {**(fields or {}), "Location": path, **({"Idempotent-Replayed": "true"} if replayed else {})}
     return Response(answer, status_code=200 if replayed else 202, headers=headers)
 
 

@@ -18,10 +18,10 @@ from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from wherry.errors import Malformed, MalformedJson, TooLarge, UnsupportedMedia
 from wherry.imports.inflate import DAMAGED, GzipInflater
-from wherry.logs import serving
 from wherry.storage.streams import limited
 
 REQUEST_ID_HEADER = "X-Request-Id"
@@ -146,7 +146,7 @@ class RequestIdMiddleware(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Serve one request."""
-        with serving(request_id_of(scope)):
+        with bound_contextvars(requestId=request_id_of(scope)):
             await next_app(scope, receive, send)
 
 

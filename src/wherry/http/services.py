@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from wherry.accounts.api_tokens import ApiTokens
@@ -57,10 +57,6 @@ def services_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Services:
     return cast(Services, connection.app.state.services)
 
 
-def _from_state(state: State) -> Services:
+def services_in(state: State) -> Services:
+    """The services in an application's state; the dependency `services` of its handlers."""
     return cast(Services, state.services)
-
-
-def provide_services() -> dict[str, Provide]:
-    """The `dependencies` of an application whose handlers take `services`."""
-    return {"services": Provide(_from_state, sync_to_thread=False)}

@@ -9,11 +9,13 @@ from litestar import Request, Response, Router, get, post, put
 from litestar.background_tasks import BackgroundTask
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody, PathParameter
+from msgspec import UNSET, Meta, Struct, UnsetType
 from psycopg import OperationalError
 
 from wherry.accounts import limits
 from wherry.accounts.links import PasswordLinks
-from wherry.accounts.models import Account, Changes, ResetRequest, Session
+from wherry.accounts.models import NOT_BLANK, NOT_NULL, Account, Changes, Registration, ResetRequest, Session
+from wherry.accounts.validation import MIN_PASSWORD_CHARACTERS
 from wherry.errors import (
     Busy,
     Forbidden,
@@ -25,17 +27,6 @@ from wherry.errors import (
     Unauthenticated,
     Unavailable,
     UserNotFound,
-)
-from wherry.http.account_shapes import (
-    ChangedFields,
-    ChangesBody,
-    LinkAnswer,
-    LoginBody,
-    NewPasswordBody,
-    RegistrationBody,
-    ResetBody,
-    UserAnswer,
-    UserFields,
 )
 from wherry.http.api_tokens import create_api_token, list_api_tokens, revoke_api_token
 from wherry.http.described import Described
@@ -51,12 +42,87 @@ from wherry.http.security import (
     visitor_of,
 )
 from wherry.http.services import Injected, Services
-from wherry.times import rfc3339
+from wherry.times import Time, rfc3339
 
 MAX_BODY_BYTES = 64 << 10
 SECURITY: list[dict[str, list[str]]] = [{"token": []}]
 LIMITS = ("RateLimit", "RateLimit-Policy")
 logger = structlog.get_logger(__name__)
+
+# Required strings of bodies are declared as optional, so that an absent or null one is reported as blank.
+NEW_PASSWORD = Meta(extra_json_schema={"minLength": MIN_PASSWORD_CHARACTERS, NOT_NULL: True})
+
+
+class RegistrationBody(Struct):
+    """The account to create."""
+
+    user: Registration
+
+
+class LoginFields(Struct):
+    """The credentials of an account."""
+
+    email: Annotated[str | None, NOT_BLANK] = None
+    password: Annotated[str | None, NOT_BLANK] = None
+
+
+class LoginBody(Struct):
+    """The account to log in to."""
+
+    user: LoginFields
+
+
+class ChangedFields(Struct):
+    """The fields to change; absent fields stay as they are."""
+
+    username: Annotated[str | UnsetType | None, NOT_BLANK] = UNSET
+    email: Annotated[str | UnsetType | None, NOT_BLANK] = UNSET
+    password: Annotated[str | None, Meta(description="Null or empty leaves the password as it is.")] = None
+    bio: Annotated[str | UnsetType | None, Meta(description="Null or empty removes it.")] = UNSET
+    image: Annotated[str | UnsetType | None, Meta(description="A URL; null or empty removes it.")] = UNSET
+
+
+class ChangesBody(Struct):
+    """The changes to the caller's account."""
+
+    user: ChangedFields
+
+
+class ResetBody(Struct):
+    """The account that needs a new password."""
+
+    email: Annotated[str | None, NOT_BLANK] = None
+
+
+class NewPasswordBody(Struct):
+    """The token of a password link, and the password to set."""
+
+    token: Annotated[str | None, NOT_BLANK] = None
+    password: Annotated[str | None, NEW_PASSWORD] = None
+
+
+class UserFields(Struct):
+    """An account and a token for it."""
+
+    id: int
+    email: str
+    username: str
+    bio: str | None
+    image: str | None
+    token: Annotated[str, Meta(description="Sent as `Authorization: Bearer …`.")]
+
+
+class UserAnswer(Struct):
+    """An account."""
+
+    user: UserFields
+
+
+class LinkAnswer(Struct, rename="camel"):
+    """A one-time link for setting a password."""
+
+    url: str
+    expires_at: Time
 
 
 @post(

@@ -29,8 +29,6 @@ from wherry.errors import (
     UnsupportedMedia,
 )
 from wherry.http.described import (
-    BYTE_RANGES,
-    FILE_STATUSES,
     IDEMPOTENCY_KEY,
     JSON,
     OCTETS,
@@ -144,11 +142,7 @@ async def watch_capsule(
     "/{job_id:str}/download",
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
     media_type=OCTETS,
-    described=Described(
-        others=FILE_STATUSES,
-        answers={200: {OCTETS: Binary}, 206: {OCTETS: Binary, BYTE_RANGES: Binary}},
-        fields={307: ("Location",)},
-    ),
+    described=Described.file({OCTETS: Binary}),
     response_description="The file.",
     responses=responses(*BY_KEY, JobNotFound, CapsuleNotReady, CapsuleGone, PreconditionFailed, RangeNotSatisfiable),
 )

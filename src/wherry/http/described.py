@@ -16,12 +16,11 @@ from msgspec import Meta, Struct
 
 from wherry.http.idempotency import MAX_CHARACTERS
 from wherry.http.requests import JSON_CODINGS
-from wherry.http.schemas import Schema, one_of, schemas_of, without_null
+from wherry.http.schemas import Binary, Schema, one_of, schemas_of, without_null
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 OCTETS = "application/octet-stream"
-BYTE_RANGES = "multipart/byteranges"
 Components = dict[str, Schema]
 Media = Mapping[str, Any]
 """Maps a media type to the type of the body; a tuple means any one of its types."""
@@ -102,6 +101,17 @@ class Described:
     answers: Mapping[int, Media] = field(default_factory=dict)
     fields: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
+    @classmethod
+    def file(cls, media: Media) -> Described:
+        """What the route of a stored file adds, for files of these types."""
+        others = {
+            206: "Ranges of the file.",
+            304: "The client's copy of the file is up to date.",
+            307: "The storage serves the file itself, at `Location`.",
+        }
+        ranges = {**media, "multipart/byteranges": Binary}
+        return cls(others=others, answers={200: media, 206: ranges}, fields={307: ("Location",)})
+
     def __deepcopy__(self, _memo: object) -> Described:
         return self  # litestar copies the routers that it registers, but types with a `Meta` cannot be copied
 
@@ -164,11 +174,3 @@ def _schemas(components: Components, *annotations: Any) -> list[Schema]:
     schemas, found = schemas_of(*annotations)
     components |= found
     return schemas
-
-
-FILE_STATUSES = {
-    206: "Ranges of the file.",
-    304: "The client's copy of the file is up to date.",
-    307: "The storage serves the file itself, at `Location`.",
-}
-"""Statuses of a file's route besides 200."""

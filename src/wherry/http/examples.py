@@ -10,7 +10,7 @@ from msgspec.structs import asdict, replace
 
 from wherry.capsules.view import CapsuleAccepted, CapsuleEvent, CapsuleEvents, CapsuleFile, CapsuleJob
 from wherry.exports.view import ExportAnswer, ExportJob
-from wherry.http.account_shapes import LinkAnswer, UserAnswer, UserFields
+from wherry.http.accounts import LinkAnswer, UserAnswer, UserFields
 from wherry.http.api_tokens import ApiTokenFields, ApiTokensAnswer, NewApiTokenAnswer, NewApiTokenFields
 from wherry.http.health import Health, Liveness
 from wherry.http.jobs import JobsPage, ListedExport, ListedImport

@@ -29,9 +29,7 @@ from wherry.exports.page import open_page
 from wherry.exports.requests import parse_export, parse_page
 from wherry.exports.view import ExportAnswer, export_job
 from wherry.http.described import (
-    BYTE_RANGES,
     CANCELLING,
-    FILE_STATUSES,
     IDEMPOTENCY_KEY,
     JSON,
     NDJSON,
@@ -174,11 +172,7 @@ async def get_export(job: Injected[Job], services: Injected[Services]) -> Export
 @route(
     "/exports/{job_id:str}/download",
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
-    described=Described(
-        others=FILE_STATUSES,
-        answers={200: FILE, 206: {**FILE, BYTE_RANGES: Binary}},
-        fields={307: ("Location",)},
-    ),
+    described=Described.file(FILE),
     response_description="The file.",
     responses=responses(*BY_TOKEN, JobNotFound, NotReady, DownloadExpired, PreconditionFailed, RangeNotSatisfiable),
 )

@@ -111,14 +111,11 @@ class HostCheck:
         if hosts and not self._own.has_host(host):
             return Misdirected(f"this server does not serve the host {host[:_SHOWN]!r}: set PUBLIC_URL to allow it")
         origin = headers.get("Origin")
-        if origin is not None and _is_untyped(headers) and not self._own.has_page(origin, host):
+        is_untyped = has_body(headers) and not headers.get("Content-Type", "").strip()
+        if origin is not None and is_untyped and not self._own.has_page(origin, host):
             detail = "a body from a page of another origin needs a Content-Type, such as application/json"
             return UnsupportedMedia(detail, headers={"Accept": "application/json"})
         return None
-
-
-def _is_untyped(headers: Headers) -> bool:
-    return has_body(headers) and not headers.get("Content-Type", "").strip()
 
 
 def _is_loopback(host: str) -> bool:

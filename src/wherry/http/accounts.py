@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
-from litestar import Request, Response, Router, get, post, put
+from litestar import Response, Router, get, post, put
 from litestar.background_tasks import BackgroundTask
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody, PathParameter
@@ -14,7 +14,7 @@ from psycopg import OperationalError
 
 from wherry.accounts import limits
 from wherry.accounts.links import PasswordLinks
-from wherry.accounts.models import NOT_BLANK, NOT_NULL, Account, Changes, Registration, ResetRequest, Session
+from wherry.accounts.models import NOT_BLANK, NOT_NULL, Changes, Registration, ResetRequest, Session
 from wherry.accounts.validation import MIN_PASSWORD_CHARACTERS
 from wherry.errors import (
     Busy,
@@ -33,8 +33,10 @@ from wherry.http.described import Described
 from wherry.http.job_routes import keep_from_caches
 from wherry.http.password_page import password_page
 from wherry.http.problems import JSON_BODY, responses
+from wherry.http.requests import JSONRequest
 from wherry.http.security import (
     BY_TOKEN,
+    AccountRequest,
     require_account,
     require_admin,
     require_login,
@@ -133,7 +135,7 @@ class LinkAnswer(Struct, rename="camel"):
     responses=responses(Forbidden, *JSON_BODY, LimitReached, Busy),
 )
 async def register(
-    request: Request[Any, Any, Any], data: JSONBody[RegistrationBody], services: Injected[Services]
+    request: JSONRequest, data: JSONBody[RegistrationBody], services: Injected[Services]
 ) -> Response[UserAnswer]:
     """Register. The first account of an empty system becomes admin and operator."""
     return _session(await services.accounts.register(data.user, visitor_of(request)))
@@ -146,9 +148,7 @@ async def register(
     response_description="The account, with a token.",
     responses=responses(InvalidCredentials, PasswordNotSet, *JSON_BODY, LimitReached, Busy),
 )
-async def log_in(
-    request: Request[Any, Any, Any], data: JSONBody[LoginBody], services: Injected[Services]
-) -> Response[UserAnswer]:
+async def log_in(request: JSONRequest, data: JSONBody[LoginBody], services: Injected[Services]) -> Response[UserAnswer]:
     """Log in. Exchanges e-mail and password for a token."""
     return _session(await services.logins.login(data.user.email, data.user.password, visitor_of(request).address))
 
@@ -160,7 +160,7 @@ async def log_in(
     response_description="The account.",
     responses=responses(Unauthenticated),
 )
-async def get_current_user(request: Request[Account, str, Any]) -> Response[UserAnswer]:
+async def get_current_user(request: AccountRequest) -> Response[UserAnswer]:
     """The caller's account."""
     return _session(Session(request.user, request.auth))
 
@@ -174,7 +174,7 @@ async def get_current_user(request: Request[Account, str, Any]) -> Response[User
     responses=responses(*BY_TOKEN, *JSON_BODY, LimitReached, Busy),
 )
 async def update_current_user(
-    request: Request[Account, str, Any],
+    request: AccountRequest,
     data: JSONBody[ChangesBody],
     services: Injected[Services],
 ) -> Response[UserAnswer]:
@@ -191,7 +191,7 @@ async def update_current_user(
     responses=responses(*JSON_BODY, LimitReached),
 )
 async def request_password_reset(
-    request: Request[Any, Any, Any], data: JSONBody[ResetBody], services: Injected[Services]
+    request: JSONRequest, data: JSONBody[ResetBody], services: Injected[Services]
 ) -> Response[None]:
     """Request a link for setting a password. The response does not reveal whether the address is known."""
     asked = await services.password_links.request_reset(data.email, visitor_of(request).address)
@@ -207,7 +207,7 @@ async def request_password_reset(
     responses=responses(LinkExpired, *JSON_BODY, LimitReached, Busy),
 )
 async def set_password(
-    request: Request[Any, Any, Any], data: JSONBody[NewPasswordBody], services: Injected[Services]
+    request: JSONRequest, data: JSONBody[NewPasswordBody], services: Injected[Services]
 ) -> Response[UserAnswer]:
     """Set a password with a link. Each link works once, and using one invalidates all others of the account."""
     address = visitor_of(request).address

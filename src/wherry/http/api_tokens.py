@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import Request, delete, get, post
+from litestar import delete, get, post
 from litestar.params import JSONBody, PathParameter
 from msgspec import Meta, Struct
 
 from wherry.accounts.api_tokens import MAX_NAME
-from wherry.accounts.models import NOT_NULL, Account, ApiToken
+from wherry.accounts.models import NOT_NULL, ApiToken
 from wherry.errors import Conflict, NotFound
 from wherry.http.problems import JSON_BODY, responses
-from wherry.http.security import BY_TOKEN, require_account, require_login
+from wherry.http.security import BY_TOKEN, AccountRequest, require_account, require_login
 from wherry.http.services import Injected, Services
 from wherry.times import Time, rfc3339
 
@@ -72,7 +72,7 @@ class ApiTokensAnswer(Struct, rename="camel"):
     responses=responses(*BY_TOKEN, Conflict, *JSON_BODY),
 )
 async def create_api_token(
-    request: Request[Account, Any, Any], data: JSONBody[TokenBody], services: Injected[Services]
+    request: AccountRequest, data: JSONBody[TokenBody], services: Injected[Services]
 ) -> NewApiTokenAnswer:
     """Create an API token. Until it expires or is revoked, it may do whatever its owner may do under `/api/v1`."""
     asked = data.api_token or data
@@ -87,7 +87,7 @@ async def create_api_token(
     response_description="The tokens, oldest first.",
     responses=responses(*BY_TOKEN),
 )
-async def list_api_tokens(request: Request[Account, Any, Any], services: Injected[Services]) -> ApiTokensAnswer:
+async def list_api_tokens(request: AccountRequest, services: Injected[Services]) -> ApiTokensAnswer:
     """Your API tokens. Expired ones are left out."""
     found = await services.api_tokens.live(request.user)
     return ApiTokensAnswer([ApiTokenFields(**_fields(token)) for token in found])
@@ -101,7 +101,7 @@ async def list_api_tokens(request: Request[Account, Any, Any], services: Injecte
     responses=responses(*BY_TOKEN, NotFound),
 )
 async def revoke_api_token(
-    request: Request[Account, Any, Any],
+    request: AccountRequest,
     token_id: Annotated[str, PathParameter(description="The token's id.", schema_extra={"format": "uuid"})],
     services: Injected[Services],
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import HttpMethod, Request, Response, Router, delete, get, post, route
+from litestar import HttpMethod, Response, Router, delete, get, post, route
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 from msgspec import Meta, Struct
@@ -40,7 +40,7 @@ from wherry.http.idempotency import idempotency_key
 from wherry.http.job_routes import accepted, keep_from_caches, provide_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
-from wherry.http.requests import JSON_CODINGS, content_coding, require_json, unpacked
+from wherry.http.requests import JSON_CODINGS, JSONRequest, content_coding, require_json, unpacked
 from wherry.http.schemas import Binary
 from wherry.http.security import BY_KEY, require_capsule_key
 from wherry.http.services import Injected, Services
@@ -80,7 +80,7 @@ class EventsQuery(Since, rename="camel"):
     response_description="The job is queued.",
     responses=responses(*BY_KEY, EmptyGraph, GraphTooLarge, UnsupportedMedia, Invalid, KeyReused, QueueUnavailable),
 )
-async def create_capsule(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[CapsuleAccepted]:
+async def create_capsule(request: JSONRequest, services: Injected[Services]) -> Response[CapsuleAccepted]:
     """Turn a code graph into a capsule. Stores the graph and queues a job."""
     require_json(request)
     coding = content_coding(request, *JSON_CODINGS)
@@ -108,9 +108,7 @@ async def get_capsule(job: Injected[Job]) -> CapsuleJob:
     response_description="Events and the job.",
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
-async def list_capsule_events(
-    request: Request[Any, Any, Any], job: Injected[Job], services: Injected[Services]
-) -> CapsuleEvents:
+async def list_capsule_events(request: JSONRequest, job: Injected[Job], services: Injected[Services]) -> CapsuleEvents:
     """A capsule job's log. Lists the events after `sinceSeq`, oldest first."""
     asked = read_query(request, EventsQuery)
     async with services.pool.connection() as connection:
@@ -130,9 +128,7 @@ async def list_capsule_events(
     response_description="Server-sent events.",
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
-async def watch_capsule(
-    request: Request[Any, Any, Any], job: Injected[Job], services: Injected[Services]
-) -> ServerSentEvent:
+async def watch_capsule(request: JSONRequest, job: Injected[Job], services: Injected[Services]) -> ServerSentEvent:
     """A capsule job's log, live. Sends the events after `sinceSeq` or `Last-Event-ID`, until the job ends."""
     since = max(read_query(request, Since).since_seq, last_event_id(request) or 0)
     return event_stream(_live(services, job.id, since))
@@ -146,9 +142,7 @@ async def watch_capsule(
     response_description="The file.",
     responses=responses(*BY_KEY, JobNotFound, CapsuleNotReady, CapsuleGone, PreconditionFailed, RangeNotSatisfiable),
 )
-async def download_capsule(
-    request: Request[Any, Any, Any], job: Injected[Job], services: Injected[Services]
-) -> Response[Any]:
+async def download_capsule(request: JSONRequest, job: Injected[Job], services: Injected[Services]) -> Response[Any]:
     """The capsule."""
     if view.is_expired(job):
         raise CapsuleGone("the capsule has expired")

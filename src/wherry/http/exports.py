@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlencode
 
-from litestar import HttpMethod, Request, Response, Router, delete, get, post, route
+from litestar import HttpMethod, Response, Router, delete, get, post, route
 from litestar.response import Stream
 from msgspec import Meta, Struct
 
-from wherry.accounts.models import Account
 from wherry.accounts.quota import admit
 from wherry.database.pools import brief_transaction
 from wherry.errors import (
@@ -44,7 +43,7 @@ from wherry.http.job_routes import NEW_JOB, accepted, cancelled, provide_job
 from wherry.http.parameters import object_in, query_of
 from wherry.http.problems import responses
 from wherry.http.schemas import Binary, ResourceName, one_of
-from wherry.http.security import BY_TOKEN
+from wherry.http.security import BY_TOKEN, AccountRequest
 from wherry.http.services import Injected, Services
 from wherry.jobs import ledger
 from wherry.jobs.models import Job, NewJob, new_job_id
@@ -116,7 +115,7 @@ class PageQuery(Struct):
     response_description="A page of records.",
     responses=responses(*BY_TOKEN, Invalid, UnsupportedResource, UnsupportedFormat),
 )
-async def read_records(request: Request[Account, Any, Any], services: Injected[Services]) -> Stream:
+async def read_records(request: AccountRequest, services: Injected[Services]) -> Stream:
     """A page of records. They are in the order of their ids, after `cursor`."""
     given = query_of(request)
     filters = object_in(given, "filters")
@@ -139,7 +138,7 @@ async def read_records(request: Request[Account, Any, Any], services: Injected[S
     response_description="The job is queued.",
     responses=responses(*NEW_JOB),
 )
-async def create_export(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ExportAnswer]:
+async def create_export(request: AccountRequest, services: Injected[Services]) -> Response[ExportAnswer]:
     """Export records as a job. The artifact will be one consistent snapshot of the database."""
     asked = parse_export(await request.json())
     new = NewJob(
@@ -176,9 +175,7 @@ async def get_export(job: Injected[Job], services: Injected[Services]) -> Export
     response_description="The file.",
     responses=responses(*BY_TOKEN, JobNotFound, NotReady, DownloadExpired, PreconditionFailed, RangeNotSatisfiable),
 )
-async def download_export(
-    request: Request[Account, Any, Any], job: Injected[Job], services: Injected[Services]
-) -> Response[Any]:
+async def download_export(request: AccountRequest, job: Injected[Job], services: Injected[Services]) -> Response[Any]:
     """An export's artifact."""
     if job.status is not Status.SUCCEEDED or job.artifact is None:
         raise NotReady(f"the export is {job.status}: there is nothing to download")
@@ -206,7 +203,7 @@ async def cancel_export(job: Injected[Job], services: Injected[Services]) -> Res
     return cancelled(job, answer, ended=(Status.FAILED, Status.PARTIAL))
 
 
-def _next_link(request: Request[Account, Any, Any], cursor: int | None) -> dict[str, str]:
+def _next_link(request: AccountRequest, cursor: int | None) -> dict[str, str]:
     """The `Link` header for the next page (RFC 8288): the same query with the next cursor."""
     if cursor is None:
         return {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
-from types import MappingProxyType, UnionType
+from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -23,19 +23,17 @@ MAX_FAULTS = 20
 _EXPECTED = re.compile(r"^Expected `([^`]+)`( [<>]=? \S+)?")
 _INVALID = re.compile(r"^Invalid (?:enum value (?P<value>.+)|(?P<noun>.+))$")
 _PLACE = re.compile(r" - at `[^`]*`$")
-_NOUNS: Mapping[str, str] = MappingProxyType(
-    {
-        "str": "a string",
-        "int": "an integer",
-        "float": "a number",
-        "bool": "a boolean",
-        "array": "an array",
-        "object": "an object",
-        "uuid": "a UUID",
-        "datetime": "a date-time",
-        "null": "null",
-    }
-)
+_NOUNS: Mapping[str, str] = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "a boolean",
+    "array": "an array",
+    "object": "an object",
+    "uuid": "a UUID",
+    "datetime": "a date-time",
+    "null": "null",
+}
 
 Fields = dict[str, list[str]]
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import Request, Response, Router, delete, get, post
+from litestar import Response, Router, delete, get, post
 from litestar.response import Stream
 from msgspec import Meta, Struct
 
-from wherry.accounts.models import Account
 from wherry.database.pools import brief_transaction
 from wherry.errors import (
     EmptyFile,
@@ -32,7 +31,7 @@ from wherry.http.job_routes import NEW_JOB, accepted, cancelled, provide_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.schemas import Binary
-from wherry.http.security import BY_TOKEN
+from wherry.http.security import BY_TOKEN, AccountRequest
 from wherry.http.services import Injected, Services
 from wherry.http.uploads import ENCODINGS, ImportByUrl, ImportForm, ImportQuery, WrappedImportByUrl, hand_in
 from wherry.imports import report
@@ -78,7 +77,7 @@ class ErrorsQuery(Struct, rename="camel"):
     response_description="The job is queued.",
     responses=responses(*NEW_JOB, EmptyFile, UrlNotAllowed),
 )
-async def import_records(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ImportAnswer]:
+async def import_records(request: AccountRequest, services: Injected[Services]) -> Response[ImportAnswer]:
     """Import records as a job. The body is a form with a file, the URL of a file as JSON, or the file itself.
 
     A JSON body counts as the file itself if `resource` is in the query.
@@ -104,9 +103,7 @@ async def get_import(job: Injected[Job], services: Injected[Services]) -> Import
     response_description="A page of errors.",
     responses=responses(*BY_TOKEN, JobNotFound, Invalid),
 )
-async def list_import_errors(
-    request: Request[Account, Any, Any], job: Injected[Job], services: Injected[Services]
-) -> ErrorsPage:
+async def list_import_errors(request: AccountRequest, job: Injected[Job], services: Injected[Services]) -> ErrorsPage:
     """A page of an import's errors. They are in the order of their records."""
     asked = read_query(request, ErrorsQuery)
     async with services.pool.connection() as connection:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from litestar import Request, Response, Router, get
+from litestar import Response, Router, get
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
-from wherry.accounts.models import Account
 from wherry.errors import Invalid, JobNotFound, Unauthenticated
 from wherry.exports.view import ExportJob, export_job
 from wherry.http.described import Described
 from wherry.http.job_routes import provide_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
-from wherry.http.security import BY_TOKEN
+from wherry.http.security import BY_TOKEN, AccountRequest
 from wherry.http.services import Injected, Services
 from wherry.http.streams import event_stream, keep_alive, last_event_id, sse_event
 from wherry.imports.view import ImportJob, import_job
@@ -68,7 +67,7 @@ class JobsQuery(Struct):
     response_description="A page of jobs.",
     responses=responses(*BY_TOKEN, Invalid),
 )
-async def list_jobs(request: Request[Account, Any, Any], services: Injected[Services]) -> JobsPage:
+async def list_jobs(request: AccountRequest, services: Injected[Services]) -> JobsPage:
     """Your jobs, newest first."""
     asked = read_query(request, JobsQuery)
     async with services.pool.connection() as connection:
@@ -93,7 +92,7 @@ async def list_jobs(request: Request[Account, Any, Any], services: Injected[Serv
     responses=responses(*BY_TOKEN, JobNotFound, Invalid),
 )
 async def watch_job(
-    request: Request[Account, Any, Any], job: Injected[Job], services: Injected[Services]
+    request: AccountRequest, job: Injected[Job], services: Injected[Services]
 ) -> ServerSentEvent | Response[None]:
     """A job's progress, live. Sends `progress` at most four times a second, then one `finished`.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
@@ -43,10 +42,8 @@ UNAUTHENTICATED = "missing authorization credentials"  # clients of the older se
 DISCONNECTED = "client disconnected prematurely"  # Litestar's text
 
 # Reason phrases of RFC 9110 that Python 3.11 has in an older form.
-_PHRASES: Mapping[int, str] = MappingProxyType(
-    {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
-)
-_BY_STATUS: Mapping[int, type[Refused]] = MappingProxyType({kind.status: kind for kind in Refused.__subclasses__()})
+_PHRASES: Mapping[int, str] = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
+_BY_STATUS: Mapping[int, type[Refused]] = {kind.status: kind for kind in Refused.__subclasses__()}
 ANY_ROUTE: tuple[type[RequestError], ...] = (Malformed, DatabaseUnavailable, MigrationsPending, Unavailable)
 """Errors that every route may raise."""
 

@@ -5,21 +5,24 @@ The `Authorization` header may use the scheme `Bearer` (RFC 6750) or `Token`. Th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import SecurityScheme
 
 from wherry.accounts.api_tokens import is_api_token
 from wherry.accounts.capsule_key import require_key
-from wherry.accounts.models import Visitor
+from wherry.accounts.models import Account, Visitor
 from wherry.errors import Forbidden, KeyNotConfigured, LimitReached, RequestError, Unauthenticated
 from wherry.http.hosts import OwnAddress
 from wherry.http.services import services_of
 from wherry.resources.users import ADMIN
 
 Connection = ASGIConnection[Any, Any, Any, Any]
+AccountRequest: TypeAlias = Request[Account, str, Any]
+"""A request after `require_account`, with its account and its token."""
 
 USER_SCHEMES = ("bearer", "token")
 CAPSULE_SCHEMES = ("bearer",)

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
-from litestar import Request
 from msgspec import UNSET, Meta, Struct, UnsetType
 from multipart import MultipartSegment
 
@@ -30,6 +29,7 @@ from wherry.http.multipart import FILE, read_form
 from wherry.http.parameters import once, query_of, refuse_repeated, refuse_unknown
 from wherry.http.requests import content_coding, has_body, json_within
 from wherry.http.schemas import Binary, ResourceName
+from wherry.http.security import AccountRequest
 from wherry.http.services import Services
 from wherry.imports.intake import RequestedImport
 from wherry.imports.models import ImportFormat, OnConflict
@@ -60,9 +60,10 @@ ATOMIC = Meta(description="Import every record or none.")
 ON_CONFLICT = Meta(description="What to do if another row already has a record's natural key.")
 FORMAT = Meta(description="By default, detected from the file's name, content type or content.")
 
-ImportRequest = Request[Account, Any, Any]
 Flag: TypeAlias = bool | Literal["true", "false"] | None
 Text = TypeVar("Text", str, str | None)
+Sent: TypeAlias = tuple[Mapping[str, Any], ImportSource]
+"""The options of an import, and its source."""
 
 
 class ImportForm(Struct, rename="camel"):
@@ -108,7 +109,7 @@ FILE_FIELDS = tuple(each.encode_name for each in msgspec.structs.fields(ImportQu
 FIELDS = FILE_FIELDS[:-1]
 
 
-async def hand_in(request: ImportRequest, services: Services) -> tuple[Job, bool, dict[str, str]]:
+async def hand_in(request: AccountRequest, services: Services) -> tuple[Job, bool, dict[str, str]]:
     """Read the request, store its source and queue its job: `(job, replayed, headers)`.
 
     If no job was created, the source is removed again.
@@ -124,7 +125,7 @@ async def hand_in(request: ImportRequest, services: Services) -> tuple[Job, bool
         return await _take_in(request, services, key)
 
 
-async def _take_in(request: ImportRequest, services: Services, key: str) -> tuple[Job, bool, dict[str, str]]:
+async def _take_in(request: AccountRequest, services: Services, key: str) -> tuple[Job, bool, dict[str, str]]:
     job_id = new_job_id()
     may_be_queued = False
     try:
@@ -147,7 +148,7 @@ async def _take_in(request: ImportRequest, services: Services, key: str) -> tupl
     return job, replayed, headers
 
 
-async def _receive(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], ImportSource]:
+async def _receive(request: AccountRequest, services: Services, job_id: UUID) -> Sent:
     media_type = request.content_type[0].lower()
     if media_type == "multipart/form-data":
         return await _from_form(request, services, job_id)
@@ -173,9 +174,7 @@ def _asked(fields: Mapping[str, Any], source: ImportSource, caller: Account, key
     )
 
 
-async def _from_form(
-    request: ImportRequest, services: Services, job_id: UUID
-) -> tuple[Mapping[str, Any], ImportSource]:
+async def _from_form(request: AccountRequest, services: Services, job_id: UUID) -> Sent:
     content_coding(request)  # a form must not be compressed; the file in it may be
     query = _query(request, FIELDS)
     services.intake.check_declared((request.content_length or 0) - MAX_FORM_OVERHEAD)
@@ -192,9 +191,7 @@ async def _from_form(
     return once(given, FIELDS), form.file
 
 
-async def _from_body(
-    request: ImportRequest, services: Services, job_id: UUID
-) -> tuple[Mapping[str, Any], ImportSource]:
+async def _from_body(request: AccountRequest, services: Services, job_id: UUID) -> Sent:
     given = once(_query(request, FILE_FIELDS), FILE_FIELDS)
     name, content_type = _file_name("fileName", given.get("fileName")), request.content_type[0]
     # The query is checked before the body is read, so that a mistake in it costs no upload.
@@ -204,7 +201,7 @@ async def _from_body(
     return given, await services.intake.keep(job_id, request.stream(), name, content_type)
 
 
-async def _from_url(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], ImportSource]:
+async def _from_url(request: AccountRequest, services: Services, job_id: UUID) -> Sent:
     options = once(_query(request, FIELDS), FIELDS)
     body = await json_within(request, MAX_JSON_BYTES)
     fields = body.get("import") if isinstance(body, dict) and isinstance(body.get("import"), dict) else body
@@ -221,7 +218,7 @@ async def _from_url(request: ImportRequest, services: Services, job_id: UUID) ->
     return {**fields, **options}, ImportSource(source_key(job_id), name, url=url)
 
 
-def _query(request: ImportRequest, known: Collection[str]) -> dict[str, list[str]]:
+def _query(request: AccountRequest, known: Collection[str]) -> dict[str, list[str]]:
     """The query, which may contain options for every kind of body."""
     query = query_of(request)
     refuse_unknown(query, known)

@@ -16,14 +16,14 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage,
 
 from wherry.http.problems import exception_handlers
 from wherry.http.requests import JSONRequest, RequestIdMiddleware, send_request_id
-from wherry.http.services import services_in
+from wherry.http.services import services_of
 
 
 def litestar_options() -> dict[str, Any]:
     """Arguments for `Litestar`, without routes and state. The exception handler logs errors, so Litestar logs none."""
     return {
         "exception_handlers": exception_handlers(),
-        "dependencies": {"services": Provide(services_in, sync_to_thread=False)},
+        "dependencies": {"services": Provide(services_of, sync_to_thread=False)},
         "request_class": JSONRequest,
         "middleware": [RequestIdMiddleware(), HeadMiddleware()],
         "plugins": [HeadRoutes()],

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar, cast
 
 from litestar.connection import ASGIConnection
-from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
@@ -52,11 +51,6 @@ class Services:
     """Stops dedicated threads when the application shuts down."""
 
 
-def services_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Services:
-    """The services of a request's application; for guards."""
-    return cast(Services, connection.app.state.services)
-
-
-def services_in(state: State) -> Services:
-    """The services in an application's state; the dependency `services` of its handlers."""
-    return cast(Services, state.services)
+def services_of(request: ASGIConnection[Any, Any, Any, Any]) -> Services:
+    """The services of a request's application: for guards, and as the dependency `services` of handlers."""
+    return cast(Services, request.app.state.services)

@@ -183,12 +183,12 @@ async def _from_form(request: AccountRequest, services: Services, job_id: UUID) 
         check_upload(_file_name("file", segment.filename), segment.content_type)
         return await services.intake.keep(job_id, body, segment.filename, segment.content_type)
 
-    form = await read_form(request.stream(), request.content_type[1].get("boundary"), keep)
-    refuse_unknown(form.fields, (*FIELDS, FILE))
-    if form.file is None:
+    fields, file = await read_form(request.stream(), request.content_type[1].get("boundary"), keep)
+    refuse_unknown(fields, (*FIELDS, FILE))
+    if file is None:
         raise Invalid(NO_SOURCE, field="source")
-    given = {name: [*form.fields.get(name, []), *query.get(name, [])] for name in FIELDS}
-    return once(given, FIELDS), form.file
+    given = {name: [*fields.get(name, []), *query.get(name, [])] for name in FIELDS}
+    return once(given, FIELDS), file
 
 
 async def _from_body(request: AccountRequest, services: Services, job_id: UUID) -> Sent:

@@ -37,7 +37,7 @@ from wherry.http.described import (
 )
 from wherry.http.downloads import ArtifactFile, download_response
 from wherry.http.idempotency import idempotency_key
-from wherry.http.job_routes import accepted, keep_from_caches, provide_job
+from wherry.http.job_routes import JobId, accepted, find_job, keep_from_caches, provide_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.requests import JSON_CODINGS, JSONRequest, content_coding, require_json, unpacked
@@ -108,9 +108,10 @@ async def get_capsule(job: Injected[Job]) -> CapsuleJob:
     response_description="Events and the job.",
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
-async def list_capsule_events(request: JSONRequest, job: Injected[Job], services: Injected[Services]) -> CapsuleEvents:
+async def list_capsule_events(request: JSONRequest, job_id: JobId, services: Injected[Services]) -> CapsuleEvents:
     """A capsule job's log. Lists the events after `sinceSeq`, oldest first."""
     asked = read_query(request, EventsQuery)
+    job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     async with services.pool.connection() as connection:
         entries = await events_since(connection, job.id, asked.since_seq, asked.limit)
     return CapsuleEvents(
@@ -128,9 +129,10 @@ async def list_capsule_events(request: JSONRequest, job: Injected[Job], services
     response_description="Server-sent events.",
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
-async def watch_capsule(request: JSONRequest, job: Injected[Job], services: Injected[Services]) -> ServerSentEvent:
+async def watch_capsule(request: JSONRequest, job_id: JobId, services: Injected[Services]) -> ServerSentEvent:
     """A capsule job's log, live. Sends the events after `sinceSeq` or `Last-Event-ID`, until the job ends."""
     since = max(read_query(request, Since).since_seq, last_event_id(request) or 0)
+    job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     return event_stream(_live(services, job.id, since))
 
 

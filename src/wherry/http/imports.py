@@ -27,7 +27,7 @@ from wherry.http.described import (
     Described,
     content_encoding,
 )
-from wherry.http.job_routes import NEW_JOB, accepted, cancelled, provide_job
+from wherry.http.job_routes import NEW_JOB, JobId, accepted, cancelled, find_job, provide_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.schemas import Binary
@@ -103,9 +103,10 @@ async def get_import(job: Injected[Job], services: Injected[Services]) -> Import
     response_description="A page of errors.",
     responses=responses(*BY_TOKEN, JobNotFound, Invalid),
 )
-async def list_import_errors(request: AccountRequest, job: Injected[Job], services: Injected[Services]) -> ErrorsPage:
+async def list_import_errors(request: AccountRequest, job_id: JobId, services: Injected[Services]) -> ErrorsPage:
     """A page of an import's errors. They are in the order of their records."""
     asked = read_query(request, ErrorsQuery)
+    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with services.pool.connection() as connection:
         return await report.page(connection, job.id, cursor=asked.cursor, limit=asked.limit)
 

@@ -42,24 +42,33 @@ NEW_JOB: tuple[type[RequestError], ...] = (
 """The errors of a route that creates an import or an export."""
 
 
-def provide_job(kind: Kind | None = None) -> dict[str, Provide]:
-    """The `dependencies` of handlers that take `job: Injected[Job]`: the caller's job with the id in the path.
+async def find_job(services: Services, job_id: str, *, owner_id: int | None, kind: Kind | None) -> Job:
+    """Find the owner's job by the id in a path. Capsule jobs have no owner.
 
-    Capsule jobs have no owner.
+    Raises:
+        JobNotFound: there is no such job of this kind, or it belongs to somebody else.
+    """
+    not_found = JobNotFound(f"{kind or ''} job not found".strip(), field="job")
+    try:
+        number = UUID(job_id)
+    except ValueError as error:
+        raise not_found from error
+    async with services.pool.connection() as connection:
+        job = await ledger.get(connection, number)
+    if job is None or job.owner_id != owner_id or kind not in (None, job.kind):
+        raise not_found
+    return job
+
+
+def provide_job(kind: Kind | None = None) -> dict[str, Provide]:
+    """The `dependencies` of handlers that take `job: Injected[Job]`.
+
+    It is found before the handler runs, so handlers that refuse invalid queries first call `find_job` themselves.
     """
 
     async def find(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> Job:
-        not_found = JobNotFound(f"{kind or ''} job not found".strip(), field="job")
         owner_id = None if kind is Kind.CAPSULE else request.user.id
-        try:
-            number = UUID(job_id)
-        except ValueError as error:
-            raise not_found from error
-        async with services.pool.connection() as connection:
-            job = await ledger.get(connection, number)
-        if job is None or job.owner_id != owner_id or kind not in (None, job.kind):
-            raise not_found
-        return job
+        return await find_job(services, job_id, owner_id=owner_id, kind=kind)
 
     return {"job": Provide(find)}
 

@@ -27,7 +27,7 @@ from wherry.accounts.tokens import Tokens
 from wherry.database.pools import Pool, make_pool
 from wherry.http.accounts import account_routes
 from wherry.http.framework import litestar_options
-from wherry.http.health import healthz, readyz
+from wherry.http.health import health_router
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import Store
 
@@ -105,7 +105,7 @@ async def running(
             api_tokens=ApiTokens(pool),
             capsule_api_key=capsule_api_key,
         )
-        handlers = [*account_routes(), healthz, readyz, *routes]
+        handlers = [*account_routes(), health_router, *routes]
         yield Running(Litestar(handlers, state=State({"services": parts}), **litestar_options()), pool, parts)
 
 

@@ -23,13 +23,13 @@ from wherry.http.accounts import account_routes
 from wherry.http.capsules import capsule_router
 from wherry.http.cross_origin import CrossOrigin
 from wherry.http.documentation import documentation
-from wherry.http.exports import export_routes
+from wherry.http.exports import export_router
 from wherry.http.framework import litestar_options
-from wherry.http.health import healthz, readyz
+from wherry.http.health import health_router
 from wherry.http.hosts import HostCheck, OwnAddress
-from wherry.http.imports import import_routes
+from wherry.http.imports import import_router
 from wherry.http.job_routes import keep_from_caches
-from wherry.http.jobs import job_events, list_jobs
+from wherry.http.jobs import job_router
 from wherry.http.security import require_account, require_transfer_role
 from wherry.http.services import Services
 from wherry.imports.intake import Intake
@@ -49,7 +49,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     """
     settings = settings or load_settings()
     app = Litestar(
-        route_handlers=[*account_routes(), _transfer_router(), capsule_router(), healthz, readyz],
+        route_handlers=[*account_routes(), _transfer_router(), capsule_router, health_router],
         state=State({"services": _services(settings)}),
         lifespan=[_connected],
         openapi_config=documentation(),
@@ -63,7 +63,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
 def _transfer_router() -> Router:
     return Router(
         "/api/v1",
-        route_handlers=[*import_routes(), *export_routes(), list_jobs, job_events],
+        route_handlers=[import_router, export_router, job_router],
         guards=[require_account, require_transfer_role],
         after_request=keep_from_caches,
         security=[{"token": []}],

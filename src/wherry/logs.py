@@ -5,30 +5,19 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TextIO
 
 import structlog
 
 from wherry.settings import Settings
 
-_REQUEST_ID = "requestId"
-
 # The older service's names of levels (pino's), and "silent" for no logs at all.
 _LEVELS = {"trace": logging.DEBUG, "warn": logging.WARNING, "fatal": logging.CRITICAL, "silent": logging.CRITICAL + 10}
 
 
-@contextmanager
-def serving(request_id: str) -> Iterator[None]:
-    """Add a request's id to every line that is logged while the request is served."""
-    with structlog.contextvars.bound_contextvars(**{_REQUEST_ID: request_id}):
-        yield
-
-
 def current_request_id() -> str | None:
     """The id of the HTTP request being served, or None outside of requests."""
-    found = structlog.contextvars.get_contextvars().get(_REQUEST_ID)
+    found = structlog.contextvars.get_contextvars().get("requestId")
     return None if found is None else str(found)
 
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import Response, delete, get, post
-from litestar.handlers import HTTPRouteHandler
+from litestar import delete, get, post
 from litestar.params import JSONBody, PathParameter
 from msgspec import Meta, Struct
 
 from wherry.accounts.api_tokens import MAX_NAME
-from wherry.accounts.models import NOT_NULL, Account, ApiToken
+from wherry.accounts.models import NOT_NULL, ApiToken
 from wherry.errors import Conflict, NotFound
-from wherry.http.described import described
 from wherry.http.problems import JSON_BODY, responses
-from wherry.http.security import BY_TOKEN, require_account, require_login
+from wherry.http.security import BY_TOKEN, AccountRequest, require_account, require_login
 from wherry.http.services import Injected, Services
 from wherry.times import Time, rfc3339
 
 MAX_BODY_BYTES = 16 << 10
 SECURITY: list[dict[str, list[str]]] = [{"token": []}]
-NO_STORE = {"Cache-Control": "no-store"}
 TOKEN_NAME = Meta(extra_json_schema={"minLength": 1, "maxLength": MAX_NAME, NOT_NULL: True})
 
 
@@ -68,66 +65,48 @@ class ApiTokensAnswer(Struct, rename="camel"):
 
 @post(
     "/api/user/tokens",
-    status_code=201,
     guards=[require_account, require_login],
-    operation_id="createApiToken",
-    summary="Create an API token",
-    tags=["accounts"],
     security=SECURITY,
     request_max_body_size=MAX_BODY_BYTES,
-    operation_class=described(),
     response_description="The token, with its secret.",
     responses=responses(*BY_TOKEN, Conflict, *JSON_BODY),
 )
-async def create_token(
-    data: JSONBody[TokenBody], caller: Injected[Account], services: Injected[Services]
-) -> Response[NewApiTokenAnswer]:
-    """A credential for scripts. Until it expires or is revoked, it may do whatever its owner may do under `/api/v1`."""
+async def create_api_token(
+    request: AccountRequest, data: JSONBody[TokenBody], services: Injected[Services]
+) -> NewApiTokenAnswer:
+    """Create an API token. Until it expires or is revoked, it may do whatever its owner may do under `/api/v1`."""
     asked = data.api_token or data
-    made = await services.api_tokens.create(caller, asked.name, asked.expires_at)
-    answer = NewApiTokenAnswer(NewApiTokenFields(**_fields(made.token), token=made.secret))
-    return Response(answer, status_code=201, headers=NO_STORE)
+    made = await services.api_tokens.create(request.user, asked.name, asked.expires_at)
+    return NewApiTokenAnswer(NewApiTokenFields(**_fields(made.token), token=made.secret))
 
 
 @get(
     "/api/user/tokens",
     guards=[require_account, require_login],
-    operation_id="listApiTokens",
-    summary="Your API tokens",
-    tags=["accounts"],
     security=SECURITY,
     response_description="The tokens, oldest first.",
     responses=responses(*BY_TOKEN),
 )
-async def list_tokens(caller: Injected[Account], services: Injected[Services]) -> Response[ApiTokensAnswer]:
-    """Expired tokens are left out."""
-    found = await services.api_tokens.live(caller)
-    return Response(ApiTokensAnswer([ApiTokenFields(**_fields(token)) for token in found]), headers=NO_STORE)
+async def list_api_tokens(request: AccountRequest, services: Injected[Services]) -> ApiTokensAnswer:
+    """Your API tokens. Expired ones are left out."""
+    found = await services.api_tokens.live(request.user)
+    return ApiTokensAnswer([ApiTokenFields(**_fields(token)) for token in found])
 
 
 @delete(
     "/api/user/tokens/{token_id:str}",
-    status_code=204,
     guards=[require_account, require_login],
-    operation_id="revokeApiToken",
-    summary="Revoke an API token",
-    tags=["accounts"],
     security=SECURITY,
     response_description="The token is revoked.",
     responses=responses(*BY_TOKEN, NotFound),
 )
-async def revoke_token(
+async def revoke_api_token(
+    request: AccountRequest,
     token_id: Annotated[str, PathParameter(description="The token's id.", schema_extra={"format": "uuid"})],
-    caller: Injected[Account],
     services: Injected[Services],
 ) -> None:
-    """The token stops working at once."""
-    await services.api_tokens.revoke(caller, token_id)
-
-
-def api_token_routes() -> list[HTTPRouteHandler]:
-    """Every route of this module."""
-    return [create_token, list_tokens, revoke_token]
+    """Revoke an API token. It stops working at once."""
+    await services.api_tokens.revoke(request.user, token_id)
 
 
 def _fields(token: ApiToken) -> dict[str, Any]:

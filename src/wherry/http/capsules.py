@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import HttpMethod, Request, Response, Router, delete, get, post, route
+from litestar import HttpMethod, Response, Router, delete, get, post, route
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 from msgspec import Meta, Struct
@@ -29,27 +29,25 @@ from wherry.errors import (
     UnsupportedMedia,
 )
 from wherry.http.described import (
-    BYTE_RANGES,
-    FILE_ANSWERS,
     IDEMPOTENCY_KEY,
     JSON,
     OCTETS,
     REPLAYED,
-    by_method,
-    described,
+    Described,
 )
 from wherry.http.downloads import ArtifactFile, download_response
 from wherry.http.idempotency import idempotency_key
-from wherry.http.job_routes import JobId, accepted, find_job, keep_from_caches
+from wherry.http.job_routes import JobId, accepted, find_job, keep_from_caches, provide_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
-from wherry.http.requests import JSON_CODINGS, content_coding, require_json, unpacked
+from wherry.http.requests import JSON_CODINGS, JSONRequest, content_coding, require_json, unpacked
 from wherry.http.schemas import Binary
 from wherry.http.security import BY_KEY, require_capsule_key
 from wherry.http.services import Injected, Services
 from wherry.http.streams import event_stream, keep_alive, last_event_id, sse_event
 from wherry.jobs import ledger
 from wherry.jobs.events import Event, events_since
+from wherry.jobs.models import Job
 from wherry.jobs.notifications import IDLE, watch_job
 from wherry.jobs.states import Kind, Status
 
@@ -71,11 +69,9 @@ class EventsQuery(Since, rename="camel"):
 
 @post(
     "/",
-    operation_id="createCapsule",
-    summary="Turn a code graph into a capsule",
     status_code=202,
     request_max_body_size=None,
-    operation_class=described(
+    described=Described(
         headers=[IDEMPOTENCY_KEY],
         body={JSON: Graph},
         same=REPLAYED,
@@ -84,14 +80,13 @@ class EventsQuery(Since, rename="camel"):
     response_description="The job is queued.",
     responses=responses(*BY_KEY, EmptyGraph, GraphTooLarge, UnsupportedMedia, Invalid, KeyReused, QueueUnavailable),
 )
-async def create(request: Request[Any, Any, Any], services: Injected[Services]) -> Response[CapsuleAccepted]:
-    """Stores the graph and queues a job."""
+async def create_capsule(request: JSONRequest, services: Injected[Services]) -> Response[CapsuleAccepted]:
+    """Turn a code graph into a capsule. Stores the graph and queues a job."""
     require_json(request)
     coding = content_coding(request, *JSON_CODINGS)
-    length = request.headers.get("Content-Length", "")
     job, replayed = await services.submissions.hand_in(
         unpacked(request.stream(), coding),
-        declared_bytes=int(length) if length.isdecimal() and coding is None else None,
+        declared_bytes=request.content_length if coding is None else None,
         idempotency_key=idempotency_key(request, required=False),
     )
     return accepted(f"/v1/exports/{job.id}", view.accepted(job), replayed=replayed)
@@ -99,26 +94,22 @@ async def create(request: Request[Any, Any, Any], services: Injected[Services]) 
 
 @get(
     "/{job_id:str}",
-    operation_id="getCapsule",
-    summary="A capsule job",
     response_description="The current state of the job.",
     responses=responses(*BY_KEY, JobNotFound),
 )
-async def show(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
-    """The current state of the job."""
-    return view.capsule_job(await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE))
+async def get_capsule(job: Injected[Job]) -> CapsuleJob:
+    """A capsule job."""
+    return view.capsule_job(job)
 
 
 @get(
     "/{job_id:str}/events",
-    operation_id="listCapsuleEvents",
-    summary="A capsule job's log",
-    operation_class=described(query=EventsQuery),
+    described=Described(query=EventsQuery),
     response_description="Events and the job.",
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
-async def events(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> CapsuleEvents:
-    """The events after `sinceSeq`, oldest first."""
+async def list_capsule_events(request: JSONRequest, job_id: JobId, services: Injected[Services]) -> CapsuleEvents:
+    """A capsule job's log. Lists the events after `sinceSeq`, oldest first."""
     asked = read_query(request, EventsQuery)
     job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     async with services.pool.connection() as connection:
@@ -133,15 +124,13 @@ async def events(request: Request[Any, Any, Any], job_id: JobId, services: Injec
 
 @get(
     "/{job_id:str}/events/stream",
-    operation_id="watchCapsule",
-    summary="A capsule job's log, live",
     media_type="text/event-stream",
-    operation_class=described(query=Since),
+    described=Described(query=Since),
     response_description="Server-sent events.",
     responses=responses(*BY_KEY, JobNotFound, Invalid),
 )
-async def stream(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> ServerSentEvent:
-    """Sends the events after `sinceSeq` or `Last-Event-ID`, then new ones as they happen, until the job ends."""
+async def watch_capsule(request: JSONRequest, job_id: JobId, services: Injected[Services]) -> ServerSentEvent:
+    """A capsule job's log, live. Sends the events after `sinceSeq` or `Last-Event-ID`, until the job ends."""
     since = max(read_query(request, Since).since_seq, last_event_id(request) or 0)
     job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
     return event_stream(_live(services, job.id, since))
@@ -150,19 +139,13 @@ async def stream(request: Request[Any, Any, Any], job_id: JobId, services: Injec
 @route(
     "/{job_id:str}/download",
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
-    operation_id=by_method(get="downloadCapsule", head="headCapsule"),
-    summary="The capsule",
     media_type=OCTETS,
-    operation_class=described(
-        answers={200: {OCTETS: Binary}, 206: {OCTETS: Binary, BYTE_RANGES: Binary}}, fields={307: ("Location",)}
-    ),
+    described=Described.file({OCTETS: Binary}),
     response_description="The file.",
-    responses=responses(*BY_KEY, JobNotFound, CapsuleNotReady, CapsuleGone, PreconditionFailed, RangeNotSatisfiable)
-    | FILE_ANSWERS,
+    responses=responses(*BY_KEY, JobNotFound, CapsuleNotReady, CapsuleGone, PreconditionFailed, RangeNotSatisfiable),
 )
-async def download(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> Response[Any]:
-    """The file, or ranges of it."""
-    job = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
+async def download_capsule(request: JSONRequest, job: Injected[Job], services: Injected[Services]) -> Response[Any]:
+    """The capsule."""
     if view.is_expired(job):
         raise CapsuleGone("the capsule has expired")
     if job.status is not Status.SUCCEEDED or job.artifact is None:
@@ -173,18 +156,15 @@ async def download(request: Request[Any, Any, Any], job_id: JobId, services: Inj
 
 @delete(
     "/{job_id:str}",
-    operation_id="cancelCapsule",
-    summary="Cancel a capsule job",
     status_code=200,
     response_description="The current state of the job.",
     responses=responses(*BY_KEY, JobNotFound),
 )
-async def cancel(job_id: JobId, services: Injected[Services]) -> CapsuleJob:
-    """A queued or running job is cancelled; any other stays as it is."""
-    found = await find_job(services, job_id, owner_id=None, kind=Kind.CAPSULE)
+async def cancel_capsule(job: Injected[Job], services: Injected[Services]) -> CapsuleJob:
+    """Cancel a capsule job. If it has ended, it stays as it is."""
     async with brief_transaction(services.pool) as connection:
-        await ledger.cancel_now(connection, found.id)
-        job = await ledger.get(connection, found.id) or found  # read again, to include the event that cancelling logged
+        await ledger.cancel_now(connection, job.id)
+        job = await ledger.get(connection, job.id) or job  # read again, to include the event that cancelling logged
     if job.status is Status.CANCELLED and job.source is not None:
         await services.capsule_store.delete(job.source["key"])
     return view.capsule_job(job)
@@ -210,13 +190,12 @@ async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[S
             return
 
 
-def capsule_router() -> Router:
-    """Every route of capsules."""
-    return Router(
-        "/v1/exports",
-        route_handlers=[create, show, events, stream, download, cancel],
-        guards=[require_capsule_key],
-        after_request=keep_from_caches,
-        tags=["capsules"],
-        security=[{"key": []}],
-    )
+capsule_router = Router(
+    "/v1/exports",
+    route_handlers=[create_capsule, get_capsule, list_capsule_events, watch_capsule, download_capsule, cancel_capsule],
+    dependencies=provide_job(Kind.CAPSULE),
+    guards=[require_capsule_key],
+    after_request=keep_from_caches,
+    tags=["capsules"],
+    security=[{"key": []}],
+)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.enums import ScopeType
+from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from wherry.http.requests import is_under
@@ -52,7 +53,8 @@ class CrossOrigin:
         sent = Headers.from_scope(scope)
         headers = self._origin_headers(sent.get("Origin"))
         if scope["method"] == "OPTIONS" and "Access-Control-Request-Method" in sent:
-            await _answer_preflight(headers, sent.get("Access-Control-Request-Headers", ""), send)
+            headers |= _preflight_headers(sent.get("Access-Control-Request-Headers", ""))
+            await ASGIResponse(status_code=204, headers=headers)(scope, receive, send)
             return
         headers["Access-Control-Expose-Headers"] = ", ".join(EXPOSED_HEADERS)
 
@@ -70,16 +72,12 @@ class CrossOrigin:
         return {"Vary": "Origin", **allowed}
 
 
-async def _answer_preflight(headers: dict[str, str], requested: str, send: Send) -> None:
-    allowed = {
+def _preflight_headers(requested: str) -> dict[str, str]:
+    return {
         "Access-Control-Allow-Methods": ", ".join(METHODS),
         "Access-Control-Allow-Headers": ", ".join([*REQUEST_HEADERS, *_also_allowed(requested)]),
         "Access-Control-Max-Age": str(MAX_AGE_SECONDS),
     }
-    start: Message = {"type": "http.response.start", "status": 204, "headers": []}
-    MutableScopeHeaders.from_message(start).update({**headers, **allowed})
-    await send(start)
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _also_allowed(requested: str) -> list[str]:

@@ -1,40 +1,26 @@
 """Adds to the OpenAPI document what cannot be derived from the types of a handler.
 
-This concerns queries and bodies that the handler parses itself, files, header fields, and further statuses with the
-same response body.
+This concerns queries and bodies that the handler parses itself, files, header fields, and further statuses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
-from litestar.handlers import HTTPRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import (
-    OpenAPIHeader,
-    OpenAPIMediaType,
-    OpenAPIResponse,
-    Operation,
-    Parameter,
-    Reference,
-    RequestBody,
-    Responses,
-)
+from litestar.openapi.spec import OpenAPIHeader, Parameter
 from litestar.openapi.spec import Schema as FrameworkSchema
 from litestar.openapi.spec.enums import OpenAPIType
-from litestar.types import Method
 from msgspec import Meta, Struct
 
 from wherry.http.idempotency import MAX_CHARACTERS
 from wherry.http.requests import JSON_CODINGS
-from wherry.http.schemas import Schema, one_of, schemas_of, without_null
+from wherry.http.schemas import Binary, Schema, one_of, schemas_of, without_null
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 OCTETS = "application/octet-stream"
-BYTE_RANGES = "multipart/byteranges"
 Components = dict[str, Schema]
 Media = Mapping[str, Any]
 """Maps a media type to the type of the body; a tuple means any one of its types."""
@@ -55,6 +41,14 @@ FIELDS = {
 }
 """Header fields of responses, as components of the document."""
 
+_FIELDS_OF: Mapping[str, Sequence[str]] = {
+    "401": ("WWW-Authenticate",),
+    "415": ("Accept", "Accept-Encoding"),
+    "429": ("Retry-After", "RateLimit", "RateLimit-Policy"),
+    "503": ("Retry-After",),
+}
+"""Header fields, by status, that responses have on every route."""
+
 QUEUED_FIELDS = {202: ("Location", "RateLimit", "RateLimit-Policy"), 200: ("Location", "Idempotent-Replayed")}
 REPLAYED = {200: "The same request was received before: its job is returned, with `Idempotent-Replayed: true`."}
 CANCELLING = {202: "The job is running, and will stop at its next checkpoint."}
@@ -69,12 +63,6 @@ class Header:
     description: str
     required: bool = False
 
-    def describe(self, components: Components) -> Parameter:
-        """The OpenAPI parameter. The schemas that it refers to are added to `components`."""
-        [schema], found = schemas_of(self.annotation)
-        components |= found
-        return _parameter(self.name, "header", self.description, schema, self.required)
-
 
 _KEY = Annotated[str, Meta(min_length=1, max_length=MAX_CHARACTERS)]
 _REPEATABLE = "Makes the request safe to retry: a repeated request returns the same job."
@@ -88,138 +76,101 @@ def content_encoding(name: str, codings: Sequence[str]) -> Header:
     return Header("Content-Encoding", readable, "How the body is compressed.")
 
 
-JSON_ENCODING = content_encoding("JsonEncoding", JSON_CODINGS)
-"""The `Content-Encoding` header of requests with a JSON body."""
-
-
-def described(
-    *,
-    query: type[Struct] | None = None,
-    headers: Sequence[Header] = (),
-    body: Media | None = None,
-    answers: Mapping[int, Media] | None = None,
-    same: Mapping[int, str] | None = None,
-    fields: Mapping[int, Sequence[str]] | None = None,
-) -> type[Operation]:
-    """The `operation_class` of a route.
-
-    Args:
-        query: the query parameters.
-        headers: the header fields of requests.
-        body: the body, if the handler parses it itself; requests must have one.
-        answers: the contents of responses, by status, if they cannot be derived from the handler's type.
-        same: descriptions, by status, of further responses with the same contents as the handler's own.
-        fields: names of response header fields, by status; see `FIELDS`.
-    """
-    components: Components = {}
-    extra = _Extra(
-        components=components,
-        parameters=_parameters(query, headers, components),
-        json_encoding=JSON_ENCODING.describe(components),
-        body=_content(body or {}, components),
-        answers={status: _content(media, components) for status, media in (answers or {}).items()},
-        same=same or {},
-        fields=fields or {},
-    )
-    return type("Described", (_Described,), {"extra": extra})
+_JSON_ENCODING = content_encoding("JsonEncoding", JSON_CODINGS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Extra:
-    """The arguments of `described`, converted to the framework's classes, and the schemas that they refer to."""
+class Described:
+    """What a handler's option `described` adds to its operation.
 
-    components: Components
-    parameters: list[Parameter]
-    json_encoding: Parameter
-    body: dict[str, OpenAPIMediaType]
-    answers: Mapping[int, dict[str, OpenAPIMediaType]]
-    same: Mapping[int, str]
-    fields: Mapping[int, Sequence[str]]
+    Attributes:
+        query: the query parameters.
+        headers: the header fields of requests.
+        body: the body, if the handler parses it itself; requests must have one.
+        same: descriptions, by status, of further responses with the same contents as the handler's own.
+        others: descriptions, by status, of further responses.
+        answers: the contents of responses, by status, if they cannot be derived from the handler's type.
+        fields: names of response header fields, by status; see `FIELDS`.
+    """
 
-    def complete(self, operation: Operation) -> None:
-        """Complete an operation that the framework derived from the handler."""
+    query: type[Struct] | None = None
+    headers: Sequence[Header] = ()
+    body: Media = field(default_factory=dict)
+    same: Mapping[int, str] = field(default_factory=dict)
+    others: Mapping[int, str] = field(default_factory=dict)
+    answers: Mapping[int, Media] = field(default_factory=dict)
+    fields: Mapping[int, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def file(cls, media: Media) -> Described:
+        """What the route of a stored file adds, for files of these types."""
+        others = {
+            206: "Ranges of the file.",
+            304: "The client's copy of the file is up to date.",
+            307: "The storage serves the file itself, at `Location`.",
+        }
+        ranges = {**media, "multipart/byteranges": Binary}
+        return cls(others=others, answers={200: media, 206: ranges}, fields={307: ("Location",)})
+
+    def __deepcopy__(self, _memo: object) -> Described:
+        return self  # litestar copies the routers that it registers, but types with a `Meta` cannot be copied
+
+    def complete(self, operation: dict[str, Any], components: Components) -> None:
+        """Complete what was derived from the handler. The schemas that it refers to are added to `components`."""
+        body = operation.pop("requestBody", {})
         if self.body:
-            operation.request_body = RequestBody(content=self.body, required=True)
-        parameters = [*(operation.parameters or ()), *self.parameters]
-        if _reads_json(operation) and not any(given.name == self.json_encoding.name for given in self.parameters):
-            parameters.append(self.json_encoding)
-        operation.parameters = parameters or None
-        operation.responses = self._responses(operation.responses or {})
+            body = {"content": _content(self.body, components), "required": True}
+        parameters = [*operation.pop("parameters", ()), *self._parameters(components, JSON in body.get("content", ()))]
+        self._add_responses(operation["responses"], components)
+        # The new members come before the responses, as they do in operations that litestar derives completely.
+        after = {name: operation.pop(name) for name in ("responses", "deprecated", "security") if name in operation}
+        new = {"parameters": parameters, "requestBody": body}
+        operation |= {name: value for name, value in new.items() if value} | after
 
-    def _responses(self, derived: Responses) -> Responses:
-        found: dict[str, Any] = dict(derived)
-        main: OpenAPIResponse = next(iter(found.values()))
-        found |= {str(status): replace(main, description=sentence) for status, sentence in self.same.items()}
-        for status, content in self.answers.items():
-            found[str(status)].content = content
-        for status, names in self.fields.items():
-            found[str(status)].headers = {**(found[str(status)].headers or {}), **header_fields(*names)}
+    def _parameters(self, components: Components, reads_json: bool) -> list[Schema]:
+        headers = {each.name: each for each in self.headers}
+        if reads_json:
+            headers.setdefault(_JSON_ENCODING.name, _JSON_ENCODING)
+        found = []
+        for header in headers.values():
+            [schema] = _schemas(components, header.annotation)
+            found.append(_parameter(header.name, "header", header.description, schema, header.required))
+        if self.query is not None:
+            _schemas(components, self.query)
+            shape = components.pop(self.query.__name__)
+            for name, schema in shape["properties"].items():
+                plain = without_null(schema)
+                description = plain.pop("description", None)
+                found.append(_parameter(name, "query", description, plain, name in shape["required"]))
         return found
 
-
-@dataclass
-class _Described(Operation):
-    extra: ClassVar[_Extra]
-
-    def __post_init__(self) -> None:
-        self.extra.complete(self)
-
-
-def _reads_json(operation: Operation) -> bool:
-    return isinstance(operation.request_body, RequestBody) and JSON in operation.request_body.content
-
-
-def components_of(operation: type[Operation]) -> Components:
-    """The schemas that an operation refers to, in addition to those of its handler's types."""
-    return operation.extra.components if issubclass(operation, _Described) else {}
+    def _add_responses(self, responses: dict[str, Any], components: Components) -> None:
+        main = next(iter(responses.values()))
+        for status, sentence in self.same.items():
+            responses[str(status)] = {**main, "description": sentence, "headers": {}}
+        for status, sentence in self.others.items():
+            responses[str(status)] = {"description": sentence}
+        for status, media in self.answers.items():
+            responses[str(status)]["content"] = _content(media, components)
+        for code, response in responses.items():
+            names = (*self.fields.get(int(code), ()), *_FIELDS_OF.get(code, ()), "X-Request-Id")
+            references = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+            response["headers"] = response.get("headers", {}) | references
 
 
-def _parameters(query: type[Struct] | None, headers: Sequence[Header], components: Components) -> list[Parameter]:
-    parameters = [each.describe(components) for each in headers]
-    if query is None:
-        return parameters
-    _, found = schemas_of(query)
-    shape = found.pop(query.__name__)
-    components |= found
-    for name, schema in shape["properties"].items():
-        plain = without_null(schema)
-        parameters.append(_parameter(name, "query", plain.pop("description", None), plain, name in shape["required"]))
-    return parameters
+def _parameter(name: str, place: Any, description: str | None, schema: Any, required: bool) -> Schema:
+    return Parameter(name=name, param_in=place, description=description, schema=schema, required=required).to_schema()
 
 
-def _parameter(name: str, place: Any, description: str | None, schema: Any, required: bool) -> Parameter:
-    return Parameter(name=name, param_in=place, description=description, schema=schema, required=required)
-
-
-def _content(media: Media, components: Components) -> dict[str, OpenAPIMediaType]:
+def _content(media: Media, components: Components) -> Schema:
     content = {}
     for media_type, shapes in media.items():
-        schemas, found = schemas_of(*(shapes if isinstance(shapes, tuple) else (shapes,)))
-        components |= found
-        schema: Any = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
-        content[media_type] = OpenAPIMediaType(schema=schema)
+        schemas = _schemas(components, *(shapes if isinstance(shapes, tuple) else (shapes,)))
+        content[media_type] = {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}
     return content
 
 
-def header_fields(*names: str) -> dict[str, OpenAPIHeader | Reference]:
-    """References to header fields, for use in a response."""
-    return {name: Reference(ref=f"#/components/headers/{name}") for name in names}
-
-
-def empty(sentences: Mapping[int, str]) -> dict[int, ResponseSpec]:
-    """The `responses` of a route that have no body: descriptions by status."""
-    return {status: ResponseSpec(None, description=sentence) for status, sentence in sentences.items()}
-
-
-FILE_ANSWERS = empty(
-    {
-        206: "Ranges of the file.",
-        304: "The client's copy of the file is up to date.",
-        307: "The storage serves the file itself, at `Location`.",
-    }
-)
-
-
-def by_method(**names: str) -> Callable[[HTTPRouteHandler, Method, Any], str]:
-    """The `operation_id` of a route that has several methods."""
-    return lambda _handler, method, _path: names[method.lower()]
+def _schemas(components: Components, *annotations: Any) -> list[Schema]:
+    schemas, found = schemas_of(*annotations)
+    components |= found
+    return schemas

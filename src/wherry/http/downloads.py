@@ -49,14 +49,14 @@ class ArtifactFile:
     content_type: str
 
     @classmethod
-    def of(cls, artifact: Mapping[str, Any], content_type: str = "application/octet-stream") -> ArtifactFile:
-        """The file of a job's artifact. `content_type` is used if the artifact has none."""
+    def of(cls, artifact: Mapping[str, Any]) -> ArtifactFile:
+        """The file of a job's artifact."""
         return cls(
             key=artifact["key"],
             size=artifact["size"],
             sha256=artifact["sha256"],
             file_name=artifact["fileName"],
-            content_type=artifact.get("contentType", content_type),
+            content_type=artifact.get("contentType", "application/octet-stream"),
         )
 
     @property
@@ -84,15 +84,9 @@ async def download_response(
 ) -> Response[Any]:
     """The response to a GET or HEAD for a stored file.
 
-    Args:
-        request: the request.
-        store: where the file is.
-        file: the file.
-        settings: whether the storage may serve the file itself.
-        gone: raised if the file was deleted.
-
     Raises:
-        Gone, PreconditionFailed, RangeNotSatisfiable: see RFC 9110.
+        Gone: the file was deleted; `gone` is the class.
+        PreconditionFailed, RangeNotSatisfiable: as in `plan_response`.
     """
     names = ("if-match", "if-none-match", "if-range", "range")
     headers = {name: ", ".join(request.headers.getall(name, [])) for name in names if name in request.headers}
@@ -110,10 +104,7 @@ async def download_response(
 def plan_response(method: str, headers: Mapping[str, str], file: ArtifactFile) -> PlannedResponse:
     """Decide what to send: evaluates preconditions first, then ranges (RFC 9110, section 13.2.2).
 
-    Args:
-        method: GET or HEAD; ranges apply only to GET.
-        headers: by lower-case name; repeated ones are joined with commas.
-        file: the file.
+    The names of the headers are in lower case; the values of repeated ones are joined with commas.
 
     Raises:
         PreconditionFailed: `If-Match` does not match the file.

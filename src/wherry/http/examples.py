@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
+from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from wherry.capsules.view import CapsuleAccepted, CapsuleEvent, CapsuleEvents, CapsuleFile, CapsuleJob
 from wherry.exports.view import ExportAnswer, ExportJob
-from wherry.http.account_shapes import LinkAnswer, UserAnswer, UserFields
+from wherry.http.accounts import LinkAnswer, UserAnswer, UserFields
 from wherry.http.api_tokens import ApiTokenFields, ApiTokensAnswer, NewApiTokenAnswer, NewApiTokenFields
 from wherry.http.health import Health, Liveness
 from wherry.http.jobs import JobsPage, ListedExport, ListedImport
@@ -24,17 +25,17 @@ _IMPORT_ID = UUID("019c1456-7a00-7c3e-9d52-6f1b8a40e2d7")
 _EXPORT_ID = UUID("019c1456-7e90-7b14-8c07-d3a95f6e10b2")
 _CAPSULE_ID = UUID("019c1456-8350-7f08-a1c6-2b7e94d05f83")
 
-_QUEUED: dict[str, Any] = {
-    "status": Status.QUEUED,
-    "total_records": None,
-    "processed_records": 0,
-    "progress": 0.0,
-    "created_at": _CREATED,
-    "started_at": None,
-    "completed_at": None,
-    "error": None,
-}
-_QUEUED_IMPORT = ImportJob(
+Example = TypeVar("Example", bound=Struct)
+
+
+def _example(shape: type[Example], **given: Any) -> Example:
+    """A Struct whose other fields are null."""
+    return shape(**dict.fromkeys(shape.__struct_fields__) | given)
+
+
+_QUEUED = {"status": Status.QUEUED, "processed_records": 0, "progress": 0.0, "created_at": _CREATED}
+_QUEUED_IMPORT = _example(
+    ImportJob,
     id=_IMPORT_ID,
     **_QUEUED,
     entity_type="articles",
@@ -44,11 +45,9 @@ _QUEUED_IMPORT = ImportJob(
     idempotency_key="import-articles-001",
     file_name="articles.ndjson",
     file_size=184320,
-    source_url=None,
     on_conflict=OnConflict.ERROR,
     dry_run=False,
     atomic=False,
-    error_summary=None,
 )
 _PARTIAL_IMPORT = replace(
     _QUEUED_IMPORT,
@@ -76,7 +75,8 @@ _ERROR = ReportedError(
 _CANCELLED_IMPORT = replace(_QUEUED_IMPORT, status=Status.CANCELLED, completed_at=_STARTED)
 
 _RECORD = {"id": 12, "email": "alice@example.com", "name": "Alice"}
-_QUEUED_EXPORT = ExportJob(
+_QUEUED_EXPORT = _example(
+    ExportJob,
     id=_EXPORT_ID,
     **_QUEUED,
     entity_type="users",
@@ -85,16 +85,7 @@ _QUEUED_EXPORT = ExportJob(
     csv_escape_formulas=True,
     fields=["id", "email", "name"],
     filters={"active": True},
-    expires_at=None,
-    idempotency_key=None,
-    download_url=None,
-    file_name=None,
-    file_size=None,
-    sha256=None,
-    content_type=None,
     truncated=False,
-    record_limit=None,
-    reason=None,
 )
 _SUCCEEDED_EXPORT = replace(
     _QUEUED_EXPORT,

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlencode
 
-from litestar import HttpMethod, Request, Response, delete, get, post, route
-from litestar.handlers import HTTPRouteHandler
+from litestar import HttpMethod, Response, Router, delete, get, post, route
 from litestar.response import Stream
 from msgspec import Meta, Struct
 
-from wherry.accounts.models import Account
 from wherry.accounts.quota import admit
 from wherry.database.pools import brief_transaction
 from wherry.errors import (
@@ -27,35 +25,31 @@ from wherry.errors import (
 from wherry.exports.compression import COMPRESSIONS
 from wherry.exports.formats import FORMATS, PAGE_FORMATS
 from wherry.exports.page import open_page
-from wherry.exports.requests import ExportRequest, parse_export, parse_page
+from wherry.exports.requests import parse_export, parse_page
 from wherry.exports.view import ExportAnswer, export_job
 from wherry.http.described import (
-    BYTE_RANGES,
     CANCELLING,
-    FILE_ANSWERS,
     IDEMPOTENCY_KEY,
     JSON,
     NDJSON,
     OCTETS,
     QUEUED_FIELDS,
     REPLAYED,
-    by_method,
-    described,
+    Described,
 )
 from wherry.http.downloads import ArtifactFile, download_response
 from wherry.http.idempotency import idempotency_key
-from wherry.http.job_routes import NEW_JOB, JobId, accepted, cancelled, find_job
+from wherry.http.job_routes import NEW_JOB, accepted, cancelled, provide_job
 from wherry.http.parameters import object_in, query_of
 from wherry.http.problems import responses
 from wherry.http.schemas import Binary, ResourceName, one_of
-from wherry.http.security import BY_TOKEN
+from wherry.http.security import BY_TOKEN, AccountRequest
 from wherry.http.services import Injected, Services
 from wherry.jobs import ledger
 from wherry.jobs.models import Job, NewJob, new_job_id
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind, Status
 
-TAGS = ["exports"]
 Filters: TypeAlias = Annotated[str, Meta(extra_json_schema={"contentMediaType": JSON})]
 Words: TypeAlias = Annotated[str, Meta(min_length=1)]
 ExportFormat: TypeAlias = Annotated[str, one_of("ExportFormat", FORMATS)]
@@ -117,15 +111,12 @@ class PageQuery(Struct):
 
 @get(
     "/exports",
-    operation_id="readRecords",
-    summary="A page of records",
-    tags=TAGS,
-    operation_class=described(query=PageQuery, answers={200: {NDJSON: Binary, JSON: Any}}),
+    described=Described(query=PageQuery, answers={200: {NDJSON: Binary, JSON: Any}}),
     response_description="A page of records.",
     responses=responses(*BY_TOKEN, Invalid, UnsupportedResource, UnsupportedFormat),
 )
-async def page(request: Request[Account, Any, Any], services: Injected[Services]) -> Stream:
-    """Records in the order of their ids, after `cursor`."""
+async def read_records(request: AccountRequest, services: Injected[Services]) -> Stream:
+    """A page of records. They are in the order of their ids, after `cursor`."""
     given = query_of(request)
     filters = object_in(given, "filters")
     asked = parse_page(given, filters, max_limit=services.settings.export_stream_max_limit)
@@ -136,12 +127,9 @@ async def page(request: Request[Account, Any, Any], services: Injected[Services]
 
 @post(
     "/exports",
-    operation_id="createExport",
-    summary="Export records as a job",
-    tags=TAGS,
     status_code=202,
     request_max_body_size=MAX_BODY_BYTES,
-    operation_class=described(
+    described=Described(
         headers=[IDEMPOTENCY_KEY],
         body={JSON: (NewExport, WrappedExport)},
         same=REPLAYED,
@@ -150,43 +138,45 @@ async def page(request: Request[Account, Any, Any], services: Injected[Services]
     response_description="The job is queued.",
     responses=responses(*NEW_JOB),
 )
-async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ExportAnswer]:
-    """The artifact will be one consistent snapshot of the database."""
+async def create_export(request: AccountRequest, services: Injected[Services]) -> Response[ExportAnswer]:
+    """Export records as a job. The artifact will be one consistent snapshot of the database."""
     asked = parse_export(await request.json())
-    key = idempotency_key(request, required=False)
-    job, replayed, fields = await _queue(services, request.user, asked, key)
+    new = NewJob(
+        id=new_job_id(),
+        kind=Kind.EXPORT,
+        owner_id=request.user.id,
+        resource=asked.selection.resource.name,
+        format=asked.format,
+        options=asked.options(),
+        idempotency_key=idempotency_key(request, required=False),
+        fingerprint=asked.fingerprint,
+    )
+    async with brief_transaction(services.pool) as connection:
+        job, replayed = await submit(connection, new)
+        fields = {} if replayed else await admit(connection, Kind.EXPORT, request.user.id, services.settings)
     answer = ExportAnswer(export_job(job, services.settings))
     return accepted(f"/api/v1/exports/{job.id}", answer, replayed=replayed, fields=fields)
 
 
 @get(
     "/exports/{job_id:str}",
-    operation_id="getExport",
-    summary="An export",
-    tags=TAGS,
     response_description="The current state of the export.",
     responses=responses(*BY_TOKEN, JobNotFound),
 )
-async def show(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ExportAnswer:
-    """The current state of the job."""
-    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
+async def get_export(job: Injected[Job], services: Injected[Services]) -> ExportAnswer:
+    """An export."""
     return ExportAnswer(export_job(job, services.settings))
 
 
 @route(
     "/exports/{job_id:str}/download",
     http_method=[HttpMethod.GET, HttpMethod.HEAD],
-    operation_id=by_method(get="downloadExport", head="headExport"),
-    summary="An export's artifact",
-    tags=TAGS,
-    operation_class=described(answers={200: FILE, 206: {**FILE, BYTE_RANGES: Binary}}, fields={307: ("Location",)}),
+    described=Described.file(FILE),
     response_description="The file.",
-    responses=responses(*BY_TOKEN, JobNotFound, NotReady, DownloadExpired, PreconditionFailed, RangeNotSatisfiable)
-    | FILE_ANSWERS,
+    responses=responses(*BY_TOKEN, JobNotFound, NotReady, DownloadExpired, PreconditionFailed, RangeNotSatisfiable),
 )
-async def download(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> Response[Any]:
-    """The file, or ranges of it."""
-    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
+async def download_export(request: AccountRequest, job: Injected[Job], services: Injected[Services]) -> Response[Any]:
+    """An export's artifact."""
     if job.status is not Status.SUCCEEDED or job.artifact is None:
         raise NotReady(f"the export is {job.status}: there is nothing to download")
     if job.artifact_is_past:
@@ -196,21 +186,15 @@ async def download(request: Request[Account, Any, Any], job_id: JobId, services:
 
 @delete(
     "/exports/{job_id:str}",
-    operation_id="cancelExport",
-    summary="Cancel an export, or delete its artifact",
-    tags=TAGS,
     status_code=200,
-    operation_class=described(same=CANCELLING),
+    described=Described(same=CANCELLING),
     response_description="The job is cancelled, or had succeeded and its artifact is deleted.",
     responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
-async def cancel(
-    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
-) -> Response[ExportAnswer]:
-    """A running export stops and leaves no file. If the export has succeeded, its artifact is deleted."""
-    found = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.EXPORT)
+async def cancel_export(job: Injected[Job], services: Injected[Services]) -> Response[ExportAnswer]:
+    """Cancel an export, or delete its artifact. A running export stops and leaves no file."""
     async with brief_transaction(services.pool) as connection:
-        job = await ledger.cancel(connection, found.id) or found
+        job = await ledger.cancel(connection, job.id) or job
         if job.status is Status.SUCCEEDED:
             job = await ledger.expire_artifact(connection, job.id) or job
     if job.status is Status.SUCCEEDED and job.artifact is not None:
@@ -219,7 +203,7 @@ async def cancel(
     return cancelled(job, answer, ended=(Status.FAILED, Status.PARTIAL))
 
 
-def _next_link(request: Request[Account, Any, Any], cursor: int | None) -> dict[str, str]:
+def _next_link(request: AccountRequest, cursor: int | None) -> dict[str, str]:
     """The `Link` header for the next page (RFC 8288): the same query with the next cursor."""
     if cursor is None:
         return {}
@@ -227,26 +211,9 @@ def _next_link(request: Request[Account, Any, Any], cursor: int | None) -> dict[
     return {"Link": f'<{request.url.path}?{urlencode([*pairs, ("cursor", cursor)])}>; rel="next"'}
 
 
-async def _queue(
-    services: Services, caller: Account, asked: ExportRequest, key: str | None
-) -> tuple[Job, bool, dict[str, str]]:
-    new = NewJob(
-        id=new_job_id(),
-        kind=Kind.EXPORT,
-        owner_id=caller.id,
-        resource=asked.selection.resource.name,
-        format=asked.format,
-        options=asked.options(),
-        idempotency_key=key,
-        fingerprint=asked.fingerprint,
-    )
-    async with brief_transaction(services.pool) as connection:
-        job, replayed = await submit(connection, new)
-        if replayed:
-            return job, True, {}
-        return job, False, await admit(connection, Kind.EXPORT, caller.id, services.settings)
-
-
-def export_routes() -> list[HTTPRouteHandler]:
-    """Every route of exports, below `/api/v1`."""
-    return [page, create, show, download, cancel]
+export_router = Router(
+    "/",
+    route_handlers=[read_records, create_export, get_export, download_export, cancel_export],
+    dependencies=provide_job(Kind.EXPORT),
+    tags=["exports"],
+)

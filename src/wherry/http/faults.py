@@ -1,6 +1,6 @@
-"""Describes what is wrong with a request, by field.
+"""Describes what is wrong with a JSON body, by field.
 
-Litestar reports only the first fault of a body; this checks every field.
+Litestar reports only the first fault; this checks every field.
 """
 
 from __future__ import annotations
@@ -8,13 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
-from types import MappingProxyType, UnionType
+from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 import msgspec
 from litestar import Request
-from litestar.exceptions import ValidationException
-from litestar.params import ParameterKwarg
 
 from wherry.http.requests import decoded_body
 
@@ -25,33 +23,19 @@ MAX_FAULTS = 20
 _EXPECTED = re.compile(r"^Expected `([^`]+)`( [<>]=? \S+)?")
 _INVALID = re.compile(r"^Invalid (?:enum value (?P<value>.+)|(?P<noun>.+))$")
 _PLACE = re.compile(r" - at `[^`]*`$")
-_NOUNS: Mapping[str, str] = MappingProxyType(
-    {
-        "str": "a string",
-        "int": "an integer",
-        "float": "a number",
-        "bool": "a boolean",
-        "array": "an array",
-        "object": "an object",
-        "uuid": "a UUID",
-        "datetime": "a date-time",
-        "null": "null",
-    }
-)
+_NOUNS: Mapping[str, str] = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "a boolean",
+    "array": "an array",
+    "object": "an object",
+    "uuid": "a UUID",
+    "datetime": "a date-time",
+    "null": "null",
+}
 
 Fields = dict[str, list[str]]
-
-
-def parameter_faults(request: Request[Any, Any, Any], error: ValidationException) -> Fields:
-    """The faults that Litestar found in the query, path and headers, by the names that clients use."""
-    if isinstance(error.__cause__, KeyError):  # a parameter is missing
-        return {str(error.__cause__.args[0]): ["is required"]}
-    found: Fields = {}
-    for message in error.extra or ():
-        if isinstance(message, dict) and message.get("source") != "body" and message.get("key", "data") != "data":
-            name = _sent_name(request, str(message["key"]))
-            found.setdefault(name, []).append(in_words(str(message["message"])))
-    return found
 
 
 def body_faults(request: Request[Any, Any, Any]) -> Fields:
@@ -78,13 +62,6 @@ def in_words(message: str) -> str:
         return f"must not be {invalid['value']}" if invalid["value"] else f"must be a valid {invalid['noun']}"
     nouns = [_NOUNS.get(part.strip(), part.strip()) for part in expected[1].split("|")]
     return f"must be {' or '.join(nouns)}{expected[2] or ''}"
-
-
-def _sent_name(request: Request[Any, Any, Any], argument: str) -> str:
-    """The name that clients use for the parameter that a handler calls `argument`."""
-    parameter = request.route_handler.parsed_fn_signature.parameters.get(argument)
-    declared = None if parameter is None else parameter.kwarg_definition
-    return declared.name or argument if isinstance(declared, ParameterKwarg) else argument
 
 
 def _faults(value: object, expected: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:

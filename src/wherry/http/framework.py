@@ -6,6 +6,7 @@ from copy import copy
 from typing import Any, cast
 
 from litestar.datastructures import MutableScopeHeaders
+from litestar.di import Provide
 from litestar.enums import HttpMethod, ScopeType
 from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
@@ -15,15 +16,14 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage,
 
 from wherry.http.problems import exception_handlers
 from wherry.http.requests import JSONRequest, RequestIdMiddleware, send_request_id
-from wherry.http.security import provide_caller
-from wherry.http.services import provide_services
+from wherry.http.services import services_of
 
 
 def litestar_options() -> dict[str, Any]:
     """Arguments for `Litestar`, without routes and state. The exception handler logs errors, so Litestar logs none."""
     return {
         "exception_handlers": exception_handlers(),
-        "dependencies": {**provide_services(), **provide_caller()},
+        "dependencies": {"services": Provide(services_of, sync_to_thread=False)},
         "request_class": JSONRequest,
         "middleware": [RequestIdMiddleware(), HeadMiddleware()],
         "plugins": [HeadRoutes()],

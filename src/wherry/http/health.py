@@ -7,11 +7,10 @@ from collections.abc import Coroutine
 from typing import TypeVar
 
 import msgspec
-from litestar import HttpMethod, route
+from litestar import HttpMethod, Router, route
 
 from wherry.database import migrations
 from wherry.errors import TimedOut
-from wherry.http.described import by_method
 from wherry.http.problems import responses
 from wherry.http.services import Injected, Services
 from wherry.jobs.rescue import count_alive
@@ -43,29 +42,23 @@ class Health(msgspec.Struct):
 @route(
     "/healthz",
     http_method=METHODS,
-    operation_id=by_method(get="getLiveness", head="headLiveness"),
-    summary="Whether the process is alive",
     response_description="The process is alive.",
-    tags=["operation"],
 )
-async def healthz() -> Liveness:
-    """Responds as long as the process runs, whatever else is down."""
+async def get_liveness() -> Liveness:
+    """Whether the process is alive. Responds as long as the process runs, whatever else is down."""
     return Liveness(rfc3339(now()))
 
 
 @route(
     "/readyz",
     http_method=METHODS,
-    operation_id=by_method(get="getReadiness", head="headReadiness"),
-    summary="Whether requests can be served",
-    tags=["operation"],
     response_description="Requests can be served.",
     responses=responses(),
 )
-async def readyz(services: Injected[Services]) -> Health:
-    """Checks the database, its schema, the storage and the workers; a 503 names the first one that fails.
+async def get_readiness(services: Injected[Services]) -> Health:
+    """Whether requests can be served. Checks the database, its schema, the storage and the workers.
 
-    Without a live worker requests are served but jobs wait: 200 and `degraded`.
+    A 503 names the first one that fails. Without a live worker requests are served but jobs wait: 200 and `degraded`.
     """
     deadline = asyncio.get_running_loop().time() + CHECK_SECONDS
     workers = await _in_time(_check_database(services), "the database", deadline)
@@ -97,3 +90,6 @@ async def _check_database(services: Services) -> int:
     async with services.pool.connection(timeout=CHECK_SECONDS) as connection:
         await migrations.require_current(connection)
         return await count_alive(connection)
+
+
+health_router = Router("/", route_handlers=[get_liveness, get_readiness], tags=["operation"])

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import msgspec
-from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.datastructures import Headers
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from wherry.errors import Malformed, Misdirected, Refused, UnsupportedMedia
 from wherry.http.problems import MEDIA_TYPE, problem_of
@@ -95,8 +96,11 @@ class HostCheck:
         refused = self._judge(scope) if scope["type"] == ScopeType.HTTP else None
         if refused is None:
             await self._app(scope, receive, send)
-        else:
-            await _refuse(scope, send, refused)
+            return
+        body = msgspec.json.encode(problem_of(refused, scope["path"]))
+        headers = {**refused.headers, REQUEST_ID_HEADER: request_id_of(scope)}
+        response = ASGIResponse(body=body, status_code=refused.status, headers=headers, media_type=MEDIA_TYPE)
+        await response(scope, receive, send)
 
     def _judge(self, scope: Scope) -> Refused | None:
         headers = Headers.from_scope(scope)
@@ -107,14 +111,11 @@ class HostCheck:
         if hosts and not self._own.has_host(host):
             return Misdirected(f"this server does not serve the host {host[:_SHOWN]!r}: set PUBLIC_URL to allow it")
         origin = headers.get("Origin")
-        if origin is not None and _is_untyped(headers) and not self._own.has_page(origin, host):
+        is_untyped = has_body(headers) and not headers.get("Content-Type", "").strip()
+        if origin is not None and is_untyped and not self._own.has_page(origin, host):
             detail = "a body from a page of another origin needs a Content-Type, such as application/json"
             return UnsupportedMedia(detail, headers={"Accept": "application/json"})
         return None
-
-
-def _is_untyped(headers: Headers) -> bool:
-    return has_body(headers) and not headers.get("Content-Type", "").strip()
 
 
 def _is_loopback(host: str) -> bool:
@@ -141,12 +142,3 @@ def _origin(url: str) -> str | None:
     except ValueError:
         return None
     return f"{parts.scheme}://{parts.hostname}:{port}" if parts.hostname and port else None
-
-
-async def _refuse(scope: Scope, send: Send, refused: Refused) -> None:
-    body = msgspec.json.encode(problem_of(refused, scope["path"]))
-    fields = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), REQUEST_ID_HEADER: request_id_of(scope)}
-    start: Message = {"type": "http.response.start", "status": refused.status, "headers": []}
-    MutableScopeHeaders.from_message(start).update({**fields, **refused.headers})
-    await send(start)
-    await send({"type": "http.response.body", "body": body, "more_body": False})

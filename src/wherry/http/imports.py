@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import Request, Response, delete, get, post
-from litestar.handlers import HTTPRouteHandler
+from litestar import Response, Router, delete, get, post
 from litestar.response import Stream
 from msgspec import Meta, Struct
 
-from wherry.accounts.models import Account
 from wherry.database.pools import brief_transaction
 from wherry.errors import (
     EmptyFile,
@@ -26,14 +24,14 @@ from wherry.http.described import (
     QUEUED_FIELDS,
     REPLAYED,
     REQUIRED_KEY,
+    Described,
     content_encoding,
-    described,
 )
-from wherry.http.job_routes import NEW_JOB, JobId, accepted, cancelled, find_job
+from wherry.http.job_routes import NEW_JOB, JobId, accepted, cancelled, find_job, provide_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.schemas import Binary
-from wherry.http.security import BY_TOKEN
+from wherry.http.security import BY_TOKEN, AccountRequest
 from wherry.http.services import Injected, Services
 from wherry.http.uploads import ENCODINGS, ImportByUrl, ImportForm, ImportQuery, WrappedImportByUrl, hand_in
 from wherry.imports import report
@@ -47,9 +45,9 @@ from wherry.imports.view import (
     import_status,
 )
 from wherry.jobs import ledger
+from wherry.jobs.models import Job
 from wherry.jobs.states import FINISHED, Kind, Status
 
-TAGS = ["imports"]
 MAX_ERRORS = 1000
 DEFAULT_ERRORS = 100
 
@@ -63,12 +61,9 @@ class ErrorsQuery(Struct, rename="camel"):
 
 @post(
     "/imports",
-    operation_id="importRecords",
-    summary="Import records as a job",
-    tags=TAGS,
     status_code=202,
     request_max_body_size=None,
-    operation_class=described(
+    described=Described(
         query=ImportQuery,
         headers=[REQUIRED_KEY, content_encoding("FileEncoding", ENCODINGS)],
         body={
@@ -82,8 +77,8 @@ class ErrorsQuery(Struct, rename="camel"):
     response_description="The job is queued.",
     responses=responses(*NEW_JOB, EmptyFile, UrlNotAllowed),
 )
-async def create(request: Request[Account, Any, Any], services: Injected[Services]) -> Response[ImportAnswer]:
-    """The body is a form with a file, the URL of a file as JSON, or the file itself.
+async def import_records(request: AccountRequest, services: Injected[Services]) -> Response[ImportAnswer]:
+    """Import records as a job. The body is a form with a file, the URL of a file as JSON, or the file itself.
 
     A JSON body counts as the file itself if `resource` is in the query.
     """
@@ -94,30 +89,22 @@ async def create(request: Request[Account, Any, Any], services: Injected[Service
 
 @get(
     "/imports/{job_id:str}",
-    operation_id="getImport",
-    summary="An import",
-    tags=TAGS,
     response_description="The current state of the import.",
     responses=responses(*BY_TOKEN, JobNotFound),
 )
-async def show(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ImportStatusAnswer:
-    """The current state of the job, and the URL of its error report."""
-    return import_status(
-        await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT), services.settings
-    )
+async def get_import(job: Injected[Job], services: Injected[Services]) -> ImportStatusAnswer:
+    """An import. If it has errors, the response has the URL of its error report."""
+    return import_status(job, services.settings)
 
 
 @get(
     "/imports/{job_id:str}/errors",
-    operation_id="listImportErrors",
-    summary="A page of an import's errors",
-    tags=TAGS,
-    operation_class=described(query=ErrorsQuery),
+    described=Described(query=ErrorsQuery),
     response_description="A page of errors.",
     responses=responses(*BY_TOKEN, JobNotFound, Invalid),
 )
-async def errors(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> ErrorsPage:
-    """Errors in the order of their records."""
+async def list_import_errors(request: AccountRequest, job_id: JobId, services: Injected[Services]) -> ErrorsPage:
+    """A page of an import's errors. They are in the order of their records."""
     asked = read_query(request, ErrorsQuery)
     job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
     async with services.pool.connection() as connection:
@@ -126,16 +113,12 @@ async def errors(request: Request[Account, Any, Any], job_id: JobId, services: I
 
 @get(
     "/imports/{job_id:str}/errors/download",
-    operation_id="downloadImportErrors",
-    summary="An import's error report",
-    tags=TAGS,
-    operation_class=described(answers={200: {NDJSON: Binary, JSON: Any}}),
+    described=Described(answers={200: {NDJSON: Binary, JSON: Any}}),
     response_description="The report: ndjson, or a JSON array if the import's format was `json`.",
     responses=responses(*BY_TOKEN, JobNotFound, NoErrors),
 )
-async def download_errors(request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]) -> Stream:
-    """Every error, as ndjson, or as a JSON array if the import's format was `json`."""
-    job = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
+async def download_import_errors(job: Injected[Job], services: Injected[Services]) -> Stream:
+    """An import's error report."""
     async with services.pool.connection() as connection:
         if not await report.exists(connection, job.id):
             raise NoErrors("this import has no errors")
@@ -148,24 +131,21 @@ async def download_errors(request: Request[Account, Any, Any], job_id: JobId, se
 
 @delete(
     "/imports/{job_id:str}",
-    operation_id="cancelImport",
-    summary="Cancel an import",
-    tags=TAGS,
     status_code=200,
-    operation_class=described(same=CANCELLING),
+    described=Described(same=CANCELLING),
     response_description="The job is cancelled.",
     responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
-async def cancel(
-    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
-) -> Response[ImportAnswer]:
-    """A running import stops at its next checkpoint. Records that it has already committed stay."""
-    found = await find_job(services, job_id, owner_id=request.user.id, kind=Kind.IMPORT)
+async def cancel_import(job: Injected[Job], services: Injected[Services]) -> Response[ImportAnswer]:
+    """Cancel an import. If it is running, it stops at its next checkpoint. Records already committed stay."""
     async with brief_transaction(services.pool) as connection:
-        job = await ledger.cancel(connection, found.id) or found
+        job = await ledger.cancel(connection, job.id) or job
     return cancelled(job, ImportAnswer(import_job(job)), ended=FINISHED - {Status.CANCELLED})
 
 
-def import_routes() -> list[HTTPRouteHandler]:
-    """Every route of imports, below `/api/v1`."""
-    return [create, show, errors, download_errors, cancel]
+import_router = Router(
+    "/",
+    route_handlers=[import_records, get_import, list_import_errors, download_import_errors, cancel_import],
+    dependencies=provide_job(Kind.IMPORT),
+    tags=["imports"],
+)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias, TypeVar
 from uuid import UUID
 
-from litestar import Response
+from litestar import Request, Response
+from litestar.di import Provide
 from litestar.params import PathParameter
 
 from wherry.errors import (
@@ -22,7 +22,7 @@ from wherry.errors import (
 )
 from wherry.http.problems import JSON_BODY
 from wherry.http.security import BY_TOKEN
-from wherry.http.services import Services
+from wherry.http.services import Injected, Services
 from wherry.jobs import ledger
 from wherry.jobs.models import Job
 from wherry.jobs.states import Kind, Status
@@ -41,10 +41,8 @@ NEW_JOB: tuple[type[RequestError], ...] = (
 )
 """The errors of a route that creates an import or an export."""
 
-NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
-
-async def find_job(services: Services, job_id: str, *, owner_id: int | None, kind: Kind | None = None) -> Job:
+async def find_job(services: Services, job_id: str, *, owner_id: int | None, kind: Kind | None) -> Job:
     """Find the owner's job by the id in a path. Capsule jobs have no owner.
 
     Raises:
@@ -62,9 +60,22 @@ async def find_job(services: Services, job_id: str, *, owner_id: int | None, kin
     return job
 
 
-def accepted(path: str, answer: Answer, *, replayed: bool, fields: Mapping[str, str] = NO_FIELDS) -> Response[Answer]:
+def provide_job(kind: Kind | None = None) -> dict[str, Provide]:
+    """The `dependencies` of handlers that take `job: Injected[Job]`.
+
+    It is found before the handler runs, so handlers that refuse invalid queries first call `find_job` themselves.
+    """
+
+    async def find(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> Job:
+        owner_id = None if kind is Kind.CAPSULE else request.user.id
+        return await find_job(services, job_id, owner_id=owner_id, kind=kind)
+
+    return {"job": Provide(find)}
+
+
+def accepted(path: str, answer: Answer, *, replayed: bool, fields: Mapping[str, str] | None = None) -> Response[Answer]:
     """202 with the URL of the new job, or 200 if an earlier identical request created the job."""
-    headers = {**fields, "Location": path, **({"Idempotent-Replayed": "true"} if replayed else {})}
+    headers = {**(fields or {}), "Location": path, **({"Idempotent-Replayed": "true"} if replayed else {})}
     return Response(answer, status_code=200 if replayed else 202, headers=headers)
 
 

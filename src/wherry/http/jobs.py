@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from litestar import Request, Response, get
+from litestar import Response, Router, get
 from litestar.response import ServerSentEvent
 from litestar.response.sse import ServerSentEventMessage
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
-from wherry.accounts.models import Account
 from wherry.errors import Invalid, JobNotFound, Unauthenticated
 from wherry.exports.view import ExportJob, export_job
-from wherry.http.described import described, empty
-from wherry.http.job_routes import JobId, find_job
+from wherry.http.described import Described
+from wherry.http.job_routes import provide_job
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
-from wherry.http.security import BY_TOKEN
+from wherry.http.security import BY_TOKEN, AccountRequest
 from wherry.http.services import Injected, Services
 from wherry.http.streams import event_stream, keep_alive, last_event_id, sse_event
 from wherry.imports.view import ImportJob, import_job
-from wherry.jobs import ledger
+from wherry.jobs import ledger, notifications
 from wherry.jobs.models import Job
-from wherry.jobs.notifications import IDLE, KEEP_ALIVE_SECONDS, watch_job
+from wherry.jobs.notifications import IDLE, KEEP_ALIVE_SECONDS
 from wherry.jobs.states import Kind, Status
 from wherry.settings import Settings
 
@@ -64,15 +63,12 @@ class JobsQuery(Struct):
 
 @get(
     "/jobs",
-    operation_id="listJobs",
-    summary="Your jobs, newest first",
-    tags=["jobs"],
-    operation_class=described(query=JobsQuery),
+    described=Described(query=JobsQuery),
     response_description="A page of jobs.",
     responses=responses(*BY_TOKEN, Invalid),
 )
-async def list_jobs(request: Request[Account, Any, Any], services: Injected[Services]) -> JobsPage:
-    """A page of the caller's jobs."""
+async def list_jobs(request: AccountRequest, services: Injected[Services]) -> JobsPage:
+    """Your jobs, newest first."""
     asked = read_query(request, JobsQuery)
     async with services.pool.connection() as connection:
         found = await ledger.page_of_jobs(
@@ -90,21 +86,18 @@ async def list_jobs(request: Request[Account, Any, Any], services: Injected[Serv
 
 @get(
     "/jobs/{job_id:str}/events",
-    operation_id="watchJob",
-    summary="A job's progress, live",
-    tags=["jobs"],
     media_type="text/event-stream",
+    described=Described(others={204: "The client already has the last event."}),
     response_description="Server-sent events.",
-    responses=responses(*BY_TOKEN, JobNotFound, Invalid) | empty({204: "The client already has the last event."}),
+    responses=responses(*BY_TOKEN, JobNotFound, Invalid),
 )
-async def job_events(
-    request: Request[Account, Any, Any], job_id: JobId, services: Injected[Services]
+async def watch_job(
+    request: AccountRequest, job: Injected[Job], services: Injected[Services]
 ) -> ServerSentEvent | Response[None]:
-    """Sends `progress` at most four times a second, then one `finished`; 204 if the client already has `finished`.
+    """A job's progress, live. Sends `progress` at most four times a second, then one `finished`.
 
     The stream ends within seconds if the caller's account is deactivated or the credential is revoked.
     """
-    job = await find_job(services, job_id, owner_id=request.user.id)
     last_seen = last_event_id(request)
     if job.finished and last_seen == _version(job):
         return Response(None, status_code=204)
@@ -134,7 +127,7 @@ async def _live(
         async with services.pool.connection() as connection:
             return await ledger.get(connection, job_id)
 
-    watched = watch_job(
+    watched = notifications.watch_job(
         services.notifications, job_id, look, at_most_every=PROGRESS_SECONDS, idle_every=AUTHORITY_SECONDS
     )
     silent = 0.0
@@ -161,3 +154,6 @@ async def _live(
 def _version(job: Job) -> int:
     """Grows with every change of the job: microseconds since 1970."""
     return round(job.updated_at.timestamp() * 1_000_000)
+
+
+job_router = Router("/", route_handlers=[list_jobs, watch_job], dependencies=provide_job(), tags=["jobs"])

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
@@ -24,16 +23,12 @@ Keep = Callable[[MultipartSegment, AsyncIterable[bytes]], Awaitable[Kept]]
 _Event: TypeAlias = Any  # a MultipartSegment, then bytes, then None; the library does not declare it
 
 
-@dataclass
-class Form(Generic[Kept]):
-    """A form that was read completely: all values of each field, and what `keep` returned for the file."""
+async def read_form(
+    chunks: AsyncIterable[bytes], boundary: str | None, keep: Keep[Kept]
+) -> tuple[dict[str, list[str]], Kept | None]:
+    """Read a form: all values of each field, and what `keep` returned for the file, if there is one.
 
-    fields: dict[str, list[str]] = field(default_factory=dict)
-    file: Kept | None = None
-
-
-async def read_form(chunks: AsyncIterable[bytes], boundary: str | None, keep: Keep[Kept]) -> Form[Kept]:
-    """Read a form. `keep` is called with the part and the bytes of the file, and stores it.
+    `keep` is called with the part and the bytes of the file, and stores it.
 
     Raises:
         Malformed: it is not a multipart form, or is truncated.
@@ -41,17 +36,18 @@ async def read_form(chunks: AsyncIterable[bytes], boundary: str | None, keep: Ke
     """
     if not boundary:
         raise Malformed("the Content-Type multipart/form-data needs a boundary")
-    form: Form[Kept] = Form()
+    fields: dict[str, list[str]] = {}
+    file: Kept | None = None
     async with aclosing(_events(chunks, boundary)) as events:
         async for event in events:
             assert isinstance(event, MultipartSegment), "a segment starts with its headers"
             if event.filename is None and event.name != FILE:
-                form.fields.setdefault(event.name, []).append(await _small(event, _body(events)))
-            elif form.file is not None:
+                fields.setdefault(event.name, []).append(await _small(event, _body(events)))
+            elif file is not None:
                 raise Invalid("file must be given once", field=FILE)
             else:
-                form.file = await keep(event, _body(events))
-    return form
+                file = await keep(event, _body(events))
+    return fields, file
 
 
 async def _events(chunks: AsyncIterable[bytes], boundary: str) -> AsyncGenerator[_Event, None]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from enum import Enum
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -20,14 +19,11 @@ from litestar import Request
 from msgspec import inspect
 
 from wherry.errors import Invalid
-
-MAX_DIGITS = 18
-"""Longer numbers are refused."""
+from wherry.texts import SHOWN_CHARACTERS, whole_number
 
 MAX_UNKNOWN = 20
 """The most unknown names that an error lists."""
 
-_SHOWN = 60  # characters of client input that an error message repeats
 _ARRAY_ITEM = re.compile(r"(\w+)\[[0-9]{0,4}\]")
 _OBJECT_MEMBER = re.compile(r"\[([^\[\]]+)\]")
 
@@ -41,10 +37,18 @@ def once(given: Mapping[str, Sequence[str]], names: Iterable[str]) -> dict[str, 
         Invalid: on every name that is given more than once.
     """
     found = {name: given[name] for name in names if given.get(name)}
-    repeated = {name: [f"{name} must be given once"] for name, values in found.items() if len(values) > 1}
-    if repeated:
-        raise Invalid("; ".join(message for [message] in repeated.values()), fields=repeated)
+    refuse_repeated(name for name, values in found.items() if len(values) > 1)
     return {name: values[0] for name, values in found.items()}
+
+
+def refuse_repeated(names: Iterable[str]) -> None:
+    """Refuse these names, if there are any, because they are given more than once."""
+    _refuse({name: f"{name} must be given once" for name in names})
+
+
+def _refuse(faults: Mapping[str, str]) -> None:
+    if faults:
+        raise Invalid("; ".join(faults.values()), fields={name: [message] for name, message in faults.items()})
 
 
 def query_of(request: Request[Any, Any, Any]) -> dict[str, list[str]]:
@@ -76,7 +80,7 @@ def object_in(query: Mapping[str, Sequence[str]], name: str) -> object:
         for parent in parents:
             place = place.setdefault(parent, {})
         if len(values) > 1 or not isinstance(place, dict) or last in place:
-            raise Invalid(f"{given[:_SHOWN]} must be given once", field=name)
+            raise Invalid(f"{given[:SHOWN_CHARACTERS]} must be given once", field=name)
         place[last] = values[0]
     return found
 
@@ -85,7 +89,9 @@ def _path(given: str, name: str) -> list[str]:
     brackets = given.removeprefix(name)
     path = _OBJECT_MEMBER.findall(brackets)
     if not 0 < len(path) <= 2 or "".join(f"[{part}]" for part in path) != brackets:
-        raise Invalid(f"{name} must be a JSON object, or {name}[member]=value (got {given[:_SHOWN]})", field=name)
+        raise Invalid(
+            f"{name} must be a JSON object, or {name}[member]=value (got {given[:SHOWN_CHARACTERS]})", field=name
+        )
     return path
 
 
@@ -95,10 +101,8 @@ def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
     Raises:
         Invalid: on every unknown name, with the nearest known one.
     """
-    unknown = list(dict.fromkeys(name[:_SHOWN] for name in given if name not in known))[:MAX_UNKNOWN]
-    if unknown:
-        faults = {name: [f"{name} is not a known parameter{_advice(name, known)}"] for name in unknown}
-        raise Invalid("; ".join(message for [message] in faults.values()), fields=faults)
+    unknown = list(dict.fromkeys(name[:SHOWN_CHARACTERS] for name in given if name not in known))[:MAX_UNKNOWN]
+    _refuse({name: f"{name} is not a known parameter{_advice(name, known)}" for name in unknown})
 
 
 def _advice(name: str, known: Collection[str]) -> str:
@@ -127,34 +131,26 @@ def _kind(annotation: Any) -> inspect.Type:
 
 
 def _read(name: str, text: str, kind: inspect.Type) -> object:
+    parse: Callable[[str], object]
     if isinstance(kind, inspect.IntType):
         return _read_integer(name, text, kind)
     if isinstance(kind, inspect.EnumType):
-        return _read_choice(name, text, kind.cls)
-    if isinstance(kind, inspect.UUIDType):
-        return _read_uuid(name, text)
-    return text
+        parse, expected = kind.cls, f"one of {', '.join(choice.value for choice in kind.cls)}"
+    elif isinstance(kind, inspect.UUIDType):
+        parse, expected = UUID, "a UUID"
+    else:
+        return text
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise Invalid(f"{name} must be {expected}", field=name) from error
 
 
 def _read_integer(name: str, text: str, kind: inspect.IntType) -> int:
     """An integer within its bounds, written as digits only: `1e3` and `1.0` are refused."""
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS else -1
+    number = whole_number(text)
     least = kind.ge or 0
-    if number < least or (kind.le is not None and number > kind.le):
+    if number is None or number < least or (kind.le is not None and number > kind.le):
         bounds = f"of at least {least}" if kind.le is None else f"from {least} to {kind.le}"
         raise Invalid(f"{name} must be an integer {bounds}", field=name)
     return number
-
-
-def _read_choice(name: str, text: str, choices: type[Enum]) -> Enum:
-    try:
-        return choices(text)
-    except ValueError as error:
-        raise Invalid(f"{name} must be one of {', '.join(choice.value for choice in choices)}", field=name) from error
-
-
-def _read_uuid(name: str, text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise Invalid(f"{name} must be a UUID", field=name) from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
@@ -35,7 +34,7 @@ from wherry.errors import (
     Unavailable,
     UnsupportedMedia,
 )
-from wherry.http.faults import body_faults, parameter_faults
+from wherry.http.faults import body_faults
 from wherry.http.requests import is_under, request_id_of
 
 MEDIA_TYPE = "application/problem+json"
@@ -43,10 +42,8 @@ UNAUTHENTICATED = "missing authorization credentials"  # clients of the older se
 DISCONNECTED = "client disconnected prematurely"  # Litestar's text
 
 # Reason phrases of RFC 9110 that Python 3.11 has in an older form.
-_PHRASES: Mapping[int, str] = MappingProxyType(
-    {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
-)
-_BY_STATUS: Mapping[int, type[Refused]] = MappingProxyType({kind.status: kind for kind in Refused.__subclasses__()})
+_PHRASES: Mapping[int, str] = {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
+_BY_STATUS: Mapping[int, type[Refused]] = {kind.status: kind for kind in Refused.__subclasses__()}
 ANY_ROUTE: tuple[type[RequestError], ...] = (Malformed, DatabaseUnavailable, MigrationsPending, Unavailable)
 """Errors that every route may raise."""
 
@@ -125,7 +122,7 @@ def error_of(request: Request[Any, Any, Any], error: Exception) -> RequestError:
     if isinstance(error, OperationalError):  # includes timeouts of the pool
         return DatabaseUnavailable("the database does not answer; try again")
     if isinstance(error, ValidationException):
-        return _wrong_shape(request, error)
+        return _wrong_shape(request)
     if isinstance(error, HTTPException) and error.status_code < 500:
         return _refused_by_litestar(error)
     return InternalError("internal error; the server's log has the details under the requestId")
@@ -142,8 +139,8 @@ def _refused_by_litestar(error: HTTPException) -> Refused:
     return kind(details.get(error.status_code, error.detail), headers=headers)
 
 
-def _wrong_shape(request: Request[Any, Any, Any], error: ValidationException) -> Invalid:
-    fields = parameter_faults(request, error) or body_faults(request)
+def _wrong_shape(request: Request[Any, Any, Any]) -> Invalid:
+    fields = body_faults(request)
     detail = "; ".join(f"{name} {text}" for name, texts in fields.items() for text in texts)
     return Invalid(detail or "the request has the wrong shape", fields=fields)
 

@@ -9,8 +9,7 @@ import asyncio
 import codecs
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, MutableMapping
 from typing import Any, cast
 
 import msgspec
@@ -19,10 +18,11 @@ from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from wherry.errors import Malformed, MalformedJson, TooLarge, UnsupportedMedia
 from wherry.imports.inflate import DAMAGED, GzipInflater
-from wherry.logs import serving
+from wherry.storage.streams import limited
 
 REQUEST_ID_HEADER = "X-Request-Id"
 JSON_CODINGS = ("gzip",)
@@ -48,31 +48,33 @@ class JSONRequest(Request[Any, Any, Any]):
         """The decoded body, or None if it is empty.
 
         Raises:
-            UnsupportedMedia: its type is not JSON, or it is compressed with something other than gzip.
-            TooLarge: it is too large once decompressed, or has too many values.
-            Malformed: it is not JSON.
+            UnsupportedMedia: its type is not JSON.
+            UnsupportedMedia, TooLarge, Malformed: as in `json_within`.
         """
         require_json(self)
-        coding = content_coding(self, *JSON_CODINGS)
-        value = await _decode(await self.body(), coding, self.route_handler.resolve_request_max_body_size())
+        max_bytes = self.route_handler.resolve_request_max_body_size()
+        assert max_bytes is not None, "routes without a limit call json_within"
+        value = await json_within(self, max_bytes)
         _state(self.scope)[_BODY_KEY] = value
         return value
 
 
 async def json_within(request: Request[Any, Any, Any], max_bytes: int) -> Any:
-    """The decoded body, for a route without a size limit, because it also accepts files.
+    """The decoded body; the request's type is not checked.
 
     Raises:
         UnsupportedMedia: it is compressed with something other than gzip.
-        TooLarge: it has more than `max_bytes` bytes, as sent or decompressed; no more than that is kept in memory.
+        TooLarge: it has more than `max_bytes` bytes, as sent or decompressed, or too many values.
         Malformed: it is not JSON.
     """
+
+    def too_large() -> TooLarge:
+        return TooLarge(f"the body may have at most {max_bytes} bytes", field="body")
+
     coding = content_coding(request, *JSON_CODINGS)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        _require_size(body, max_bytes)
-    return await _decode(bytes(body), coding, max_bytes)
+    sent = limited(request.stream(), max_bytes, too_large)
+    body = b"".join([piece async for piece in limited(unpacked(sent, coding), max_bytes, too_large)])
+    return _decoded(body) if len(body) <= MAX_BYTES_AT_ONCE else await asyncio.to_thread(_decoded, body)
 
 
 def require_json(request: Request[Any, Any, Any]) -> None:
@@ -115,62 +117,26 @@ async def unpacked(body: AsyncIterator[bytes], coding: str | None) -> AsyncItera
             yield chunk
         return
     inflater = GzipInflater()
-    with _damage_reported():
+    try:
         async for chunk in body:
             pieces = inflater.feed(chunk)
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
                 yield piece
-    _require_complete(inflater)
+    except DAMAGED as error:
+        raise Malformed("the body is not valid gzip, although Content-Encoding says so") from error
+    if not inflater.complete:
+        raise Malformed("the gzip body is truncated")
 
 
-async def _decode(body: bytes, coding: str | None, max_bytes: int | None) -> Any:
-    if coding is None and len(body) <= MAX_BYTES_AT_ONCE:
-        return _decoded(body, coding, max_bytes)
-    return await asyncio.to_thread(_decoded, body, coding, max_bytes)
-
-
-def _decoded(body: bytes, coding: str | None, max_bytes: int | None) -> Any:
-    text = (_unpacked(body, max_bytes) if coding == "gzip" else body).removeprefix(codecs.BOM_UTF8)
+def _decoded(body: bytes) -> Any:
+    text = body.removeprefix(codecs.BOM_UTF8)
     try:
         if sum(map(text.count, BEFORE_VALUES)) > MAX_VALUES:
             msgspec.json.decode(text, type=msgspec.Raw)  # checks the syntax without building anything
             raise TooLarge(f"the body may have at most {MAX_VALUES} values", field="body")
         return msgspec.json.decode(text) if text else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _malformed() from error
-
-
-def _unpacked(body: bytes, max_bytes: int | None) -> bytes:
-    inflater = GzipInflater()
-    content = bytearray()
-    with _damage_reported():
-        for piece in inflater.feed(body):
-            content += piece
-            _require_size(content, max_bytes)
-    _require_complete(inflater)
-    return bytes(content)
-
-
-@contextmanager
-def _damage_reported() -> Iterator[None]:
-    try:
-        yield
-    except DAMAGED as error:
-        raise Malformed("the body is not valid gzip, although Content-Encoding says so") from error
-
-
-def _require_complete(inflater: GzipInflater) -> None:
-    if not inflater.complete:
-        raise Malformed("the gzip body is truncated")
-
-
-def _require_size(body: bytearray, max_bytes: int | None) -> None:
-    if max_bytes is not None and len(body) > max_bytes:
-        raise TooLarge(f"the body may have at most {max_bytes} bytes", field="body")
-
-
-def _malformed() -> MalformedJson:
-    return MalformedJson("the body is not valid JSON")
+        raise MalformedJson("the body is not valid JSON") from error
 
 
 class RequestIdMiddleware(ASGIMiddleware):
@@ -180,7 +146,7 @@ class RequestIdMiddleware(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Serve one request."""
-        with serving(request_id_of(scope)):
+        with bound_contextvars(requestId=request_id_of(scope)):
             await next_app(scope, receive, send)
 
 

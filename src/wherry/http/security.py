@@ -5,11 +5,10 @@ The `Authorization` header may use the scheme `Bearer` (RFC 6750) or `Token`. Th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import SecurityScheme
 
@@ -22,6 +21,8 @@ from wherry.http.services import services_of
 from wherry.resources.users import ADMIN
 
 Connection = ASGIConnection[Any, Any, Any, Any]
+AccountRequest: TypeAlias = Request[Account, str, Any]
+"""A request after `require_account`, with its account and its token."""
 
 USER_SCHEMES = ("bearer", "token")
 CAPSULE_SCHEMES = ("bearer",)
@@ -35,11 +36,7 @@ BY_KEY: tuple[type[RequestError], ...] = (Unauthenticated, LimitReached, KeyNotC
 
 
 async def require_account(connection: Connection, _: BaseRouteHandler) -> None:
-    """Require the token of an active account.
-
-    Raises:
-        Unauthenticated: there is no token, or it is not valid.
-    """
+    """Require the token of an active account."""
     token = credential(connection, USER_SCHEMES)
     account = await services_of(connection).accounts.authenticate(token)
     connection.scope["user"] = account
@@ -47,41 +44,25 @@ async def require_account(connection: Connection, _: BaseRouteHandler) -> None:
 
 
 async def require_login(connection: Connection, _: BaseRouteHandler) -> None:
-    """After `require_account`: refuse API tokens.
-
-    Raises:
-        Forbidden: the credential is an API token.
-    """
+    """After `require_account`: refuse API tokens."""
     if is_api_token(connection.auth):
         raise Forbidden("an API token may not do this: log in with e-mail and password (POST /api/users/login)")
 
 
 async def require_open_registration(connection: Connection, _: BaseRouteHandler) -> None:
-    """Refuse registrations if the operator has closed them.
-
-    Raises:
-        Forbidden: `REGISTRATION` is `closed`.
-    """
+    """Refuse registrations if the operator has closed them."""
     if services_of(connection).settings.registration == "closed":
         raise Forbidden("registration is closed (REGISTRATION=closed): an operator can run `wherry users create`")
 
 
 async def require_transfer_role(connection: Connection, _: BaseRouteHandler) -> None:
-    """After `require_account`: require a role that may import and export.
-
-    Raises:
-        Forbidden: the role is not one of `TRANSFER_ROLES`.
-    """
+    """After `require_account`: require a role that may import and export."""
     if connection.user.role not in services_of(connection).settings.transfer_roles:
         raise Forbidden("your role may not import or export")
 
 
 async def require_admin(connection: Connection, _: BaseRouteHandler) -> None:
-    """After `require_account`: require an administrator.
-
-    Raises:
-        Forbidden: the account is not an administrator's.
-    """
+    """After `require_account`: require an administrator."""
     if connection.user.role != ADMIN:
         raise Forbidden("only administrators may do this")
 
@@ -132,18 +113,8 @@ def visitor_of(connection: Connection) -> Visitor:
     return Visitor(address, foreign_origin=origin)
 
 
-def _caller(request: Request[Account, str, Any]) -> Account:
-    return request.user
-
-
-def provide_caller() -> dict[str, Provide]:
-    """The `dependencies` for guarded handlers that take `caller: Injected[Account]`."""
-    return {"caller": Provide(_caller, sync_to_thread=False)}
-
-
-def security_schemes() -> dict[str, SecurityScheme]:
-    """The ways to authenticate, for the OpenAPI document."""
-    return {
-        "token": SecurityScheme(type="http", scheme="bearer", description="A user's JWT, or an API token."),
-        "key": SecurityScheme(type="http", scheme="bearer", description="The static key of the capsule routes."),
-    }
+SECURITY_SCHEMES = {
+    "token": SecurityScheme(type="http", scheme="bearer", description="A user's JWT, or an API token."),
+    "key": SecurityScheme(type="http", scheme="bearer", description="The static key of the capsule routes."),
+}
+"""The ways to authenticate, for the OpenAPI document."""

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar, cast
 
 from litestar.connection import ASGIConnection
-from litestar.datastructures import State
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from wherry.accounts.api_tokens import ApiTokens
@@ -52,15 +51,6 @@ class Services:
     """Stops dedicated threads when the application shuts down."""
 
 
-def services_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Services:
-    """The services of a request's application; for guards."""
-    return cast(Services, connection.app.state.services)
-
-
-def _from_state(state: State) -> Services:
-    return cast(Services, state.services)
-
-
-def provide_services() -> dict[str, Provide]:
-    """The `dependencies` of an application whose handlers take `services`."""
-    return {"services": Provide(_from_state, sync_to_thread=False)}
+def services_of(request: ASGIConnection[Any, Any, Any, Any]) -> Services:
+    """The services of a request's application: for guards, and as the dependency `services` of handlers."""
+    return cast(Services, request.app.state.services)

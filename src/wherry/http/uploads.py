@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
-from litestar import Request
 from msgspec import UNSET, Meta, Struct, UnsetType
 from multipart import MultipartSegment
 
@@ -27,9 +26,10 @@ from wherry.database.pools import brief_transaction
 from wherry.errors import Invalid, Refused, Unavailable, UnsupportedMedia
 from wherry.http.idempotency import idempotency_key
 from wherry.http.multipart import FILE, read_form
-from wherry.http.parameters import once, query_of, refuse_unknown
+from wherry.http.parameters import once, query_of, refuse_repeated, refuse_unknown
 from wherry.http.requests import content_coding, has_body, json_within
 from wherry.http.schemas import Binary, ResourceName
+from wherry.http.security import AccountRequest
 from wherry.http.services import Services
 from wherry.imports.intake import RequestedImport
 from wherry.imports.models import ImportFormat, OnConflict
@@ -60,9 +60,10 @@ ATOMIC = Meta(description="Import every record or none.")
 ON_CONFLICT = Meta(description="What to do if another row already has a record's natural key.")
 FORMAT = Meta(description="By default, detected from the file's name, content type or content.")
 
-ImportRequest = Request[Account, Any, Any]
 Flag: TypeAlias = bool | Literal["true", "false"] | None
 Text = TypeVar("Text", str, str | None)
+Sent: TypeAlias = tuple[Mapping[str, Any], ImportSource]
+"""The options of an import, and its source."""
 
 
 class ImportForm(Struct, rename="camel"):
@@ -108,7 +109,7 @@ FILE_FIELDS = tuple(each.encode_name for each in msgspec.structs.fields(ImportQu
 FIELDS = FILE_FIELDS[:-1]
 
 
-async def hand_in(request: ImportRequest, services: Services) -> tuple[Job, bool, dict[str, str]]:
+async def hand_in(request: AccountRequest, services: Services) -> tuple[Job, bool, dict[str, str]]:
     """Read the request, store its source and queue its job: `(job, replayed, headers)`.
 
     If no job was created, the source is removed again.
@@ -124,7 +125,7 @@ async def hand_in(request: ImportRequest, services: Services) -> tuple[Job, bool
         return await _take_in(request, services, key)
 
 
-async def _take_in(request: ImportRequest, services: Services, key: str) -> tuple[Job, bool, dict[str, str]]:
+async def _take_in(request: AccountRequest, services: Services, key: str) -> tuple[Job, bool, dict[str, str]]:
     job_id = new_job_id()
     may_be_queued = False
     try:
@@ -147,7 +148,7 @@ async def _take_in(request: ImportRequest, services: Services, key: str) -> tupl
     return job, replayed, headers
 
 
-async def _receive(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], ImportSource]:
+async def _receive(request: AccountRequest, services: Services, job_id: UUID) -> Sent:
     media_type = request.content_type[0].lower()
     if media_type == "multipart/form-data":
         return await _from_form(request, services, job_id)
@@ -173,46 +174,40 @@ def _asked(fields: Mapping[str, Any], source: ImportSource, caller: Account, key
     )
 
 
-async def _from_form(
-    request: ImportRequest, services: Services, job_id: UUID
-) -> tuple[Mapping[str, Any], ImportSource]:
+async def _from_form(request: AccountRequest, services: Services, job_id: UUID) -> Sent:
     content_coding(request)  # a form must not be compressed; the file in it may be
     query = _query(request, FIELDS)
-    services.intake.check_declared(_declared(request, allow=MAX_FORM_OVERHEAD))
+    services.intake.check_declared((request.content_length or 0) - MAX_FORM_OVERHEAD)
 
     async def keep(segment: MultipartSegment, body: AsyncIterable[bytes]) -> ImportSource:
         check_upload(_file_name("file", segment.filename), segment.content_type)
         return await services.intake.keep(job_id, body, segment.filename, segment.content_type)
 
-    form = await read_form(request.stream(), request.content_type[1].get("boundary"), keep)
-    refuse_unknown(form.fields, (*FIELDS, FILE))
-    if form.file is None:
+    fields, file = await read_form(request.stream(), request.content_type[1].get("boundary"), keep)
+    refuse_unknown(fields, (*FIELDS, FILE))
+    if file is None:
         raise Invalid(NO_SOURCE, field="source")
-    given = {name: [*form.fields.get(name, []), *query.get(name, [])] for name in FIELDS}
-    return once(given, FIELDS), form.file
+    given = {name: [*fields.get(name, []), *query.get(name, [])] for name in FIELDS}
+    return once(given, FIELDS), file
 
 
-async def _from_body(
-    request: ImportRequest, services: Services, job_id: UUID
-) -> tuple[Mapping[str, Any], ImportSource]:
+async def _from_body(request: AccountRequest, services: Services, job_id: UUID) -> Sent:
     given = once(_query(request, FILE_FIELDS), FILE_FIELDS)
     name, content_type = _file_name("fileName", given.get("fileName")), request.content_type[0]
     # The query is checked before the body is read, so that a mistake in it costs no upload.
     _asked(given, ImportSource("", name, content_type=content_type), request.user, "")
     content_coding(request, *ENCODINGS)  # which of them it is, the worker detects from the first bytes
-    services.intake.check_declared(_declared(request))
+    services.intake.check_declared(request.content_length)
     return given, await services.intake.keep(job_id, request.stream(), name, content_type)
 
 
-async def _from_url(request: ImportRequest, services: Services, job_id: UUID) -> tuple[Mapping[str, Any], ImportSource]:
+async def _from_url(request: AccountRequest, services: Services, job_id: UUID) -> Sent:
     options = once(_query(request, FIELDS), FIELDS)
     body = await json_within(request, MAX_JSON_BYTES)
     fields = body.get("import") if isinstance(body, dict) and isinstance(body.get("import"), dict) else body
     if not isinstance(fields, dict):
         raise Invalid("the body must be a JSON object", field="import")
-    twice = {name: [f"{name} must be given once"] for name in options if fields.get(name) not in (None, "")}
-    if twice:
-        raise Invalid("; ".join(message for [message] in twice.values()), fields=twice)
+    refuse_repeated(name for name in options if fields.get(name) not in (None, ""))
     url = fields.get("url")
     if url is None or url == "":
         raise Invalid(NO_SOURCE, field="source")
@@ -223,7 +218,7 @@ async def _from_url(request: ImportRequest, services: Services, job_id: UUID) ->
     return {**fields, **options}, ImportSource(source_key(job_id), name, url=url)
 
 
-def _query(request: ImportRequest, known: Collection[str]) -> dict[str, list[str]]:
+def _query(request: AccountRequest, known: Collection[str]) -> dict[str, list[str]]:
     """The query, which may contain options for every kind of body."""
     query = query_of(request)
     refuse_unknown(query, known)
@@ -240,8 +235,3 @@ def _storable(field: str, text: Text) -> Text:
     if "\0" in (text or ""):
         raise Invalid(f"{field} must not contain the character U+0000, which PostgreSQL cannot store", field=field)
     return text
-
-
-def _declared(request: ImportRequest, allow: int = 0) -> int | None:
-    length = request.headers.get("Content-Length", "")
-    return max(0, int(length) - allow) if length.isdecimal() else None

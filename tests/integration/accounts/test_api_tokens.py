@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from litestar import get
+from litestar import Request, get
 
 from tests.accounts_app import Running, bearer, register, running
 from tests.integration.accounts.test_login import log_in
@@ -20,19 +20,18 @@ from tests.problems import NEVER, problem_of
 from wherry.accounts import repository
 from wherry.accounts.models import Account
 from wherry.http.security import require_account, require_admin, require_transfer_role
-from wherry.http.services import Injected
 
 PATH = "/api/user/tokens"
 
 
 @get("/api/v1/transfer", guards=[require_account, require_transfer_role])
-async def transfer(caller: Injected[Account]) -> str:
-    return caller.username
+async def transfer(request: Request[Account, Any, Any]) -> str:
+    return request.user.username
 
 
 @get("/api/v1/administer", guards=[require_account, require_admin])
-async def administer(caller: Injected[Account]) -> str:
-    return caller.username
+async def administer(request: Request[Account, Any, Any]) -> str:
+    return request.user.username
 
 
 @pytest.fixture

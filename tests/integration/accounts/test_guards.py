@@ -8,20 +8,19 @@ from typing import Any
 
 import httpx
 import pytest
-from litestar import get, post
+from litestar import Request, get, post
 from litestar.params import JSONBody
 
 from tests.accounts_app import Running, bearer, register, running
 from wherry.accounts.models import Account
 from wherry.http.security import require_account, require_capsule_key, require_transfer_role
-from wherry.http.services import Injected
 
 KEY = "the-static-key-of-these-tests-0123456789"
 
 
 @post("/api/v1/transfer", guards=[require_account, require_transfer_role])
-async def transfer(data: JSONBody[dict[str, Any]], caller: Injected[Account]) -> str:
-    return caller.username
+async def transfer(request: Request[Account, Any, Any], data: JSONBody[dict[str, Any]]) -> str:
+    return request.user.username
 
 
 @get("/v1/capsule", guards=[require_capsule_key])

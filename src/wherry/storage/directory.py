@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-WRITE_BACK_BYTES = 16 << 20
+WRITE_BACK_BYTES = 4 << 20
 """Linux is asked to start writing a file to disk each time this many bytes were added (posix_fadvise(2)). Otherwise the
 final fsync took a tenth of an export's time."""
 

@@ -21,8 +21,8 @@ CHUNK_BYTES = 1 << 20
 """Large, because a thread that passes a chunk to the next may wait a whole batch for the interpreter's lock."""
 
 AHEAD = 8
-"""How many items `produced_ahead` keeps ready. With two, the threads wait for each other, and an export takes 6 % longer
-(measured)."""
+"""How many items `produced_ahead` keeps ready. With two, its threads wait for each other, and an export takes 6 %
+longer (measured)."""
 
 T = TypeVar("T")
 

@@ -69,7 +69,7 @@ class ExportRunner:
         snapshot = Snapshot(
             self._read_conninfo,
             request.selection,
-            window_rows=self._settings.export_batch_size,
+            batch_rows=self._settings.export_batch_size,
             max_rows=self._settings.export_max_records,
         )
         output = Artifact(request, snapshot)

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, cast
 
 import psycopg
-from psycopg import capabilities, sql
+from psycopg import capabilities
 
 from wherry.database.pools import connection_options
 from wherry.database.queries import load
@@ -55,14 +55,14 @@ class Snapshot:
     Args:
         conninfo: the database, or a hot standby of it.
         selection: what to read.
-        window_rows: rows per statement. Between two statements, the server keeps only the snapshot.
+        batch_rows: reads at most this many rows at a time, and at most `BATCH_ROWS`.
         max_rows: reads no more than this; afterwards `truncated` tells whether there were more.
     """
 
-    def __init__(self, conninfo: str, selection: Selection, *, window_rows: int, max_rows: int) -> None:
+    def __init__(self, conninfo: str, selection: Selection, *, batch_rows: int, max_rows: int) -> None:
         self._conninfo = conninfo
         self._selection = selection
-        self._window_rows = window_rows
+        self._batch_rows = min(batch_rows, BATCH_ROWS)
         self._max_rows = max_rows
         self._stopping = threading.Event()
         self._connection: psycopg.Connection[RecordRow] | None = None
@@ -86,7 +86,7 @@ class Snapshot:
                 # The transaction blocks nobody, so it may be idle while slow storage catches up.
                 connection.execute("set local idle_in_transaction_session_timeout = '10min'")
                 self.estimate = self._estimate(connection)
-                yield from self._windows(connection)
+                yield from self._read(connection)
             except psycopg.errors.QueryCanceled:
                 self._check()
                 raise
@@ -110,35 +110,20 @@ class Snapshot:
         if self._stopping.is_set():
             raise SnapshotStopped
 
-    def _windows(self, connection: psycopg.Connection[RecordRow]) -> Iterator[RowBatch]:
-        statement = statements.window(self._selection)
-        position = statements.id_position(self._selection)
-        size = self._batch_rows(connection)
-        last = 0
-        while True:
-            room = min(self._window_rows, self._max_rows - self.rows)
-            if room == 0:
-                self.truncated = any(self._stream(connection, statement, last, 1, 1))
-                return
-            count = 0
-            for batch in self._stream(connection, statement, last, room, size):
-                count += len(batch)
-                last = batch[-1][position]
-                self.rows += len(batch)
-                yield statements.without_added_id(self._selection, batch)
-            if count < room:
-                return
-
-    def _stream(
-        self, connection: psycopg.Connection[RecordRow], statement: sql.Composed, after: int, limit: int, size: int
-    ) -> Iterator[list[RecordRow]]:
-        values = statements.values(self._selection, after=after, limit=limit)
+    def _read(self, connection: psycopg.Connection[RecordRow]) -> Iterator[RowBatch]:
+        # One record more than there may be shows whether there are more.
+        values = statements.values(self._selection, after=0, limit=self._max_rows + 1)
+        size = self._rows_at_a_time(connection)
         self._check()
         with connection.cursor() as cursor:
-            rows = cast("Generator[RecordRow, None, None]", cursor.stream(statement, values, binary=True, size=size))
-            with closing(rows):
+            stream = cursor.stream(statements.window(self._selection), values, binary=True, size=size)
+            with closing(cast("Generator[RecordRow, None, None]", stream)) as rows:
                 while batch := list(islice(rows, size)):
-                    yield batch
+                    kept = batch[: self._max_rows - self.rows]
+                    self.truncated = len(kept) < len(batch)
+                    self.rows += len(kept)
+                    if kept:
+                        yield statements.without_added_id(self._selection, kept)
                     self._check()
 
     def _estimate(self, connection: psycopg.Connection[RecordRow]) -> int:
@@ -147,7 +132,7 @@ class Snapshot:
         planned = int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
         return min(planned, self._max_rows)
 
-    def _batch_rows(self, connection: psycopg.Connection[RecordRow]) -> int:
+    def _rows_at_a_time(self, connection: psycopg.Connection[RecordRow]) -> int:
         row = connection.execute(load("exports")["row_bytes"], {"table": self._selection.resource.name}).fetchone()
         average = int(row[0]) if row else 0
-        return max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, average)))
+        return max(1, min(self._batch_rows, BATCH_BYTES // max(1, average)))

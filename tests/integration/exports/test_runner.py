@@ -73,7 +73,7 @@ async def test_an_export_is_truncated_at_the_limit_and_says_so(exports: Exports,
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 10, 1000])
-async def test_windows_of_any_size_give_the_same_bytes(exports: Exports, batch_size: int) -> None:
+async def test_batches_of_any_size_give_the_same_bytes(exports: Exports, batch_size: int) -> None:
     await exports.fill(20)
     whole = await exports.exported(resource="articles", fields="slug,title")
     assert (

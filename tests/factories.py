@@ -42,7 +42,7 @@ async def new_user(connection: Connection, email: str = "alice@example.com", **c
     """An account's id."""
     values = {"email": email, "username": email, "name": "Alice", "role": "admin", **changes}
     cursor = await connection.execute(
-        "insert into users (email, username, name, role) "
+        "insert into wherry.users (email, username, name, role) "
         "values (%(email)s, %(username)s, %(name)s, %(role)s) returning id",
         values,
     )

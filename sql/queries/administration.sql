@@ -1,17 +1,17 @@
 -- name: list
 select id, email, username, role, active, bio, image, operator, password_changed_at,
        password_hash is not null as has_password, created_at
-from users
+from wherry.users
 order by id
 
 -- name: find
 select id, email, username, role, active, bio, image, operator, password_changed_at
-from users
+from wherry.users
 where id = %(id)s
    or email = %(email)s
 
 -- name: set_standing
-update users
+update wherry.users
 set role = coalesce(%(role)s, role),
     active = coalesce(%(active)s, active),
     operator = coalesce(%(operator)s, operator),

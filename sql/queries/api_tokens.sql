@@ -1,17 +1,17 @@
 -- name: insert
-insert into api_tokens (id, user_id, name, prefix, token_hash, expires_at)
+insert into wherry.api_tokens (id, user_id, name, prefix, token_hash, expires_at)
 values (%(id)s, %(user_id)s, %(name)s, %(prefix)s, %(token_hash)s, %(expires_at)s)
 returning id, name, prefix, created_at, expires_at, last_used_at
 
 -- name: count_live
 select count(*) as live
-from api_tokens
+from wherry.api_tokens
 where user_id = %(user_id)s
   and (expires_at is null or expires_at > now())
 
 -- name: list_live
 select id, name, prefix, created_at, expires_at, last_used_at
-from api_tokens
+from wherry.api_tokens
 where user_id = %(user_id)s
   and (expires_at is null or expires_at > now())
 order by id
@@ -20,14 +20,14 @@ order by id
 -- The owner of a token, if the token is valid and the account is active. Also records the use, at most once per minute.
 with held as (
   select api_tokens.id as token_id, users.*
-  from api_tokens
-  join users on users.id = api_tokens.user_id
+  from wherry.api_tokens
+  join wherry.users on users.id = api_tokens.user_id
   where token_hash = %(token_hash)s
     and (expires_at is null or expires_at > now())
     and users.active
 ),
 noted as (
-  update api_tokens
+  update wherry.api_tokens
   set last_used_at = now()
   from held
   where api_tokens.id = held.token_id
@@ -37,11 +37,11 @@ select id, email, username, role, active, bio, image, operator, password_changed
 from held
 
 -- name: delete
-delete from api_tokens
+delete from wherry.api_tokens
 where id = %(id)s
   and user_id = %(user_id)s
   and (expires_at is null or expires_at > now())
 
 -- name: purge
-delete from api_tokens
+delete from wherry.api_tokens
 where expires_at < now()

@@ -1,14 +1,14 @@
 -- name: copy_errors
-copy import_errors (job_id, record_index, record_id, code, name, message, field, value, details)
+copy wherry.import_errors (job_id, record_index, record_id, code, name, message, field, value, details)
 from stdin (format binary)
 
 -- name: delete_errors
-delete from import_errors
+delete from wherry.import_errors
 where job_id = %(job_id)s
 
 -- name: has_file_error
 select 1
-from import_errors
+from wherry.import_errors
 where job_id = %(job_id)s
   and record_index = -1
 
@@ -17,7 +17,7 @@ where job_id = %(job_id)s
 -- this session. All of this is one statement because each round trip takes about two percent of a batch's time. The
 -- owner's row is not locked: otherwise nobody could demote the owner of an atomic import until it ends.
 select now() as now,
-       (select role from users where id = %(owner_id)s and active) as role,
+       (select role from wherry.users where id = %(owner_id)s and active) as role,
        set_config('enable_seqscan', 'off', true),
        set_config('application_name', %(name)s, true)
 
@@ -40,29 +40,29 @@ reset idle_in_transaction_session_timeout
 
 -- name: lock_ids
 -- setval overwrites whatever value the sequence has by then, so only one import at a time may move it.
-select pg_advisory_xact_lock(hashtext(pg_get_serial_sequence(%(table)s, 'id')))
+select pg_advisory_xact_lock(hashtext(pg_get_serial_sequence('wherry.' || %(table)s, 'id')))
 
 -- name: reserve_ids
 -- Unless the sequence is past the highest id, moves it to the target. Returns its value before and after.
 select last as before, case when last < %(highest)s then setval(sequence, %(target)s) else last end as after
-from cast(pg_get_serial_sequence(%(table)s, 'id') as regclass) as sequence,
+from cast(pg_get_serial_sequence('wherry.' || %(table)s, 'id') as regclass) as sequence,
   coalesce(pg_sequence_last_value(sequence), 0) as last
 
 -- name: give_ids_back
 -- Only if the run still has its lease, no id was handed out since, and no other import relies on the sequence's value.
 select setval(sequence, greatest(%(used)s, 1), %(used)s > 0)
-from cast(pg_get_serial_sequence(%(table)s, 'id') as regclass) as sequence
+from cast(pg_get_serial_sequence('wherry.' || %(table)s, 'id') as regclass) as sequence
 where pg_sequence_last_value(sequence) = %(reserved)s
   and exists (
     select
-    from jobs
+    from wherry.jobs
     where id = %(job_id)s
       and epoch = %(epoch)s
       and status = 'running'
   )
   and not exists (
     select
-    from jobs
+    from wherry.jobs
     where kind = 'import'
       and resource = %(table)s
       and status = 'running'
@@ -75,7 +75,7 @@ select pg_advisory_xact_lock(hashtext('wherry whole import'), hashtext(%(table)s
 
 -- name: errors_page
 select record_index, record_id, code, name, message, field, value::text, details::text, created_at, seq
-from import_errors
+from wherry.import_errors
 where job_id = %(job_id)s
   and (record_index, seq) > (%(index)s, %(seq)s)
 order by record_index, seq

@@ -1,5 +1,5 @@
 -- name: insert
-insert into jobs (
+insert into wherry.jobs (
   id, kind, owner_id, resource, format, options, source, idempotency_key, fingerprint, message, request_id
 )
 values (
@@ -11,7 +11,7 @@ returning *
 
 -- name: by_key
 select *
-from jobs
+from wherry.jobs
 where kind = %(kind)s
   and owner_id is not distinct from %(owner_id)s
   and resource = %(resource)s
@@ -19,7 +19,7 @@ where kind = %(kind)s
 
 -- name: release_key
 -- A URL that could not be fetched may work later, so the same request then creates a new job.
-update jobs
+update wherry.jobs
 set idempotency_key = null
 where kind = %(kind)s
   and owner_id is not distinct from %(owner_id)s
@@ -31,7 +31,7 @@ returning id
 
 -- name: any_by_key
 select id
-from jobs
+from wherry.jobs
 where kind = %(kind)s
   and owner_id is not distinct from %(owner_id)s
   and idempotency_key = %(idempotency_key)s
@@ -39,12 +39,12 @@ limit 1
 
 -- name: by_id
 select *
-from jobs
+from wherry.jobs
 where id = %(id)s
 
 -- name: page
 select *
-from jobs
+from wherry.jobs
 where owner_id = %(owner_id)s
   and (%(kind)s::text is null or kind = %(kind)s)
   and (%(status)s::text is null or status = %(status)s)
@@ -54,12 +54,12 @@ limit %(limit)s
 
 -- name: lock
 select *
-from jobs
+from wherry.jobs
 where id = %(id)s
 for update
 
 -- name: claim
-update jobs
+update wherry.jobs
 set status = 'running',
     epoch = epoch + 1,
     deaths = case
@@ -78,7 +78,7 @@ where id = %(id)s
 returning *
 
 -- name: advance
-update jobs
+update wherry.jobs
 set success_count = success_count + %(successes)s,
     error_count = error_count + %(errors)s,
     error_summary = case
@@ -110,13 +110,13 @@ returning cancel_requested_at is not null as cancel_requested, success_count, er
 
 -- name: look
 select cancel_requested_at is not null as cancel_requested, success_count, error_count, progress
-from jobs
+from wherry.jobs
 where id = %(id)s
   and epoch = %(epoch)s
   and status = 'running'
 
 -- name: finish
-update jobs
+update wherry.jobs
 set status = %(status)s,
     artifact = coalesce(%(artifact)s::jsonb, artifact),
     expires_at = now() + %(keep_for)s::interval,
@@ -135,7 +135,7 @@ where id = %(id)s
 returning *
 
 -- name: release
-update jobs
+update wherry.jobs
 set status = 'queued',
     updated_at = now()
 where id = %(id)s
@@ -144,7 +144,7 @@ where id = %(id)s
 returning *
 
 -- name: cancel_now
-update jobs
+update wherry.jobs
 set status = 'cancelled',
     stage = 'cancelled',
     message = %(message)s,
@@ -156,14 +156,14 @@ where id = %(id)s
 returning *
 
 -- name: request_cancel
-update jobs
+update wherry.jobs
 set cancel_requested_at = coalesce(cancel_requested_at, now())
 where id = %(id)s
   and status = 'running'
 returning *
 
 -- name: expire_artifact
-update jobs
+update wherry.jobs
 set expires_at = now()
 where id = %(id)s
   and artifact is not null
@@ -172,33 +172,33 @@ returning *
 
 -- name: count_unfinished
 select count(*)
-from jobs
+from wherry.jobs
 where kind = %(kind)s
   and owner_id is not distinct from %(owner_id)s
   and status in ('queued', 'running')
 
 -- name: count_queued
 select count(*)
-from jobs
+from wherry.jobs
 where kind = %(kind)s
   and status = 'queued'
 
 -- name: append_event
 with numbered as (
-  update jobs
+  update wherry.jobs
   set last_event_seq = last_event_seq + 1,
       updated_at = now()
   where id = %(id)s
   returning id, last_event_seq, stage, progress, stage_progress, message
 )
-insert into job_events (job_id, seq, type, stage, progress, stage_progress, message, meta)
+insert into wherry.job_events (job_id, seq, type, stage, progress, stage_progress, message, meta)
 select id, last_event_seq, %(type)s, stage, progress, stage_progress, coalesce(message, ''), %(meta)s
 from numbered
 returning *
 
 -- name: events_since
 select *
-from job_events
+from wherry.job_events
 where job_id = %(id)s
   and seq > %(since)s
 order by seq
@@ -208,7 +208,7 @@ limit %(limit)s
 select pg_notify('wherry_jobs', %(id)s::text)
 
 -- name: restart
-update jobs
+update wherry.jobs
 set success_count = 0,
     error_count = 0,
     error_summary = '{}',
@@ -222,14 +222,14 @@ returning id
 
 -- name: hold
 select id
-from jobs
+from wherry.jobs
 where id = %(id)s
   and epoch = %(epoch)s
   and status = 'running'
 for update
 
 -- name: record_source
-update jobs
+update wherry.jobs
 set source = %(source)s::jsonb,
     updated_at = now()
 where id = %(id)s
@@ -238,7 +238,7 @@ where id = %(id)s
 returning id
 
 -- name: record_format
-update jobs
+update wherry.jobs
 set format = %(format)s,
     updated_at = now()
 where id = %(id)s
@@ -247,7 +247,7 @@ where id = %(id)s
 returning id
 
 -- name: retire_artifact
-update jobs
+update wherry.jobs
 set artifact = artifact || jsonb_build_object('removedAt', now()),
     stage = 'expired',
     updated_at = now()
@@ -257,15 +257,15 @@ where id = %(id)s
 returning id
 
 -- name: retire_source
-update jobs
+update wherry.jobs
 set source = source || jsonb_build_object('removedAt', now())
 where id = %(id)s
 
 -- name: delete_ended
-delete from jobs
+delete from wherry.jobs
 where id = any(array(
   select id
-  from jobs
+  from wherry.jobs
   where completed_at < now() - %(keep)s::interval
     and (expires_at is null or expires_at < now())
   order by completed_at

@@ -1,5 +1,5 @@
 -- name: take
-insert into rate_limits as bucket (policy, subject, used, expires_at)
+insert into wherry.rate_limits as bucket (policy, subject, used, expires_at)
 values (%(policy)s, %(subject)s, 1, clock_timestamp() + make_interval(secs => %(window)s))
 on conflict (policy, subject) do update
 set used = case
@@ -14,23 +14,23 @@ returning used, greatest(1, ceil(extract(epoch from expires_at - clock_timestamp
 
 -- name: look
 select used, greatest(1, ceil(extract(epoch from expires_at - clock_timestamp())))::integer as reset_seconds
-from rate_limits
+from wherry.rate_limits
 where policy = %(policy)s
   and subject = %(subject)s
   and expires_at > clock_timestamp()
 
 -- name: give_back
-update rate_limits
+update wherry.rate_limits
 set used = greatest(0, least(used, %(quota)s) - 1)
 where policy = %(policy)s
   and subject = %(subject)s
   and expires_at > clock_timestamp()
 
 -- name: purge
-delete from rate_limits
+delete from wherry.rate_limits
 where (policy, subject) in (
   select policy, subject
-  from rate_limits
+  from wherry.rate_limits
   where expires_at <= clock_timestamp()
   limit %(limit)s
   for update skip locked

@@ -1,6 +1,6 @@
 -- name: expired_artifacts
 select id, kind, artifact ->> 'key' as key
-from jobs
+from wherry.jobs
 where expires_at < now()
   and artifact is not null
   and not artifact ? 'removedAt'
@@ -9,7 +9,7 @@ limit %(limit)s
 
 -- name: spent_sources
 select id, kind, source ->> 'key' as key
-from jobs
+from wherry.jobs
 where source ? 'key'
   and not source ? 'removedAt'
   and completed_at < now() - case kind when 'import' then %(import_keep)s::interval else interval '0' end
@@ -17,11 +17,11 @@ order by completed_at
 limit %(limit)s
 
 -- name: delete_import_errors
-delete from import_errors
+delete from wherry.import_errors
 where ctid = any(array(
   select import_errors.ctid
-  from import_errors
-  join jobs on jobs.id = import_errors.job_id
+  from wherry.import_errors
+  join wherry.jobs on jobs.id = import_errors.job_id
   where jobs.completed_at < now() - %(import_keep)s::interval
   limit %(limit)s
 ))
@@ -29,5 +29,5 @@ where ctid = any(array(
 -- name: known_jobs
 select id, status in ('queued', 'running') as unfinished, source ->> 'key' as source_key, artifact ->> 'key' as artifact_key,
   coalesce(source ? 'removedAt', false) as source_removed, coalesce(artifact ? 'removedAt', false) as artifact_removed
-from jobs
+from wherry.jobs
 where id = any(%(ids)s)

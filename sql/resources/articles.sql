@@ -1,6 +1,6 @@
 -- name: lookup
 select id, slug as key, import_job_id is not distinct from %(job_id)s::uuid as mine
-from articles
+from wherry.articles
 where id = any(%(ids)s::integer[])
    or slug = any(%(keys)s::text[])
 order by id
@@ -8,18 +8,18 @@ for no key update
 
 -- name: existing
 select id
-from articles
+from wherry.articles
 where id = any(%(ids)s::integer[])
 
 -- name: copy
-copy articles (
+copy wherry.articles (
   id, import_job_id, slug, title, body, description, author_id, tags, status, published_at, created_at, updated_at
 )
 from stdin (format binary)
 
 -- name: update
 -- Null leaves a column as it is; `published_at` alone may be set to null.
-update articles
+update wherry.articles
 set slug = coalesce(given.slug, articles.slug),
     title = coalesce(given.title, articles.title),
     body = coalesce(given.body, articles.body),
@@ -37,5 +37,5 @@ from json_to_recordset(%(rows)s::json) as given (
 where articles.id = given.id
 
 -- name: allocate
-select nextval('articles_id_seq')::integer as id
+select nextval('wherry.articles_id_seq')::integer as id
 from generate_series(1, %(count)s)

@@ -1,21 +1,21 @@
 -- name: lookup
 select id, id as key, import_job_id is not distinct from %(job_id)s::uuid as mine
-from comments
+from wherry.comments
 where id = any(%(ids)s::integer[])
 order by id
 for no key update
 
 -- name: existing
 select id
-from comments
+from wherry.comments
 where id = any(%(ids)s::integer[])
 
 -- name: copy
-copy comments (id, import_job_id, body, article_id, user_id, created_at)
+copy wherry.comments (id, import_job_id, body, article_id, user_id, created_at)
 from stdin (format binary)
 
 -- name: update
-update comments
+update wherry.comments
 set body = given.body,
     article_id = given.article_id,
     user_id = given.user_id,
@@ -27,5 +27,5 @@ from json_to_recordset(%(rows)s::json) as given (
 where comments.id = given.id
 
 -- name: allocate
-select nextval('comments_id_seq')::integer as id
+select nextval('wherry.comments_id_seq')::integer as id
 from generate_series(1, %(count)s)

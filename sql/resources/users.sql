@@ -3,7 +3,7 @@
 -- statement, as two would see different moments. `state` has flags for resources/users.py: admin, active, password.
 select id, email as key, import_job_id is not distinct from %(job_id)s::uuid as mine, username as first_key,
   (role = 'admin')::integer + 2 * active::integer + 4 * (password_hash is not null)::integer as state
-from users
+from wherry.users
 where id = any(%(ids)s::integer[])
    or email = any(%(keys)s::text[])
    or username = any(%(keys)s::text[])
@@ -13,7 +13,7 @@ for no key update
 -- name: keepers
 -- The active admins, of whom at least one must remain. Locked, so that two transactions cannot each remove one.
 select id
-from users
+from wherry.users
 where role = 'admin'
   and active
 order by id
@@ -21,15 +21,15 @@ for no key update
 
 -- name: existing
 select id
-from users
+from wherry.users
 where id = any(%(ids)s::integer[])
 
 -- name: copy
-copy users (id, import_job_id, email, username, name, role, active, created_at, updated_at)
+copy wherry.users (id, import_job_id, email, username, name, role, active, created_at, updated_at)
 from stdin (format binary)
 
 -- name: update
-update users
+update wherry.users
 set email = coalesce(given.email, users.email),
     name = coalesce(given.name, users.name),
     role = coalesce(given.role, users.role),
@@ -43,5 +43,5 @@ from json_to_recordset(%(rows)s::json) as given (
 where users.id = given.id
 
 -- name: allocate
-select nextval('users_id_seq')::integer as id
+select nextval('wherry.users_id_seq')::integer as id
 from generate_series(1, %(count)s)

@@ -35,7 +35,7 @@ def test_a_link_contains_the_port_from_the_command_line(database_url: str, tmp_p
         with service.admin() as admin:
             with psycopg.connect(database_url, autocommit=True) as connection:
                 connection.execute(
-                    "insert into users (id, username, name, email) values (77, 'new', 'New', 'new@example.com')"
+                    "insert into wherry.users (id, username, name, email) values (77, 'new', 'New', 'new@example.com')"
                 )
             answer = admin.post("/api/v1/users/77/onboarding-link").raise_for_status()
             assert answer.json()["url"].startswith(f"{service.url}/")

@@ -234,7 +234,7 @@ def test_the_image_uses_the_key_and_the_database_that_it_is_given(open_folder: P
         _make_capsule(addresses[1], given["MEMVID_EXPORT_API_KEY"])
     assert not (open_folder / "postgres").exists()
     with psycopg.connect(empty_database_url) as connection:
-        assert connection.execute("select status from jobs").fetchall() == [("succeeded",)]
+        assert connection.execute("select status from wherry.jobs").fetchall() == [("succeeded",)]
 
 
 def _make_capsule(url: str, key: str) -> None:

@@ -135,7 +135,7 @@ def test_nobody_sees_anybody_elses_job(running: Service) -> None:
         stranger = client.get(f"/api/v1/imports/{job['id']}", headers={"Authorization": f"Bearer {token}"})
         assert stranger.status_code == 403
         with psycopg.connect(running.environment["DATABASE_URL"]) as connection:
-            connection.execute("update users set role = 'admin' where email = 'stranger@example.com'")
+            connection.execute("update wherry.users set role = 'admin' where email = 'stranger@example.com'")
         stranger = client.get(f"/api/v1/imports/{job['id']}", headers={"Authorization": f"Bearer {token}"})
         never = client.get(
             "/api/v1/imports/00000000-0000-7000-8000-000000000000", headers={"Authorization": f"Token {token}"}

@@ -13,13 +13,14 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.older import WHOLE, install_old
 from tests.processes import bare_environment
-from wherry.database.migrations import missing_steps, own_steps, pending, queue_steps
+from wherry.database.migrations import MOVE, missing_steps, own_steps, pending, queue_steps
 from wherry.database.pools import connect
 
 
-def _migrate(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "wherry", "migrate"]
+def _migrate(url: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "wherry", "migrate", *options]
     environment = {**bare_environment(), "DATABASE_URL": url, "COLUMNS": "400"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
 
@@ -60,20 +61,75 @@ def test_a_database_with_some_of_the_queues_steps_lacks_the_others_one_by_one() 
     assert missing_steps(known) == queue_steps()[-2:]
 
 
-def test_a_role_that_may_not_create_tables_gets_one_line_with_the_solution(
-    stranger: str, empty_database_url: str, tmp_path: Path
-) -> None:
-    refused = _migrate(stranger, tmp_path)
+def _solution(refused: subprocess.CompletedProcess[str]) -> tuple[str, str]:
+    """What a refusal says, and the statement that it recommends."""
     (line,) = refused.stderr.strip().splitlines()
     assert refused.returncode == 2
     assert _applied(refused.stdout) == []
-    assert line.startswith('wherry: the role "wherry test ')
+    reason, _, statement = line.partition("run: ")
+    assert reason.startswith('wherry: the role "wherry test ')
+    return reason, statement
 
-    _, _, statement = line.partition("run: ")
-    assert statement.startswith('grant usage, create on schema "public" to ')
+
+def test_a_role_that_may_not_create_the_schema_gets_one_line_with_the_solution(
+    stranger: str, empty_database_url: str, tmp_path: Path
+) -> None:
+    reason, statement = _solution(_migrate(stranger, tmp_path))
+    assert "may not create the schema wherry" in reason
+    assert statement.startswith('grant create on database "wherry_test_')
     with psycopg.connect(empty_database_url, autocommit=True) as owner:
         owner.execute(statement.encode())
     assert _migrate(stranger, tmp_path).returncode == 0
+
+
+def test_a_role_that_may_not_create_tables_in_the_schema_gets_one_line_with_the_solution(
+    stranger: str, empty_database_url: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(empty_database_url, autocommit=True) as owner:
+        owner.execute("create schema wherry")
+        reason, statement = _solution(_migrate(stranger, tmp_path))
+        assert "may not create tables in the schema wherry" in reason
+        assert statement.startswith("grant usage, create on schema wherry to ")
+        owner.execute(statement.encode())
+    assert _migrate(stranger, tmp_path).returncode == 0
+
+
+def test_a_role_with_a_schema_wherry_of_its_own_needs_no_other_right(
+    stranger: str, empty_database_url: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(empty_database_url, autocommit=True) as owner:
+        role = sql.Identifier(str(conninfo_to_dict(stranger)["user"]))
+        owner.execute(sql.SQL("create schema wherry authorization {}").format(role))
+    assert _migrate(stranger, tmp_path).returncode == 0
+
+
+def test_a_role_that_ran_an_older_version_needs_one_more_right_to_move_its_tables(
+    stranger: str, empty_database_url: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(empty_database_url, autocommit=True) as owner:
+        role = sql.Identifier(str(conninfo_to_dict(stranger)["user"]))
+        owner.execute(sql.SQL("grant usage, create on schema public to {}").format(role))
+        with psycopg.connect(stranger, autocommit=True) as older:
+            install_old(older, WHOLE)
+        _, statement = _solution(_migrate(stranger, tmp_path))
+        assert _migrate(stranger, tmp_path).returncode == 2
+        owner.execute(statement.encode())
+        owner.execute(sql.SQL("revoke create on schema public from {}").format(role))
+        assert _applied(_migrate(stranger, tmp_path).stdout) == [MOVE]
+
+
+def test_another_role_cannot_move_the_tables_of_an_older_version(
+    stranger: str, empty_database_url: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(empty_database_url, autocommit=True) as owner:
+        install_old(owner, WHOLE)
+        role = sql.Identifier(str(conninfo_to_dict(stranger)["user"]))
+        owner.execute(sql.SQL("grant create on database {} to {}").format(sql.Identifier(owner.info.dbname), role))
+        owner.execute(sql.SQL("grant select on wherry_migrations to {}").format(role))
+        refused = _migrate(stranger, tmp_path)
+        assert refused.returncode == 2
+        assert refused.stderr.strip().endswith("run wherry migrate as the role that ran it before")
+        assert owner.execute("select to_regnamespace('wherry')").fetchone() == (None,)
 
 
 def test_a_role_that_owns_nothing_can_check_that_the_schema_is_up_to_date(
@@ -81,14 +137,16 @@ def test_a_role_that_owns_nothing_can_check_that_the_schema_is_up_to_date(
 ) -> None:
     assert _migrate(empty_database_url, tmp_path).returncode == 0
     with psycopg.connect(empty_database_url, autocommit=True) as owner:
-        owner.execute("grant select on wherry_migrations to public")
+        owner.execute("grant usage on schema wherry to public")
+        owner.execute("grant select on wherry.wherry_migrations to public")
     seen = _migrate(stranger, tmp_path)
     assert (seen.returncode, seen.stdout) == (0, "nothing to do: the schema is up to date\n")
 
 
 def test_an_existing_table_with_the_same_name_is_reported_in_one_line(empty_database_url: str, tmp_path: Path) -> None:
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
-        connection.execute("create table jobs ()")
+        connection.execute("create schema wherry")
+        connection.execute("create table wherry.jobs ()")
     refused = _migrate(empty_database_url, tmp_path)
     assert refused.returncode == 2
     assert _applied(refused.stdout) == ["0001_records"]

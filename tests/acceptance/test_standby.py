@@ -14,7 +14,7 @@ from tests.processes import Service, finished, forked_service
 from wherry.database.migrations import migrate
 from wherry.local.embedded import EmbeddedPostgres
 
-USERS = "insert into users (id, email, username, name) select n, n || '@example.com', n, 'User' from {} as n"
+USERS = "insert into wherry.users (id, email, username, name) select n, n || '@example.com', n, 'User' from {} as n"
 
 
 @pytest.fixture

@@ -51,12 +51,12 @@ WORDS = (
 
 FILL = (
     """
-    insert into users (email, username, name, role, created_at)
+    insert into wherry.users (email, username, name, role, created_at)
     select 'user' || n || '@example.org', 'user' || n, 'User number ' || n, 'user', now() - n * interval '1.234567 s'
     from generate_series(1, greatest(%(rows)s / 10, 1)) as n
     """,
     """
-    insert into articles (slug, title, body, description, author_id, tags, status, published_at)
+    insert into wherry.articles (slug, title, body, description, author_id, tags, status, published_at)
     select 'article-number-' || n, 'Title of article ' || n,
       (select string_agg(words[1 + (hashint4(n * 997 + part) & 63)], ' ') from generate_series(1, 125) as part)
         || case when n %% 10 = 0 then ' "Zitat" \\ wörtlich' else ' "quote" \\ and the rest' end,
@@ -66,7 +66,7 @@ FILL = (
     from generate_series(1, %(rows)s) as n, string_to_array(%(words)s, ' ') as words
     """,
     """
-    insert into comments (body, article_id, user_id)
+    insert into wherry.comments (body, article_id, user_id)
     select 'A comment of some length, which is number ' || n, n, 1 + n %% greatest(%(rows)s / 10, 1)
     from generate_series(1, %(rows)s) as n
     """,
@@ -84,20 +84,23 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    articles = f"select {ARTICLE_COLUMNS} from articles order by id"
+    articles = f"select {ARTICLE_COLUMNS} from wherry.articles order by id"
     for extra in ({}, {"format": "json"}, {"compression": "gzip"}, {"compression": "zstd"}):
         yield Case({"resource": "articles", **extra}, articles)
     yield Case({"resource": "articles", "format": "csv"}, articles, "with (format csv, header)")
     yield Case(
         {"resource": "articles", "fields": ["id", "slug", "status"]},
-        "select id, slug, status from articles order by id",
+        "select id, slug, status from wherry.articles order by id",
     )
-    drafts = f"select {ARTICLE_COLUMNS} from articles where status = 'draft' order by id"
+    drafts = f"select {ARTICLE_COLUMNS} from wherry.articles where status = 'draft' order by id"
     yield Case({"resource": "articles", "filters": {"status": "draft"}}, drafts)
     yield Case(
-        {"resource": "users"}, "select id, email, name, role, active, created_at, updated_at from users order by id"
+        {"resource": "users"},
+        "select id, email, name, role, active, created_at, updated_at from wherry.users order by id",
     )
-    yield Case({"resource": "comments"}, "select id, article_id, user_id, body, created_at from comments order by id")
+    yield Case(
+        {"resource": "comments"}, "select id, article_id, user_id, body, created_at from wherry.comments order by id"
+    )
 
 
 def psql_seconds(url: str, case: Case, folder: Path) -> float:

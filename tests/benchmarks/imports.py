@@ -54,8 +54,8 @@ WORDS = ("harbour", "lantern", "copper", "meadow", "\\u00fcber", "quiet", '\\"so
 
 TWIN = """
 drop table if exists twin;
-create table twin (like articles including all);
-alter table twin add constraint twin_author_fkey foreign key (author_id) references users (id);
+create table twin (like wherry.articles including all);
+alter table twin add constraint twin_author_fkey foreign key (author_id) references wherry.users (id);
 """
 
 
@@ -119,9 +119,9 @@ async def job_seconds(pool: Pool, executor: Executor, case: str) -> tuple[float,
 def prepare(url: str, rows: int, folder: Path) -> Path:
     """Authors, and the rows of the clean case as psql reads them."""
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("truncate users, articles, comments restart identity cascade")
+        connection.execute("truncate wherry.users, wherry.articles, wherry.comments restart identity cascade")
         connection.execute(
-            "insert into users (email, username, name) "
+            "insert into wherry.users (email, username, name) "
             "select n || '@example.org', 'user' || n, 'User ' || n from generate_series(1, %s) as n",
             [AUTHORS],
         )
@@ -166,7 +166,7 @@ async def measure(url: str, rows: int, folder: Path, asked: argparse.Namespace) 
                 async with pool.connection() as connection:
                     await connection.execute("drop table twin")
                     if case != "update":
-                        await connection.execute("truncate articles, comments")
+                        await connection.execute("truncate wherry.articles, wherry.comments")
                     await connection.execute("checkpoint")
                 reset_peak()
                 seconds, _job = await job_seconds(pool, executor, case)

@@ -77,7 +77,7 @@ def wait_for_end(client: httpx.Client, job_ids: list[str], seconds: float) -> No
 def unfinished(database_url: str) -> int:
     """How many jobs have not ended, according to the database."""
     with psycopg.connect(database_url) as connection:
-        row = connection.execute("select count(*) from jobs where completed_at is null").fetchone()
+        row = connection.execute("select count(*) from wherry.jobs where completed_at is null").fetchone()
     assert row is not None
     return int(row[0])
 
@@ -85,7 +85,7 @@ def unfinished(database_url: str) -> int:
 def progress(database_url: str) -> int:
     """How many records all jobs have processed."""
     with psycopg.connect(database_url) as connection:
-        row = connection.execute("select coalesce(sum(processed_records), 0) from jobs").fetchone()
+        row = connection.execute("select coalesce(sum(processed_records), 0) from wherry.jobs").fetchone()
     assert row is not None
     return int(row[0])
 
@@ -95,9 +95,11 @@ def outcomes(client: httpx.Client, database_url: str, job_ids: list[str]) -> lis
     found = []
     with psycopg.connect(database_url) as connection:
         for job_id in job_ids:
-            rows = connection.execute("select count(*) from articles where import_job_id = %s", [job_id]).fetchone()
+            rows = connection.execute(
+                "select count(*) from wherry.articles where import_job_id = %s", [job_id]
+            ).fetchone()
             errors = connection.execute(
-                "select count(distinct record_index) from import_errors where job_id = %s and record_index >= 0",
+                "select count(distinct record_index) from wherry.import_errors where job_id = %s and record_index >= 0",
                 [job_id],
             ).fetchone()
             assert rows is not None

@@ -27,15 +27,15 @@ ROWS = 400_000
 def _fill(url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(
-            "insert into users (email, username, name) select e, e, 'N' from"
+            "insert into wherry.users (email, username, name) select e, e, 'N' from"
             " (select 'u' || n || '@example.com' as e from generate_series(1, 10) as n) as made"
         )
         connection.execute(
-            "insert into articles (slug, title, body, description, author_id, status)"
+            "insert into wherry.articles (slug, title, body, description, author_id, status)"
             " select 'a-' || n, 'T', 'B', 'T', 1, 'draft' from generate_series(1, 10) as n"
         )
         connection.execute(
-            "insert into comments (body, article_id, user_id)"
+            "insert into wherry.comments (body, article_id, user_id)"
             " select repeat('words ', 30), 1, 1 from generate_series(1, %s)",
             [ROWS],
         )
@@ -89,7 +89,7 @@ async def test_a_killed_export_leaves_a_complete_file_or_none(database_url: str,
         store = Store(str(tmp_path / "exports"))
         stores, no_time = dict.fromkeys(Kind, store), timedelta(0)
         async with pool.connection() as connection:
-            await connection.execute("update jobs set expires_at = now() - interval '1 second'")
+            await connection.execute("update wherry.jobs set expires_at = now() - interval '1 second'")
         await Retention(pool, stores, stores, no_time, no_time, orphan_age=timedelta(seconds=-1)).sweep()
     left = [path for path in (tmp_path / "exports").rglob("*") if path.is_file()]
     assert left == [], "retention must leave no files"

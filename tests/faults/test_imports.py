@@ -119,7 +119,7 @@ begin
   return new;
 end
 $$;
-create trigger pause after update on jobs for each row execute function pause();
+create trigger pause after update on wherry.jobs for each row execute function pause();
 """
 IS_PAUSED = "select exists (select from pg_locks where locktype = 'advisory' and not granted)"
 

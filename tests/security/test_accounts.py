@@ -119,7 +119,7 @@ async def test_no_text_in_any_field_causes_a_server_error(app: Running, client: 
         assert answer.status_code < 500, (method, path, answer.text[:300])
         assert "set-cookie" not in answer.headers
 
-    assert await app.rows("select role from users where id = 1") == [("admin",)]
+    assert await app.rows("select role from wherry.users where id = 1") == [("admin",)]
 
 
 async def test_the_time_of_a_login_does_not_reveal_whether_the_address_is_known(
@@ -130,7 +130,7 @@ async def test_the_time_of_a_login_does_not_reveal_whether_the_address_is_known(
     parts = app.parts
     parts = replace(parts, accounts=Accounts(parts.pool, costly, tokens), logins=Logins(parts.pool, costly, tokens))
     slow = Running(Litestar(account_routes(), state=State({"services": parts}), **litestar_options()), app.pool, parts)
-    await app.execute("insert into users (email, username, name) values ('i@example.com', 'i', 'I')")
+    await app.execute("insert into wherry.users (email, username, name) values ('i@example.com', 'i', 'I')")
     async with slow.client() as client:
         await register(client, "alice")
 
@@ -177,4 +177,4 @@ async def test_a_token_gives_no_access_to_other_accounts(client: httpx.AsyncClie
 async def test_fifty_concurrent_first_registrations_create_one_admin(app: Running, client: httpx.AsyncClient) -> None:
     await asyncio.gather(*(register(client, f"first{number}") for number in range(50)))
 
-    assert await app.rows("select count(*) from users where role = 'admin'") == [(1,)]
+    assert await app.rows("select count(*) from wherry.users where role = 'admin'") == [(1,)]

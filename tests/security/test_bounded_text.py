@@ -221,7 +221,7 @@ async def test_no_input_of_a_route_takes_more_than_linear_time(database_url: str
 
                 for shape, text_of in SHAPES.items():
                     async with app.state.services.pool.connection() as connection:
-                        await connection.execute("truncate rate_limits")
+                        await connection.execute("truncate wherry.rate_limits")
                     judged += 1
                     in_address = name.startswith(("path", "query"))
                     factor = await growth(send, text_of, LENGTH_IN_ADDRESS if in_address else LENGTH)

@@ -48,7 +48,7 @@ async def test_wrong_keys_are_limited_per_address_and_the_right_one_works_from_o
 
 async def test_right_keys_are_not_counted(app: Running) -> None:
     assert {await try_key(app, KEY) for _ in range(30)} == {200}
-    assert await app.rows("select count(*) from rate_limits") == [(0,)]
+    assert await app.rows("select count(*) from wherry.rate_limits") == [(0,)]
 
 
 async def test_guessing_keys_in_parallel_is_no_faster(app: Running) -> None:

@@ -81,7 +81,7 @@ async def test_an_unresponsive_mail_server_does_not_delay_logins(
     monkeypatch.setattr(mail, "TIMEOUT_SECONDS", 3)
     resets = [asyncio.create_task(reset(app, number)) for number in range(RESETS)]
     await silent.connected.wait()
-    while await app.rows("select count(*) from password_links") != [(RESETS,)]:
+    while await app.rows("select count(*) from wherry.password_links") != [(RESETS,)]:
         pass
     began = time.monotonic()
     async with app.client("198.51.100.9") as client:

@@ -35,7 +35,7 @@ def test_an_event_stream_ends_when_its_reader_loses_access(place: Service, datab
             lines = events.iter_lines()
             assert next(line for line in lines if line.startswith("event: ")) == "event: progress"
             with psycopg.connect(database_url, autocommit=True) as connection:
-                connection.execute(f"update users set {change}".encode())
+                connection.execute(f"update wherry.users set {change}".encode())
             began = time.monotonic()
             rest = list(lines)
     assert time.monotonic() - began < 10
@@ -80,7 +80,8 @@ def test_jobs_and_reports_are_not_cached(place: Service, database_url: str) -> N
         job = import_file(admin, "users", RECORD, key="k")
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute(
-                "insert into import_errors (job_id, record_index, code, name, message) values (%s, 0, 1001, 'X', 'x')",
+                "insert into wherry.import_errors (job_id, record_index, code, name, message) "
+                "values (%s, 0, 1001, 'X', 'x')",
                 [job["id"]],
             )
         one = f"/api/v1/imports/{job['id']}"

@@ -63,7 +63,7 @@ def test_unread_pages_of_huge_records_use_no_database_connection_and_little_memo
     with service(database_url, tmp_path, workers=0) as running, running.admin() as client:
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute(
-                "insert into articles (author_id, slug, title, body, description, tags, status) "
+                "insert into wherry.articles (author_id, slug, title, body, description, tags, status) "
                 "select 1, 'a-' || n, 't', repeat('x', 1 << 20), '', '{}', 'draft' from generate_series(1, 600) n"
             )
         process = running.api()

@@ -13,7 +13,8 @@ from wherry.settings import load_settings
 def migrate() -> None:
     """Apply missing migrations to the database of DATABASE_URL.
 
-    Safe to run again, and by several processes at once.
+    Safe to run again, and by several processes at once. Creates everything in the schema `wherry`; the role of
+    DATABASE_URL must own that schema, or be allowed to create it.
     """
     settings = load_settings()
     console = Console()

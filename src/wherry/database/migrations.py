@@ -3,26 +3,32 @@
 The steps are `sql/migrations/NNNN_name.sql` and procrastinate's own migrations. The table `wherry_migrations` records
 the name and SHA-256 of every applied step; if an applied step's file has changed, migrating fails. Each step is one
 transaction. An advisory lock makes it safe for several processes to migrate at the same time.
+
+Older versions installed themselves into the first schema of the search path, usually `public`. Such an installation is
+first moved into the schema `wherry`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psycopg
 from procrastinate.schema import SchemaManager
 from psycopg import sql
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import DeadlockDetected, InsufficientPrivilege, LockNotAvailable
 
+from wherry.database import schema
 from wherry.database.pools import Connection, connect
-from wherry.database.queries import fetch_all, fetch_one, load, sql_root
+from wherry.database.queries import fetch_one, load, sql_root
 from wherry.errors import DatabaseUnavailable, MigrationsPending, Misconfigured, Unavailable
 
 WHOLE_QUEUE = "procrastinate"
+MOVE = "move_to_schema_wherry"
 LOCK_KEY = 0x77686572  # "wher": the key of the advisory lock
 
 
@@ -55,19 +61,22 @@ async def migrate(conninfo: str, on_applied: Callable[[str], object] = lambda na
 
     Raises:
         Misconfigured: the server is too old, an applied step's file has changed, or a step failed.
-        Unavailable: the database cannot be reached.
+        Unavailable: the database cannot be reached, or other sessions use tables that have to be moved.
     """
     applied: list[str] = []
     async with _locked(conninfo) as connection:
-        for step in missing_steps(await _known(connection)):
+        for name, apply in _changes(await _installed(connection)):
             try:
-                await _apply(connection, step)
+                async with connection.transaction():
+                    await apply(connection)
+            except (LockNotAvailable, DeadlockDetected) as error:
+                raise Unavailable(f"{name} needs tables that are in use; stop the API and the workers first") from error
             except psycopg.OperationalError as error:
-                raise Unavailable(f"the connection was lost during {step.name}: {_first_line(error)}") from error
+                raise Unavailable(f"the connection was lost during {name}: {_first_line(error)}") from error
             except psycopg.Error as error:
-                raise await _refused(connection, step, error) from error
-            applied.append(step.name)
-            on_applied(step.name)
+                raise await _refused(connection, name, error) from error
+            applied.append(name)
+            on_applied(name)
     return applied
 
 
@@ -90,8 +99,8 @@ def missing_steps(known: Mapping[str, str]) -> list[Step]:
 
 
 async def pending(connection: Connection) -> list[str]:
-    """Names of the steps that `migrate` would apply to this database."""
-    return [step.name for step in missing_steps(await _known(connection))]
+    """Names of the changes that `migrate` would make to this database."""
+    return [name for name, _ in _changes(await _installed(connection))]
 
 
 async def require_current(connection: Connection) -> None:
@@ -139,35 +148,73 @@ async def _locked(conninfo: str) -> AsyncIterator[Connection]:
                 await connection.execute("select pg_advisory_unlock(%s)", [LOCK_KEY])
 
 
-async def _known(connection: Connection) -> dict[str, str]:
-    """The applied steps and their checksums; none if the database was never migrated."""
-    if not await fetch_all(connection, load("migrations")["find_table"], {}):
-        return {}
-    return {row["name"]: row["checksum"] for row in await fetch_all(connection, load("migrations")["known"], {})}
+@dataclass(frozen=True)
+class Installed:
+    """What a database has: the schema with wherry's tables, and the applied steps with their checksums."""
+
+    home: str = schema.SCHEMA
+    known: Mapping[str, str] = field(default_factory=dict)
 
 
-async def _refused(connection: Connection, step: Step, error: psycopg.Error) -> Misconfigured:
+async def _installed(connection: Connection) -> Installed:
+    """What earlier migrations have installed; nothing if the database was never migrated."""
+    row = await fetch_one(connection, load("migrations")["installed_in"], {})
+    if row is None:
+        return Installed()
+    table = sql.Identifier(row["nspname"], "wherry_migrations")
+    rows = await connection.execute(sql.SQL("select name, checksum from {}").format(table))
+    found = Installed(row["nspname"], dict(await rows.fetchall()))
+    # A table in another schema that lacks our first step is somebody else's.
+    return found if found.home == schema.SCHEMA or own_steps()[0].name in found.known else Installed()
+
+
+Change = Callable[[Connection], Awaitable[None]]
+
+
+def _changes(installed: Installed) -> Iterator[tuple[str, Change]]:
+    """What `migrate` has to do, in order; each change is one transaction."""
+    missing = missing_steps(installed.known)
+    if installed.home != schema.SCHEMA:
+        yield MOVE, partial(_move, installed=installed)
+    for step in missing:
+        yield step.name, partial(_apply, step=step)
+
+
+async def _move(connection: Connection, installed: Installed) -> None:
+    scripts = [step.sql for step in (*own_steps(), *queue_steps()) if step.name in installed.known]
+    if any(step.name in installed.known for step in queue_steps()):
+        scripts.append(SchemaManager.get_schema())  # has the names that migrations have given by renaming
+    await schema.move_from(connection, installed.home, scripts)
+
+
+async def _apply(connection: Connection, step: Step) -> None:
+    await schema.enter(connection)
+    await connection.execute(load("migrations")["create_table"])
+    # Without parameters, psycopg sends a script of several statements unchanged.
+    await connection.execute(step.sql.encode())
+    await schema.pin_functions(connection)
+    for each in step.contains or (step,):
+        await connection.execute(load("migrations")["record"], {"name": each.name, "checksum": each.checksum})
+
+
+async def _refused(connection: Connection, name: str, error: psycopg.Error) -> Misconfigured:
     """The error as `Misconfigured`, with the missing privilege and how to grant it."""
     said = error.diag.message_primary or _first_line(error)
     row = await fetch_one(connection, load("migrations")["rights"], {})
     if row is None or (row["may_create"] and not isinstance(error, InsufficientPrivilege)):
-        return Misconfigured(f"migration {step.name} failed: {said}")
-    role, schema, database = (sql.Identifier(str(row[name])).as_string() for name in ("role", "schema", "database"))
-    if not row["may_create"]:
+        return Misconfigured(f"migration {name} failed: {said}")
+    if row["may_create"]:
+        return Misconfigured(f"migration {name} failed: {said}; run wherry migrate as the role that ran it before")
+    role, database = (sql.Identifier(row[key]).as_string() for key in ("role", "database"))
+    if row["has_schema"]:
         return Misconfigured(
-            f"the role {role} may not create tables in the schema {schema} of the database {database}; "
-            f"let the schema's owner run: grant usage, create on schema {schema} to {role}"
+            f"the role {role} may not create tables in the schema wherry of the database {database}; "
+            f"let the schema's owner run: grant usage, create on schema wherry to {role}"
         )
-    return Misconfigured(f"migration {step.name} failed: {said}; run wherry migrate as the role that ran it before")
-
-
-async def _apply(connection: Connection, step: Step) -> None:
-    async with connection.transaction():
-        await connection.execute(load("migrations")["create_table"])
-        # Without parameters, psycopg sends a script of several statements unchanged.
-        await connection.execute(step.sql.encode())
-        for each in step.contains or (step,):
-            await connection.execute(load("migrations")["record"], {"name": each.name, "checksum": each.checksum})
+    return Misconfigured(
+        f"the role {role} may not create the schema wherry in the database {database}; "
+        f"let the database's owner run: grant create on database {database} to {role}"
+    )
 
 
 def _first_line(error: psycopg.Error) -> str:

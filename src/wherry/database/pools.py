@@ -82,14 +82,19 @@ async def connect(conninfo: str, *, name: str) -> Connection:
     return await AsyncConnection.connect(conninfo, autocommit=True, **connection_options(conninfo, name))
 
 
-def connection_options(conninfo: str, name: str) -> dict[str, Any]:
+def connection_options(conninfo: str, name: str, *more: str) -> dict[str, Any]:
     """Keyword arguments for `AsyncConnection.connect`, except `autocommit`, which is left to libraries.
 
     They override those in the URL; the URL's own `options` are kept, before ours.
+
+    Args:
+        conninfo: the database's URL.
+        name: shown as `application_name` in `pg_stat_activity`.
+        more: options of the session beside those that all sessions have, such as `-c search_path=wherry`.
     """
     own = conninfo_to_dict(conninfo).get("options")
     return {
-        "options": f"{own} {SESSION_OPTIONS}" if own else SESSION_OPTIONS,
+        "options": " ".join([str(own or ""), SESSION_OPTIONS, *more]),
         "application_name": name,
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         **KEEPALIVES,

@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg import sql
 
+from wherry.database.schema import SCHEMA
 from wherry.exports.selection import Selection
 
 # The server formats timestamps: our process is busier than the server, and msgspec would omit milliseconds of zero. The
@@ -80,7 +81,7 @@ def _column(selection: Selection, field: str) -> sql.Composable:
 
 
 def _table(selection: Selection) -> sql.Identifier:
-    return sql.Identifier(selection.resource.name)
+    return sql.Identifier(SCHEMA, selection.resource.name)
 
 
 def _names(selection: Selection) -> list[str]:

@@ -14,8 +14,7 @@ from procrastinate.connector import BaseAsyncConnector
 from procrastinate.jobs import Job as QueueJob
 from procrastinate.jobs import Status as QueueStatus
 from procrastinate.manager import JobManager
-from procrastinate.psycopg_connector import PsycopgConnector
-from procrastinate.tasks import configure_task
+from psycopg.types.json import Jsonb
 
 from wherry.database.pools import Connection
 from wherry.database.queries import load
@@ -42,10 +41,8 @@ async def submit(connection: Connection, new: NewJob) -> tuple[Job, bool]:
 
 async def enqueue(connection: Connection, job_id: UUID, kind: Kind) -> None:
     """Write a job's queue row."""
-    # This connector is never opened: the query runs on the caller's connection.
-    manager = JobManager(PsycopgConnector())
-    deferrer = configure_task(name=RUN_JOB, job_manager=manager, queue=kind, connection=connection)
-    await deferrer.defer_async(job_id=str(job_id))
+    values = {"queue": kind, "task": RUN_JOB, "args": Jsonb({"job_id": str(job_id)})}
+    await connection.execute(load("queue")["defer"], values)
 
 
 class Slots:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Container
 
+import psycopg
 import structlog
 from procrastinate.exceptions import ConnectorException
 from procrastinate.manager import JobManager
 from procrastinate.psycopg_connector import PsycopgConnector
 from procrastinate.worker import Worker
-from psycopg_pool import PoolTimeout
 
 from wherry.database.pools import Connection
 from wherry.database.queries import fetch_one, load
@@ -39,7 +39,7 @@ async def keep_rescuing(manager: JobManager, worker: Worker, in_hand: Container[
         try:
             await rescue_stalled(manager, STALLED_SECONDS)
             suspects = await rescue_forgotten(manager, worker.worker_id, in_hand, suspects)
-        except (ConnectorException, PoolTimeout) as error:
+        except (ConnectorException, psycopg.OperationalError) as error:
             # After a short outage the next round succeeds; if the outage lasts, the worker itself ends.
             log.warning("rescue skipped", error=str(error.__cause__ or error))
 

@@ -24,6 +24,7 @@ from procrastinate.retry import BaseRetryStrategy, RetryDecision
 from procrastinate.worker import Worker
 
 from wherry.database.pools import connection_options
+from wherry.database.schema import SCHEMA
 from wherry.errors import JobReleased
 from wherry.jobs import rescue
 from wherry.jobs.queue import RUN_JOB, FencedJobManager, Slots
@@ -76,8 +77,10 @@ class WorkerApp(procrastinate.App):
     def __init__(
         self, conninfo: str, *, concurrency: int, open_services: OpenServices, slow: Collection[Kind] = ()
     ) -> None:
+        # procrastinate's queries do not name a schema.
+        options = connection_options(conninfo, "wherry queue", f"-c search_path={SCHEMA}")
         connector = procrastinate.PsycopgConnector(
-            conninfo=conninfo, min_size=1, max_size=concurrency + 4, kwargs=connection_options(conninfo, "wherry queue")
+            conninfo=conninfo, min_size=1, max_size=concurrency + 4, kwargs=options
         )
         super().__init__(
             connector=connector,

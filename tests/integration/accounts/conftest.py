@@ -13,8 +13,8 @@ from tests.accounts_app import Running, running
 from tests.postgres import TestServer
 
 EMPTY = (
-    "truncate users, password_links, login_addresses, api_tokens, rate_limits, jobs, procrastinate_workers "
-    "restart identity cascade"
+    "truncate wherry.users, wherry.password_links, wherry.login_addresses, wherry.api_tokens, wherry.rate_limits, "
+    "wherry.jobs, wherry.procrastinate_workers restart identity cascade"
 )
 
 

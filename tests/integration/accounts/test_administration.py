@@ -21,7 +21,10 @@ def administration(app: Running) -> Administration:
 
 
 async def admins(app: Running) -> list[str]:
-    return [name for (name,) in await app.rows("select username from users where role = 'admin' and active order by 1")]
+    return [
+        name
+        for (name,) in await app.rows("select username from wherry.users where role = 'admin' and active order by 1")
+    ]
 
 
 @pytest.mark.parametrize("change", [DEMOTED, INACTIVE], ids=["demoted", "deactivated"])
@@ -47,7 +50,7 @@ async def test_two_concurrent_demotions_leave_one_admin(
     for name in ("alice", "bob"):
         await register(client, name)
     for _ in range(5):
-        await app.execute("update users set role = 'admin', active = true")
+        await app.execute("update wherry.users set role = 'admin', active = true")
         outcomes = await asyncio.gather(
             administration.set_standing("alice@example.com", DEMOTED),
             administration.set_standing("bob@example.com", INACTIVE),
@@ -64,7 +67,7 @@ async def test_a_change_leaves_all_other_values_unchanged(
     user = await register(client, "bob")
     await administration.set_standing(str(user["id"]), Standing(operator=True))
 
-    assert await app.rows("select username, role, active, operator from users order by id") == [
+    assert await app.rows("select username, role, active, operator from wherry.users order by id") == [
         ("alice", "admin", True, True),
         ("bob", "user", True, True),
     ]

@@ -81,7 +81,7 @@ async def test_a_token_is_shown_once_and_stored_only_as_a_hash(
     assert len(made["prefix"]) < 12 < 43 < len(made["token"])
     listed = await client.get(PATH, headers=alice)
     assert listed.json() == {"apiTokens": [{name: value for name, value in made.items() if name != "token"}]}
-    [(kept, row)] = await app.rows("select token_hash, api_tokens::text from api_tokens")
+    [(kept, row)] = await app.rows("select token_hash, api_tokens::text from wherry.api_tokens")
     assert kept == hashlib.sha256(made["token"].encode()).digest()
     assert made["token"] not in row
 
@@ -125,7 +125,7 @@ async def test_a_token_neither_manages_tokens_nor_changes_the_account(
 
     for answer in answers:
         problem_of(answer, 403, "FORBIDDEN")
-    assert await app.rows("select count(*) from api_tokens") == [(1,)]
+    assert await app.rows("select count(*) from wherry.api_tokens") == [(1,)]
     assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
 
 
@@ -158,11 +158,11 @@ async def test_a_token_of_a_deactivated_account_is_refused(
     app: Running, client: httpx.AsyncClient, alice: dict[str, str]
 ) -> None:
     token = (await make(client, alice))["token"]
-    await app.execute("update users set active = false where username = 'alice'")
+    await app.execute("update wherry.users set active = false where username = 'alice'")
     assert await status(client, token) == 401
 
-    await app.execute("delete from users where username = 'alice'")
-    assert await app.rows("select count(*) from api_tokens") == [(0,)]
+    await app.execute("delete from wherry.users where username = 'alice'")
+    assert await app.rows("select count(*) from wherry.api_tokens") == [(0,)]
     assert await status(client, token) == 401
 
 
@@ -174,7 +174,7 @@ async def test_an_expired_token_is_refused_and_purged(
     assert await status(client, expiring["token"]) == 200
     async with app.pool.connection() as connection:
         assert await repository.purge_expired(connection) == 0
-    await app.execute("update api_tokens set expires_at = now() where id = %s", expiring["id"])
+    await app.execute("update wherry.api_tokens set expires_at = now() where id = %s", expiring["id"])
 
     assert (await status(client, expiring["token"]), await status(client, lasting["token"])) == (401, 200)
     problem_of(await client.delete(f"{PATH}/{expiring['id']}", headers=alice), 404)
@@ -194,7 +194,7 @@ async def test_a_token_loses_a_role_together_with_its_owner(
     app: Running, client: httpx.AsyncClient, alice: dict[str, str]
 ) -> None:
     token = (await make(client, alice))["token"]
-    await app.execute("update users set role = 'user'")
+    await app.execute("update wherry.users set role = 'user'")
 
     assert await status(client, token) == 403
 
@@ -205,7 +205,7 @@ async def test_the_last_use_of_a_token_is_recorded_at_most_once_per_minute(
     token = (await make(client, alice))["token"]
 
     async def noted() -> datetime:
-        [(moment,)] = await app.rows("select last_used_at from api_tokens")
+        [(moment,)] = await app.rows("select last_used_at from wherry.api_tokens")
         return moment  # type: ignore[no-any-return]
 
     await status(client, token)
@@ -213,7 +213,7 @@ async def test_the_last_use_of_a_token_is_recorded_at_most_once_per_minute(
     assert abs(datetime.now(UTC) - first) < timedelta(minutes=1)
     await asyncio.gather(*(status(client, token) for _ in range(5)))
     assert await noted() == first
-    await app.execute("update api_tokens set last_used_at = last_used_at - interval '61 seconds'")
+    await app.execute("update wherry.api_tokens set last_used_at = last_used_at - interval '61 seconds'")
     await status(client, token)
     assert await noted() > first
     [shown] = (await client.get(PATH, headers=alice)).json()["apiTokens"]
@@ -232,7 +232,7 @@ async def test_an_account_has_at_most_fifty_unexpired_tokens(
     for answer in refused:
         assert "at most 50" in problem_of(answer, 409, "CONFLICT")["detail"]
     await make(client, bob)
-    await app.execute("update api_tokens set expires_at = now() where name = '7'")
+    await app.execute("update wherry.api_tokens set expires_at = now() where name = '7'")
     await make(client, alice)
 
 
@@ -261,7 +261,7 @@ async def test_every_invalid_field_is_reported(
     answer = await client.post(PATH, json=fields, headers=alice)
 
     assert set(problem_of(answer, 422, "VALIDATION_FAILED")["errors"]) == at_fault
-    assert await app.rows("select count(*) from api_tokens") == [(0,)]
+    assert await app.rows("select count(*) from wherry.api_tokens") == [(0,)]
 
 
 async def test_the_longest_name_is_accepted(client: httpx.AsyncClient, alice: dict[str, str]) -> None:

@@ -146,14 +146,14 @@ async def test_users_cannot_change_their_own_role(app: Running, client: httpx.As
     user = await register(client, "bob", role="admin")
     await change(client, user["token"], role="admin", active=False, id=1, name="x")
 
-    assert await app.rows("select role, active from users where username = 'bob'") == [("user", True)]
+    assert await app.rows("select role, active from wherry.users where username = 'bob'") == [("user", True)]
 
 
 async def test_the_name_follows_the_username_unless_it_differs(app: Running, client: httpx.AsyncClient) -> None:
     user = await register(client, "alice")
     await change(client, user["token"], username="alicia")
-    assert await app.rows("select name from users") == [("alicia",)]
+    assert await app.rows("select name from wherry.users") == [("alicia",)]
 
-    await app.execute("update users set name = 'Alice Liddell'")
+    await app.execute("update wherry.users set name = 'Alice Liddell'")
     await change(client, user["token"], username="alice")
-    assert await app.rows("select name from users") == [("Alice Liddell",)]
+    assert await app.rows("select name from wherry.users") == [("Alice Liddell",)]

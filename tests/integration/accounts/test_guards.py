@@ -61,7 +61,7 @@ async def test_every_account_may_move_records_if_every_role_may(database_url: st
 
 async def test_a_lost_role_takes_effect_at_the_next_request(app: Running, client: httpx.AsyncClient) -> None:
     alice = await register(client, "alice")
-    await app.execute("update users set role = 'user'")
+    await app.execute("update wherry.users set role = 'user'")
 
     answer = await client.post("/api/v1/transfer", json={}, headers=bearer(alice["token"]))
     assert answer.status_code == 403
@@ -75,7 +75,7 @@ async def test_an_anonymous_request_is_refused_before_its_body_is_read(client: h
 
 async def test_the_token_of_a_deleted_account_is_refused(app: Running, client: httpx.AsyncClient) -> None:
     alice = await register(client, "alice")
-    await app.execute("delete from users")
+    await app.execute("delete from wherry.users")
 
     assert (await client.get("/api/user", headers=bearer(alice["token"]))).status_code == 401
 

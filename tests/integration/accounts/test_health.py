@@ -20,7 +20,7 @@ async def test_a_live_process_reports_its_status_and_the_time(client: httpx.Asyn
 
 
 async def test_a_healthy_service_is_ready(app: Running, client: httpx.AsyncClient) -> None:
-    await app.execute("insert into procrastinate_workers default values")
+    await app.execute("insert into wherry.procrastinate_workers default values")
     ready = await client.get("/readyz")
     assert ready.status_code == 200
     assert ready.json() == {
@@ -34,7 +34,9 @@ async def test_without_a_live_worker_a_service_is_ready_but_degraded(
     app: Running, client: httpx.AsyncClient, last_heartbeat: str | None
 ) -> None:
     if last_heartbeat:
-        await app.execute("insert into procrastinate_workers (last_heartbeat) values (now() - interval '1 minute')")
+        await app.execute(
+            "insert into wherry.procrastinate_workers (last_heartbeat) values (now() - interval '1 minute')"
+        )
     ready = await client.get("/readyz")
     assert ready.status_code == 200
     assert ready.json()["status"] == "degraded"

@@ -71,8 +71,8 @@ async def test_a_new_window_begins_when_one_ends_and_retries_do_not_prolong_it(p
     async with pool.connection() as connection:
         for _ in range(15):
             await take(pool)
-            ends.add(await (await connection.execute("select expires_at from rate_limits")).fetchone())
-        await connection.execute("update rate_limits set expires_at = clock_timestamp()")
+            ends.add(await (await connection.execute("select expires_at from wherry.rate_limits")).fetchone())
+        await connection.execute("update wherry.rate_limits set expires_at = clock_timestamp()")
 
     assert len(ends) == 1
     assert await take(pool) == Usage(EXPORTS, 9, 3600)
@@ -95,7 +95,7 @@ async def test_only_counters_of_ended_windows_are_purged(pool: Pool) -> None:
     await take(pool)
     await take(pool, subject="2")
     async with pool.connection() as connection:
-        await connection.execute("update rate_limits set expires_at = clock_timestamp() where subject = '2'")
+        await connection.execute("update wherry.rate_limits set expires_at = clock_timestamp() where subject = '2'")
         assert await limits.purge_counters(connection) == 1
         assert await limits.purge_counters(connection) == 0
 
@@ -104,7 +104,8 @@ async def test_concurrent_requests_never_exceed_the_limit_of_unfinished_jobs(poo
     async with pool.connection() as connection:
         for name in ("alice", "bob"):
             await connection.execute(
-                "insert into users (email, username, name) values (%s, %s, %s)", [f"{name}@example.com", name, name]
+                "insert into wherry.users (email, username, name) values (%s, %s, %s)",
+                [f"{name}@example.com", name, name],
             )
 
     async def ask(owner_id: int, kind: Kind) -> int:
@@ -244,7 +245,7 @@ async def test_changes_of_names_are_limited_per_account_and_per_address(
 ) -> None:
     """A refusal of a taken name reveals that somebody has it."""
     people = [await register(client, f"n{number}") for number in range(4)]
-    await app.execute("delete from rate_limits")
+    await app.execute("delete from wherry.rate_limits")
 
     async def attempt(number: int, who: int, **fields: str) -> httpx.Response:
         async with app.client(f"203.0.113.{number}") as speaking:
@@ -268,7 +269,7 @@ async def test_a_login_does_not_reveal_whether_its_address_is_known(app: Running
     async def guesses(address: str, email: str) -> list[tuple[int, str | None, str | None]]:
         async with app.client(address) as guessing:
             answers = [await log_in(guessing, email, "a guess") for _ in range(12)]
-        await app.execute("delete from rate_limits")
+        await app.execute("delete from wherry.rate_limits")
         names = ("ratelimit-policy", "ratelimit")
         return [(a.status_code, *((a.headers[name] or "").partition(";t=")[0] for name in names)) for a in answers]
 

@@ -63,7 +63,7 @@ async def test_blank_fields_are_reported(client: httpx.AsyncClient) -> None:
 async def test_a_login_to_an_imported_account_reports_that_it_has_no_password(
     app: Running, client: httpx.AsyncClient
 ) -> None:
-    await app.execute("insert into users (email, username, name) values ('i@example.com', 'i@example.com', 'I')")
+    await app.execute("insert into wherry.users (email, username, name) values ('i@example.com', 'i@example.com', 'I')")
     answer = await log_in(client, "i@example.com", "anything")
 
     assert answer.status_code == 403
@@ -74,8 +74,10 @@ async def test_an_inactive_account_cannot_log_in_and_looks_like_an_unknown_one(
     app: Running, client: httpx.AsyncClient
 ) -> None:
     user = await register(client, "alice")
-    await app.execute("update users set active = false")
-    await app.execute("insert into users (email, username, name, active) values ('i@example.com', 'i', 'I', false)")
+    await app.execute("update wherry.users set active = false")
+    await app.execute(
+        "insert into wherry.users (email, username, name, active) values ('i@example.com', 'i', 'I', false)"
+    )
 
     assert (await log_in(client, "alice@example.com", "alice's password")).json()["errors"] == WRONG
     assert (await log_in(client, "i@example.com", "anything")).json()["errors"] == WRONG
@@ -87,10 +89,10 @@ async def test_a_hash_with_outdated_parameters_is_replaced_at_the_next_login(
 ) -> None:
     await register(client, "alice")
     older = PasswordHasher(time_cost=2, memory_cost=16, parallelism=1).hash("alice's password")
-    await app.execute("update users set password_hash = %s", older)
+    await app.execute("update wherry.users set password_hash = %s", older)
 
     assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
-    [(kept,)] = await app.rows("select password_hash from users")
+    [(kept,)] = await app.rows("select password_hash from wherry.users")
     assert kept.startswith("$argon2id$v=19$m=8,t=1,p=1$")
     assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
 
@@ -98,4 +100,4 @@ async def test_a_hash_with_outdated_parameters_is_replaced_at_the_next_login(
 async def test_passwords_are_stored_only_as_hashes(app: Running, client: httpx.AsyncClient) -> None:
     await register(client, "alice")
 
-    assert "alice's password" not in str(await app.rows("select users::text from users"))
+    assert "alice's password" not in str(await app.rows("select users::text from wherry.users"))

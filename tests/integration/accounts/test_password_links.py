@@ -21,7 +21,9 @@ from wherry.accounts.links import reset_link
 from wherry.accounts.mail import Mailer
 from wherry.accounts.models import Changes, ResetRequest
 
-IMPORTED = "insert into users (email, username, name) values ('i@example.com', 'i@example.com', 'I') returning id"
+IMPORTED = (
+    "insert into wherry.users (email, username, name) values ('i@example.com', 'i@example.com', 'I') returning id"
+)
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ async def test_the_response_is_the_same_for_known_and_unknown_addresses(
     assert {(a.status_code, a.content, a.headers["content-type"]) for a in (known, unknown, unstorable)} == {
         (202, known.content, known.headers["content-type"])
     }
-    assert await app.rows("select count(*) from password_links") == [(1,)]
+    assert await app.rows("select count(*) from wherry.password_links") == [(1,)]
     await mailed_token(mail)
     assert mail.arrived.empty()
 
@@ -108,7 +110,7 @@ async def test_a_link_is_stored_only_as_a_hash_and_is_valid_for_an_hour(
     token = await mailed_token(mail)
 
     [(kept, whole, valid_for)] = await app.rows(
-        "select token_hash, password_links::text, expires_at - created_at from password_links"
+        "select token_hash, password_links::text, expires_at - created_at from wherry.password_links"
     )
     assert kept == hashlib.sha256(token.encode()).digest()
     assert token not in whole
@@ -119,7 +121,7 @@ async def test_an_expired_link_gets_a_410(app: Running, client: httpx.AsyncClien
     await register(client, "alice")
     await ask(client, "alice@example.com")
     token = await mailed_token(mail)
-    await app.execute("update password_links set expires_at = now() - interval '1 second'")
+    await app.execute("update wherry.password_links set expires_at = now() - interval '1 second'")
 
     assert (await set_password(client, token)).status_code == 410
     assert (await log_in(client, "alice@example.com", "alice's password")).status_code == 200
@@ -177,7 +179,7 @@ async def test_a_link_requested_during_a_change_of_address_is_not_for_the_old_on
         await repository.void_links(changing, 1)
     await asked
 
-    assert await app.rows("select count(*) from password_links") == [(0,)]
+    assert await app.rows("select count(*) from wherry.password_links") == [(0,)]
 
 
 async def test_a_link_is_voided_by_a_change_that_waited_for_it(app: Running, client: httpx.AsyncClient) -> None:
@@ -190,7 +192,7 @@ async def test_a_link_is_voided_by_a_change_that_waited_for_it(app: Running, cli
         assert not changing.done()
     assert (await changing).status_code == 200
 
-    assert await app.rows("select used_at is not null from password_links") == [(True,)]
+    assert await app.rows("select used_at is not null from wherry.password_links") == [(True,)]
 
 
 async def test_a_link_is_invalid_after_an_import_has_changed_the_address(
@@ -199,7 +201,7 @@ async def test_a_link_is_invalid_after_an_import_has_changed_the_address(
     await register(client, "alice")
     await ask(client, "alice@example.com")
     token = await mailed_token(mail)
-    await app.execute("update users set email = 'alicia@example.com'")
+    await app.execute("update wherry.users set email = 'alicia@example.com'")
 
     assert (await set_password(client, token)).status_code == 410
     assert (await log_in(client, "alicia@example.com", "alice's password")).status_code == 200
@@ -209,7 +211,7 @@ async def test_an_onboarding_link_can_only_set_a_first_password(app: Running, cl
     admin = await register(client, "alice")
     [(user_id,)] = await app.rows(IMPORTED)
     answer = await client.post(f"/api/v1/users/{user_id}/onboarding-link", headers=bearer(admin["token"]))
-    await app.execute("update users set password_hash = 'set in another way' where id = %s", user_id)
+    await app.execute("update wherry.users set password_hash = 'set in another way' where id = %s", user_id)
 
     assert (await set_password(client, token_in(answer.json()["url"]))).status_code == 410
 
@@ -227,7 +229,7 @@ async def test_no_onboarding_link_is_created_while_a_password_is_being_set(
         await repository.void_links(setting, user_id)
 
     assert (await asked).status_code == 409
-    assert await app.rows("select count(*) from password_links") == [(0,)]
+    assert await app.rows("select count(*) from wherry.password_links") == [(0,)]
 
 
 async def test_nothing_that_depends_on_the_account_happens_before_the_response(
@@ -238,7 +240,7 @@ async def test_nothing_that_depends_on_the_account_happens_before_the_response(
     asked = await app.parts.password_links.request_reset("alice@example.com", "198.51.100.7")
 
     assert asked.email == "alice@example.com"
-    assert await app.rows("select count(*) from password_links") == [(0,)]
+    assert await app.rows("select count(*) from wherry.password_links") == [(0,)]
 
 
 async def test_a_refused_password_does_not_use_up_the_link(client: httpx.AsyncClient, mail: MailServer) -> None:
@@ -257,11 +259,11 @@ async def test_an_inactive_account_can_neither_get_nor_use_a_link(
     await register(client, "alice")
     await ask(client, "alice@example.com")
     token = await mailed_token(mail)
-    await app.execute("update users set active = false")
+    await app.execute("update wherry.users set active = false")
 
     assert (await set_password(client, token)).status_code == 410
     assert (await ask(client, "alice@example.com")).status_code == 202
-    assert await app.rows("select count(*) from password_links") == [(1,)]
+    assert await app.rows("select count(*) from wherry.password_links") == [(1,)]
 
 
 async def test_a_refusal_by_the_mail_server_is_logged_and_hidden_from_the_client(
@@ -327,7 +329,7 @@ async def test_an_account_with_a_password_gets_no_onboarding_link(app: Running, 
     for nobody in (3, 0, 2**31, 10**30):
         answer = await client.post(f"/api/v1/users/{nobody}/onboarding-link", headers=bearer(admin["token"]))
         assert answer.status_code == 404
-    assert await app.rows("select count(*) from password_links") == [(0,)]
+    assert await app.rows("select count(*) from wherry.password_links") == [(0,)]
 
 
 async def test_only_an_admin_may_create_an_onboarding_link(app: Running, client: httpx.AsyncClient) -> None:
@@ -356,7 +358,7 @@ async def test_expired_links_are_purged(app: Running, client: httpx.AsyncClient)
     await ask(client, "alice@example.com")
     async with app.pool.connection() as connection:
         assert await repository.purge_expired(connection) == 0
-        await connection.execute("update password_links set expires_at = now() - interval '25 hours'")
+        await connection.execute("update wherry.password_links set expires_at = now() - interval '25 hours'")
         assert await repository.purge_expired(connection) == 1
 
 

@@ -22,7 +22,8 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
         async with opened.connection() as connection:
             for name in ("alice", "bob"):
                 await connection.execute(
-                    "insert into users (email, username, name) values (%s, %s, %s)", [f"{name}@example.com", name, name]
+                    "insert into wherry.users (email, username, name) values (%s, %s, %s)",
+                    [f"{name}@example.com", name, name],
                 )
         yield opened
 
@@ -45,7 +46,7 @@ async def ask(pool: Pool, settings: Settings, owner_id: int = 1, kind: Kind = Ki
 
 async def made(pool: Pool) -> int:
     async with pool.connection() as connection:
-        row = await (await connection.execute("select count(*) from jobs")).fetchone()
+        row = await (await connection.execute("select count(*) from wherry.jobs")).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -75,7 +76,7 @@ async def test_a_job_over_the_limit_of_unfinished_ones_does_not_count_for_the_ho
     outcomes = [await ask(pool, settings) for _ in range(9)]
 
     async with pool.connection() as connection:
-        await connection.execute("update jobs set status = 'succeeded'")
+        await connection.execute("update wherry.jobs set status = 'succeeded'")
 
     assert outcomes[1:] == ["CONCURRENT_LIMIT"] * 8
     assert (await ask(pool, settings)).startswith('"exports";r=3;t=')

@@ -21,7 +21,7 @@ async def test_the_first_account_of_an_empty_system_is_an_admin_and_later_ones_a
     for name in ("alice", "bob", "charlie"):
         await register(client, name)
 
-    assert await app.rows("select username, role from users order by id") == [
+    assert await app.rows("select username, role from wherry.users order by id") == [
         ("alice", "admin"),
         ("bob", "user"),
         ("charlie", "user"),
@@ -32,7 +32,7 @@ async def test_the_first_account_alone_is_an_operator(app: Running, client: http
     for name in ("alice", "bob", "charlie"):
         await register(client, name, operator="true")
 
-    assert await app.rows("select username from users where operator") == [("alice",)]
+    assert await app.rows("select username from wherry.users where operator") == [("alice",)]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ async def test_a_foreign_page_cannot_register_the_first_account(
     problem = problem_of(answer, 403, "FORBIDDEN")
     assert origin in problem["detail"]
     assert "PUBLIC_URL" in problem["detail"]
-    assert await app.rows("select count(*) from users") == [(0,)]
+    assert await app.rows("select count(*) from wherry.users") == [(0,)]
 
 
 async def test_a_foreign_page_can_register_later_accounts(app: Running, client: httpx.AsyncClient) -> None:
@@ -54,7 +54,7 @@ async def test_a_foreign_page_can_register_later_accounts(app: Running, client: 
     answer = await client.post("/api/users", json={"user": FIRST}, headers={"Origin": "https://app.example"})
 
     assert answer.status_code == 201
-    assert await app.rows("select role, operator from users where username = 'alice'") == [("user", False)]
+    assert await app.rows("select role, operator from wherry.users where username = 'alice'") == [("user", False)]
 
 
 @pytest.mark.parametrize("origin", [BASE_URL, f"{BASE_URL}:443"])
@@ -92,7 +92,7 @@ async def test_dns_rebinding_cannot_register_the_first_account(
     rebound = {"Host": "evil.example", "Origin": "http://evil.example"}
     async with running(database_url, tmp_path, **settings) as app, app.client() as client:
         problem_of(await client.post("/api/users", json={"user": FIRST}, headers=rebound), 403, "FORBIDDEN")
-        assert await app.rows("select count(*) from users") == [(0,)]
+        assert await app.rows("select count(*) from wherry.users") == [(0,)]
 
 
 async def test_closed_registration_refuses_everyone_even_the_first(database_url: str, tmp_path: Path) -> None:
@@ -100,20 +100,20 @@ async def test_closed_registration_refuses_everyone_even_the_first(database_url:
         for body in ({"user": FIRST}, {}):
             problem = problem_of(await client.post("/api/users", json=body), 403, "FORBIDDEN")
             assert "wherry users create" in problem["detail"]
-        assert await app.rows("select count(*) from users") == [(0,)]
+        assert await app.rows("select count(*) from wherry.users") == [(0,)]
 
 
 async def test_concurrent_first_registrations_create_one_admin(app: Running, client: httpx.AsyncClient) -> None:
     await asyncio.gather(*(register(client, f"first{number}") for number in range(8)))
 
-    assert await app.rows("select count(*), count(*) filter (where role = 'admin') from users") == [(8, 1)]
+    assert await app.rows("select count(*), count(*) filter (where role = 'admin') from wherry.users") == [(8, 1)]
 
 
 async def test_a_system_with_imported_accounts_is_not_empty(app: Running, client: httpx.AsyncClient) -> None:
-    await app.execute("insert into users (email, username, name) values ('i@example.com', 'i@example.com', 'I')")
+    await app.execute("insert into wherry.users (email, username, name) values ('i@example.com', 'i@example.com', 'I')")
     await register(client, "alice")
 
-    assert await app.rows("select role from users where username = 'alice'") == [("user",)]
+    assert await app.rows("select role from wherry.users where username = 'alice'") == [("user",)]
 
 
 async def test_a_registration_returns_the_account_and_a_valid_token(client: httpx.AsyncClient) -> None:
@@ -137,7 +137,7 @@ async def test_a_registration_returns_the_account_and_a_valid_token(client: http
 async def test_the_name_of_a_new_account_is_its_username(app: Running, client: httpx.AsyncClient) -> None:
     await register(client, "alice")
 
-    assert await app.rows("select name from users") == [("alice",)]
+    assert await app.rows("select name from wherry.users") == [("alice",)]
 
 
 async def test_every_blank_field_is_reported_at_once(client: httpx.AsyncClient) -> None:
@@ -170,7 +170,7 @@ async def test_an_address_is_one_account_in_any_unicode_composition(app: Running
 
     assert (created.status_code, refused.status_code) == (201, 422)
     assert refused.json()["errors"] == {"email": ["has already been taken"]}
-    assert await app.rows("select email from users") == [("jos\u00e9@example.com",)]
+    assert await app.rows("select email from wherry.users") == [("jos\u00e9@example.com",)]
     assert [(await log_in(client, email, "pw")).status_code for email in forms] == [200, 200]
 
 
@@ -187,7 +187,7 @@ async def test_concurrent_equal_registrations_create_one_account(
 
 
 async def test_an_imported_account_cannot_be_taken_over_by_registering(app: Running, client: httpx.AsyncClient) -> None:
-    await app.execute("insert into users (email, username, name) values ('i@example.com', 'i@example.com', 'I')")
+    await app.execute("insert into wherry.users (email, username, name) values ('i@example.com', 'i@example.com', 'I')")
     fields = {"username": "eve", "email": "i@example.com", "password": "pw"}
     answer = await client.post("/api/users", json={"user": fields})
 

@@ -37,9 +37,9 @@ def body(name: str) -> dict[str, object]:
 
 async def test_no_request_waits_long_for_rows_that_another_has_locked(app: Running, client: httpx.AsyncClient) -> None:
     alice = await register(client, "alice")
-    await app.execute("insert into users (email, username, name) values ('i@example.com', 'i@example.com', 'I')")
+    await app.execute("insert into wherry.users (email, username, name) values ('i@example.com', 'i@example.com', 'I')")
     headers = bearer(alice["token"])
-    async with uncommitted(app, "update users set email = 'x' || email"):
+    async with uncommitted(app, "update wherry.users set email = 'x' || email"):
         began = time.monotonic()
         answers = await asyncio.gather(
             client.post("/api/users", json=body("xalice")),
@@ -60,7 +60,7 @@ async def test_waiting_registrations_leave_connections_for_other_requests(
     app: Running, client: httpx.AsyncClient
 ) -> None:
     alice = await register(client, "alice")
-    insert = "insert into users (email, username, name) values ('taken@example.com', 'taken', 'T')"
+    insert = "insert into wherry.users (email, username, name) values ('taken@example.com', 'taken', 'T')"
     async with uncommitted(app, insert):
         crowd = [asyncio.create_task(client.post("/api/users", json=body("taken"))) for _ in range(20)]
         await asyncio.wait(crowd, timeout=0.1)
@@ -72,15 +72,19 @@ async def test_waiting_registrations_leave_connections_for_other_requests(
 
 async def test_an_id_that_an_import_has_taken_is_skipped(app: Running, client: httpx.AsyncClient) -> None:
     await app.execute(
-        "insert into users (id, email, username, name) select n, n || '@example.com', n, n from generate_series(1, 3) n"
+        "insert into wherry.users (id, email, username, name) "
+        "select n, n || '@example.com', n, n from generate_series(1, 3) n"
     )
     assert (await client.post("/api/users", json=body("alice"))).status_code == 201
-    assert await app.rows("select id, role from users where username = 'alice'") == [(4, "user")]
+    assert await app.rows("select id, role from wherry.users where username = 'alice'") == [(4, "user")]
 
 
 async def test_if_no_id_is_free_the_client_is_told_to_retry(app: Running, client: httpx.AsyncClient) -> None:
     tries = repository.ID_TRIES
-    insert = "insert into users (id, email, username, name) select n, n || '@x.org', n, n from generate_series(1, %s) n"
+    insert = (
+        "insert into wherry.users (id, email, username, name) "
+        "select n, n || '@x.org', n, n from generate_series(1, %s) n"
+    )
     await app.execute(insert, tries)
 
     problem_of(await client.post("/api/users", json=body("alice")), 503, "DATABASE_ERROR")
@@ -89,11 +93,11 @@ async def test_if_no_id_is_free_the_client_is_told_to_retry(app: Running, client
 
 async def test_an_id_of_an_uncommitted_import_is_waited_for_or_skipped(app: Running, client: httpx.AsyncClient) -> None:
     await register(client, "first")
-    insert = "insert into users (id, email, username, name) values (2, 'i@example.com', 'i@example.com', 'I')"
+    insert = "insert into wherry.users (id, email, username, name) values (2, 'i@example.com', 'i@example.com', 'I')"
     async with app.pool.connection() as connection:
         async with connection.transaction():
             await connection.execute(insert)
             waiting = asyncio.create_task(client.post("/api/users", json=body("alice")))
             await asyncio.wait({waiting}, timeout=0.1)
         assert (await waiting).status_code == 201
-    assert await app.rows("select id from users where username = 'alice'") == [(3,)]
+    assert await app.rows("select id from wherry.users where username = 'alice'") == [(3,)]

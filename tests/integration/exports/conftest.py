@@ -81,13 +81,13 @@ class Exports:
     async def fill(self, count: int) -> None:
         """Insert users, articles and comments; the n-th of each belongs to the n-th of the others."""
         await self.sql(
-            "insert into users (email, username, name, role, active) "
+            "insert into wherry.users (email, username, name, role, active) "
             "select 'u' || n || '@x.org', 'u' || n, 'User ' || n, case when n = 1 then 'admin' else 'user' end, "
             "n %% 3 > 0 from generate_series(1, %s) n",
             count,
         )
         await self.sql(
-            "insert into articles (slug, title, body, description, author_id, tags, status, published_at) "
+            "insert into wherry.articles (slug, title, body, description, author_id, tags, status, published_at) "
             "select 'a-' || n, 'Title ' || n, repeat('words ', 20), '', n, array['t' || n %% 3], "
             "case when n %% 4 = 0 then 'draft' else 'published' end, "
             "case when n %% 4 > 0 then timestamptz '2024-01-01Z' + n * interval '1 hour' end "
@@ -95,7 +95,7 @@ class Exports:
             count,
         )
         await self.sql(
-            "insert into comments (body, article_id, user_id) "
+            "insert into wherry.comments (body, article_id, user_id) "
             "select 'Comment ' || n, n, n from generate_series(1, %s) n",
             count,
         )

@@ -25,12 +25,12 @@ async def fill_hostile(exports: Exports) -> None:
     for number, text in enumerate(HOSTILE_TEXTS, 1):
         at = datetime.fromisoformat(f"2024-02-29T23:59:59.{number:06}Z")
         await exports.sql(
-            "insert into users (id, email, username, name, created_at, updated_at, active)"
+            "insert into wherry.users (id, email, username, name, created_at, updated_at, active)"
             " values (%s, %s, %s, %s, %s, %s, %s)",
             *(number, f"{number}@x.org", str(number), text, at, at.replace(microsecond=0), number % 2 == 0),
         )
         await exports.sql(
-            "insert into articles (id, slug, title, body, description, author_id, tags, status, published_at)"
+            "insert into wherry.articles (id, slug, title, body, description, author_id, tags, status, published_at)"
             " values (%s, %s, %s, %s, '', %s, %s, 'published', %s)",
             *(
                 number,
@@ -43,7 +43,7 @@ async def fill_hostile(exports: Exports) -> None:
             ),
         )
         await exports.sql(
-            "insert into comments (id, body, article_id, user_id, created_at) values (%s, %s, %s, %s, %s)",
+            "insert into wherry.comments (id, body, article_id, user_id, created_at) values (%s, %s, %s, %s, %s)",
             *(number, text, number, number, at),
         )
 
@@ -51,7 +51,7 @@ async def fill_hostile(exports: Exports) -> None:
 async def in_the_table(exports: Exports, resource: str) -> list[dict[str, Any]]:
     """The expected records, read with plain SQL."""
     fields = RESOURCES[resource].fields
-    rows = await exports.sql(f"select {', '.join(fields)} from {resource} order by id")
+    rows = await exports.sql(f"select {', '.join(fields)} from wherry.{resource} order by id")
     return [
         {
             name: rfc3339(value) if isinstance(value, datetime) else value
@@ -87,7 +87,7 @@ def as_cell(value: Any) -> str:
 
 
 async def test_csv_escapes_formulas_unless_disabled(exports: Exports) -> None:
-    await exports.sql("insert into users (email, username, name) values ('a@x.org', 'a', '=1+1')")
+    await exports.sql("insert into wherry.users (email, username, name) values ('a@x.org', 'a', '=1+1')")
     assert b',"\'=1+1",' in await exports.exported(resource="users", format="csv", fields="id,name,role")
 
 
@@ -139,7 +139,10 @@ async def test_an_instant_always_has_milliseconds_and_none_is_rounded_up(exports
     ]
     for moment in moments:
         await exports.sql(
-            "insert into users (email, username, name, created_at) values (%s, %s, 'n', %s)", moment, moment, moment
+            "insert into wherry.users (email, username, name, created_at) values (%s, %s, 'n', %s)",
+            moment,
+            moment,
+            moment,
         )
     content = await exports.exported(resource="users", fields="created_at")
     assert [json.loads(line)["created_at"] for line in content.splitlines()] == [
@@ -152,5 +155,5 @@ async def test_an_instant_always_has_milliseconds_and_none_is_rounded_up(exports
 
 
 async def test_an_infinite_instant_is_exported_as_null(exports: Exports) -> None:
-    await exports.sql("insert into users (email, username, name, created_at) values ('a', 'a', 'n', 'infinity')")
+    await exports.sql("insert into wherry.users (email, username, name, created_at) values ('a', 'a', 'n', 'infinity')")
     assert await exports.exported(resource="users", fields="created_at") == b'{"created_at":null}\n'

@@ -26,7 +26,7 @@ def read_back(path: Path, uris: Sequence[str], query: str) -> tuple[list[str], l
 async def test_every_record_is_a_frame_that_its_uri_and_a_search_find(exports: Exports) -> None:
     await exports.fill(30)
     await exports.sql(
-        "update articles set title = 'Pangolins on skates', body = %s where id = 17", "line\n\n  indented 😀"
+        "update wherry.articles set title = 'Pangolins on skates', body = %s where id = 17", "line\n\n  indented 😀"
     )
     job = await exports.execute(await exports.submit(resource="articles", format="mv2", fields="title,body,tags"))
     assert job.status is Status.SUCCEEDED, job.error
@@ -53,7 +53,7 @@ async def test_a_capsule_without_records_fails_with_a_reason(exports: Exports) -
 
 async def test_records_that_do_not_fit_fail_with_advice_for_records(exports: Exports) -> None:
     await exports.fill(60)
-    await exports.sql("update articles set body = repeat('x', 1000000)")
+    await exports.sql("update wherry.articles set body = repeat('x', 1000000)")
     job = await exports.execute(await exports.submit(resource="articles", format="mv2"))
     assert job.status is Status.FAILED
     assert job.error is not None

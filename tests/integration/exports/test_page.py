@@ -25,7 +25,7 @@ async def content(page: RecordPage) -> bytes:
 
 async def test_all_pages_together_are_the_whole_export(exports: Exports) -> None:
     await exports.fill(25)
-    await exports.sql("delete from comments where id in (3, 4, 11)")
+    await exports.sql("delete from wherry.comments where id in (3, 4, 11)")
     whole = (await exports.exported(resource="comments")).splitlines()
     lines: list[bytes] = []
     cursor: int | None = 0
@@ -109,7 +109,8 @@ async def test_a_usual_page_uses_no_connection_while_it_is_sent(exports: Exports
 
 async def large_page(exports: Exports, **query: str) -> RecordPage:
     await exports.sql(
-        "insert into users (email, username, name) select n, n, repeat('x', 40000) from generate_series(1, 1000) n"
+        "insert into wherry.users (email, username, name) "
+        "select n, n, repeat('x', 40000) from generate_series(1, 1000) n"
     )
     return await page_of(exports, resource="users", **query)
 
@@ -139,9 +140,9 @@ async def test_a_large_page_as_json_is_one_object(exports: Exports) -> None:
 
 
 async def test_a_few_huge_records_among_small_ones_are_read_a_few_at_a_time(exports: Exports) -> None:
-    await exports.sql("insert into users (email, username, name) values ('a@x.y', 'a', 'A')")
+    await exports.sql("insert into wherry.users (email, username, name) values ('a@x.y', 'a', 'A')")
     await exports.sql(
-        "insert into articles (author_id, slug, title, body, description, tags, status) "
+        "insert into wherry.articles (author_id, slug, title, body, description, tags, status) "
         "select 1, 'a-' || n, 't', case when n > 40 then repeat('x', 1 << 20) else 'x' end, '', "
         "case when n > 60 then array[repeat('y', 3 << 20)] else '{}' end, 'draft' from generate_series(1, 70) n"
     )
@@ -155,7 +156,7 @@ async def test_a_few_huge_records_among_small_ones_are_read_a_few_at_a_time(expo
 
 
 async def test_a_last_page_that_ends_with_a_window_has_no_next_cursor(exports: Exports) -> None:
-    await exports.sql("insert into users (email, username, name) values ('a@x.y', 'a', %s)", "x" * WINDOW_BYTES)
+    await exports.sql("insert into wherry.users (email, username, name) values ('a@x.y', 'a', %s)", "x" * WINDOW_BYTES)
     lines = (await content(await page_of(exports, resource="users"))).splitlines()
     assert [json.loads(line).get("email") for line in lines] == ["a@x.y", None]
     assert json.loads(lines[1])["nextCursor"] is None
@@ -164,7 +165,7 @@ async def test_a_last_page_that_ends_with_a_window_has_no_next_cursor(exports: E
 
 
 async def test_a_database_error_is_known_before_anything_is_sent(exports: Exports) -> None:
-    await exports.sql("alter table comments rename to remarks")
+    await exports.sql("alter table wherry.comments rename to remarks")
     with pytest.raises(psycopg.errors.UndefinedTable):
         await page_of(exports, resource="comments")
     await asyncio.wait_for(until_free(exports), 5)

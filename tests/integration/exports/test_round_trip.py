@@ -41,7 +41,7 @@ COMMENTS = st.lists(st.fixed_dictionaries({"body": TEXTS}, optional={"created_at
 
 async def import_all(exports: Exports, data: dict[str, Any]) -> None:
     bench = Bench(exports.pool, exports.store, exports.settings)
-    await exports.sql("truncate users, articles, comments restart identity cascade")
+    await exports.sql("truncate wherry.users, wherry.articles, wherry.comments restart identity cascade")
     for resource in RESOURCES:
         if data[resource]:
             job = await bench.run(resource, data[resource])

@@ -86,11 +86,11 @@ async def test_batches_of_any_size_give_the_same_bytes(exports: Exports, batch_s
 async def test_large_rows_are_read_a_few_at_a_time(exports: Exports, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory depends on bytes, not on rows: a batch of rows of 100 kB has fewer rows."""
     await exports.sql(
-        "insert into users (email, username, name) "
+        "insert into wherry.users (email, username, name) "
         "select n, n, (select string_agg(md5(random()::text), '') from generate_series(1, 3000)) "
         "from generate_series(1, 40) n"
     )
-    await exports.sql("vacuum analyze users")
+    await exports.sql("vacuum analyze wherry.users")
     sizes: list[int] = []
     original = snapshot.Snapshot.batches
 
@@ -113,7 +113,7 @@ class Blocked:
 
     async def __aenter__(self) -> Blocked:
         self.connection = await psycopg.AsyncConnection.connect(self.exports.url)
-        await self.connection.execute(f"lock table {self.table} in access exclusive mode".encode())
+        await self.connection.execute(f"lock table wherry.{self.table} in access exclusive mode".encode())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -249,7 +249,7 @@ async def test_a_failure_of_storage_fails_the_job(exports: Exports, tmp_path: Pa
 async def test_progress_is_reported_while_the_export_runs(exports: Exports) -> None:
     """The estimate is known before the first record, and the count never exceeds what was read."""
     await exports.fill(100)
-    await exports.sql("analyze comments")
+    await exports.sql("analyze wherry.comments")
     job = await exports.submit(resource="comments")
     run = await started(exports, job)
     seen: list[tuple[int | None, int, float]] = []
@@ -289,7 +289,7 @@ async def chunks_of(content: bytes) -> AsyncIterator[bytes]:
 async def test_an_export_whose_owner_lost_the_role_meanwhile_leaves_no_file(exports: Exports, change: str) -> None:
     await exports.fill(3)
     job = await exports.submit(owner_id=1, resource="users")
-    await exports.sql(f"update users set {change} where id = 1")
+    await exports.sql(f"update wherry.users set {change} where id = 1")
     done = await exports.execute(job)
 
     assert done.error is not None

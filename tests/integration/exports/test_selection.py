@@ -24,9 +24,9 @@ async def ids(exports: Exports, resource: str, filters: dict[str, Any]) -> list[
 async def test_each_filter_selects_the_right_records(exports: Exports) -> None:
     await exports.fill(12)
     at = BASE + timedelta(microseconds=123456)
-    await exports.sql("update users set created_at = %s where id = 5", at)
-    await exports.sql("update articles set created_at = %s where id = 6", at + timedelta(days=1))
-    await exports.sql("update comments set article_id = 2, created_at = %s where id = 7", at)
+    await exports.sql("update wherry.users set created_at = %s where id = 5", at)
+    await exports.sql("update wherry.articles set created_at = %s where id = 6", at + timedelta(days=1))
+    await exports.sql("update wherry.comments set article_id = 2, created_at = %s where id = 7", at)
     expected: list[tuple[str, dict[str, Any], list[int]]] = [
         ("users", {"id": "3"}, [3]),
         ("users", {"email": "U4@X.org"}, [4]),
@@ -66,7 +66,7 @@ async def test_no_text_is_interpreted_as_sql(exports: Exports, resource: str) ->
         if declared.type is FilterType.TEXT:
             for text in INJECTIONS:
                 assert await ids(exports, resource, {declared.column: text}) == []
-    await exports.sql("update users set name = %s where id = 2", INJECTIONS[0])
+    await exports.sql("update wherry.users set name = %s where id = 2", INJECTIONS[0])
     assert await ids(exports, "users", {"name": INJECTIONS[0]}) == [2]
 
 
@@ -98,11 +98,11 @@ async def test_any_combination_of_filters_selects_what_a_simple_model_selects(ex
     await exports.fill(60)
     for table in RESOURCES:
         await exports.sql(
-            f"update {table} set created_at = timestamptz '2024-01-01Z' + id %% 7 * interval '1234.567891 s'"
+            f"update wherry.{table} set created_at = timestamptz '2024-01-01Z' + id %% 7 * interval '1234.567891 s'"
         )
     filters = RESOURCES[resource].filters
     columns = ", ".join(declared.column for declared in filters)
-    rows = await exports.sql(f"select {columns} from {resource} order by id")
+    rows = await exports.sql(f"select {columns} from wherry.{resource} order by id")
     records = [dict(zip([declared.column for declared in filters], row, strict=True)) for row in rows]
     for _ in range(20):
         chosen = chance.sample(filters, chance.randint(1, min(3, len(filters))))

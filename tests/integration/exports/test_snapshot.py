@@ -26,12 +26,13 @@ async def write_until(exports: Exports, done: asyncio.Event, seed: int) -> int:
     async with await psycopg.AsyncConnection.connect(exports.url) as connection:
         while not done.is_set():
             first, second = sorted(chance.sample(range(1, ARTICLES + 1), 2))
-            await connection.execute("update articles set body = (body::int - 1)::text where id = %s", [first])
-            await connection.execute("update articles set body = (body::int + 1)::text where id = %s", [second])
+            await connection.execute("update wherry.articles set body = (body::int - 1)::text where id = %s", [first])
+            await connection.execute("update wherry.articles set body = (body::int + 1)::text where id = %s", [second])
             await connection.execute(
                 "with gone as ("
-                "  delete from comments where id = (select min(id) from comments where id %% 3 = %s) returning id"
-                ") insert into comments (body, article_id, user_id) select 'new', %s, 1 from gone",
+                "  delete from wherry.comments "
+                "where id = (select min(id) from wherry.comments where id %% 3 = %s) returning id"
+                ") insert into wherry.comments (body, article_id, user_id) select 'new', %s, 1 from gone",
                 [seed, first],
             )
             await connection.commit()
@@ -42,7 +43,7 @@ async def write_until(exports: Exports, done: asyncio.Event, seed: int) -> int:
 async def test_each_export_equals_its_snapshot_despite_concurrent_writes(exports: Exports) -> None:
     """The sum is the same in every snapshot. Windows of seven rows would expose a read that is not one snapshot."""
     await exports.fill(ARTICLES)
-    await exports.sql("update articles set body = '1000'")
+    await exports.sql("update wherry.articles set body = '1000'")
     done = asyncio.Event()
     writers = [asyncio.create_task(write_until(exports, done, seed)) for seed in range(WRITES)]
     for _ in range(5):
@@ -66,11 +67,11 @@ async def test_what_is_committed_after_the_first_row_is_not_in_the_export(export
     snapshot = Snapshot(exports.url, selection, batch_rows=5, max_rows=1000)
     batches = snapshot.batches()
     first = await asyncio.to_thread(next, batches)
-    await exports.sql("update users set name = 'changed'")
-    await exports.sql("delete from comments")
-    await exports.sql("delete from articles")
-    await exports.sql("delete from users where id > 10")
-    await exports.sql("insert into users (email, username, name) values ('late', 'late', 'late')")
+    await exports.sql("update wherry.users set name = 'changed'")
+    await exports.sql("delete from wherry.comments")
+    await exports.sql("delete from wherry.articles")
+    await exports.sql("delete from wherry.users where id > 10")
+    await exports.sql("insert into wherry.users (email, username, name) values ('late', 'late', 'late')")
     rows = [*first, *(row for batch in await asyncio.to_thread(list, batches) for row in batch)]
     assert rows == [(number, f"User {number}") for number in range(1, 21)]
     assert (snapshot.rows, snapshot.truncated) == (20, False)
@@ -79,7 +80,7 @@ async def test_what_is_committed_after_the_first_row_is_not_in_the_export(export
 async def test_ids_may_have_gaps_and_reach_the_end_of_their_range(exports: Exports) -> None:
     for number in (1, 2, 70, 2147483646, 2147483647):
         await exports.sql(
-            "insert into users (id, email, username, name) values (%s, %s, %s, 'n')", number, number, number
+            "insert into wherry.users (id, email, username, name) values (%s, %s, %s, 'n')", number, number, number
         )
     content = await exports.exported(resource="users", fields="id", settings={"export_batch_size": 2})
     assert [json.loads(line)["id"] for line in content.splitlines()] == [1, 2, 70, 2147483646, 2147483647]
@@ -88,7 +89,7 @@ async def test_ids_may_have_gaps_and_reach_the_end_of_their_range(exports: Expor
 async def test_the_snapshot_is_read_only(exports: Exports, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever SQL a selection might produce, its transaction could not change anything."""
     await exports.fill(6)
-    writing = sql.SQL("update users set name = 'changed' where id > %(after)s and id < %(limit)s returning name")
+    writing = sql.SQL("update wherry.users set name = 'changed' where id > %(after)s and id < %(limit)s returning name")
     monkeypatch.setattr(statements, "window", lambda selection: writing.format())
     selection = parse_export({"resource": "users", "fields": "name"}).selection
     snapshot = Snapshot(exports.url, selection, batch_rows=5, max_rows=10)

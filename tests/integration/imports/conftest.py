@@ -25,7 +25,7 @@ async def authored(bench: Bench) -> Bench:
     """The same bench, with users 1 to 3 as authors of articles."""
     for number in (1, 2, 3):
         await bench.do(
-            "insert into users (id, email, username, name) values (%s, %s, %s, 'Author')",
+            "insert into wherry.users (id, email, username, name) values (%s, %s, %s, 'Author')",
             number,
             f"author{number}@example.com",
             f"author{number}",

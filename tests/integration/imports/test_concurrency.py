@@ -25,8 +25,8 @@ KEYS = {"users": "email", "articles": "slug"}
 async def _meet(bench: Bench, resource: str, on_conflict: OnConflict, *, shuffled: bool) -> list[Job]:
     """Three concurrent imports of the same new records, in batches so small that they often collide."""
     small = bench.with_settings(import_batch_size=3)
-    await bench.do("insert into users (id, email, username, name) values (1, 'a@example.com', 'a', 'Author')")
-    await bench.do("select setval('users_id_seq', 1)")
+    await bench.do("insert into wherry.users (id, email, username, name) values (1, 'a@example.com', 'a', 'Author')")
+    await bench.do("select setval('wherry.users_id_seq', 1)")
     jobs = []
     for seed in range(3):
         records = [MAKERS[resource](number) for number in range(COUNT)]
@@ -45,7 +45,7 @@ async def test_imports_of_the_same_new_records_all_succeed(
 ) -> None:
     for job in await _meet(bench, resource, on_conflict, shuffled=shuffled):
         assert (job.status, job.success_count) == ("succeeded", COUNT), await bench.errors(job)
-    (row,) = await bench.rows(f"select count(*), count(distinct {KEYS[resource]}) as keys from {resource}")
+    (row,) = await bench.rows(f"select count(*), count(distinct {KEYS[resource]}) as keys from wherry.{resource}")
     own = COUNT if resource == "articles" else COUNT + 1
     assert row == {"count": own, "keys": own}
 
@@ -69,7 +69,7 @@ begin
   return new;
 end
 $$;
-create trigger race before insert on articles for each row execute function race();
+create trigger race before insert on wherry.articles for each row execute function race();
 """
 
 
@@ -82,7 +82,7 @@ async def test_a_record_that_keeps_losing_to_other_transactions_is_retried_and_n
     assert len(states) > 1
     assert set(states) == {("queued", 0)}
     assert (job.status, job.success_count, job.error_count) == ("succeeded", 4, 0)
-    assert len(await authored.rows("select id from articles")) == 4
+    assert len(await authored.rows("select id from wherry.articles")) == 4
 
 
 async def test_an_account_registered_during_an_import_gets_an_id_that_no_record_has(bench: Bench) -> None:
@@ -95,12 +95,14 @@ async def test_an_account_registered_during_an_import_gets_an_id_that_no_record_
     others: list[str] = []
     while not work.done():
         name = f"other{len(others)}"
-        await bench.do("insert into users (email, username, name) values (%s, %s, 'Other')", f"{name}@x.org", name)
+        await bench.do(
+            "insert into wherry.users (email, username, name) values (%s, %s, 'Other')", f"{name}@x.org", name
+        )
         others.append(name)
     done = await work
     assert (done.status, done.success_count) == ("succeeded", 200)
     assert len(others) > 3
-    rows = await bench.rows("select id, name from users order by id")
+    rows = await bench.rows("select id, name from wherry.users order by id")
     assert [row["name"] for row in rows].count("Other") == len(others)
     assert {row["id"] for row in rows if row["name"] != "Other"} == set(range(11, 211))
 
@@ -113,11 +115,11 @@ async def test_an_account_registered_during_an_import_gets_an_id_that_no_record_
 async def test_reserved_ids_that_were_not_used_are_given_back(
     bench: Bench, options: ImportOptions, next_id: int
 ) -> None:
-    await bench.do("insert into users (email, username, name) values ('a@x.org', 'a', 'First')")
+    await bench.do("insert into wherry.users (email, username, name) values ('a@x.org', 'a', 'First')")
     job = await bench.run("users", [user(500), user(20)], options=options)
     assert job.status == "succeeded"
-    await bench.do("insert into users (email, username, name) values ('b@x.org', 'b', 'Next')")
-    assert await bench.rows("select id from users where name = 'Next'") == [{"id": next_id}]
+    await bench.do("insert into wherry.users (email, username, name) values ('b@x.org', 'b', 'Next')")
+    assert await bench.rows("select id from wherry.users where name = 'Next'") == [{"id": next_id}]
 
 
 @pytest.mark.parametrize("options", [ImportOptions(), ImportOptions(atomic=True), ImportOptions(dry_run=True)])
@@ -127,8 +129,10 @@ async def test_records_with_the_highest_ids_do_not_exhaust_the_sequence(bench: B
     job = await bench.run("users", [user(last), user(last - 1), user(5)], options=options)
     assert job.status == "succeeded"
     for name in ("a", "b"):
-        await bench.do("insert into users (email, username, name) values (%s, %s, 'Next')", f"{name}@x.org", name)
-    (highest,) = await bench.rows("select max(id) as id from users where name = 'Next'")
+        await bench.do(
+            "insert into wherry.users (email, username, name) values (%s, %s, 'Next')", f"{name}@x.org", name
+        )
+    (highest,) = await bench.rows("select max(id) as id from wherry.users where name = 'Next'")
     assert highest["id"] <= last - 999_990
 
 
@@ -144,4 +148,4 @@ async def test_imports_in_one_transaction_take_turns(authored: Bench, first: Imp
     assert all(job.finished for job in done)
     assert [job.epoch for job in done] == [1, 1, 1]
     assert done[2].status == "succeeded"
-    assert len(await authored.rows("select id from articles")) == 200
+    assert len(await authored.rows("select id from wherry.articles")) == 200

@@ -41,7 +41,10 @@ def zstd(data: bytes) -> bytes:
 async def test_a_source_is_read_however_it_is_packed(bench: Bench, format: str, data: bytes) -> None:
     job = await bench.run("users", data, format=format)
     assert (job.status, job.success_count, job.total_records, job.progress) == ("succeeded", 250, 250, 100), job
-    assert (await bench.rows("select count(*), max(name) as name from users"))[0] == {"count": 250, "name": "Zoë 99"}
+    assert (await bench.rows("select count(*), max(name) as name from wherry.users"))[0] == {
+        "count": 250,
+        "name": "Zoë 99",
+    }
 
 
 DEEP = b'{"id":1,"name":"a","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
@@ -78,7 +81,7 @@ async def test_a_hostile_line_harms_no_other_line(bench: Bench, name: str) -> No
 
 async def test_the_last_of_duplicate_json_keys_counts(bench: Bench) -> None:
     await bench.run("users", b'{"id":1,"email":"a@b.c","name":"first","name":"last"}')
-    assert await bench.rows("select name from users") == [{"name": "last"}]
+    assert await bench.rows("select name from wherry.users") == [{"name": "last"}]
 
 
 async def test_unknown_fields_are_ignored_whatever_their_values(bench: Bench) -> None:
@@ -119,7 +122,7 @@ async def test_a_broken_array_fails_and_keeps_the_elements_before(
     assert message in job.error["message"]
     assert await bench.faults(job) == [(-1, code, None)]
     assert job.error_summary == {code: 1}
-    assert (await bench.rows("select count(*) from users"))[0]["count"] == committed
+    assert (await bench.rows("select count(*) from wherry.users"))[0]["count"] == committed
 
 
 async def test_hostile_elements_harm_no_other_elements(bench: Bench) -> None:
@@ -194,8 +197,8 @@ async def test_an_import_whose_source_is_missing_fails(bench: Bench) -> None:
 async def test_a_dry_run_of_a_broken_file_has_the_same_result(bench: Bench) -> None:
     data = b"[" + json.dumps(user(1)).encode() + b",{}, nope"
     real = await bench.run("users", data, format="json")
-    await bench.do("delete from users")
+    await bench.do("delete from wherry.users")
     dry = await bench.run("users", data, format="json", options=ImportOptions(dry_run=True))
     assert await bench.faults(dry) == await bench.faults(real)
     assert (dry.status, dry.success_count, dry.error_summary) == (real.status, real.success_count, real.error_summary)
-    assert await bench.rows("select 1 from users") == []
+    assert await bench.rows("select 1 from wherry.users") == []

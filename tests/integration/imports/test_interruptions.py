@@ -69,17 +69,18 @@ async def claimed(bench: Bench, job: Job) -> Run:
 @asynccontextmanager
 async def author_2_locked(bench: Bench) -> AsyncIterator[None]:
     async with bench.pool.connection() as other, other.transaction():
-        await other.execute("select from users where id = 2 for update")
+        await other.execute("select from wherry.users where id = 2 for update")
         yield
 
 
 async def counted(bench: Bench, job: Job) -> tuple[int, int]:
     """Rows and errors in the tables. The job's counters must agree with them at any moment."""
     query = """
-    select (select count(*) from articles where import_job_id = jobs.id) as rows,
-      (select count(distinct record_index) from import_errors where job_id = jobs.id and record_index >= 0) as errors,
+    select (select count(*) from wherry.articles where import_job_id = jobs.id) as rows,
+      (select count(distinct record_index) from wherry.import_errors where job_id = jobs.id and record_index >= 0)
+        as errors,
       success_count, error_count
-    from jobs where id = %s
+    from wherry.jobs where id = %s
     """
     (row,) = await bench.rows(query, job.id)
     assert (row["rows"], row["errors"]) == (row["success_count"], row["error_count"])
@@ -207,7 +208,7 @@ async def test_a_run_in_one_transaction_starts_over_and_counts_once(authored: Be
     with pytest.raises(JobReleased):
         await work
     done = await authored.execute(job)
-    rows = (await authored.rows("select count(*) from articles"))[0]["count"]
+    rows = (await authored.rows("select count(*) from wherry.articles"))[0]["count"]
     assert (done.success_count, done.error_count) == (1000 - BAD, 0 if options.atomic else BAD)
     assert rows == (1000 - BAD if options.atomic else 0)
     assert len(await authored.errors(job)) == done.error_count
@@ -221,7 +222,7 @@ async def test_two_concurrent_imports_of_the_same_keys_create_each_once(authored
     assert sum(job.success_count for job in done) == 600
     assert sum(job.error_count for job in done) == 600
     assert {name for job in done for _, name, _ in await authored.faults(job)} == {"DUPLICATE_VALUE"}
-    assert (await authored.rows("select count(*) from articles"))[0]["count"] == 600
+    assert (await authored.rows("select count(*) from wherry.articles"))[0]["count"] == 600
 
 
 async def test_two_concurrent_updates_of_the_same_rows_both_succeed(authored: Bench) -> None:
@@ -249,7 +250,7 @@ async def test_a_cancelled_import_keeps_and_counts_its_committed_rows(authored: 
 async def test_an_import_that_waits_for_a_lock_can_be_cancelled(authored: Bench) -> None:
     await authored.run("articles", [article(1, id=1)])
     async with authored.pool.connection() as other, other.transaction():
-        await other.execute("update articles set title = 'mine' where id = 1")
+        await other.execute("update wherry.articles set title = 'mine' where id = 1")
         job = await authored.submit("articles", lines([article(1, id=1)]))
         work = asyncio.create_task(authored.execute(job))
         async with authored.pool.connection() as watcher:

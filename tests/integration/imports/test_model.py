@@ -205,7 +205,7 @@ def as_line(record: Record) -> bytes:
 
 START = {
     "articles": (
-        "insert into articles (id, slug, title, body, description, author_id, status) values "
+        "insert into wherry.articles (id, slug, title, body, description, author_id, status) values "
         "(1, 'a', 't', 'b', 't', 1, 'draft'), (2, 'b', 't', 'b', 't', 1, 'draft')",
         [
             {"id": 1, "slug": "a", "title": "t", "body": "b", "author_id": 1, **COLUMNS["articles"], "mine": False},
@@ -213,7 +213,7 @@ START = {
         ],
     ),
     "users": (
-        "insert into users (id, email, username, name, role, active, password_hash) values "
+        "insert into wherry.users (id, email, username, name, role, active, password_hash) values "
         "(2, 'e@x.y', 'e', 'n', 'admin', true, 'h'), (3, 'a@x.y', 'a@x.y', 'n', 'user', true, null), "
         "(4, 'b@x.y', 'd@x.y', 'n', 'user', true, 'h')",
         [
@@ -226,15 +226,16 @@ START = {
         ],
     ),
     "comments": (
-        "insert into comments (id, body, article_id, user_id) values (1, 'b', 1, 1)",
+        "insert into wherry.comments (id, body, article_id, user_id) values (1, 'b', 1, 1)",
         [{"id": 1, "body": "b", "article_id": 1, "user_id": 1, **COLUMNS["comments"], "mine": False}],
     ),
 }
 AUTHORS = (
-    "insert into users (id, email, username, name) select n, n || '@a.b', n || '@a.b', 'A' from generate_series(1, 2) n"
+    "insert into wherry.users (id, email, username, name) "
+    "select n, n || '@a.b', n || '@a.b', 'A' from generate_series(1, 2) n"
 )
 ARTICLES = (
-    "insert into articles (id, slug, title, body, description, author_id, status) "
+    "insert into wherry.articles (id, slug, title, body, description, author_id, status) "
     "select n, 's' || n, 't', 'b', 't', 1, 'draft' from generate_series(1, 2) n"
 )
 
@@ -247,16 +248,18 @@ class FreshDatabase:
         self.resource = resource
 
     async def reset(self) -> None:
-        await self.bench.do("truncate users, articles, comments, import_errors, jobs cascade")
+        await self.bench.do(
+            "truncate wherry.users, wherry.articles, wherry.comments, wherry.import_errors, wherry.jobs cascade"
+        )
         if self.resource != "users":
             await self.bench.do(AUTHORS)
         if self.resource == "comments":
             await self.bench.do(ARTICLES)
         await self.bench.do(START[self.resource][0])
-        await self.bench.do(f"select setval('{self.resource}_id_seq', 999)")
+        await self.bench.do(f"select setval('wherry.{self.resource}_id_seq', 999)")
 
     async def rows(self, job: Job) -> list[dict[str, Any]]:
-        found = await self.bench.rows(f"select * from {self.resource} order by id")
+        found = await self.bench.rows(f"select * from wherry.{self.resource} order by id")
         return [self._plain(row, job) for row in found]
 
     def _plain(self, row: dict[str, Any], job: Job) -> dict[str, Any]:
@@ -272,11 +275,11 @@ class FreshDatabase:
 async def check(place: FreshDatabase, records: list[Record], on_conflict: OnConflict, batch: int, role: str) -> None:
     await place.reset()
     bench = place.bench.with_settings(import_batch_size=batch)
-    before = await bench.rows(f"select * from {place.resource} order by id")
+    before = await bench.rows(f"select * from wherry.{place.resource} order by id")
     data = b"\n".join(map(as_line, records))
 
     foretold = await bench.run(place.resource, data, options=ImportOptions(on_conflict, dry_run=True), role=role)
-    assert await bench.rows(f"select * from {place.resource} order by id") == before
+    assert await bench.rows(f"select * from wherry.{place.resource} order by id") == before
     job = await bench.run(place.resource, data, options=ImportOptions(on_conflict), role=role)
 
     model = Model(place.resource, on_conflict, role == "admin", [dict(row) for row in START[place.resource][1]])

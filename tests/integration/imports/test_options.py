@@ -11,7 +11,7 @@ from wherry.imports.models import ImportOptions, OnConflict
 
 UPDATE, SKIP = ImportOptions(OnConflict.UPDATE), ImportOptions(OnConflict.SKIP)
 ATOMIC, DRY = ImportOptions(atomic=True), ImportOptions(dry_run=True)
-COUNT = "select count(*) from articles"
+COUNT = "select count(*) from wherry.articles"
 
 
 async def count(bench: Bench) -> int:
@@ -32,21 +32,21 @@ async def test_update_writes_the_row_with_the_key_and_keeps_its_id(authored: Ben
     await authored.run("articles", [first])
     job = await authored.run("articles", [article(1, title="New")], options=UPDATE)
     assert job.status == "succeeded"
-    rows = await authored.rows("select id, title, tags, status, published_at is null as undated from articles")
+    rows = await authored.rows("select id, title, tags, status, published_at is null as undated from wherry.articles")
     assert rows == [{"id": 7, "title": "New", "tags": ["a"], "status": "published", "undated": False}]
 
 
 async def test_tags_are_replaced_not_merged(authored: Bench) -> None:
     await authored.run("articles", [article(1, id=1, tags=["a", "b"]), article(2, id=2, tags=["a"])])
     await authored.run("articles", [article(1, id=1, tags=['c "\\ {,}', "é"]), article(2, id=2, tags=[])])
-    rows = await authored.rows("select tags from articles order by id")
+    rows = await authored.rows("select tags from wherry.articles order by id")
     assert rows == [{"tags": ['c "\\ {,}', "é"]}, {"tags": []}]
 
 
 async def test_a_draft_loses_its_date_and_an_article_with_a_date_is_published(authored: Bench) -> None:
     await authored.run("articles", [article(1, id=1, published_at="2024-01-01"), article(2, id=2)])
     await authored.run("articles", [article(1, id=1, status="draft"), article(2, id=2, published_at="2024-01-02")])
-    rows = await authored.rows("select status, published_at::date::text as day from articles order by id")
+    rows = await authored.rows("select status, published_at::date::text as day from wherry.articles order by id")
     assert rows == [{"status": "draft", "day": None}, {"status": "published", "day": "2024-01-02"}]
 
 
@@ -54,7 +54,7 @@ async def test_skip_leaves_existing_rows_unchanged_and_counts_their_records(auth
     await authored.run("articles", [article(1)])
     job = await authored.run("articles", [article(1, title="New"), article(2), article(2)], options=SKIP)
     assert (job.status, job.success_count) == ("succeeded", 3)
-    rows = await authored.rows("select title from articles order by id")
+    rows = await authored.rows("select title from wherry.articles order by id")
     assert [row["title"] for row in rows] == ["Article 1", "Article 2"]
 
 
@@ -69,7 +69,7 @@ async def test_keys_can_be_swapped_within_one_batch(authored: Bench, options: Im
     ]
     job = await authored.run("articles", swap, options=options)
     assert job.status == "succeeded", await authored.errors(job)
-    rows = await authored.rows("select slug, title from articles order by id")
+    rows = await authored.rows("select slug, title from wherry.articles order by id")
     assert [(row["slug"], row["title"]) for row in rows] == [
         ("article-2", "One"),
         ("article-1", "Two"),
@@ -83,7 +83,7 @@ async def test_a_second_record_for_the_same_comment_is_a_duplicate(authored: Ben
     job = await authored.run("comments", [comment(5, body="new"), comment(5, body="newer")])
     assert await authored.faults(job) == [(1, "DUPLICATE_VALUE", "id")]
     assert (await authored.errors(job))[0]["message"] == "Id is duplicated in this import"
-    assert await authored.rows("select body from comments") == [{"body": "new"}]
+    assert await authored.rows("select body from wherry.comments") == [{"body": "new"}]
 
 
 async def test_only_an_admin_imports_admins(bench: Bench) -> None:
@@ -100,11 +100,11 @@ async def test_only_an_admin_imports_admins(bench: Bench) -> None:
 
 async def test_no_import_changes_who_is_an_operator(bench: Bench) -> None:
     await bench.run("users", [user(1, operator=True, role="admin"), user(2)])
-    await bench.do("update users set operator = true where id = 2")
+    await bench.do("update wherry.users set operator = true where id = 2")
     job = await bench.run("users", [user(2, operator=False), user(1, operator=True)], options=UPDATE)
 
     assert job.status == "succeeded"
-    assert await bench.rows("select id, operator from users order by id") == [
+    assert await bench.rows("select id, operator from wherry.users order by id") == [
         {"id": 1, "operator": False},
         {"id": 2, "operator": True},
     ]
@@ -122,7 +122,7 @@ async def test_only_an_admin_may_change_an_admin(bench: Bench) -> None:
     assert [(job.success_count, job.error_count) for job in jobs] == [(1, 2), (0, 1), (1, 0)]
     assert await bench.faults(jobs[0]) == [(0, "FORBIDDEN", "id"), (1, "FORBIDDEN", "id")]
     assert await bench.faults(jobs[1]) == [(0, "FORBIDDEN", "email")]
-    rows = await bench.rows("select email, name, active from users order by id")
+    rows = await bench.rows("select email, name, active from wherry.users order by id")
     assert rows == [
         {"email": "user1@example.com", "name": "User 1", "active": True},
         {"email": "user2@example.com", "name": "New", "active": True},
@@ -134,9 +134,9 @@ async def test_only_an_admin_may_change_an_admin(bench: Bench) -> None:
 async def test_the_sequence_moves_past_the_ids_of_records(authored: Bench) -> None:
     await authored.run("articles", [article(1, id=500), article(2)])
     await authored.run("articles", [article(3)])
-    rows = await authored.rows("select id from articles order by id")
+    rows = await authored.rows("select id from wherry.articles order by id")
     assert [row["id"] for row in rows][1:] == sorted(row["id"] for row in rows)[1:]
-    assert await authored.rows("select 1 from articles where slug = 'article-3' and id > 500") != []
+    assert await authored.rows("select 1 from wherry.articles where slug = 'article-3' and id > 500") != []
 
 
 async def test_records_without_an_id_can_be_imported_after_one_with_the_highest_id(authored: Bench) -> None:
@@ -157,7 +157,7 @@ async def test_an_atomic_import_writes_nothing_if_one_record_has_errors(authored
     good = await bench.run("articles", [article(1), article(2), article(3, id=9)], options=ATOMIC)
     assert (good.status, good.success_count, good.error_summary) == ("succeeded", 3, {})
     assert await count(bench) == 3
-    assert (await bench.rows("select last_value from articles_id_seq"))[0]["last_value"] >= 9
+    assert (await bench.rows("select last_value from wherry.articles_id_seq"))[0]["last_value"] >= 9
 
 
 async def test_a_dry_run_of_an_atomic_import_predicts_its_result(authored: Bench) -> None:
@@ -171,7 +171,7 @@ async def test_a_dry_run_of_an_atomic_import_predicts_its_result(authored: Bench
 
 async def test_a_dry_run_does_not_move_the_sequence_past_the_ids_of_its_records(authored: Bench) -> None:
     await authored.run("articles", [article(1, id=2_000_000_000)], options=DRY)
-    assert (await authored.rows("select last_value from articles_id_seq"))[0]["last_value"] < 1000
+    assert (await authored.rows("select last_value from wherry.articles_id_seq"))[0]["last_value"] < 1000
 
 
 async def test_a_dry_run_gives_no_new_row_the_id_of_one_of_its_records(authored: Bench) -> None:
@@ -181,7 +181,7 @@ async def test_a_dry_run_gives_no_new_row_the_id_of_one_of_its_records(authored:
 
 
 async def test_a_record_that_only_the_database_refuses_does_not_affect_others(authored: Bench) -> None:
-    await authored.do("alter table articles add constraint articles_slug_short check (length(slug) < 30)")
+    await authored.do("alter table wherry.articles add constraint articles_slug_short check (length(slug) < 30)")
     long = "a" * 40
     records = [article(n) if n % 40 else article(n, slug=f"{long}{n}") for n in range(1, 201)]
     job = await authored.run("articles", records)

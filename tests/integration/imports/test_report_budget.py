@@ -20,7 +20,8 @@ BUDGET = 50_000
 async def report_rows(bench: Bench) -> tuple[int, int]:
     """The number of rows of the report, and the bytes of their texts."""
     query = (
-        "select count(*) as rows, coalesce(sum(octet_length(message || name || field)), 0) as texts from import_errors"
+        "select count(*) as rows, coalesce(sum(octet_length(message || name || field)), 0) as texts "
+        "from wherry.import_errors"
     )
     (row,) = await bench.rows(query)
     return row["rows"], row["texts"]

@@ -11,7 +11,9 @@ async def test_valid_records_of_every_resource_become_rows(bench: Bench) -> None
     comments = await bench.run("comments", [comment(1), comment(2, created_at="2024-05-01")])
     assert [job.status for job in (users, articles, comments)] == ["succeeded"] * 3, (users, articles, comments)
     assert [job.success_count for job in (users, articles, comments)] == [2, 2, 2]
-    rows = await bench.rows("select id, slug, tags, status, description, import_job_id from articles order by id")
+    rows = await bench.rows(
+        "select id, slug, tags, status, description, import_job_id from wherry.articles order by id"
+    )
     assert rows[0] == {
         "id": 1,
         "slug": "article-1",
@@ -21,7 +23,7 @@ async def test_valid_records_of_every_resource_become_rows(bench: Bench) -> None
         "import_job_id": articles.id,
     }
     assert rows[1]["id"] == 2
-    assert await bench.rows("select username, role, active, password_hash from users where id = 2") == [
+    assert await bench.rows("select username, role, active, password_hash from wherry.users where id = 2") == [
         {"username": "user2@example.com", "role": "admin", "active": False, "password_hash": None}
     ]
 

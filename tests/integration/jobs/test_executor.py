@@ -179,7 +179,7 @@ async def test_a_stopping_worker_completes_the_batch_and_releases_the_job(pool: 
 
 async def test_a_worker_that_stops_still_writes_the_outcome(pool: Pool) -> None:
     async def work(run: Run) -> Outcome:
-        await other.execute("select from jobs where id = %s for update", [run.job.id])
+        await other.execute("select from wherry.jobs where id = %s for update", [run.job.id])
         return Outcome(status=Status.SUCCEEDED, total_records=3)
 
     job_id = await _submit(pool)

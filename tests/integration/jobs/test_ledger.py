@@ -26,7 +26,7 @@ async def connection(database_url: str) -> AsyncIterator[Connection]:
 
 
 async def _queue_rows(connection: Connection) -> int:
-    row = await (await connection.execute("select count(*) from procrastinate_jobs")).fetchone()
+    row = await (await connection.execute("select count(*) from wherry.procrastinate_jobs")).fetchone()
     assert row is not None
     return int(row[0])
 

@@ -55,7 +55,7 @@ async def _ended(connection: Connection, store: Store, kind: Kind, ended_ago: ti
     artifact = {"key": await _stored(store, f"{job_id}/1.bin")}
     outcome = Outcome(status=Status.SUCCEEDED, artifact=artifact, keep_for=timedelta(seconds=-1))
     job = await ledger.finish(connection, claim.lease, outcome)
-    await connection.execute("update jobs set completed_at = now() - %s where id = %s", [ended_ago, job_id])
+    await connection.execute("update wherry.jobs set completed_at = now() - %s where id = %s", [ended_ago, job_id])
     return job
 
 
@@ -86,13 +86,13 @@ async def test_an_imports_source_and_errors_are_removed_when_they_expire(
         old = await _ended(connection, store, Kind.IMPORT, timedelta(minutes=61))
         for job in (young, old):
             await connection.execute(
-                "insert into import_errors (job_id, record_index, code, name, message)"
+                "insert into wherry.import_errors (job_id, record_index, code, name, message)"
                 " select %s, n, 3001, 'PARSE_ERROR', 'm' from generate_series(1, 700) as n",
                 [job.id],
             )
         removed = await retention.sweep()
         assert (removed["sources"], removed["import_errors"]) == (1, 700)
-        left = await (await connection.execute("select distinct job_id from import_errors")).fetchall()
+        left = await (await connection.execute("select distinct job_id from wherry.import_errors")).fetchall()
         assert left == [(young.id,)]
     assert await _keys(store) == {f"{young.id}/source"}
 

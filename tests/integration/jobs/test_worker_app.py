@@ -60,7 +60,7 @@ async def test_a_queued_job_is_run(database_url: str) -> None:
         async with _working(database_url, recorder):
             await asyncio.wait_for(recorder.ran.wait(), 10)
         assert recorder.seen == [job.id]
-        left = await (await connection.execute("select count(*) from procrastinate_jobs")).fetchone()
+        left = await (await connection.execute("select count(*) from wherry.procrastinate_jobs")).fetchone()
         assert left == (0,)
 
 
@@ -80,8 +80,9 @@ async def test_the_jobs_of_a_dead_worker_are_queued_again(database_url: str) -> 
         job = await submitted(connection)
         await connection.execute(
             "with gone as ("
-            " insert into procrastinate_workers (last_heartbeat) values (now() - interval '1 minute') returning id)"
-            " update procrastinate_jobs set status = 'doing', worker_id = (select id from gone)"
+            " insert into wherry.procrastinate_workers (last_heartbeat) "
+            "values (now() - interval '1 minute') returning id)"
+            " update wherry.procrastinate_jobs set status = 'doing', worker_id = (select id from gone)"
         )
         app = WorkerApp(database_url, concurrency=1, open_services=lambda: asynccontextmanager(_none)())
         async with app.open_async():
@@ -95,11 +96,11 @@ async def test_the_jobs_of_a_dead_worker_are_queued_again(database_url: str) -> 
 async def test_a_job_that_its_worker_forgot_is_queued_again_at_the_second_check(database_url: str) -> None:
     async with await connect(database_url, name="test") as connection:
         await submitted(connection)
-        cursor = await connection.execute("insert into procrastinate_workers default values returning id")
+        cursor = await connection.execute("insert into wherry.procrastinate_workers default values returning id")
         row = await cursor.fetchone()
         assert row is not None
         cursor = await connection.execute(
-            "update procrastinate_jobs set status = 'doing', worker_id = %s returning id", row
+            "update wherry.procrastinate_jobs set status = 'doing', worker_id = %s returning id", row
         )
         held = await cursor.fetchone()
         assert held is not None
@@ -110,20 +111,20 @@ async def test_a_job_that_its_worker_forgot_is_queued_again_at_the_second_check(
             suspects = await look(app.job_manager, row[0], set(), frozenset())
             assert suspects == frozenset(held)
             assert await look(app.job_manager, row[0], set(), suspects) == frozenset()
-        status = await (await connection.execute("select status from procrastinate_jobs")).fetchone()
+        status = await (await connection.execute("select status from wherry.procrastinate_jobs")).fetchone()
         assert status == ("todo",)
 
 
 async def test_a_job_without_a_queue_row_is_queued_again(database_url: str) -> None:
     async with await connect(database_url, name="test") as connection:
         job, other = await submitted(connection), await submitted(connection)
-        await connection.execute("delete from procrastinate_jobs where args ->> 'job_id' = %s", [str(job.id)])
+        await connection.execute("delete from wherry.procrastinate_jobs where args ->> 'job_id' = %s", [str(job.id)])
         app = WorkerApp(database_url, concurrency=1, open_services=lambda: asynccontextmanager(_none)())
         async with app.open_async():
             assert await rescue.rescue_stalled(app.job_manager, 20) == 1
             assert await rescue.rescue_stalled(app.job_manager, 20) == 0
         rows = await (
-            await connection.execute("select args ->> 'job_id', queue_name from procrastinate_jobs")
+            await connection.execute("select args ->> 'job_id', queue_name from wherry.procrastinate_jobs")
         ).fetchall()
         assert sorted(rows) == sorted((str(each.id), "import") for each in (job, other))
 
@@ -145,10 +146,13 @@ async def test_a_superseded_run_leaves_the_queue_row_to_the_next(database_url: s
             await asyncio.wait_for(recorder.ran.wait(), 10)
             # taken for dead, given back, and fetched by another worker
             await connection.execute(
-                "update procrastinate_jobs set attempts = attempts + 1, worker_id = null where queue_name = 'import'"
+                "update wherry.procrastinate_jobs set attempts = attempts + 1, worker_id = null "
+                "where queue_name = 'import'"
             )
             hold.set()
-        cursor = await connection.execute("select status, attempts from procrastinate_jobs where queue_name = 'import'")
+        cursor = await connection.execute(
+            "select status, attempts from wherry.procrastinate_jobs where queue_name = 'import'"
+        )
         left = await cursor.fetchall()
         assert left == [("doing", 1)]
 

@@ -23,7 +23,7 @@ async def connection(database_url: str) -> AsyncIterator[Connection]:
 
 
 async def names(connection: Connection, query: LiteralString, resource: Resource) -> set[str]:
-    return {name for (name,) in await (await connection.execute(query, [resource.name])).fetchall()}
+    return {name for (name,) in await (await connection.execute(query, [f"wherry.{resource.name}"])).fetchall()}
 
 
 def declared_columns(resource: Resource) -> set[str]:
@@ -41,6 +41,6 @@ async def test_every_declared_column_and_constraint_is_the_tables_own(
 
 @each
 async def test_a_column_that_a_migration_adds_disturbs_nothing(connection: Connection, resource: Resource) -> None:
-    await connection.execute(f"alter table {resource.name} add column declared_later text".encode())
+    await connection.execute(f"alter table wherry.{resource.name} add column declared_later text".encode())
     later = declared_columns(resource) | {"declared_later"}
     assert later <= await names(connection, COLUMNS, resource)

@@ -8,7 +8,7 @@ from pathlib import Path
 import wherry
 from wherry.database.queries import sql_root
 
-WRITES = re.compile(r"\b(?:update|insert\s+into|delete\s+from)\s+jobs\b", re.IGNORECASE)
+WRITES = re.compile(r"\b(?:update|insert\s+into|delete\s+from)\s+(?:wherry\.)?jobs\b", re.IGNORECASE)
 
 
 def test_only_the_ledgers_queries_write_jobs() -> None:

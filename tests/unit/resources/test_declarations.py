@@ -33,7 +33,7 @@ def test_the_record_has_a_json_schema_that_requires_what_the_rules_require(resou
 
 @each
 def test_new_rows_are_copied_in_the_order_of_the_columns(resource: Resource) -> None:
-    copied = re.search(r"copy \w+ \(([^)]*)\)", load(resource.name, "resources")["copy"])
+    copied = re.search(r"copy wherry\.\w+ \(([^)]*)\)", load(resource.name, "resources")["copy"])
     assert copied is not None
     assert [name.strip() for name in copied[1].split(",")] == ["id", "import_job_id", *resource.shape.columns]
 

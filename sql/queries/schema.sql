@@ -61,3 +61,27 @@ join old on old.oid = relnamespace
 where relname = any(%(tables)s)
   and relkind in ('r', 'p')
 order by place, statement
+
+-- name: grants
+-- What a role needs to run wherry's API and workers, if another role runs `wherry migrate`. Run this in wherry's
+-- database, as the role that runs `wherry migrate`.
+
+-- Everything of wherry's own is in this schema. The API and the workers create nothing in it.
+grant usage on schema wherry to {role};
+
+-- Accounts, records, jobs and the queue.
+grant select, insert, update, delete on all tables in schema wherry to {role};
+
+-- The API and the workers check that no migration is missing, but only `wherry migrate` records them.
+revoke insert, update, delete on wherry.wherry_migrations from {role};
+
+-- New rows take their ids from sequences (usage), and imports move sequences past the ids of their records (update).
+grant usage, update on all sequences in schema wherry to {role};
+
+-- The queue consists of functions. Everybody may execute functions, unless that was revoked.
+grant execute on all functions in schema wherry to {role};
+
+-- The same rights to whatever later migrations create.
+alter default privileges in schema wherry grant select, insert, update, delete on tables to {role};
+alter default privileges in schema wherry grant usage, update on sequences to {role};
+alter default privileges in schema wherry grant execute on functions to {role};

@@ -1,12 +1,17 @@
-"""wherry in a database that belongs to somebody else: beside their tables."""
+"""wherry in a database that belongs to somebody else: beside their tables, and with few rights."""
 
 from __future__ import annotations
 
 import json
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psycopg
+import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.commands import wherry
 from tests.factories import SMALL_GRAPH
@@ -146,3 +151,73 @@ def test_accounts_and_queued_jobs_of_an_older_version_survive_the_move(empty_dat
         done = finished(client, job_id)
         assert (done["status"], done["successCount"]) == ("succeeded", 50)
         assert import_file(client, "users", USERS, key="before")["id"] == job_id, "the key was moved, too"
+
+
+@pytest.fixture
+def role(empty_database_url: str) -> Iterator[str]:
+    """A role that may log in, and no more."""
+    name = f'wherry "test" {uuid.uuid4().hex[:8]}'
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {} login password 'x'").format(sql.Identifier(name)))
+        yield name
+        connection.execute(sql.SQL("drop owned by {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
+
+
+def url_for(role: str, url: str) -> str:
+    """The database's URL for another role."""
+    given = conninfo_to_dict(url)
+    return str(
+        httpx.URL(f"postgresql://{given['host']}:{given['port']}/{given['dbname']}", username=role, password="x")
+    )
+
+
+def test_a_role_with_the_printed_grants_runs_everything(empty_database_url: str, role: str, tmp_path: Path) -> None:
+    """The grants also hold for tables that a later migration creates. Tables of the users' need no more than before."""
+    command(empty_database_url, tmp_path, "migrate")
+    granting = command(empty_database_url, tmp_path, "migrate", "--print-grants", "--role", role)
+    with psycopg.connect(empty_database_url, autocommit=True) as owner:
+        owner.execute("revoke all on schema public from public")
+        owner.execute("revoke execute on all functions in schema wherry from public")
+        owner.execute(granting.encode())
+        owner.execute("create table wherry.later (id serial)")
+        with forked_service(url_for(role, empty_database_url), tmp_path) as up:
+            use_everything(up)
+        users = {row[0] for row in owner.execute("select distinct usename from pg_stat_activity").fetchall()}
+        assert role not in users, "the processes have ended"
+        with psycopg.connect(url_for(role, empty_database_url), autocommit=True) as connection:
+            connection.execute("insert into wherry.later default values")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("delete from wherry.wherry_migrations")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("create table wherry.mine ()")
+
+
+TRIGGER = """
+create schema theirs;
+create table theirs.audit (email text);
+create function theirs.note() returns trigger language plpgsql as $$
+begin
+  insert into audit values (new.email);
+  return new;
+end
+$$;
+create trigger note after insert on wherry.users for each row execute function theirs.note();
+"""
+
+
+def test_triggers_of_the_users_run_with_their_own_search_path(
+    empty_database_url: str, role: str, tmp_path: Path
+) -> None:
+    command(empty_database_url, tmp_path, "migrate")
+    granting = command(empty_database_url, tmp_path, "migrate", "--print-grants", "--role", role)
+    with psycopg.connect(empty_database_url, autocommit=True) as owner:
+        owner.execute(TRIGGER)
+        owner.execute(granting.encode())
+        their_role = sql.Identifier(role)
+        owner.execute(sql.SQL("grant usage on schema theirs to {}").format(their_role))
+        owner.execute(sql.SQL("grant insert on theirs.audit to {}").format(their_role))
+        owner.execute(sql.SQL("alter role {} set search_path = theirs").format(their_role))
+        with forked_service(url_for(role, empty_database_url), tmp_path) as up:
+            use_everything(up)
+        assert owner.execute("select count(*) from theirs.audit").fetchone() == (51,)

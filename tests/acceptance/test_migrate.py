@@ -132,10 +132,19 @@ def test_another_role_cannot_move_the_tables_of_an_older_version(
         assert owner.execute("select to_regnamespace('wherry')").fetchone() == (None,)
 
 
+def test_a_role_is_named_only_for_its_grants(tmp_path: Path) -> None:
+    refused = _migrate("postgresql://127.0.0.1:1/x", tmp_path, "--role", "somebody")
+    assert (refused.returncode, refused.stderr.strip()) == (2, "wherry: --role needs --print-grants")
+
+
 def test_a_role_that_owns_nothing_can_check_that_the_schema_is_up_to_date(
     stranger: str, empty_database_url: str, tmp_path: Path
 ) -> None:
     assert _migrate(empty_database_url, tmp_path).returncode == 0
+    refused = _migrate(stranger, tmp_path)
+    assert refused.returncode == 2
+    assert "may not read wherry's tables" in refused.stderr
+    assert "wherry migrate --print-grants" in refused.stderr
     with psycopg.connect(empty_database_url, autocommit=True) as owner:
         owner.execute("grant usage on schema wherry to public")
         owner.execute("grant select on wherry.wherry_migrations to public")

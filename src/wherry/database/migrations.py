@@ -120,6 +120,7 @@ async def require_ready(conninfo: str) -> None:
 
     Raises:
         Unavailable: it cannot be reached, or steps are missing.
+        Misconfigured: the role may not read wherry's tables.
     """
     async with await _reached(conninfo) as connection:
         await require_current(connection)
@@ -157,12 +158,23 @@ class Installed:
 
 
 async def _installed(connection: Connection) -> Installed:
-    """What earlier migrations have installed; nothing if the database was never migrated."""
+    """What earlier migrations have installed; nothing if the database was never migrated.
+
+    Raises:
+        Misconfigured: the role may not read it.
+    """
     row = await fetch_one(connection, load("migrations")["installed_in"], {})
     if row is None:
         return Installed()
     table = sql.Identifier(row["nspname"], "wherry_migrations")
-    rows = await connection.execute(sql.SQL("select name, checksum from {}").format(table))
+    try:
+        rows = await connection.execute(sql.SQL("select name, checksum from {}").format(table))
+    except InsufficientPrivilege as error:
+        role = sql.Identifier(connection.info.user).as_string()
+        raise Misconfigured(
+            f"the role {role} may not read wherry's tables; let the role that ran wherry migrate run the output of: "
+            "wherry migrate --print-grants"
+        ) from error
     found = Installed(row["nspname"], dict(await rows.fetchall()))
     # A table in another schema that lacks our first step is somebody else's.
     return found if found.home == schema.SCHEMA or own_steps()[0].name in found.known else Installed()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from psycopg import sql
+
 from wherry.database.pools import Connection
 from wherry.database.queries import load
 
@@ -53,3 +55,8 @@ async def move_from(connection: Connection, schema: str, scripts: Iterable[str])
     for statement, _ in await moves.fetchall():
         await connection.execute(statement)
     await pin_functions(connection)
+
+
+def grants(role: str) -> str:
+    """The SQL that lets a role run the API and the workers after another role has run the migrations."""
+    return sql.SQL(load("schema")["grants"]).format(role=sql.Identifier(role)).as_string()

@@ -204,6 +204,13 @@ async def test_a_step_runs_in_the_schema_under_any_search_path(empty_database_ur
         assert {str(key).partition(".")[0] for (key,) in keys} == {"wherry"}
 
 
+def test_the_grants_quote_the_role() -> None:
+    printed = schema.grants('no "role"; drop table users; --')
+    assert printed.count('"no ""role""; drop table users; --"') == len(
+        [line for line in printed.splitlines() if line.endswith(";")]
+    )
+
+
 async def test_an_installation_whose_steps_were_changed_is_not_moved(empty_database_url: str) -> None:
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         install_old(connection, WHOLE)

@@ -13,7 +13,7 @@ MAX_EMAIL_CHARACTERS = 254
 """The longest address that mail can be sent to (RFC 5321, section 4.5.3.1.3, without its angle brackets)."""
 
 MAX_DIGITS = 18
-"""More than any number in a request needs."""
+"""More than any number in a request needs, except for keys."""
 
 SHOWN_CHARACTERS = 200
 """How much of a client's text an error message repeats."""
@@ -22,9 +22,9 @@ MAX_MARKS = 30
 """The most combining marks in a row, as in the Stream-Safe Text Format (Unicode Standard Annex #15, section 13)."""
 
 
-def whole_number(text: str) -> int | None:
-    """The number that a text of 1 to `MAX_DIGITS` ASCII digits means, or None for any other text."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS else None
+def whole_number(text: str, max_digits: int = MAX_DIGITS) -> int | None:
+    """The number that a text of 1 to `max_digits` ASCII digits means, or None for any other text."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= max_digits else None
 
 
 def has_long_run_of_marks(text: str) -> bool:

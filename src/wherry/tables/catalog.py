@@ -1,0 +1,220 @@
+"""Reads declared tables from PostgreSQL's catalog. Changes nothing there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from psycopg import sql
+
+from wherry.database.pools import Connection
+from wherry.database.queries import fetch_all, load
+from wherry.errors import Misconfigured
+from wherry.tables.declarations import Declaration, nearest, owner_of
+from wherry.tables.model import Column, Filter, Table, TableName
+from wherry.tables.types import CatalogType, Form, find_type
+
+_KINDS_WITHOUT_KEYS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the catalog has about one relation."""
+
+    relation: Row
+    columns: Sequence[Row]
+    indexes: Sequence[Row]
+    foreign_keys: Sequence[Row]
+    own_sources: Sequence[Row]
+
+
+async def matching(connection: Connection, schema: str, name: str) -> list[TableName]:
+    """The tables whose schema and name match two patterns of LIKE, except those of the system and of wherry."""
+    rows = await fetch_all(connection, load("catalog")["matching"], {"schema": schema, "name": name})
+    return [TableName(row["schema"], row["name"]) for row in rows]
+
+
+async def read_tables(
+    connection: Connection, declared: Mapping[str, Declaration]
+) -> tuple[dict[str, Table], dict[str, str]]:
+    """The tables that are declared, by the names of their resources, and why some cannot be used."""
+    names = [declaration.relation for declaration in declared.values()]
+    found, types = await _read(connection, names)
+    tables, faults = {}, {}
+    for (resource, declaration), name, each in zip(declared.items(), names, found, strict=True):
+        try:
+            tables[resource] = combine(resource, declaration, await _existing(connection, name, each), types)
+        except Misconfigured as error:
+            faults[resource] = str(error)
+    return tables, faults
+
+
+async def _read(connection: Connection, names: Sequence[TableName]) -> tuple[list[Found], dict[int, CatalogType]]:
+    queries = load("catalog")
+    given = {"schemas": [name.schema for name in names], "names": [name.name for name in names]}
+    async with connection.transaction():
+        # Then the names of types always have their schema, as all wherry's sessions need.
+        await connection.execute("set local search_path = pg_catalog")
+        relations = await fetch_all(connection, queries["relations"], given)
+        oids = {"oids": [row["oid"] for row in relations if row["oid"] is not None]}
+        parts = [await fetch_all(connection, queries[part.name], oids) for part in fields(Found)[1:]]
+        types = {row["oid"]: CatalogType(**row) for row in await fetch_all(connection, queries["types"], oids)}
+    by_table: list[dict[int, list[Row]]] = []
+    for rows in parts:
+        by_table.append({})
+        for row in rows:
+            by_table[-1].setdefault(row["table"], []).append(row)
+    return [Found(row, *(part.get(row["oid"], []) for part in by_table)) for row in relations], types
+
+
+async def _existing(connection: Connection, name: TableName, found: Found) -> Found:
+    if found.relation["oid"] is None:
+        others = await matching(connection, name.schema.replace("_", r"\_").replace("%", r"\%"), "%")
+        raise Misconfigured(f"there is no table {name}{nearest(str(name), map(str, others))}")
+    return found
+
+
+def combine(resource: str, declared: Declaration, found: Found, types: Mapping[int, CatalogType]) -> Table:
+    """The table that a declaration and the catalog describe.
+
+    Raises:
+        Misconfigured: the table cannot be used as declared; the message says why, and what to do.
+    """
+    row, relation = found.relation, declared.relation
+    _require_usable(relation, row, declared)
+    if found.own_sources:
+        source = found.own_sources[0]
+        raise Misconfigured(
+            f"{relation} shows {TableName(source['schema'], source['name'])}, which belongs to "
+            f"{owner_of(source['schema'])} itself; declare a view of tables of your own"
+        )
+    every = [column["name"] for column in found.columns]
+    _require_columns(declared, every)
+    columns = {
+        column["name"]: Column(
+            name=column["name"],
+            type=find_type(column["type"], column["typmod"], types),
+            declared=column["declared"],
+            cast=column["cast"],
+            is_nullable=not column["not_null"],
+            is_required=column["not_null"] and not (column["has_default"] or column["identity"] or column["generated"]),
+            is_generated=bool(column["generated"]) or column["identity"] == "a",
+            comment=column["comment"],
+        )
+        for column in found.columns
+        if column["may_select"] and column["name"] not in declared.exclude
+    }
+    if not columns:
+        raise Misconfigured(f"{relation} has no columns that may be shown")
+    key = _key(declared, found, relation)
+    hidden = [name for name in key if name not in columns]
+    if hidden:
+        raise Misconfigured(f"the key of {relation} has the column {hidden[0]}, which may not be shown")
+    if len({columns[name].type.operators for name in key} | {None}) > 2 or any(
+        columns[name].type.operators is None for name in key
+    ):
+        if declared.key is not None:
+            raise Misconfigured(f"[{', '.join(key)}] cannot be the key of {relation}: its types cannot be compared")
+        key = ()
+    return Table(
+        name=resource,
+        relation=relation,
+        columns=columns,
+        fields=tuple(columns),
+        key=key,
+        filters=tuple(_filters(declared, found, columns, key)),
+        references=frozenset(TableName(fk["target_schema"], fk["target_name"]) for fk in found.foreign_keys)
+        - {relation},
+        export_roles=declared.export_roles if declared.exportable else (),
+        estimated_rows=row["estimated_rows"],
+        comment=row["comment"],
+        warnings=tuple(_warnings(relation, row)),
+    )
+
+
+def _require_usable(relation: TableName, row: Row, declared: Declaration) -> None:
+    if not (row["may_enter"] and row["may_select"]):
+        role, schema = (sql.Identifier(name).as_string() for name in (row["role"], relation.schema))
+        raise Misconfigured(
+            f"the role {role} may not read {relation}; let its owner run: "
+            f"grant usage on schema {schema} to {role}; grant select on {relation.sql.as_string()} to {role}"
+        )
+    if row["kind"] in _KINDS_WITHOUT_KEYS and not declared.key:
+        kind = _KINDS_WITHOUT_KEYS[row["kind"]]
+        raise Misconfigured(f"{relation} is {kind}, so the columns that identify a record must be declared: key = […]")
+
+
+def _require_columns(declared: Declaration, known: Sequence[str]) -> None:
+    named = {
+        "key": declared.key or (),
+        "exclude": declared.exclude,
+        "read_only": declared.read_only,
+        "filters": declared.filters or (),
+        "references": tuple(declared.references),
+    }
+    for place, names in named.items():
+        for name in names:
+            if name not in known:
+                raise Misconfigured(f"{place}: {declared.table} has no column {name}{nearest(name, known)}")
+    for name in (*(declared.filters or ()), *declared.references):
+        if name in declared.exclude:
+            raise Misconfigured(f"{name} is excluded, so it can be neither a filter nor a reference")
+
+
+def _key(declared: Declaration, found: Found, relation: TableName) -> tuple[str, ...]:
+    if found.relation["kind"] in _KINDS_WITHOUT_KEYS:
+        return declared.key or ()
+    keys = [] if found.relation["has_children"] else list(_usable_keys(found))
+    if declared.key is None:
+        is_clear = len(keys) == 1 or (keys and keys[0][1])
+        return keys[0][0] if is_clear else ()
+    for columns, _ in keys:
+        if sorted(columns) == sorted(declared.key):
+            return columns
+    usable = " or ".join(f"[{', '.join(columns)}]" for columns, _ in keys) or "none: it needs a unique constraint"
+    raise Misconfigured(
+        f"[{', '.join(declared.key)}] is not a key of {relation}: a key is a primary key or a unique constraint on "
+        f"columns that are NOT NULL, not deferrable and not partial; usable here: {usable}"
+    )
+
+
+def _usable_keys(found: Found) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """The columns of each key, and whether it is the primary key, which comes first."""
+    not_null = {column["name"] for column in found.columns if column["not_null"]}
+    for index in found.indexes:
+        columns = index["columns"]
+        if (
+            index["is_unique"]
+            and index["is_immediate"]
+            and index["is_ordinary"]
+            and not index["is_partial"]
+            and not_null.issuperset(columns)
+        ):
+            yield tuple(columns), index["is_primary"]
+
+
+def _filters(
+    declared: Declaration, found: Found, columns: Mapping[str, Column], key: Sequence[str]
+) -> Iterator[Filter]:
+    names = declared.filters
+    if names is None:
+        leading = (
+            index["columns"][0] for index in found.indexes if index["method"] == "btree" and index["is_ordinary"]
+        )
+        names = tuple(dict.fromkeys((*key, *leading)))
+    for name in names:
+        column = columns.get(name)
+        if column is not None and column.type.operators and column.type.form not in (Form.JSON, Form.BYTES):
+            yield Filter(name, nullable=column.is_nullable)
+        elif declared.filters is not None:
+            raise Misconfigured(f"{name} cannot be a filter: it may not be read, or its type cannot be compared")
+
+
+def _warnings(relation: TableName, row: Row) -> Iterator[str]:
+    if row["owner"] != row["role"]:
+        yield f"{relation} belongs to the role {row['owner']}, which may change it at any time"
+    if row["bypasses_row_security"]:
+        yield f"{relation} has row-level security, which does not apply to the role {row['role']}"

@@ -30,12 +30,15 @@ from wherry.http.hosts import HostCheck, OwnAddress
 from wherry.http.imports import import_router
 from wherry.http.job_routes import keep_from_caches
 from wherry.http.jobs import job_router
+from wherry.http.resources import resource_router
 from wherry.http.security import require_account, require_transfer_role
 from wherry.http.services import Services
 from wherry.imports.intake import Intake
 from wherry.jobs.notifications import Notifications
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import Store
+from wherry.tables.declarations import find_declarations
+from wherry.tables.registry import Tables
 
 
 def create_app(settings: Settings | None = None) -> Litestar:
@@ -63,7 +66,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
 def _transfer_router() -> Router:
     return Router(
         "/api/v1",
-        route_handlers=[import_router, export_router, job_router],
+        route_handlers=[import_router, export_router, job_router, resource_router],
         guards=[require_account, require_transfer_role],
         after_request=keep_from_caches,
         security=[{"token": []}],
@@ -94,6 +97,7 @@ def _services(settings: Settings) -> Services:
     return Services(
         settings=settings,
         pool=pool,
+        tables=Tables(pool, find_declarations(settings.tables_file)),
         import_store=import_store,
         export_store=export_store,
         capsule_store=capsule_store,

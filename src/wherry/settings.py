@@ -97,6 +97,10 @@ class Settings(BaseSettings):
     export_download_base_url: BaseUrl = ""
     export_rate_limit_per_hour: Count = 1000
     export_concurrent_limit_user: Count = 100
+
+    # tables
+    tables_file: Path | None = None
+
     download_redirect: bool = False
 
     # capsules

@@ -24,6 +24,8 @@ from wherry.jobs.worker_app import JobServices, WorkerApp
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import LONG_PATIENCE, Store
+from wherry.tables.declarations import find_declarations
+from wherry.tables.registry import Tables
 from wherry.this_process import collect_garbage_less_often, give_way
 
 
@@ -33,7 +35,7 @@ def make_worker_app(settings: Settings) -> WorkerApp:
     Raises:
         Misconfigured: no database is set, or a storage path cannot be used.
     """
-    conninfo = settings.require_database_url()
+    conninfo, declarations = settings.require_database_url(), find_declarations(settings.tables_file)
     imports, exports, capsules = settings.open_roots(partial(Store, patience=LONG_PATIENCE))
 
     @asynccontextmanager
@@ -42,11 +44,14 @@ def make_worker_app(settings: Settings) -> WorkerApp:
         # A job may use one connection for its batches and one for its progress.
         pool = make_pool(conninfo, name="wherry worker", max_size=2 * settings.job_worker_concurrency + 2)
         async with pool:
+            tables = Tables(pool, declarations)
             executor = Executor(
                 pool,
                 {
                     Kind.IMPORT: ImportRunner(pool, imports, settings),
-                    Kind.EXPORT: ExportRunner(pool, settings.export_database_url or conninfo, exports, settings),
+                    Kind.EXPORT: ExportRunner(
+                        pool, tables, settings.export_database_url or conninfo, exports, settings
+                    ),
                     Kind.CAPSULE: CapsuleRunner(capsules, settings),
                 },
             )

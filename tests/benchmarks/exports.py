@@ -38,6 +38,8 @@ from wherry.local.embedded import EmbeddedPostgres
 from wherry.local.server_account import temporary_folder
 from wherry.settings import load_settings
 from wherry.storage.store import Store
+from wherry.tables.declarations import Declarations
+from wherry.tables.registry import Tables
 from wherry.this_process import collect_garbage_less_often
 
 ARTICLE_COLUMNS = "id, slug, title, body, author_id, tags, published_at, status"
@@ -113,13 +115,13 @@ def psql_seconds(url: str, case: Case, folder: Path) -> float:
     return seconds
 
 
-async def job_seconds(pool: Pool, executor: Executor, case: Case) -> tuple[float, Job]:
-    asked = parse_export(case.body)
+async def job_seconds(pool: Pool, tables: Tables, executor: Executor, case: Case) -> tuple[float, Job]:
+    asked = parse_export(case.body, await tables.current())
     new = NewJob(
         id=new_job_id(),
         kind=Kind.EXPORT,
         owner_id=None,
-        resource=asked.selection.resource.name,
+        resource=asked.selection.table.name,
         format=asked.format,
         options=asked.options(),
     )
@@ -149,13 +151,14 @@ async def measure_jobs(url: str, folder: Path, runs: int, count: int) -> None:
     store = Store(str(folder / "store"))
     print(f"{'job':58} {'rows/s':>9} {'MB/s':>6} {'psql rows/s':>12} {'ratio':>6} {'RSS':>5}")
     async with make_pool(url, name="benchmark", max_size=4) as pool:
-        executor = Executor(pool, {Kind.EXPORT: ExportRunner(pool, url, store, settings)})
+        tables = Tables(pool, Declarations())
+        executor = Executor(pool, {Kind.EXPORT: ExportRunner(pool, tables, url, store, settings)})
         for case in islice(cases(), count):
             ours, theirs = [], []
             for _ in range(runs):
                 theirs.append(await asyncio.to_thread(psql_seconds, url, case, folder))
                 reset_peak()
-                seconds, job = await job_seconds(pool, executor, case)
+                seconds, job = await job_seconds(pool, tables, executor, case)
                 ours.append(seconds)
                 assert job.artifact is not None
                 await store.delete(job.artifact["key"])
@@ -172,6 +175,7 @@ async def measure_jobs(url: str, folder: Path, runs: int, count: int) -> None:
 async def measure_pages(url: str, pages: int) -> None:
     print(f"\n{'page':58} {'pages/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'rows/s':>9}")
     async with make_pool(url, name="benchmark", max_size=2) as pool:
+        tables = await Tables(pool, Declarations()).current()
         for query in (
             {"resource": ["articles"]},
             {"resource": ["articles"], "limit": ["100"]},
@@ -180,7 +184,7 @@ async def measure_pages(url: str, pages: int) -> None:
             times, cursor, rows = [], 0, 0
             for _ in range(pages):
                 begun = time.perf_counter()
-                asked = parse_page({**query, "cursor": [str(cursor)]}, max_limit=1000)
+                asked = parse_page({**query, "cursor": [str(cursor)]}, tables, max_limit=1000)
                 page = await open_page(pool, asked)
                 async for _chunk in page:
                     pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Sequence
 from typing import Annotated
@@ -17,6 +18,8 @@ from wherry.http.refusals import PacedRefusals
 from wherry.local.processes import BACKLOG, follow_parent, listen
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
+from wherry.tables.declarations import find_declarations
+from wherry.tables.registry import require_usable
 from wherry.this_process import collect_garbage_less_often
 
 SHUTDOWN_SECONDS = 5
@@ -43,6 +46,7 @@ def api(
     sockets = _sockets(settings, fd)
     settings = settings.model_copy(update={"port": sockets[0].getsockname()[1]})  # links contain it
     app = create_app(settings)
+    asyncio.run(require_usable(settings.require_database_url(), find_declarations(settings.tables_file)))
     collect_garbage_less_often()
     uvicorn.Server(server_config(app, settings.trusted_proxies)).run(sockets=sockets)
 

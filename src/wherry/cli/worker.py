@@ -11,6 +11,8 @@ from wherry.database.migrations import require_ready
 from wherry.local.processes import follow_parent
 from wherry.logs import configure_logs
 from wherry.settings import load_settings
+from wherry.tables.declarations import find_declarations
+from wherry.tables.registry import require_usable
 from wherry.this_process import give_way
 from wherry.worker import make_worker_app
 
@@ -34,7 +36,9 @@ def worker(*, concurrency: Annotated[int | None, Parameter(name=["--concurrency"
     app = make_worker_app(settings)
 
     async def run() -> None:
-        await require_ready(settings.require_database_url())
+        conninfo = settings.require_database_url()
+        await require_ready(conninfo)
+        await require_usable(conninfo, find_declarations(settings.tables_file))
         async with app.open_async():
             await app.run_worker_async()
 

@@ -28,7 +28,10 @@ LOCK_SECONDS = 2
 """How long a request waits for locked rows. A batch of an import takes less, and a waiting request occupies one of the
 few connections that all requests share."""
 
-SESSION_OPTIONS = f"-c TimeZone=UTC -c DateStyle=ISO -c idle_in_transaction_session_timeout={ABANDONED_SECONDS}s"
+SESSION_OPTIONS = (
+    "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=iso_8601 -c extra_float_digits=1 -c bytea_output=hex"
+    f" -c idle_in_transaction_session_timeout={ABANDONED_SECONDS}s"
+)
 WAIT_SECONDS = 30
 """How long to wait for a connection from the pool."""
 

@@ -60,8 +60,8 @@ class Artifact:
     def _encoded(self, folder: Path) -> Generator[bytes, None, None]:
         """The uncompressed file, produced in its own thread while the caller compresses, hashes and writes."""
         layout = Layout(
-            resource=self._request.selection.resource,
-            fields=self._request.selection.fields,
+            table=self._request.selection.table,
+            columns=self._request.selection.columns,
             escape_formulas=self._request.escape_formulas,
             workspace=folder,
             signals=self._signals,

@@ -13,8 +13,9 @@ from types import MappingProxyType
 from typing import Literal
 
 from wherry.errors import Invalid
-from wherry.resources.model import Filter, FilterType, Resource, find_column
 from wherry.resources.rules import MAX_ID, parse_instant
+from wherry.tables.model import Column, Filter, FilterType, Table, find_column
+from wherry.tables.types import Form
 from wherry.texts import SHOWN_CHARACTERS, whole_number
 
 Operator = Literal["=", ">", ">=", "<", "<=", "is null"]
@@ -26,6 +27,11 @@ NOT_AN_OBJECT = "filters must be a valid JSON object"
 _BOUNDS: Mapping[str, Operator] = MappingProxyType({"gt": ">", "gte": ">=", "lt": "<", "lte": "<="})
 MAX_TEXT = 2000
 """In characters. No key is longer, and no index can find a longer text."""
+
+_FIT: Mapping[Form, tuple[type, ...]] = MappingProxyType(
+    {Form.BOOLEAN: (bool, str), Form.NUMBER: (int, float, str), Form.TEXT: (str,)}
+)
+"""What a filter's value may be in JSON, by the form of its column."""
 
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -40,7 +46,7 @@ class Condition:
     value: int | str | bool | None = None
 
 
-def parse_filters(resource: Resource, given: object) -> dict[str, FilterValue]:
+def parse_filters(table: Table, given: object) -> dict[str, FilterValue]:
     """The filters of a request, by column; empty if `given` is None.
 
     Raises:
@@ -50,29 +56,29 @@ def parse_filters(resource: Resource, given: object) -> dict[str, FilterValue]:
         return {}
     if not isinstance(given, Mapping):
         raise _fault(NOT_AN_OBJECT)
-    known = {declared.column: declared for declared in resource.filters}
+    known = {declared.column: declared for declared in table.filters}
     parsed: dict[str, FilterValue] = {}
     for name, value in given.items():
         declared = known.get(find_column(str(name), known) or "")
         if declared is None:
             shown = str(name)[:SHOWN_CHARACTERS]
-            raise _fault(f"filters.{shown} is not a filter of {resource.name}; those are {', '.join(known)}")
+            raise _fault(f"filters.{shown} is not a filter of {table.name}; use one of {', '.join(known)}")
         if declared.column in parsed:
             raise _fault(f"filters.{declared.column} is given twice")
-        parsed[declared.column] = _parse(declared, value)
+        parsed[declared.column] = _parse(table, declared, value)
     return parsed
 
 
-def conditions(resource: Resource, filters: Mapping[str, FilterValue]) -> Iterator[Condition]:
+def conditions(table: Table, filters: Mapping[str, FilterValue]) -> Iterator[Condition]:
     """The conditions for filters that `parse_filters` returned."""
-    for declared in resource.filters:
+    for declared in table.filters:
         if declared.column not in filters:
             continue
         value = filters[declared.column]
         if value is None:
             yield Condition(declared.column, "is null")
         elif isinstance(value, dict):
-            yield from (Condition(declared.column, _BOUNDS[bound], moment) for bound, moment in value.items())
+            yield from (Condition(declared.column, _BOUNDS[bound], limit) for bound, limit in value.items())
         elif declared.type is FilterType.PERIOD and isinstance(value, str):
             yield from _at(declared.column, value)
         else:
@@ -93,12 +99,35 @@ def is_storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _parse(declared: Filter, value: object) -> FilterValue:
+def _parse(table: Table, declared: Filter, value: object) -> FilterValue:
     if value is None:
         if declared.nullable:
             return None
         raise _fault(f"filters.{declared.column} must not be null")
+    if declared.type is FilterType.VALUE:
+        return _read_value(f"filters.{declared.column}", table.columns[declared.column], value)
     return _READERS[declared.type](declared, value)
+
+
+def _read_value(place: str, column: Column, value: object) -> FilterValue:
+    """A value of the column's type, or an object of such bounds, as text for PostgreSQL to read."""
+    if not isinstance(value, Mapping):
+        return _text_of(place, column, value)
+    if not value or not _BOUNDS.keys() >= value.keys():
+        raise _fault(f"{place} must be a value, or an object of {', '.join(_BOUNDS)}")
+    return {bound: _text_of(f"{place}.{bound}", column, limit) for bound, limit in value.items()}
+
+
+def _text_of(place: str, column: Column, value: object) -> str:
+    is_fit = isinstance(value, _FIT[column.type.form]) and not (
+        isinstance(value, bool) and column.type.form is Form.NUMBER
+    )
+    if not is_fit:
+        raise _fault(f"{place} must be a value of the type {column.declared}")
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if len(text) > MAX_TEXT or not is_storable(text):
+        raise _fault(f"{place} must be at most {MAX_TEXT} characters, without NUL and lone surrogates")
+    return text
 
 
 def _read_id(declared: Filter, value: object) -> int:

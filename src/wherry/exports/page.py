@@ -11,11 +11,16 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from wherry.database.pools import Pool
+import msgspec
+import psycopg
+
+from wherry.database.pools import Connection, Pool
+from wherry.errors import Invalid
 from wherry.exports import statements
 from wherry.exports.formats import PAGE_FORMATS
 from wherry.exports.formats.json import RecordEncoder
-from wherry.exports.requests import PageRequest
+from wherry.exports.requests import PageRequest, make_cursor
+from wherry.exports.selection import Selection
 from wherry.exports.snapshot import RecordRow
 
 _FRAMES = MappingProxyType(
@@ -38,7 +43,7 @@ class RecordPage:
     either case.
     """
 
-    next_cursor: int | None
+    next_cursor: int | str | None
     content_type: str
     _chunks: AsyncGenerator[bytes, None] = field(repr=False)
 
@@ -46,14 +51,38 @@ class RecordPage:
         return self._chunks
 
 
+async def check_values(connection: Connection, selection: Selection) -> None:
+    """Check that PostgreSQL can read the values of filters, inside a transaction.
+
+    Raises:
+        Invalid: on the first that it cannot.
+    """
+    values = statements.values(selection)
+    for name, statement in statements.checks(selection):
+        try:
+            async with connection.transaction():
+                await connection.execute(statement, values)
+        except (psycopg.DataError, psycopg.errors.CheckViolation, UnicodeEncodeError):
+            declared = selection.table.columns[name].declared
+            raise Invalid(f"filters.{name} must be a value of the type {declared}", field="filters") from None
+
+
 async def open_page(pool: Pool, request: PageRequest) -> RecordPage:
     """Read the first window of a page.
 
     Raises:
+        Invalid: PostgreSQL cannot read the cursor or the value of a filter.
         psycopg.Error: the database refused the query or could not be reached.
     """
     reading = _Reading(pool, request)
-    head = await reading.next_chunk()
+    try:
+        head = await reading.next_chunk()
+    except (psycopg.DataError, psycopg.errors.CheckViolation, UnicodeEncodeError):
+        async with pool.connection() as connection, connection.transaction():
+            await check_values(connection, request.selection)
+        if request.after is None:
+            raise
+        raise Invalid("cursor must be the nextCursor of the previous page", field="cursor") from None
     return RecordPage(reading.next_cursor, PAGE_FORMATS[request.format].content_type, _chunks(head, reading))
 
 
@@ -71,15 +100,13 @@ class _Reading:
     def __init__(self, pool: Pool, request: PageRequest) -> None:
         self._pool = pool
         self._selection = request.selection
-        self._position = statements.id_position(request.selection)
-        self._statement = statements.bounded_window(request.selection)
         self._encode, self._opening, self._between, self._closing = _FRAMES[request.format]
-        self._encoder = RecordEncoder(request.selection.fields)
+        self._encoder = RecordEncoder(request.selection.columns)
         self._after = request.after
         self._left = request.limit
         self._begun = False
         self.ended = False
-        self.next_cursor: int | None = None
+        self.next_cursor: int | str | None = None
 
     async def next_chunk(self) -> bytes:
         """The next window as a part of the body. The last one includes the end of the body."""
@@ -89,21 +116,24 @@ class _Reading:
             lead, self._begun = self._opening, True
         if not self.ended:
             return lead + records
-        cursor = b"null" if self.next_cursor is None else str(self.next_cursor).encode()
-        return lead + records + self._closing % cursor
+        return lead + records + self._closing % msgspec.json.encode(self.next_cursor)
 
     async def _next_records(self) -> bytes:
-        rows = await self._window(self._after, self._left)
-        records = self._encode(self._encoder, statements.without_added_id(self._selection, rows))
+        rows = await self._window()
+        table, width = self._selection.table, len(self._selection.fields)
+        records = self._encode(self._encoder, [row[:width] for row in rows])
         self._left -= len(rows)
-        self._after = rows[-1][self._position] if rows else self._after
+        self._after = rows[-1][width:] if rows else self._after
         # A record is larger as JSON than its texts are, so a window that was cut at WINDOW_BYTES is never smaller.
         self.ended = self._left == 0 or len(records) < WINDOW_BYTES
-        self.next_cursor = self._after if self._left == 0 else None
+        self.next_cursor = make_cursor(table, self._after) if self._left == 0 and self._after else None
         return records
 
-    async def _window(self, after: int, limit: int) -> list[RecordRow]:
-        values = statements.values(self._selection, after=after, limit=limit, bytes=WINDOW_BYTES)
+    async def _window(self) -> list[RecordRow]:
+        statement = statements.page(self._selection, after=self._after is not None)
+        values = statements.values(
+            self._selection, **statements.key_values(self._after or ()), limit=self._left, bytes=WINDOW_BYTES
+        )
         async with self._pool.connection() as connection, connection.cursor() as cursor:
-            await cursor.execute(self._statement, values, binary=True)
+            await cursor.execute(statement, values, binary=True)
             return await cursor.fetchall()

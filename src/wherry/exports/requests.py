@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,12 @@ import msgspec
 
 from wherry.errors import Invalid
 from wherry.exports.compression import find_compression
+from wherry.exports.filters import is_storable
 from wherry.exports.formats import PAGE_FORMATS, find_format
 from wherry.exports.selection import Selection, parse_selection
 from wherry.jobs.models import Job
-from wherry.resources.rules import MAX_ID
+from wherry.tables.model import Table
+from wherry.tables.registry import TablesByName, find_table
 from wherry.texts import whole_number
 
 DEFAULT_PAGE_LIMIT = 1000
@@ -31,7 +34,9 @@ class ExportRequest:
 
     def options(self) -> dict[str, Any]:
         """The value of `jobs.options`, which `of_job` reads."""
+        table = self.selection.table
         return {
+            **({} if table.is_built_in else {"table": str(table.relation)}),
             **self.selection.to_json(),
             "compression": self.compression,
             "csvEscapeFormulas": self.escape_formulas,
@@ -40,14 +45,20 @@ class ExportRequest:
     @property
     def fingerprint(self) -> str:
         """A digest of the whole request; it does not depend on how names and values were spelled."""
-        parts = [self.selection.resource.name, self.format, self.options()]
+        parts = [self.selection.table.name, self.format, self.options()]
         return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
     @classmethod
-    def of_job(cls, job: Job) -> ExportRequest:
-        """The request that created a job."""
+    def of_job(cls, job: Job, table: Table) -> ExportRequest:
+        """The request that created a job, for its table as it is now.
+
+        Raises:
+            Invalid: the resource is another table, or no longer has a field or a filter of the request.
+        """
+        if job.options.get("table") != (None if table.is_built_in else str(table.relation)):
+            raise Invalid(f"{table.name} is another table now", field="resource")
         return cls(
-            selection=Selection.from_json(job.resource, job.options),
+            selection=Selection.from_json(table, job.options),
             format=job.format,
             compression=job.options["compression"],
             escape_formulas=job.options["csvEscapeFormulas"],
@@ -56,16 +67,20 @@ class ExportRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class PageRequest:
-    """A validated request for a page: at most `limit` records with ids above `after`."""
+    """A validated request for a page: at most `limit` records after the one with the key `after`, as text."""
 
     selection: Selection
     format: str
     limit: int
-    after: int = 0
+    after: tuple[str, ...] | None = None
 
 
-def parse_export(body: object) -> ExportRequest:
+def parse_export(body: object, tables: TablesByName) -> ExportRequest:
     """Validate the body of a request for a job, which may be wrapped in `{"export": …}`. Ignores unknown members.
+
+    Args:
+        body: decoded JSON.
+        tables: those that may be exported.
 
     Raises:
         Invalid: on the first invalid member.
@@ -74,9 +89,13 @@ def parse_export(body: object) -> ExportRequest:
         body = body["export"]
     if not isinstance(body, Mapping):
         raise Invalid("the body must be a JSON object", field="export")
-    selection = parse_selection(body.get("resource"), body.get("filters"), body.get("fields"))
+    table = find_table(tables, body.get("resource"))
+    selection = parse_selection(table, body.get("filters"), body.get("fields"))
     chosen = find_format(body.get("format"))
-    selection = selection.including(chosen.needed_fields)
+    if chosen.needs_key:
+        if not table.key:
+            raise Invalid(f"format {chosen.name} needs a key, but {table.name} has none", field="format")
+        selection = selection.including_key()
     compression = find_compression(body.get("compression"))
     escape = body.get("csvEscapeFormulas")
     if escape is not None and not isinstance(escape, bool):
@@ -89,12 +108,15 @@ def parse_export(body: object) -> ExportRequest:
     )
 
 
-def parse_page(query: Mapping[str, Sequence[str]], filters: object = None, *, max_limit: int) -> PageRequest:
+def parse_page(
+    query: Mapping[str, Sequence[str]], tables: TablesByName, filters: object = None, *, max_limit: int
+) -> PageRequest:
     """Validate the query of a request for a page.
 
     Args:
         query: all values of each parameter: `resource`, and optionally `format`, `limit`, `cursor` and `fields`. Only
             `fields` may be repeated.
+        tables: those that may be exported.
         filters: a JSON object or its text, or None for no filters.
         max_limit: the highest `limit`.
 
@@ -102,12 +124,48 @@ def parse_page(query: Mapping[str, Sequence[str]], filters: object = None, *, ma
         Invalid: on the first invalid parameter.
     """
     fields = list(query.get("fields") or ()) or None
+    table = find_table(tables, _single(query, "resource"))
+    if not table.key:
+        raise Invalid(f"{table.name} has no key, so it has no pages; export it as a file", field="resource")
     return PageRequest(
-        selection=parse_selection(_single(query, "resource"), filters, fields),
+        selection=parse_selection(table, filters, fields),
         format=find_format(_single(query, "format"), PAGE_FORMATS).name,
         limit=_number(query, "limit", 1, max_limit, min(DEFAULT_PAGE_LIMIT, max_limit)),
-        after=_number(query, "cursor", 0, MAX_ID, 0),
+        after=_read_cursor(table, query),
     )
+
+
+def make_cursor(table: Table, key: tuple[str, ...]) -> int | str:
+    """The cursor of the page after the record with this key: the key itself if it is one integer, otherwise opaque.
+
+    Raises:
+        Invalid: a view's key is null, so that no page can come after it.
+    """
+    if None in key:
+        raise Invalid(f"the key of {table.name} has null, so it has no pages; export it as a file", field="resource")
+    if _has_plain_cursor(table):
+        return int(key[0])
+    return urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
+
+
+def _read_cursor(table: Table, query: Mapping[str, Sequence[str]]) -> tuple[str, ...] | None:
+    text = _single(query, "cursor")
+    if text is None:
+        return None
+    if _has_plain_cursor(table):
+        schema = table.key_columns[0].type.schema
+        return (str(_number(query, "cursor", min(0, schema["minimum"]), schema["maximum"], 0)),)
+    try:
+        key = msgspec.json.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=tuple[str, ...])
+    except (ValueError, RecursionError):
+        key = ()
+    if len(key) != len(table.key) or not all(map(is_storable, key)):
+        raise Invalid("cursor must be the nextCursor of the previous page", field="cursor")
+    return key
+
+
+def _has_plain_cursor(table: Table) -> bool:
+    return len(table.key) == 1 and table.key_columns[0].type.schema.get("type") == "integer"
 
 
 def _single(query: Mapping[str, Sequence[str]], name: str) -> str | None:
@@ -121,7 +179,9 @@ def _number(query: Mapping[str, Sequence[str]], name: str, least: int, most: int
     text = _single(query, name)
     if text is None:
         return default
-    number = whole_number(text)
+    number = whole_number(text.removeprefix("-") if least < 0 else text, len(str(most)))
+    if number is not None and text.startswith("-"):
+        number = -number
     if number is None or not least <= number <= most:
         raise Invalid(f"{name} must be an integer from {least} to {most}", field=name)
     return number

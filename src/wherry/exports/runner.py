@@ -12,9 +12,9 @@ from functools import partial
 import psycopg
 import structlog
 
-from wherry.accounts.authority import read_authority
+from wherry.accounts.authority import LOST, Authority, read_authority
 from wherry.database.pools import Pool
-from wherry.errors import ErrorCode, JobFailed
+from wherry.errors import ErrorCode, Invalid, JobFailed
 from wherry.exports import artifact
 from wherry.exports.artifact import Artifact
 from wherry.exports.requests import ExportRequest
@@ -25,6 +25,7 @@ from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
 from wherry.settings import Settings
 from wherry.storage.store import Store, Stored
+from wherry.tables.registry import Tables
 from wherry.texts import whole_number
 from wherry.waiting import beside_the_loop
 
@@ -34,6 +35,8 @@ REPORT_SECONDS = 0.5
 ALMOST_DONE = 99.0
 """Progress after the last record was read; the ledger sets 100 when the job ends."""
 
+CHANGED = "The table has changed since the request"
+DEFINITION_CHANGED = ("42703", "42P01", "42883", "42501")  # a column, table, function or right is missing
 MAX_RECORDS_REACHED = "max_records_reached"
 
 log = structlog.get_logger(__name__)
@@ -44,6 +47,7 @@ class ExportRunner:
 
     Args:
         pool: of the primary, to check what the owner may do.
+        tables: those that may be exported.
         read_conninfo: the database to read records from: the primary, or a hot standby.
         store: where artifacts go.
         settings: sizes and limits.
@@ -52,9 +56,10 @@ class ExportRunner:
         Misconfigured: libpq is too old.
     """
 
-    def __init__(self, pool: Pool, read_conninfo: str, store: Store, settings: Settings) -> None:
+    def __init__(self, pool: Pool, tables: Tables, read_conninfo: str, store: Store, settings: Settings) -> None:
         require_chunked_rows()
         self._pool = pool
+        self._tables = tables
         self._read_conninfo = read_conninfo
         self._store = store
         self._settings = settings
@@ -63,7 +68,7 @@ class ExportRunner:
         """Run a job; see `Runner`."""
         authority = await read_authority(self._pool, run.job.owner_id, self._settings.transfer_roles)
         authority.require(authority.role)
-        request = ExportRequest.of_job(run.job)
+        request = await self._request(run, authority)
         key = artifact.key(run.job.id, run.lease.epoch, request)
         await self._remove_older(run)
         snapshot = Snapshot(
@@ -86,6 +91,23 @@ class ExportRunner:
             await self._store.discard(key)
             raise
         return self._outcome(run, request, stored, snapshot)
+
+    async def _request(self, run: Run, authority: Authority) -> ExportRequest:
+        """The job's request, for its table as it is now.
+
+        Raises:
+            JobFailed: the owner may not export the table, or the table no longer has what the request names.
+        """
+        tables = await self._tables.reread()
+        table = tables.get(run.job.resource)
+        if table is None:
+            raise JobFailed(ErrorCode.DATABASE_ERROR, f"{CHANGED}: it is no longer declared")
+        if authority.owner_id is not None and authority.role not in table.export_roles:
+            raise JobFailed(ErrorCode.FORBIDDEN, LOST)
+        try:
+            return ExportRequest.of_job(run.job, table)
+        except Invalid as error:
+            raise JobFailed(ErrorCode.DATABASE_ERROR, f"{CHANGED}: {error}") from error
 
     async def _produce(self, output: Artifact, key: str, progress: _Progress) -> Stored:
         """Store the artifact, and report progress meanwhile."""
@@ -171,4 +193,5 @@ def _translated(error: psycopg.Error) -> Exception:
     transient = code is None or code[:2] in ("08", "40", "53") or code in ("57P01", "57P02", "57P03")
     if transient and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
         return error
-    return JobFailed(ErrorCode.DATABASE_ERROR, "The database ended the export", detail={"sqlstate": code})
+    message = CHANGED if code in DEFINITION_CHANGED else "The database ended the export"
+    return JobFailed(ErrorCode.DATABASE_ERROR, message, detail={"sqlstate": code})

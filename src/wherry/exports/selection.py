@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,8 +10,7 @@ import msgspec
 
 from wherry.errors import Invalid
 from wherry.exports.filters import NOT_AN_OBJECT, Condition, FilterValue, conditions, parse_filters
-from wherry.resources.model import Resource, find_column
-from wherry.resources.registry import find_resource
+from wherry.tables.model import Column, Table, find_column
 from wherry.texts import SHOWN_CHARACTERS
 
 
@@ -19,18 +18,23 @@ from wherry.texts import SHOWN_CHARACTERS
 class Selection:
     """The fields in the requested order, and the filters as `parse_filters` returns them."""
 
-    resource: Resource
+    table: Table
     fields: tuple[str, ...]
     filters: Mapping[str, FilterValue] = field(default_factory=dict)
 
     @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the fields."""
+        return tuple(self.table.columns[name] for name in self.fields)
+
+    @property
     def conditions(self) -> tuple[Condition, ...]:
         """The conditions that a record must satisfy."""
-        return tuple(conditions(self.resource, self.filters))
+        return tuple(conditions(self.table, self.filters))
 
-    def including(self, fields: frozenset[str]) -> Selection:
-        """A copy that also has these fields, in front of the requested ones."""
-        missing = (name for name in self.resource.fields if name in fields and name not in self.fields)
+    def including_key(self) -> Selection:
+        """A copy that also has the fields of the key, in front of the requested ones."""
+        missing = (name for name in self.table.key if name not in self.fields)
         return replace(self, fields=(*missing, *self.fields))
 
     def to_json(self) -> dict[str, Any]:
@@ -38,25 +42,32 @@ class Selection:
         return {"fields": list(self.fields), "filters": {name: self.filters[name] for name in sorted(self.filters)}}
 
     @classmethod
-    def from_json(cls, resource: str, value: Mapping[str, Any]) -> Selection:
-        """The selection that `to_json` returned."""
-        return parse_selection(resource, value["filters"], value["fields"])
+    def from_json(cls, table: Table, value: Mapping[str, Any]) -> Selection:
+        """The selection that `to_json` returned, whose names are exact.
+
+        Raises:
+            Invalid: the table no longer has a field or a filter.
+        """
+        filters = {each.column for each in table.filters}
+        gone = [*(set(value["fields"]) - set(table.fields)), *(value["filters"].keys() - filters)]
+        if gone:
+            raise Invalid(f"{table.name} no longer has {', '.join(sorted(gone))}", field="fields")
+        return cls(table, tuple(value["fields"]), value["filters"])
 
 
-def parse_selection(resource: object, filters: object, fields: object) -> Selection:
+def parse_selection(table: Table, filters: object, fields: object) -> Selection:
     """Validate the selection of a request.
 
     Args:
-        resource: its name.
+        table: where the records are.
         filters: a JSON object or its text; None selects every record.
         fields: the field names in order: a string with commas or with a JSON array, or a list of such strings; None for
             every field.
 
     Raises:
-        Invalid: on `resource`, `filters` or `fields`.
+        Invalid: on `filters` or `fields`.
     """
-    found = find_resource(resource)
-    return Selection(found, _fields(found, fields), parse_filters(found, _json(filters)))
+    return Selection(table, _fields(table, fields), parse_filters(table, _json(filters)))
 
 
 def _json(filters: object) -> object:
@@ -68,23 +79,26 @@ def _json(filters: object) -> object:
         raise Invalid(NOT_AN_OBJECT, field="filters") from None
 
 
-def _fields(resource: Resource, given: object) -> tuple[str, ...]:
+def _fields(table: Table, given: object) -> tuple[str, ...]:
     if given is None:
-        return resource.fields
-    names = list(dict.fromkeys(_names(given)))
-    found = {name: find_column(name, resource.fields) for name in names}
+        return table.fields
+    names = list(dict.fromkeys(_names(given, table.fields)))
+    found = {name: find_column(name, table.fields) for name in names}
     unknown = next((name for name, column in found.items() if column is None), None)
     if unknown is not None or not names:
         fault = "fields is empty" if unknown is None else f"fields contains the unknown {unknown[:SHOWN_CHARACTERS]!r}"
-        raise Invalid(f"{fault}; the fields of {resource.name} are {', '.join(resource.fields)}", field="fields")
+        raise Invalid(f"{fault}; the fields of {table.name} are {', '.join(table.fields)}", field="fields")
     return tuple(dict.fromkeys(column for column in found.values() if column is not None))
 
 
-def _names(given: object) -> Iterable[str]:
-    """All names in a string or a list of strings, each of which is a JSON array or names separated by commas."""
+def _names(given: object, fields: Collection[str]) -> Iterable[str]:
+    """All names in a string or a list of strings, each of which is a field, a JSON array, or names and commas."""
     for part in given if isinstance(given, list) else [given]:
         if not isinstance(part, str):
             raise Invalid("fields must be names, separated by commas or as an array of strings", field="fields")
+        if part in fields:
+            yield part
+            continue
         yield from _array(part) if part.lstrip().startswith("[") else _separated(part)
 
 

@@ -1,6 +1,7 @@
 """Reads the records of a selection in one snapshot of the database: as of one moment, however long it takes.
 
-Rows are tuples in the order of the selection's fields, ordered by id. All of this blocks, so run it in a thread.
+Rows are tuples in the order of the selection's fields, ordered by the table's key. All of this blocks, so run it in a
+thread.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ and keep the garbage collector busy (measured)."""
 
 BATCH_BYTES = 1 << 20
 """Target size of a batch, judged by the table's average row: if rows are large, a batch has fewer."""
+
+BATCH_ROWS_UNKNOWN = 25
+"""The rows of a batch of a view, or of a table that was never analyzed."""
 
 RECEIVE_BYTES = 1_000_000
 """libpq reads 16 KiB at a time until a message does not fit, and then keeps a larger buffer. One large message before
@@ -71,7 +75,7 @@ class Snapshot:
         self.truncated = False
 
     def batches(self) -> Generator[RowBatch, None, None]:
-        """All rows, in batches.
+        """All records, in batches.
 
         Raises:
             SnapshotStopped: `stop` was called.
@@ -112,18 +116,18 @@ class Snapshot:
 
     def _read(self, connection: psycopg.Connection[RecordRow]) -> Iterator[RowBatch]:
         # One record more than there may be shows whether there are more.
-        values = statements.values(self._selection, after=0, limit=self._max_rows + 1)
+        values = statements.values(self._selection, limit=self._max_rows + 1)
         size = self._rows_at_a_time(connection)
         self._check()
         with connection.cursor() as cursor:
-            stream = cursor.stream(statements.window(self._selection), values, binary=True, size=size)
+            stream = cursor.stream(statements.export(self._selection), values, binary=True, size=size)
             with closing(cast("Generator[RecordRow, None, None]", stream)) as rows:
                 while batch := list(islice(rows, size)):
                     kept = batch[: self._max_rows - self.rows]
                     self.truncated = len(kept) < len(batch)
                     self.rows += len(kept)
                     if kept:
-                        yield statements.without_added_id(self._selection, kept)
+                        yield kept
                     self._check()
 
     def _estimate(self, connection: psycopg.Connection[RecordRow]) -> int:
@@ -133,6 +137,7 @@ class Snapshot:
         return min(planned, self._max_rows)
 
     def _rows_at_a_time(self, connection: psycopg.Connection[RecordRow]) -> int:
-        row = connection.execute(load("exports")["row_bytes"], {"table": self._selection.resource.name}).fetchone()
-        average = int(row[0]) if row else 0
-        return max(1, min(self._batch_rows, BATCH_BYTES // max(1, average)))
+        row = connection.execute(load("exports")["row_bytes"], vars(self._selection.table.relation)).fetchone()
+        average = row[0] if row else None
+        most = BATCH_ROWS_UNKNOWN if average is None else BATCH_BYTES // max(1, int(average))
+        return max(1, min(self._batch_rows, most))

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from wherry.exports.requests import ExportRequest
 from wherry.jobs.models import Job
 from wherry.jobs.states import Status
 from wherry.jobs.view import RecordsJob, common_fields
@@ -43,17 +42,16 @@ class ExportAnswer(Struct, rename="camel"):
 
 def export_job(job: Job, settings: Settings) -> ExportJob:
     """The export itself."""
-    request = ExportRequest.of_job(job)
     artifact = job.artifact or {}
     ready = job.status is Status.SUCCEEDED and job.artifact is not None
     path = f"/api/v1/exports/{job.id}/download"
     return ExportJob(
         **common_fields(job),
         format=job.format,
-        compression=request.compression,
-        csv_escape_formulas=request.escape_formulas,
-        fields=list(request.selection.fields),
-        filters=dict(request.selection.filters),
+        compression=job.options["compression"],
+        csv_escape_formulas=job.options["csvEscapeFormulas"],
+        fields=job.options["fields"],
+        filters=job.options["filters"],
         expires_at=rfc3339(job.expires_at),
         download_url=f"{settings.export_download_base_url}{path}" if ready else None,
         file_name=artifact.get("fileName"),

@@ -14,6 +14,7 @@ from wherry.http.accounts import LinkAnswer, UserAnswer, UserFields
 from wherry.http.api_tokens import ApiTokenFields, ApiTokensAnswer, NewApiTokenAnswer, NewApiTokenFields
 from wherry.http.health import Health, Liveness
 from wherry.http.jobs import JobsPage, ListedExport, ListedImport
+from wherry.http.resources import RecordSchemas, ResourceItem, ResourceList
 from wherry.imports.models import ImportFormat, OnConflict
 from wherry.imports.view import ErrorsPage, ImportAnswer, ImportJob, ImportStatusAnswer, ReportedError
 from wherry.jobs.states import Status
@@ -161,6 +162,16 @@ _TOKEN = ApiTokenFields("019c1456-8810-7d21-b4f9-5e03c7a816f4", "nightly import"
 _LIVE = Liveness(_CREATED)
 _READY = Health("ok", {"database": "ok", "migrations": "ok", "storage": "ok", "workers": "ok"})
 
+_RESOURCE = ResourceItem(
+    name="suppliers",
+    table="shop.supplier",
+    key=["id"],
+    fields=["id", "email"],
+    filters=["id", "email"],
+    can_import=False,
+    can_export=True,
+)
+
 RESPONSES: dict[str, object] = {
     "register": _USER,
     "logIn": _USER,
@@ -185,6 +196,17 @@ RESPONSES: dict[str, object] = {
     "readRecords": {"data": [_RECORD], "nextCursor": 12},
     "downloadExport": [_RECORD],
     "headExport": [_RECORD],
+    "listResources": ResourceList([_RESOURCE]),
+    "getRecordSchemas": RecordSchemas(
+        "suppliers",
+        {
+            "type": "object",
+            "properties": {"id": {"type": "integer"}, "email": {"type": "string"}},
+            "required": ["id", "email"],
+            "additionalProperties": False,
+        },
+        None,
+    ),
     "listJobs": JobsPage([ListedExport(**asdict(_SUCCEEDED_EXPORT)), ListedImport(**asdict(_PARTIAL_IMPORT))], None),
     "createCapsule": _QUEUED_CAPSULE,
     "getCapsule": _COMPLETED_CAPSULE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import urlencode
 
+import psycopg
 from litestar import HttpMethod, Response, Router, delete, get, post, route
 from litestar.response import Stream
 from msgspec import Meta, Struct
@@ -12,6 +13,7 @@ from msgspec import Meta, Struct
 from wherry.accounts.quota import admit
 from wherry.database.pools import brief_transaction
 from wherry.errors import (
+    DatabaseUnavailable,
     DownloadExpired,
     Invalid,
     JobFinished,
@@ -24,7 +26,7 @@ from wherry.errors import (
 )
 from wherry.exports.compression import COMPRESSIONS
 from wherry.exports.formats import FORMATS, PAGE_FORMATS
-from wherry.exports.page import open_page
+from wherry.exports.page import check_values, open_page
 from wherry.exports.requests import parse_export, parse_page
 from wherry.exports.view import ExportAnswer, export_job
 from wherry.http.described import (
@@ -42,15 +44,17 @@ from wherry.http.idempotency import idempotency_key
 from wherry.http.job_routes import NEW_JOB, accepted, cancelled, provide_job
 from wherry.http.parameters import object_in, query_of
 from wherry.http.problems import responses
-from wherry.http.schemas import Binary, ResourceName, one_of
+from wherry.http.schemas import Binary, one_of
 from wherry.http.security import BY_TOKEN, AccountRequest
 from wherry.http.services import Injected, Services
 from wherry.jobs import ledger
 from wherry.jobs.models import Job, NewJob, new_job_id
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind, Status
+from wherry.tables.registry import exportable_by
 
 Filters: TypeAlias = Annotated[str, Meta(extra_json_schema={"contentMediaType": JSON})]
+TableName: TypeAlias = Annotated[str, Meta(min_length=1, description="A table; `GET /api/v1/resources` lists them.")]
 Words: TypeAlias = Annotated[str, Meta(min_length=1)]
 ExportFormat: TypeAlias = Annotated[str, one_of("ExportFormat", FORMATS)]
 PageFormat: TypeAlias = Annotated[str, one_of("PageFormat", PAGE_FORMATS)]
@@ -60,13 +64,19 @@ FILE = {
     JSON: Any,
     **dict.fromkeys(("text/csv", OCTETS, "application/gzip", "application/zstd"), Binary),
 }
+DEFINITION_CHANGED = (
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.InsufficientPrivilege,
+)
 MAX_BODY_BYTES = 1 << 20
 
 
 class NewExport(Struct, rename="camel"):
     """An export to create."""
 
-    resource: ResourceName
+    resource: TableName
     format: Annotated[ExportFormat | None, Meta(description="By default `ndjson`.")] = None
     compression: Annotated[Compression | None, Meta(description="By default, the file is not compressed.")] = None
     filters: Annotated[
@@ -92,13 +102,13 @@ class WrappedExport(Struct):
 class PageQuery(Struct):
     """Which records to read."""
 
-    resource: Annotated[ResourceName, Meta(description="The resource to read.")]
+    resource: TableName
     format: Annotated[PageFormat | None, Meta(description="By default `ndjson`.")] = None
     limit: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="Maximum number of records. By default, the most that the server allows."),
     ] = None
-    cursor: Annotated[int, Meta(ge=0, description="The `nextCursor` of the previous page.")] | None = None
+    cursor: Annotated[int | str | None, Meta(description="The `nextCursor` of the previous page.")] = None
     filters: Annotated[
         Filters | None,
         Meta(description="A JSON object that maps a field to a value or a range. Or use `filters[field]=value`."),
@@ -119,8 +129,15 @@ async def read_records(request: AccountRequest, services: Injected[Services]) ->
     """A page of records. They are in the order of their ids, after `cursor`."""
     given = query_of(request)
     filters = object_in(given, "filters")
-    asked = parse_page(given, filters, max_limit=services.settings.export_stream_max_limit)
-    answer = await open_page(services.pool, asked)
+    tables = exportable_by(await services.tables.current(), request.user.role)
+    asked = parse_page(given, tables, filters, max_limit=services.settings.export_stream_max_limit)
+    try:
+        answer = await open_page(services.pool, asked)
+    except DEFINITION_CHANGED:
+        if asked.selection.table.is_built_in:
+            raise
+        await services.tables.reread()
+        raise DatabaseUnavailable(f"the table {asked.selection.table.name} has changed; try again") from None
     headers = {"Cache-Control": "no-store"} | _next_link(request, answer.next_cursor)
     return Stream(aiter(answer), media_type=answer.content_type, headers=headers)
 
@@ -140,18 +157,20 @@ async def read_records(request: AccountRequest, services: Injected[Services]) ->
 )
 async def create_export(request: AccountRequest, services: Injected[Services]) -> Response[ExportAnswer]:
     """Export records as a job. The artifact will be one consistent snapshot of the database."""
-    asked = parse_export(await request.json())
+    tables = exportable_by(await services.tables.current(), request.user.role)
+    asked = parse_export(await request.json(), tables)
     new = NewJob(
         id=new_job_id(),
         kind=Kind.EXPORT,
         owner_id=request.user.id,
-        resource=asked.selection.resource.name,
+        resource=asked.selection.table.name,
         format=asked.format,
         options=asked.options(),
         idempotency_key=idempotency_key(request, required=False),
         fingerprint=asked.fingerprint,
     )
     async with brief_transaction(services.pool) as connection:
+        await check_values(connection, asked.selection)
         job, replayed = await submit(connection, new)
         fields = {} if replayed else await admit(connection, Kind.EXPORT, request.user.id, services.settings)
     answer = ExportAnswer(export_job(job, services.settings))
@@ -203,7 +222,7 @@ async def cancel_export(job: Injected[Job], services: Injected[Services]) -> Res
     return cancelled(job, answer, ended=(Status.FAILED, Status.PARTIAL))
 
 
-def _next_link(request: AccountRequest, cursor: int | None) -> dict[str, str]:
+def _next_link(request: AccountRequest, cursor: int | str | None) -> dict[str, str]:
     """The `Link` header for the next page (RFC 8288): the same query with the next cursor."""
     if cursor is None:
         return {}

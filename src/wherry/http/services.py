@@ -22,6 +22,7 @@ from wherry.imports.intake import Intake
 from wherry.jobs.notifications import Notifications
 from wherry.settings import Settings
 from wherry.storage.store import Store
+from wherry.tables.registry import Tables
 
 T = TypeVar("T")
 
@@ -35,6 +36,7 @@ class Services:
 
     settings: Settings
     pool: Pool
+    tables: Tables
     import_store: Store
     export_store: Store
     capsule_store: Store

@@ -23,7 +23,7 @@ from multipart import MultipartSegment
 from wherry.accounts.models import Account
 from wherry.accounts.quota import admit, check_before_upload
 from wherry.database.pools import brief_transaction
-from wherry.errors import Invalid, Refused, Unavailable, UnsupportedMedia
+from wherry.errors import Invalid, Refused, Unavailable, UnsupportedMedia, UnsupportedResource
 from wherry.http.idempotency import idempotency_key
 from wherry.http.multipart import FILE, read_form
 from wherry.http.parameters import once, query_of, refuse_repeated, refuse_unknown
@@ -130,7 +130,7 @@ async def _take_in(request: AccountRequest, services: Services, key: str) -> tup
     may_be_queued = False
     try:
         fields, source = await _receive(request, services, job_id)
-        asked = _asked(fields, source, request.user, key)
+        asked = await _asked(services, fields, source, request.user, key)
         if asked.format is None and source.url is None:
             asked = replace(asked, format=await services.intake.detect_format(source))
         may_be_queued = True
@@ -163,9 +163,15 @@ async def _receive(request: AccountRequest, services: Services, job_id: UUID) ->
     )
 
 
-def _asked(fields: Mapping[str, Any], source: ImportSource, caller: Account, key: str) -> RequestedImport:
+async def _asked(
+    services: Services, fields: Mapping[str, Any], source: ImportSource, caller: Account, key: str
+) -> RequestedImport:
+    resource = find_resource(fields.get("resource"))
+    table = (await services.tables.current()).get(resource.name)
+    if table is None or not table.is_built_in:  # another table may have the name
+        raise UnsupportedResource(f"{resource.name} cannot be imported into", field="resource")
     return RequestedImport(
-        resource=find_resource(fields.get("resource")),
+        resource=resource,
         format=parse_format(fields.get("format"), source),
         options=parse_options(fields),
         owner_id=caller.id,
@@ -195,7 +201,7 @@ async def _from_body(request: AccountRequest, services: Services, job_id: UUID) 
     given = once(_query(request, FILE_FIELDS), FILE_FIELDS)
     name, content_type = _file_name("fileName", given.get("fileName")), request.content_type[0]
     # The query is checked before the body is read, so that a mistake in it costs no upload.
-    _asked(given, ImportSource("", name, content_type=content_type), request.user, "")
+    await _asked(services, given, ImportSource("", name, content_type=content_type), request.user, "")
     content_coding(request, *ENCODINGS)  # which of them it is, the worker detects from the first bytes
     services.intake.check_declared(request.content_length)
     return given, await services.intake.keep(job_id, request.stream(), name, content_type)

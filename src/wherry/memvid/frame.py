@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -65,18 +65,24 @@ def bounded(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return dict(metadata) if len(metadata) <= MAX_METADATA else {"properties": dict(metadata)}
 
 
-def record_frames(resource: str, title_field: str, records: Iterable[Mapping[str, Any]]) -> Iterator[Frame]:
-    """One frame per record: URI ``mv2://{resource}/{id}``, one line of text per field, the record as metadata.
+def record_frames(
+    resource: str, key: Sequence[str], title_field: str, records: Iterable[Mapping[str, Any]]
+) -> Iterator[Frame]:
+    """One frame per record: URI ``mv2://{resource}/{key}``, one line of text per field, the record as metadata.
 
-    Records are mappings with an `id` and JSON values. If a record's title field is empty, its id is the title.
+    Args:
+        resource: the resource's name, which is also the track and the label.
+        key: the fields that name a record, which the URI separates by `/`.
+        title_field: the field used as the title; if it is empty, the key is used.
+        records: mappings with the key's fields and JSON values.
     """
     uris = Uris()
     for record in records:
-        title = record.get(title_field)
-        lines = (f"{name}: {as_text(value)}" for name, value in record.items() if value is not None)
+        title, name = record.get(title_field), "/".join(str(record[field]) for field in key)
+        lines = (f"{field}: {as_text(value)}" for field, value in record.items() if value is not None)
         yield Frame(
-            uri=uris.unique(f"mv2://{resource}/{record['id']}"),
-            title=make_safe(str(title if title not in (None, "") else record["id"])),
+            uri=uris.unique(f"mv2://{resource}/{name}"),
+            title=make_safe(str(title if title not in (None, "") else name)),
             text=guard(make_safe("\n".join(lines))),
             track=resource,
             tags=["source=wherry", f"resource={resource}"],

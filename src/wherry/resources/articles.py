@@ -10,7 +10,7 @@ import msgspec
 
 from wherry.errors import ErrorCode
 from wherry.resources import rules
-from wherry.resources.model import Columns, Filter, FilterType, ImportField, ImportShape, Resource
+from wherry.resources.model import Columns, ImportField, ImportShape, Resource
 
 STATUSES = ("draft", "published")
 DESCRIPTION_CHARACTERS = 160
@@ -105,7 +105,6 @@ def create(record: ArticleRecord, now: datetime) -> Columns:
 ARTICLES = Resource(
     name="articles",
     singular="article",
-    fields=("id", "slug", "title", "body", "author_id", "tags", "published_at", "status"),
     natural_key="slug",
     shape=ImportShape(
         record=ArticleRecord,
@@ -129,14 +128,6 @@ ARTICLES = Resource(
         create=create,
     ),
     references={"author_id": "users"},
-    filters=(
-        Filter("id", FilterType.ID),
-        Filter("slug", FilterType.TEXT, lower_case=True),
-        Filter("status", FilterType.ENUM, choices=STATUSES),
-        Filter("author_id", FilterType.ID),
-        Filter("published_at", FilterType.PERIOD, nullable=True),
-        Filter("created_at", FilterType.PERIOD),
-    ),
     constraints={
         "articles_slug_key": "slug",
         "articles_pkey": "id",

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from wherry.resources import rules
-from wherry.resources.model import Columns, Filter, FilterType, ImportField, ImportShape, Resource
+from wherry.resources.model import Columns, ImportField, ImportShape, Resource
 
 MAX_WORDS = 500
 
@@ -69,7 +69,6 @@ def create(record: CommentRecord, now: datetime) -> Columns:
 COMMENTS = Resource(
     name="comments",
     singular="comment",
-    fields=("id", "article_id", "user_id", "body", "created_at"),
     natural_key="id",
     shape=ImportShape(
         record=CommentRecord,
@@ -81,12 +80,6 @@ COMMENTS = Resource(
         create=create,
     ),
     references={"article_id": "articles", "user_id": "users"},
-    filters=(
-        Filter("id", FilterType.ID),
-        Filter("article_id", FilterType.ID),
-        Filter("user_id", FilterType.ID),
-        Filter("created_at", FilterType.PERIOD),
-    ),
     constraints={
         "comments_pkey": "id",
         "comments_article_id_fkey": "article_id",

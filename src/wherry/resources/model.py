@@ -1,4 +1,4 @@
-"""How a resource is declared: its records, keys and filters, and how an import reads and writes it.
+"""How a resource is declared: its records and keys, and how an import reads and writes it.
 
 A new resource is one file like `articles.py`, one in `sql/resources/`, one line in `registry.py`, and a migration.
 """
@@ -6,10 +6,9 @@ A new resource is one file like `articles.py`, one in `sql/resources/`, one line
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -18,47 +17,6 @@ from wherry.resources.rules import Fault, Rule
 
 Columns = dict[str, Any]
 """Values by column name."""
-
-
-MAX_NAME_CHARACTERS = 200
-"""A longer name is not compared: no column has one (PostgreSQL's limit is 63 bytes)."""
-
-
-def find_column(name: str, columns: Collection[str]) -> str | None:
-    """The column that a client names, or None if there is no such column.
-
-    An exact name wins; otherwise `authorId`, `author_id`, `author-id` and `AUTHOR_ID` all name `author_id`.
-    """
-    name = name.strip()
-    if name in columns or len(name) > MAX_NAME_CHARACTERS:
-        return name if name in columns else None
-    wanted = _bare(name)
-    return next((column for column in columns if _bare(column) == wanted), None)
-
-
-def _bare(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
-
-
-class FilterType(StrEnum):
-    """The values that a filter accepts."""
-
-    ID = "id"  # an integer from 1 to 2147483647, or a string of its digits
-    TEXT = "text"
-    ENUM = "enum"  # one of `choices`, in any case
-    BOOLEAN = "boolean"  # true, false, "true", "false"
-    PERIOD = "period"  # a date or date-time, or an object of gt, gte, lt, lte
-
-
-@dataclass(frozen=True)
-class Filter:
-    """A column that records can be selected by; all filters of a request combine with AND."""
-
-    column: str
-    type: FilterType
-    choices: tuple[str, ...] = ()
-    nullable: bool = False
-    lower_case: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,24 +94,20 @@ class Resource:
     Attributes:
         name: of the resource, its table and its route parameter.
         singular: what messages call one record.
-        fields: the export record's fields, in order; each is a column.
         natural_key: the unique column other than `id` that identifies a record, or `id` if there is none.
         shape: how an import reads and writes it.
         keeps_first_key: whether the natural key that a row was created with stays taken after it has changed, because
             another unique column contains it too. The `lookup` query then also finds rows by their `first_key`.
         references: columns that refer to a row of another resource.
-        filters: the columns that records can be selected by.
         constraints: the field to report when a constraint is violated, by the constraint's name.
     """
 
     name: str
     singular: str
-    fields: tuple[str, ...]
     natural_key: str
     shape: ImportShape
     keeps_first_key: bool = False
     references: dict[str, str] = field(default_factory=dict)
-    filters: tuple[Filter, ...] = ()
     constraints: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -10,7 +10,7 @@ import msgspec
 
 from wherry.errors import ErrorCode
 from wherry.resources import rules
-from wherry.resources.model import Columns, Filter, FilterType, ImportField, ImportShape, Resource, RowPolicy, State
+from wherry.resources.model import Columns, ImportField, ImportShape, Resource, RowPolicy, State
 
 USER, ADMIN = "user", "admin"
 ROLES = (USER, ADMIN)
@@ -133,7 +133,6 @@ def _forbidden(text: str) -> rules.Fault:
 USERS = Resource(
     name="users",
     singular="user",
-    fields=("id", "email", "name", "role", "active", "created_at", "updated_at"),
     natural_key="email",
     keeps_first_key=True,
     shape=ImportShape(
@@ -154,14 +153,6 @@ USERS = Resource(
         },
         changes=changes,
         create=create,
-    ),
-    filters=(
-        Filter("id", FilterType.ID),
-        Filter("email", FilterType.TEXT, lower_case=True),
-        Filter("role", FilterType.ENUM, choices=ROLES),
-        Filter("name", FilterType.TEXT),
-        Filter("active", FilterType.BOOLEAN),
-        Filter("created_at", FilterType.PERIOD),
     ),
     constraints={"users_email_key": "email", "users_username_key": "email", "users_pkey": "id"},
 )

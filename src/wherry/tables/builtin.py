@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from wherry.database.schema import SCHEMA
 from wherry.tables.declarations import Declaration
 from wherry.tables.model import Column, Filter, FilterType, Table
 from wherry.tables.types import INSTANT, INSTANT_IN_MILLISECONDS, ValueType
@@ -32,7 +33,7 @@ def _own_type(column: Column) -> ValueType:
 
 
 def _declared(name: str) -> Declaration:
-    return Declaration(table=f"public.{name}", export_roles=("admin", "user"))
+    return Declaration(table=f"{SCHEMA}.{name}", export_roles=("admin", "user"))
 
 
 BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(

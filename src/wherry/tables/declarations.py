@@ -21,13 +21,13 @@ from typing import Any, Literal
 import msgspec
 import tomli
 
+from wherry.database.schema import SCHEMA
 from wherry.errors import Misconfigured
 from wherry.tables.model import TableName
 
 Role = Literal["admin", "user"]
 
 DEFAULT_PATH = Path("tables.toml")
-OWN_SCHEMA = "wherry"
 
 _RESOURCE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _NAME_PART = r'"(?:[^"\0]|"")+"|[^\W\d][\w$]*'
@@ -131,7 +131,7 @@ def parse_table_name(text: str) -> TableName:
 
 def owner_of(schema: str) -> str | None:
     """Who owns a schema whose tables cannot be declared; None for a schema of the user's own."""
-    if schema == OWN_SCHEMA:
+    if schema == SCHEMA:
         return "wherry"
     return "PostgreSQL" if schema == "information_schema" or schema.startswith("pg_") else None
 

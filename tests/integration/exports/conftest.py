@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from wherry.jobs.models import Job, NewJob, new_job_id
 from wherry.jobs.states import Kind
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import Store
+from wherry.tables.declarations import Declarations
+from wherry.tables.registry import Tables
 
 
 @dataclass
@@ -29,19 +31,24 @@ class Exports:
     pool: Pool
     store: Store
     settings: Settings
+    declarations: Declarations = field(default_factory=Declarations)
 
     def runner(self, **changed: Any) -> ExportRunner:
         """A runner with some settings changed."""
-        return ExportRunner(self.pool, self.url, self.store, self.settings.model_copy(update=changed))
+        return ExportRunner(self.pool, self.tables(), self.url, self.store, self.settings.model_copy(update=changed))
+
+    def tables(self) -> Tables:
+        """The tables, read anew from the catalog."""
+        return Tables(self.pool, self.declarations)
 
     async def submit(self, owner_id: int | None = None, **body: Any) -> Job:
         """A queued job, as the API creates it."""
-        asked = parse_export(body)
+        asked = parse_export(body, await self.tables().current())
         new = NewJob(
             id=new_job_id(),
             kind=Kind.EXPORT,
             owner_id=owner_id,
-            resource=asked.selection.resource.name,
+            resource=asked.selection.table.name,
             format=asked.format,
             options=asked.options(),
         )

@@ -15,6 +15,7 @@ import zstandard
 from tests.hostile import HOSTILE_TEXTS
 from tests.integration.exports.conftest import Exports
 from wherry.resources.registry import RESOURCES
+from wherry.tables.builtin import BUILT_IN
 from wherry.times import rfc3339
 
 csv.field_size_limit(1 << 30)
@@ -50,7 +51,7 @@ async def fill_hostile(exports: Exports) -> None:
 
 async def in_the_table(exports: Exports, resource: str) -> list[dict[str, Any]]:
     """The expected records, read with plain SQL."""
-    fields = RESOURCES[resource].fields
+    fields = BUILT_IN[resource].fields
     rows = await exports.sql(f"select {', '.join(fields)} from wherry.{resource} order by id")
     return [
         {
@@ -68,7 +69,7 @@ async def test_every_hostile_text_and_every_null_is_exact(exports: Exports, reso
 
     ndjson = await exports.exported(resource=resource)
     assert [json.loads(line) for line in ndjson.split(b"\n")[:-1]] == expected
-    assert [list(json.loads(line)) for line in ndjson.split(b"\n")[:-1]] == [list(RESOURCES[resource].fields)] * len(
+    assert [list(json.loads(line)) for line in ndjson.split(b"\n")[:-1]] == [list(BUILT_IN[resource].fields)] * len(
         expected
     )
     assert json.loads(await exports.exported(resource=resource, format="json")) == expected
@@ -125,7 +126,7 @@ async def test_the_columns_that_are_declared_as_instants_are_instants(exports: E
         )
     )
     declared = RESOURCES[resource].shape.columns
-    for field in RESOURCES[resource].fields:
+    for field in BUILT_IN[resource].fields:
         assert (types[field] == "timestamp with time zone") == (declared.get(field) == "timestamptz"), field
 
 

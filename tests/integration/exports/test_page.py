@@ -16,7 +16,8 @@ from wherry.exports.requests import parse_page
 
 async def page_of(exports: Exports, **query: str) -> RecordPage:
     given = {name: [value] for name, value in query.items()}
-    return await open_page(exports.pool, parse_page(given, query.get("filters"), max_limit=1000))
+    tables = await exports.tables().current()
+    return await open_page(exports.pool, parse_page(given, tables, query.get("filters"), max_limit=1000))
 
 
 async def content(page: RecordPage) -> bytes:
@@ -165,7 +166,8 @@ async def test_a_last_page_that_ends_with_a_window_has_no_next_cursor(exports: E
 
 
 async def test_a_database_error_is_known_before_anything_is_sent(exports: Exports) -> None:
+    asked = parse_page({"resource": ["comments"]}, await exports.tables().current(), max_limit=10)
     await exports.sql("alter table wherry.comments rename to remarks")
     with pytest.raises(psycopg.errors.UndefinedTable):
-        await page_of(exports, resource="comments")
+        await open_page(exports.pool, asked)
     await asyncio.wait_for(until_free(exports), 5)

@@ -96,7 +96,7 @@ async def test_large_rows_are_read_a_few_at_a_time(exports: Exports, monkeypatch
 
     def watched(self: snapshot.Snapshot) -> Any:
         for batch in original(self):
-            sizes.append(len(batch))
+            sizes.append(len(batch[0]))
             yield batch
 
     monkeypatch.setattr(snapshot.Snapshot, "batches", watched)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.integration.exports.conftest import Exports
-from wherry.resources.model import Filter, FilterType
-from wherry.resources.registry import RESOURCES
+from wherry.tables.builtin import BUILT_IN
+from wherry.tables.model import Filter, FilterType
 
 BASE = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -59,10 +59,10 @@ async def test_each_filter_selects_the_right_records(exports: Exports) -> None:
 INJECTIONS = ["'; drop table users; --", "%s", "%(after)s", "$1", "\\", "' or '1'='1", "{}", '"', "\u2019"]
 
 
-@pytest.mark.parametrize("resource", list(RESOURCES))
+@pytest.mark.parametrize("resource", list(BUILT_IN))
 async def test_no_text_is_interpreted_as_sql(exports: Exports, resource: str) -> None:
     await exports.fill(3)
-    for declared in RESOURCES[resource].filters:
+    for declared in BUILT_IN[resource].filters:
         if declared.type is FilterType.TEXT:
             for text in INJECTIONS:
                 assert await ids(exports, resource, {declared.column: text}) == []
@@ -92,15 +92,15 @@ def passes(declared: Filter, wanted: Any, value: Any) -> bool:
     return bool(value == wanted)
 
 
-@pytest.mark.parametrize("resource", list(RESOURCES))
+@pytest.mark.parametrize("resource", list(BUILT_IN))
 async def test_any_combination_of_filters_selects_what_a_simple_model_selects(exports: Exports, resource: str) -> None:
     chance = random.Random(resource)
     await exports.fill(60)
-    for table in RESOURCES:
+    for table in BUILT_IN:
         await exports.sql(
             f"update wherry.{table} set created_at = timestamptz '2024-01-01Z' + id %% 7 * interval '1234.567891 s'"
         )
-    filters = RESOURCES[resource].filters
+    filters = BUILT_IN[resource].filters
     columns = ", ".join(declared.column for declared in filters)
     rows = await exports.sql(f"select {columns} from wherry.{resource} order by id")
     records = [dict(zip([declared.column for declared in filters], row, strict=True)) for row in rows]

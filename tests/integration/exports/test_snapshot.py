@@ -63,7 +63,7 @@ async def test_each_export_equals_its_snapshot_despite_concurrent_writes(exports
 
 async def test_what_is_committed_after_the_first_row_is_not_in_the_export(exports: Exports) -> None:
     await exports.fill(20)
-    selection = parse_export({"resource": "users", "fields": "id,name"}).selection
+    selection = parse_export({"resource": "users", "fields": "id,name"}, await exports.tables().current()).selection
     snapshot = Snapshot(exports.url, selection, batch_rows=5, max_rows=1000)
     batches = snapshot.batches()
     first = await asyncio.to_thread(next, batches)
@@ -89,9 +89,9 @@ async def test_ids_may_have_gaps_and_reach_the_end_of_their_range(exports: Expor
 async def test_the_snapshot_is_read_only(exports: Exports, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever SQL a selection might produce, its transaction could not change anything."""
     await exports.fill(6)
-    writing = sql.SQL("update wherry.users set name = 'changed' where id > %(after)s and id < %(limit)s returning name")
-    monkeypatch.setattr(statements, "window", lambda selection: writing.format())
-    selection = parse_export({"resource": "users", "fields": "name"}).selection
+    writing = sql.SQL("update wherry.users set name = 'changed' where id < %(limit)s returning name")
+    monkeypatch.setattr(statements, "export", lambda selection: writing.format())
+    selection = parse_export({"resource": "users", "fields": "name"}, await exports.tables().current()).selection
     snapshot = Snapshot(exports.url, selection, batch_rows=5, max_rows=10)
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         await asyncio.to_thread(list, snapshot.batches())

@@ -10,6 +10,7 @@ import pytest
 from wherry.database.pools import Connection, connect
 from wherry.resources.model import Resource
 from wherry.resources.registry import RESOURCES
+from wherry.tables.builtin import BUILT_IN
 
 each = pytest.mark.parametrize("resource", RESOURCES.values(), ids=list(RESOURCES))
 COLUMNS: LiteralString = "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0"
@@ -27,8 +28,9 @@ async def names(connection: Connection, query: LiteralString, resource: Resource
 
 
 def declared_columns(resource: Resource) -> set[str]:
-    filters = (declared.column for declared in resource.filters)
-    return {*resource.fields, *resource.shape.columns, *resource.references, resource.natural_key, *filters}
+    built_in = BUILT_IN[resource.name]
+    filters = (declared.column for declared in built_in.filters)
+    return {*built_in.fields, *resource.shape.columns, *resource.references, resource.natural_key, *filters}
 
 
 @each

@@ -12,13 +12,13 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.builtin_tables import ARTICLES, USERS
 from tests.hostile import HOSTILE_TEXTS
 from wherry.errors import Invalid
 from wherry.exports.compression import GZIP, ZSTD, find_compression
 from wherry.exports.formats import FORMATS, PAGE_FORMATS, find_format
 from wherry.exports.formats.csv import FORMULA_STARTS
 from wherry.exports.formats.model import Layout
-from wherry.resources.articles import ARTICLES
 
 FIELDS = ("id", "title", "tags", "active", "published_at")
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
@@ -37,7 +37,8 @@ ROWS = st.lists(
 def written(
     name: str, batches: Sequence[Sequence[Any]], fields: tuple[str, ...] = FIELDS, *, escape: bool = True
 ) -> bytes:
-    layout = Layout(resource=ARTICLES, fields=fields, escape_formulas=escape)
+    columns = tuple({**ARTICLES.columns, **USERS.columns}[field] for field in fields)
+    layout = Layout(table=ARTICLES, columns=columns, escape_formulas=escape)
     return b"".join(FORMATS[name].encode(batches, layout))
 
 

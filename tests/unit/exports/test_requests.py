@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builtin_tables import ARTICLES, TABLES, USERS
 from wherry.errors import Invalid
-from wherry.exports.requests import ExportRequest, parse_export, parse_page
+from wherry.exports import requests
+from wherry.exports.requests import ExportRequest
 from wherry.exports.selection import Selection, parse_selection
-from wherry.resources.registry import RESOURCES
+from wherry.tables.registry import find_table
+
+parse_export = partial(requests.parse_export, tables=TABLES)
+parse_page = partial(requests.parse_page, tables=TABLES)
 
 
 @pytest.mark.parametrize(
@@ -28,19 +34,19 @@ from wherry.resources.registry import RESOURCES
     ],
 )
 def test_fields_keep_the_requested_order(fields: Any) -> None:
-    assert parse_selection("articles", None, fields).fields == ("slug", "id")
+    assert parse_selection(ARTICLES, None, fields).fields == ("slug", "id")
 
 
 @pytest.mark.parametrize(
     "name", ["author_id", "authorId", "author-id", "AuthorID", "AUTHOR_ID", "authorid", " author_id "]
 )
 def test_fields_and_filters_may_be_spelled_in_any_way(name: str) -> None:
-    selection = parse_selection("articles", {name: 7}, [name, "author_id"])
+    selection = parse_selection(ARTICLES, {name: 7}, [name, "author_id"])
     assert (selection.fields, selection.filters) == (("author_id",), {"author_id": 7})
 
 
 def test_all_fields_are_selected_by_default() -> None:
-    assert parse_selection("articles", None, None).fields == RESOURCES["articles"].fields
+    assert parse_selection(ARTICLES, None, None).fields == ARTICLES.fields
 
 
 @pytest.mark.parametrize(
@@ -50,27 +56,27 @@ def test_all_fields_are_selected_by_default() -> None:
 )  # fmt: skip
 def test_invalid_fields_are_refused(fields: Any) -> None:
     with pytest.raises(Invalid) as refused:
-        parse_selection("articles", None, fields)
+        parse_selection(ARTICLES, None, fields)
     assert list(refused.value.fields) == ["fields"]
 
 
 @pytest.mark.parametrize("filters", ["", "{", "[]", "7", '"id"', '{"id":}', "{'id': 1}", "[" * 100_000, '{"id": 1}x'])
 def test_filters_that_are_not_a_json_object_are_refused(filters: str) -> None:
     with pytest.raises(Invalid) as refused:
-        parse_selection("users", filters, None)
+        parse_selection(USERS, filters, None)
     assert list(refused.value.fields) == ["filters"]
 
 
 @pytest.mark.parametrize("resource", [None, "", "user s", "jobs", "users;", 7, ["users"]])
 def test_an_unknown_resource_is_refused(resource: Any) -> None:
     with pytest.raises(Invalid) as refused:
-        parse_selection(resource, None, None)
+        find_table(TABLES, resource)
     assert refused.value.code == "UNSUPPORTED_RESOURCE"
 
 
 def test_a_resource_and_a_format_may_be_in_any_case() -> None:
     asked = parse_export({"resource": " Users ", "format": "CSV "})
-    assert (asked.selection.resource.name, asked.format) == ("users", "csv")
+    assert (asked.selection.table.name, asked.format) == ("users", "csv")
 
 
 def test_a_body_may_be_wrapped_and_unknown_members_are_ignored() -> None:
@@ -78,7 +84,7 @@ def test_a_body_may_be_wrapped_and_unknown_members_are_ignored() -> None:
     assert parse_export(body) == parse_export({"export": body})
     asked = parse_export(body)
     assert (asked.format, asked.compression, asked.escape_formulas) == ("csv", "gzip", True)
-    assert asked.selection == Selection(RESOURCES["users"], RESOURCES["users"].fields, {"role": "admin"})
+    assert asked.selection == Selection(USERS, USERS.fields, {"role": "admin"})
 
 
 def test_only_the_resource_is_needed() -> None:
@@ -136,13 +142,13 @@ def test_a_request_can_be_restored_from_its_job() -> None:
         {"resource": "articles", "filters": {"published_at": None, "id": 3}, "fields": "id", "csvEscapeFormulas": False}
     )
     stored = json.loads(json.dumps(asked.options()))
-    assert Selection.from_json("articles", stored) == asked.selection
+    assert Selection.from_json(ARTICLES, stored) == asked.selection
     assert (stored["compression"], stored["csvEscapeFormulas"]) == (None, False)
 
 
 def test_a_page_has_its_defaults() -> None:
     page = parse_page({"resource": ["users"]}, max_limit=1000)
-    assert (page.format, page.limit, page.after) == ("ndjson", 1000, 0)
+    assert (page.format, page.limit, page.after) == ("ndjson", 1000, None)
     assert parse_page({"resource": ["users"]}, max_limit=20).limit == 20
     assert parse_page({"resource": ["users"]}, max_limit=5000).limit == 1000
 
@@ -157,7 +163,7 @@ def test_a_page_reads_repeated_fields() -> None:
     }
     page = parse_page(query, max_limit=1000)
     assert page.selection.fields == ("name", "id", "email")
-    assert (page.format, page.limit, page.after) == ("json", 5, 12)
+    assert (page.format, page.limit, page.after) == ("json", 5, ("12",))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +185,7 @@ def test_an_invalid_query_is_refused_by_parameter(name: str, text: str) -> None:
 
 def test_filters_of_a_page_must_be_an_object() -> None:
     with pytest.raises(Invalid, match=r"^filters must be a valid JSON object$") as refused:
-        parse_page({"resource": ["users"]}, "{", max_limit=1000)
+        parse_page({"resource": ["users"]}, filters="{", max_limit=1000)
     assert list(refused.value.fields) == ["filters"]
 
 
@@ -200,5 +206,5 @@ def test_any_text_as_limit_is_a_number_within_bounds_or_refused(text: str) -> No
 
 
 def test_the_default_request_is_uncompressed_ndjson() -> None:
-    selection = parse_selection("users", None, None)
+    selection = parse_selection(USERS, None, None)
     assert ExportRequest(selection=selection) == parse_export({"resource": "users"})

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.builtin_tables import TABLES
 from wherry.exports.requests import parse_export
 from wherry.exports.view import export_job
 from wherry.http.jobs import listed
@@ -21,7 +22,7 @@ def job(kind: Kind, **changes: Any) -> Job:
     values: dict[str, Any] = {
         **dict.fromkeys(Job.__annotations__),
         **{"id": new_job_id(), "kind": kind, "status": Status.RUNNING, "resource": "users", "format": "ndjson"},
-        **{"options": {} if kind is Kind.IMPORT else parse_export({"resource": "users"}).options()},
+        **{"options": {} if kind is Kind.IMPORT else parse_export({"resource": "users"}, TABLES).options()},
         **{"created_at": now(), "processed_records": 2, "success_count": 1, "error_count": 1},
         **{"error_summary": {}, "progress": 66.666},
     }

@@ -13,7 +13,7 @@ def test_too_many_properties_for_a_reader_are_folded_into_one() -> None:
 
 def test_records_become_frames_with_their_id_in_the_uri() -> None:
     record = {"id": 7, "title": "\u241b \ud800", "body": "%PDF-1.4", "tags": ["x"], "published_at": None}
-    (made,) = record_frames("articles", "title", [record])
+    (made,) = record_frames("articles", ["id"], "title", [record])
     assert (made.uri, made.track, made.labels) == ("mv2://articles/7", "articles", ["articles"])
     assert restore(made.title) == record["title"]
     assert restore(made.text) == 'id: 7\ntitle: \u241b \ud800\nbody: %PDF-1.4\ntags: ["x"]'

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wherry.exports.snapshot import RowBatch
-from wherry.resources.model import Resource
+from wherry.tables.model import Column, Table
 
 
 class EncoderSignals:
@@ -32,18 +32,23 @@ class Layout:
     """What a format needs to know about the rows that it encodes.
 
     Attributes:
-        resource: the resource of the records.
-        fields: the names of a row's values, in order.
+        table: the table of the rows.
+        columns: of a row, in order.
         escape_formulas: whether to escape text that a spreadsheet would run (csv).
         workspace: an empty directory for this export, for formats that must build a file first.
         signals: for formats that work for a long time before the first chunk.
     """
 
-    resource: Resource
-    fields: tuple[str, ...]
+    table: Table
+    columns: tuple[Column, ...]
     escape_formulas: bool = True
     workspace: Path = Path()
     signals: EncoderSignals = field(default_factory=EncoderSignals)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(column.name for column in self.columns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +60,11 @@ class ExportFormat:
         extension: of the file name.
         content_type: of the download.
         encode: turns batches of rows into chunks of bytes, in a thread. There may be no rows.
-        needed_fields: fields that it always includes, even if they were not requested.
+        needs_key: whether it always includes the columns of the table's key, even if they were not requested.
     """
 
     name: str
     extension: str
     content_type: str
     encode: Callable[[Iterable[RowBatch], Layout], Iterator[bytes]]
-    needed_fields: frozenset[str] = frozenset()
+    needs_key: bool = False

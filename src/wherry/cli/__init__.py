@@ -1,4 +1,4 @@
-"""The command line: `wherry up`, `api`, `worker`, `migrate`, `demo`, `users`.
+"""The command line: `wherry up`, `api`, `worker`, `migrate`, `demo`, `tables`, `users`.
 
 The exit status is 0, 1 on failure, 2 for bad arguments or settings, or 130 after Ctrl-C.
 """
@@ -34,6 +34,7 @@ for command, purpose in {
     "migrate": "Apply missing migrations to the database.",
     "api": "Serve the HTTP API.",
     "worker": "Run imports, exports and capsules from the queue.",
+    "tables": "Show, check and declare the tables of your own database.",
     "users": "Manage accounts, directly in the database.",
 }.items():
     listed = None if sys.argv[1:2] == [command] else purpose

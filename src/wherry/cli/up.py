@@ -18,7 +18,7 @@ from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
 
 
-def up(*, port: int | None = None, data_dir: Path | None = None, workers: int = 1) -> None:
+def up(*, port: int | None = None, data_dir: Path | None = None, workers: int = 1, tables: str | None = None) -> None:
     """Run the database, the API and the workers on this machine, until Ctrl-C or SIGTERM.
 
     Needs no settings. Without DATABASE_URL it runs an embedded PostgreSQL, whose data is in the data directory with
@@ -32,19 +32,21 @@ def up(*, port: int | None = None, data_dir: Path | None = None, workers: int = 
         Directory for all data. [default: WHERRY_DATA_DIR, else ./.wherry]
     workers
         Number of worker processes; each runs JOB_WORKER_CONCURRENCY jobs at a time.
+    tables
+        Tables to offer besides those that are declared: schema and name, where * is any text, such as 'shop.*'
     """
     if sys.stderr.isatty():
         os.environ.setdefault("LOG_PRETTY", "true")  # for the person at the terminal; the child processes inherit it
     settings = load_settings(port=port, wherry_data_dir=data_dir)
     configure_logs(settings)
-    asyncio.run(_serve(settings, workers))
+    asyncio.run(_serve(settings, workers, tables))
 
 
-async def _serve(settings: Settings, workers: int) -> None:
+async def _serve(settings: Settings, workers: int, tables: str | None) -> None:
     console = Console()
     cancel_on_signal()
     try:
-        async with running(settings, workers=workers) as service:
+        async with running(settings, workers=workers, tables=tables) as service:
             console.print(_banner(service))
             await service.failed  # pending while every part is running
     except asyncio.CancelledError:

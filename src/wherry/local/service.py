@@ -14,6 +14,7 @@ import httpx
 
 from wherry.accounts.mail import Mailer
 from wherry.database.migrations import migrate
+from wherry.database.pools import connect
 from wherry.errors import Unavailable
 from wherry.local.binaries import find_binaries
 from wherry.local.data_directory import (
@@ -28,6 +29,9 @@ from wherry.local.processes import Child, listen
 from wherry.local.supervision import keep_serving
 from wherry.settings import Settings
 from wherry.storage.store import Store
+from wherry.tables.adoption import add_to_file, propose
+from wherry.tables.declarations import DEFAULT_PATH, find_declarations, read_declarations
+from wherry.tables.registry import require_usable
 
 READY_SECONDS = 60.0
 
@@ -54,8 +58,13 @@ class Service:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Service]:
+async def running(settings: Settings, *, workers: int = 1, tables: str | None = None) -> AsyncIterator[Service]:
     """Start everything and wait until it is ready; stop everything at the end.
+
+    Args:
+        settings: of the service.
+        workers: the number of worker processes.
+        tables: a pattern of tables to offer besides those that are declared, such as `shop.*`.
 
     Raises:
         Misconfigured, Unavailable: something did not start; the message says what and why.
@@ -73,12 +82,15 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
         database = f"{server.binaries}, in {server.data_dir}" if server else "DATABASE_URL"
         database_url = server.url if server else settings.require_database_url()
         await migrate(database_url)
+        tables_file = settings.tables_file if tables is None else await _offer(database_url, settings, tables, data_dir)
+        await require_usable(database_url, find_declarations(tables_file))
         environment = {
             **os.environ,
             **generated,
             "DATABASE_URL": database_url,
             "DATABASE_URL_FILE": "",  # already read into DATABASE_URL
             "WHERRY_DATA_DIR": str(data_dir),
+            **({"TABLES_FILE": str(tables_file.absolute())} if tables_file else {}),
         }
         sock.set_inheritable(True)
         children = [Child(["api", "--fd", str(sock.fileno())], environment, database_serves, [sock.fileno()])]
@@ -90,6 +102,17 @@ async def running(settings: Settings, *, workers: int = 1) -> AsyncIterator[Serv
             await _wait_until_ready(url, failed)
             api_key = generated.get("MEMVID_EXPORT_API_KEY") or settings.capsule_api_key()
             yield Service(url, database, database_url, api_key, secrets_file(data_dir), failed)
+
+
+async def _offer(database_url: str, settings: Settings, pattern: str, data_dir: Path) -> Path:
+    """Write a file that declares what is declared already, and every table that matches the pattern."""
+    path, declared = data_dir / "tables.toml", settings.tables_file or DEFAULT_PATH
+    find_declarations(settings.tables_file)  # has no faults
+    path.write_text(declared.read_text("utf-8") if declared.exists() else "", "utf-8")
+    async with await connect(database_url, name="wherry tables") as connection:
+        found = await propose(connection, pattern, read_declarations(path))
+    add_to_file(path, found.tables)
+    return path
 
 
 async def _embedded(settings: Settings, data_dir: Path, stack: ExitStack) -> EmbeddedPostgres:

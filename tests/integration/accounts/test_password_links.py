@@ -110,7 +110,8 @@ async def test_a_link_is_stored_only_as_a_hash_and_is_valid_for_an_hour(
     token = await mailed_token(mail)
 
     [(kept, whole, valid_for)] = await app.rows(
-        "select token_hash, password_links::text, extract(epoch from expires_at - created_at) from wherry.password_links"
+        "select token_hash, password_links::text, extract(epoch from expires_at - created_at) "
+        "from wherry.password_links"
     )
     assert kept == hashlib.sha256(token.encode()).digest()
     assert token not in whole

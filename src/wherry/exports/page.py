@@ -22,6 +22,7 @@ from wherry.exports.formats.json import RecordEncoder
 from wherry.exports.requests import PageRequest, make_cursor
 from wherry.exports.selection import Selection
 from wherry.exports.snapshot import RecordRow
+from wherry.exports.statements import Shape
 
 _FRAMES = MappingProxyType(
     {
@@ -100,6 +101,7 @@ class _Reading:
     def __init__(self, pool: Pool, request: PageRequest) -> None:
         self._pool = pool
         self._selection = request.selection
+        self._shape = Shape.of(request.selection)
         self._encode, self._opening, self._between, self._closing = _FRAMES[request.format]
         self._encoder = RecordEncoder(request.selection.columns)
         self._after = request.after
@@ -120,17 +122,17 @@ class _Reading:
 
     async def _next_records(self) -> bytes:
         rows = await self._window()
-        table, width = self._selection.table, len(self._selection.fields)
-        records = self._encode(self._encoder, [row[:width] for row in rows])
+        width = len(self._selection.fields)
+        records = self._encode(self._encoder, rows if self._shape.shows_key else [row[:width] for row in rows])
         self._left -= len(rows)
-        self._after = rows[-1][width:] if rows else self._after
+        self._after = statements.key_of(self._shape, rows[-1]) if rows else self._after
         # A record is larger as JSON than its texts are, so a window that was cut at WINDOW_BYTES is never smaller.
         self.ended = self._left == 0 or len(records) < WINDOW_BYTES
-        self.next_cursor = make_cursor(table, self._after) if self._left == 0 and self._after else None
+        self.next_cursor = make_cursor(self._selection.table, self._after) if self._left == 0 and self._after else None
         return records
 
     async def _window(self) -> list[RecordRow]:
-        statement = statements.page(self._selection, after=self._after is not None)
+        statement = statements.page(self._shape, after=self._after is not None)
         values = statements.values(
             self._selection, **statements.key_values(self._after or ()), limit=self._left, bytes=WINDOW_BYTES
         )

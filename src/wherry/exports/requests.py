@@ -143,7 +143,7 @@ def make_cursor(table: Table, key: tuple[str, ...]) -> int | str:
     """
     if None in key:
         raise Invalid(f"the key of {table.name} has null, so it has no pages; export it as a file", field="resource")
-    if _has_plain_cursor(table):
+    if table.has_integer_key:
         return int(key[0])
     return urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
 
@@ -152,7 +152,7 @@ def _read_cursor(table: Table, query: Mapping[str, Sequence[str]]) -> tuple[str,
     text = _single(query, "cursor")
     if text is None:
         return None
-    if _has_plain_cursor(table):
+    if table.has_integer_key:
         schema = table.key_columns[0].type.schema
         return (str(_number(query, "cursor", min(0, schema["minimum"]), schema["maximum"], 0)),)
     try:
@@ -162,10 +162,6 @@ def _read_cursor(table: Table, query: Mapping[str, Sequence[str]]) -> tuple[str,
     if len(key) != len(table.key) or not all(map(is_storable, key)):
         raise Invalid("cursor must be the nextCursor of the previous page", field="cursor")
     return key
-
-
-def _has_plain_cursor(table: Table) -> bool:
-    return len(table.key) == 1 and table.key_columns[0].type.schema.get("type") == "integer"
 
 
 def _single(query: Mapping[str, Sequence[str]], name: str) -> str | None:

@@ -98,10 +98,9 @@ class ExportRunner:
         Raises:
             JobFailed: the owner may not export the table, or the table no longer has what the request names.
         """
-        tables = await self._tables.reread()
-        table = tables.get(run.job.resource)
+        table = await self._tables.find(run.job.resource)
         if table is None:
-            raise JobFailed(ErrorCode.DATABASE_ERROR, f"{CHANGED}: it is no longer declared")
+            raise JobFailed(ErrorCode.DATABASE_ERROR, f"{CHANGED}: it cannot be exported now")
         if authority.owner_id is not None and authority.role not in table.export_roles:
             raise JobFailed(ErrorCode.FORBIDDEN, LOST)
         try:

@@ -20,6 +20,7 @@ from wherry.database.queries import load
 from wherry.errors import Misconfigured, SnapshotStopped
 from wherry.exports import statements
 from wherry.exports.selection import Selection
+from wherry.exports.statements import Shape
 
 RecordRow = tuple[Any, ...]
 RowBatch = Sequence[RecordRow]
@@ -66,6 +67,7 @@ class Snapshot:
     def __init__(self, conninfo: str, selection: Selection, *, batch_rows: int, max_rows: int) -> None:
         self._conninfo = conninfo
         self._selection = selection
+        self._shape = Shape.of(selection)
         self._batch_rows = min(batch_rows, BATCH_ROWS)
         self._max_rows = max_rows
         self._stopping = threading.Event()
@@ -120,7 +122,7 @@ class Snapshot:
         size = self._rows_at_a_time(connection)
         self._check()
         with connection.cursor() as cursor:
-            stream = cursor.stream(statements.export(self._selection), values, binary=True, size=size)
+            stream = cursor.stream(statements.export(self._shape), values, binary=True, size=size)
             with closing(cast("Generator[RecordRow, None, None]", stream)) as rows:
                 while batch := list(islice(rows, size)):
                     kept = batch[: self._max_rows - self.rows]
@@ -131,7 +133,7 @@ class Snapshot:
                     self._check()
 
     def _estimate(self, connection: psycopg.Connection[RecordRow]) -> int:
-        statement = statements.estimate(self._selection)
+        statement = statements.estimate(self._shape)
         row = connection.execute(statement, statements.values(self._selection)).fetchone()
         planned = int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
         return min(planned, self._max_rows)

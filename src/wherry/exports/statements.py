@@ -1,66 +1,113 @@
-"""Composes the SQL of a selection. All values are named parameters; all identifiers come from the catalog."""
+"""Composes the SQL of a selection. All values are named parameters; all identifiers come from the catalog.
+
+Composing takes longer than reading a small page, so statements are cached.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from psycopg import sql
 
+from wherry.exports.filters import Operator
 from wherry.exports.selection import Selection
-from wherry.tables.model import Column
+from wherry.tables.model import Column, Table
 from wherry.tables.types import Form
 
 
-def export(selection: Selection) -> sql.Composed:
+class Shape(NamedTuple):
+    """What the SQL of a selection depends on: everything but the values of its conditions."""
+
+    table: Table
+    fields: tuple[str, ...]
+    tests: tuple[tuple[str, Operator], ...]
+
+    @classmethod
+    def of(cls, selection: Selection) -> Shape:
+        """The shape of a selection."""
+        tests = tuple((test.column, test.operator) for test in selection.conditions)
+        return cls(selection.table, selection.fields, tests)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the fields."""
+        return tuple(self.table.columns[name] for name in self.fields)
+
+    @property
+    def shows_key(self) -> bool:
+        """Whether the key can be read from the fields: it is one of them, and an integer."""
+        return self.table.has_integer_key and self.table.key[0] in self.fields
+
+
+@lru_cache(maxsize=256)
+def export(shape: Shape) -> str:
     """At most `%(limit)s` records, in the order of the table's key: the fields."""
-    return sql.SQL("select {values}\nfrom {table} as r\nwhere {where}\n{order}limit %(limit)s").format(
-        values=sql.SQL(", ").join(_values(selection)),
-        table=_name(*selection.table.relation.parts),
-        where=_where(selection),
-        order=_order(selection),
+    return (
+        sql.SQL("select {values}\nfrom {table} as r\nwhere {where}\n{order}limit %(limit)s")
+        .format(
+            values=sql.SQL(", ").join(_values(shape)), table=_table(shape), where=_where(shape), order=_order(shape)
+        )
+        .as_string()
     )
 
 
-def page(selection: Selection, *, after: bool) -> sql.Composed:
+@lru_cache(maxsize=256)
+def page(shape: Shape, *, after: bool) -> str:
     """At most `%(limit)s` records, of which the last is the one with which their texts reach `%(bytes)s`.
 
-    A row has the fields, then the columns of its key as text, for `key_values`.
+    A row has the fields, then the columns of its key as text, unless the fields show the key; see `key_of`.
 
     Args:
-        selection: of a table with a key.
+        shape: of a selection from a table with a key.
         after: whether to begin after the record with the key `%(key_0)s`, `%(key_1)s` …
     """
-    fields = [sql.Identifier(f"field_{place}") for place in range(len(selection.columns))]
-    keys = [sql.Identifier(f"key_{place}") for place in range(len(selection.table.key))]
-    named = [sql.SQL("{} as {}").format(*pair) for pair in zip(_values(selection), fields, strict=True)]
-    named += [sql.SQL("{} as {}").format(*pair) for pair in zip(_key(selection), keys, strict=True)]
-    sizes = [sql.SQL("0"), *_sizes(selection.columns, fields)]
-    return sql.SQL(
-        "select {names}\n"
-        "from (\n"
-        "  select\n"
-        "    *, sum({size}) over (order by {keys} rows between unbounded preceding and 1 preceding) as size_before\n"
-        "  from (\n"
-        "    select {named}\n"
-        "    from {table} as r\n"
-        "    where {where}\n"
-        "    {order}\n"
-        "    limit %(limit)s\n"
-        "  ) as records\n"
-        ") as records\n"
-        "where coalesce(size_before, 0) < %(bytes)s\n"
-        "order by {ordered}"
-    ).format(
-        names=sql.SQL(", ").join([*fields, *(sql.SQL("{}::pg_catalog.text").format(key) for key in keys)]),
-        keys=sql.SQL(", ").join(keys),
-        # Unqualified, a name in ORDER BY is that of a column of the result, which is text here.
-        ordered=sql.SQL(", ").join(sql.SQL("records.{}").format(key) for key in keys),
-        size=sql.SQL(" + ").join(sizes),
-        named=sql.SQL(", ").join(named),
-        order=_order(selection),
-        table=_name(*selection.table.relation.parts),
-        where=sql.SQL("\n  and ").join([_where(selection), *([_after(selection)] if after else [])]),
+    fields = [sql.Identifier(f"field_{place}") for place in range(len(shape.fields))]
+    named = [sql.SQL("{} as {}").format(*pair) for pair in zip(_values(shape), fields, strict=True)]
+    shown: list[sql.Composable] = list(fields)
+    if shape.shows_key:
+        keys = [fields[shape.fields.index(shape.table.key[0])]]
+    else:
+        keys = [sql.Identifier(f"key_{place}") for place in range(len(shape.table.key))]
+        named += [sql.SQL("{} as {}").format(*pair) for pair in zip(_key(shape), keys, strict=True)]
+        shown += [sql.SQL("{}::pg_catalog.text").format(key) for key in keys]
+    return (
+        sql.SQL(
+            "select {shown}\n"
+            "from (\n"
+            "  select\n"
+            "    *,\n"
+            "    sum({size}) over (order by {keys} rows between unbounded preceding and 1 preceding) as size_before\n"
+            "  from (\n"
+            "    select {named}\n"
+            "    from {table} as r\n"
+            "    where {where}\n"
+            "    {order}"
+            "    limit %(limit)s\n"
+            "  ) as records\n"
+            ") as records\n"
+            "where coalesce(size_before, 0) < %(bytes)s\n"
+            "order by {ordered}"
+        )
+        .format(
+            shown=sql.SQL(", ").join(shown),
+            keys=sql.SQL(", ").join(keys),
+            # Unqualified, a name in ORDER BY is that of a column of the result, which may be text here.
+            ordered=sql.SQL(", ").join(sql.SQL("records.{}").format(key) for key in keys),
+            size=sql.SQL(" + ").join([sql.SQL("0"), *_sizes(shape.columns, fields)]),
+            named=sql.SQL(", ").join(named),
+            order=_order(shape),
+            table=_table(shape),
+            where=sql.SQL("\n  and ").join([_where(shape), *([_after(shape)] if after else [])]),
+        )
+        .as_string()
     )
+
+
+def key_of(shape: Shape, row: tuple[Any, ...]) -> tuple[str, ...]:
+    """The key of a row of a `page`, as text."""
+    return (str(row[shape.fields.index(shape.table.key[0])]),) if shape.shows_key else row[len(shape.fields) :]
 
 
 def key_values(key: Sequence[str]) -> dict[str, object]:
@@ -76,10 +123,10 @@ def checks(selection: Selection) -> Iterator[tuple[str, sql.Composed]]:
             yield test.column, sql.SQL("select {}").format(value)
 
 
-def estimate(selection: Selection) -> sql.Composed:
+def estimate(shape: Shape) -> sql.Composed:
     """How many records the planner expects, as JSON."""
     return sql.SQL("explain (format json)\nselect 1\nfrom {table} as r\nwhere {where}").format(
-        table=_name(*selection.table.relation.parts), where=_where(selection)
+        table=_table(shape), where=_where(shape)
     )
 
 
@@ -88,30 +135,34 @@ def values(selection: Selection, **others: object) -> dict[str, object]:
     return {**{f"value_{place}": test.value for place, test in enumerate(selection.conditions)}, **others}
 
 
-def _values(selection: Selection) -> Iterator[sql.Composable]:
-    for column in selection.columns:
+def _table(shape: Shape) -> sql.Composable:
+    return _name(*shape.table.relation.parts)
+
+
+def _values(shape: Shape) -> Iterator[sql.Composable]:
+    for column in shape.columns:
         name, reads = _column(column.name), column.type.reads
         yield sql.SQL(reads).format(*[name] * reads.count("{}"))
 
 
-def _where(selection: Selection) -> sql.Composed:
+def _where(shape: Shape) -> sql.Composed:
     tests: list[sql.Composable] = [sql.SQL("true")]
-    for place, test in enumerate(selection.conditions):
-        if test.operator == "is null":
-            tests.append(sql.SQL("{} is null").format(_column(test.column)))
+    for place, (name, operator) in enumerate(shape.tests):
+        if operator == "is null":
+            tests.append(sql.SQL("{} is null").format(_column(name)))
         else:
-            column = selection.table.columns[test.column]
+            column = shape.table.columns[name]
             value = _cast(sql.Placeholder(f"value_{place}"), column)
-            tests.append(_compared(_column(test.column), test.operator, value, column))
+            tests.append(_compared(_column(name), operator, value, column))
     return sql.SQL("\n  and ").join(tests)
 
 
-def _after(selection: Selection) -> sql.Composed:
+def _after(shape: Shape) -> sql.Composed:
     """Compares rows as a whole, for which PostgreSQL uses the key's index."""
-    columns = selection.table.key_columns
+    columns = shape.table.key_columns
     given = [_cast(sql.Placeholder(f"key_{place}"), column) for place, column in enumerate(columns)]
     row = sql.SQL("({})")
-    left, right = (row.format(sql.SQL(", ").join(side)) for side in (_key(selection), given))
+    left, right = (row.format(sql.SQL(", ").join(side)) for side in (_key(shape), given))
     return _compared(left, ">", right, columns[0])
 
 
@@ -121,14 +172,14 @@ def _compared(left: sql.Composable, operator: str, right: sql.Composable, column
     return sql.SQL("{} operator({}.{}) {}").format(left, schema, sql.SQL(operator), right)
 
 
-def _order(selection: Selection) -> sql.Composable:
-    if not selection.table.key:
+def _order(shape: Shape) -> sql.Composable:
+    if not shape.table.key:
         return sql.SQL("")
-    return sql.SQL("order by {}\n").format(sql.SQL(", ").join(_key(selection)))
+    return sql.SQL("order by {}\n").format(sql.SQL(", ").join(_key(shape)))
 
 
-def _key(selection: Selection) -> list[sql.Composable]:
-    return [_column(name) for name in selection.table.key]
+def _key(shape: Shape) -> list[sql.Composable]:
+    return [_column(name) for name in shape.table.key]
 
 
 def _column(name: str) -> sql.Composable:

@@ -84,9 +84,9 @@ class Filter:
     lower_case: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
-    """A table that records can be exported from.
+    """A table that records can be exported from. Compared by identity, so that it can be the key of a cache.
 
     Attributes:
         name: of the resource, as in requests.
@@ -114,6 +114,11 @@ class Table:
     comment: str | None = None
     is_built_in: bool = False
     warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def has_integer_key(self) -> bool:
+        """Whether the key is one integer."""
+        return len(self.key) == 1 and self.key_columns[0].type.schema.get("type") == "integer"
 
     @cached_property
     def key_columns(self) -> tuple[Column, ...]:

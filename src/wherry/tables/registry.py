@@ -57,6 +57,14 @@ class Tables:
                 raise
             return self._found
 
+    async def find(self, name: str) -> Table | None:
+        """One table as it is now, or None if it is not declared or cannot be used."""
+        if name not in self._declared or self._is_built_in(name):
+            return (await self.current()).get(name)  # only migrations change the built-in ones
+        async with self._pool.connection() as connection:
+            found, _ = await read_tables(connection, {name: self._declared[name]})
+        return found.get(name)
+
     async def reread(self) -> TablesByName:
         """The tables that can be used now. Callers at the same time share one reading."""
         if self._reading is None or self._reading.done():

@@ -401,7 +401,7 @@ async def test_a_job_whose_table_is_no_longer_declared_names_no_other_table(expo
     secret = Declarations(tables={"salaries": Declaration(table="public.pairs")})
     ended = await replace(shop, declarations=secret).execute(job)
     assert ended.error is not None
-    assert ended.error["message"] == "The table has changed since the request: it is no longer declared"
+    assert ended.error["message"] == "The table has changed since the request: it cannot be exported now"
 
 
 async def test_a_job_for_a_table_is_not_run_on_another_with_its_name(exports: Exports) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Router, get
+from litestar.params import FromPath
 from msgspec import Meta, Struct
 
 from wherry.errors import UnsupportedResource
@@ -65,7 +66,9 @@ async def list_resources(request: AccountRequest, services: Injected[Services]) 
     response_description="The schemas.",
     responses=responses(*BY_TOKEN, UnsupportedResource),
 )
-async def get_record_schemas(request: AccountRequest, name: str, services: Injected[Services]) -> RecordSchemas:
+async def get_record_schemas(
+    request: AccountRequest, name: FromPath[str], services: Injected[Services]
+) -> RecordSchemas:
     """What a table's records look like. Returns the JSON Schemas of its import and export records."""
     table = find_table(exportable_by(await services.tables.current(), request.user.role), name)
     imported = None

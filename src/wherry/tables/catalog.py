@@ -55,7 +55,7 @@ async def read_tables(
 async def _read(connection: Connection, names: Sequence[TableName]) -> tuple[list[Found], dict[int, CatalogType]]:
     queries = load("catalog")
     given = {"schemas": [name.schema for name in names], "names": [name.name for name in names]}
-    async with connection.transaction():
+    async with connection.transaction(force_rollback=True):
         # Then the names of types always have their schema, as all wherry's sessions need.
         await connection.execute("set local search_path = pg_catalog")
         relations = await fetch_all(connection, queries["relations"], given)

@@ -21,6 +21,7 @@ import pytest
 from litestar import Litestar
 
 from tests.accounts_app import SECRET, bearer, quick_passwords, register
+from tests.builtin_tables import TABLES
 from wherry.accounts.links import PasswordLinks
 from wherry.accounts.login import Logins
 from wherry.accounts.service import Accounts
@@ -169,7 +170,7 @@ def inputs(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Callabl
         yield "post", "/api/v1/imports", f"header {name}", _in_parameter("/api/v1/imports", name, "header")
         yield "get", "/nowhere", f"header {name}", _in_parameter("/nowhere", name, "header")
     yield "get", "/{anything}", "path anything", _in_parameter("/{anything}", "anything", "path")
-    for resource in RESOURCES.values():
+    for resource in TABLES.values():
         for each in resource.filters:
             for make in (lambda text, column=each.column: {column: text}, lambda text: {text: text}):
                 yield "post", "/api/v1/exports", f"filter {each.column}", _in_filter(resource.name, make)

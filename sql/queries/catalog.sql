@@ -82,7 +82,7 @@ select t.oid::int8 as oid,
        nullif(t.typbasetype, 0)::int8 as base,
        t.typtypmod as base_typmod,
        (select e.oid from pg_type e where e.typarray = t.oid)::int8 as element,
-       -- where the operators are by which a B-tree compares values; null if the type has no such operators
+       -- the schema of the operators by which a B-tree compares values; null if the type has none
        (
          select operators.nspname::text
          from pg_opclass c

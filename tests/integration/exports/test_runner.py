@@ -210,7 +210,8 @@ async def test_a_lost_connection_releases_the_job(exports: Exports) -> None:
         running = asyncio.create_task(exports.execute(job))
         await block.until_waiting()
         await exports.sql(
-            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'wherry export'"
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = current_database() and application_name = 'wherry export'"
         )
         with pytest.raises(JobReleased):
             await asyncio.wait_for(running, 5)

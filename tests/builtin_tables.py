@@ -10,8 +10,7 @@ from wherry.tables.types import CatalogType, find_type
 
 _OIDS = {"bool": 16, "int4": 23, "text": 25, "text[]": 1009, "timestamptz": 1184}
 _TYPES = {
-    oid: CatalogType(oid, "pg_catalog", name, "b", element=25 if name == "text[]" else None)
-    for name, oid in _OIDS.items()
+    oid: CatalogType(oid, "pg_catalog", name, element=25 if name == "text[]" else None) for name, oid in _OIDS.items()
 }
 _COLUMNS: Mapping[str, Mapping[str, str]] = {
     "users": {

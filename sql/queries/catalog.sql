@@ -78,7 +78,6 @@ with recursive used (oid) as (
 select t.oid::int8 as oid,
        n.nspname::text as schema,
        t.typname::text as name,
-       t.typtype::text as kind,
        nullif(t.typbasetype, 0)::int8 as base,
        t.typtypmod as base_typmod,
        (select e.oid from pg_type e where e.typarray = t.oid)::int8 as element,

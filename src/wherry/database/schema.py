@@ -41,7 +41,7 @@ async def move_from(connection: Connection, schema: str, scripts: Iterable[str])
 
     Args:
         connection: of the role that owns the objects.
-        schema: where they are.
+        schema: the one that they are in.
         scripts: the migrations that created them.
     """
     created: dict[str, set[str]] = {"table": {"wherry_migrations"}, "type": set(), "function": set()}

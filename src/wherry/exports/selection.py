@@ -25,7 +25,7 @@ class Selection:
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns of the fields."""
-        return tuple(self.table.columns[name] for name in self.fields)
+        return self.table.columns_of(self.fields)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -59,7 +59,7 @@ def parse_selection(table: Table, filters: object, fields: object) -> Selection:
     """Validate the selection of a request.
 
     Args:
-        table: where the records are.
+        table: the table of the records.
         filters: a JSON object or its text; None selects every record.
         fields: the field names in order: a string with commas or with a JSON array, or a list of such strings; None for
             every field.

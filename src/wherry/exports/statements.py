@@ -33,7 +33,7 @@ class Shape(NamedTuple):
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns of the fields."""
-        return tuple(self.table.columns[name] for name in self.fields)
+        return self.table.columns_of(self.fields)
 
     @property
     def shows_key(self) -> bool:

@@ -30,7 +30,7 @@ from wherry.local.supervision import keep_serving
 from wherry.settings import Settings
 from wherry.storage.store import Store
 from wherry.tables.adoption import add_to_file, propose
-from wherry.tables.declarations import DEFAULT_PATH, find_declarations, read_declarations
+from wherry.tables.declarations import DEFAULT_PATH, find_declarations
 from wherry.tables.registry import require_usable
 
 READY_SECONDS = 60.0
@@ -106,11 +106,11 @@ async def running(settings: Settings, *, workers: int = 1, tables: str | None = 
 
 async def _offer(database_url: str, settings: Settings, pattern: str, data_dir: Path) -> Path:
     """Write a file that declares what is declared already, and every table that matches the pattern."""
-    path, declared = data_dir / "tables.toml", settings.tables_file or DEFAULT_PATH
-    find_declarations(settings.tables_file)  # has no faults
-    path.write_text(declared.read_text("utf-8") if declared.exists() else "", "utf-8")
+    path, source = data_dir / "tables.toml", settings.tables_file or DEFAULT_PATH
+    declared = find_declarations(settings.tables_file)
+    path.write_text(source.read_text("utf-8") if source.exists() else "", "utf-8")
     async with await connect(database_url, name="wherry tables") as connection:
-        found = await propose(connection, pattern, read_declarations(path))
+        found = await propose(connection, pattern, declared)
     add_to_file(path, found.tables)
     return path
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from wherry.database.pools import Connection
 from wherry.errors import Misconfigured
 from wherry.tables.builtin import BUILT_IN
-from wherry.tables.catalog import matching, read_tables
+from wherry.tables.catalog import like, matching, read_tables
 from wherry.tables.declarations import Declaration, Declarations, parse_declarations
 from wherry.tables.model import Table, TableName
 from wherry.tables.registry import TablesByName
@@ -103,8 +103,7 @@ def in_order(tables: TablesByName) -> tuple[list[Table], list[list[str]]]:
 
 
 def _like(pattern: str) -> str:
-    escaped = pattern.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
-    return escaped.replace("*", "%")
+    return like(pattern).replace("*", "%")
 
 
 def _resource_name(relation: TableName, taken: Collection[str]) -> str:

@@ -31,6 +31,11 @@ class Found:
     own_sources: Sequence[Row]
 
 
+def like(text: str) -> str:
+    """A pattern of LIKE that matches this text alone."""
+    return text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+
+
 async def matching(connection: Connection, schema: str, name: str) -> list[TableName]:
     """The tables whose schema and name match two patterns of LIKE, except those of the system and of wherry."""
     rows = await fetch_all(connection, load("catalog")["matching"], {"schema": schema, "name": name})
@@ -72,7 +77,7 @@ async def _read(connection: Connection, names: Sequence[TableName]) -> tuple[lis
 
 async def _existing(connection: Connection, name: TableName, found: Found) -> Found:
     if found.relation["oid"] is None:
-        others = await matching(connection, name.schema.replace("_", r"\_").replace("%", r"\%"), "%")
+        others = await matching(connection, like(name.schema), "%")
         raise Misconfigured(f"there is no table {name}{nearest(str(name), map(str, others))}")
     return found
 
@@ -113,9 +118,8 @@ def combine(resource: str, declared: Declaration, found: Found, types: Mapping[i
     hidden = [name for name in key if name not in columns]
     if hidden:
         raise Misconfigured(f"the key of {relation} has the column {hidden[0]}, which may not be shown")
-    if len({columns[name].type.operators for name in key} | {None}) > 2 or any(
-        columns[name].type.operators is None for name in key
-    ):
+    operators = {columns[name].type.operators for name in key}
+    if None in operators or len(operators) > 1:  # rows are compared by one operator
         if declared.key is not None:
             raise Misconfigured(f"[{', '.join(key)}] cannot be the key of {relation}: its types cannot be compared")
         key = ()

@@ -39,7 +39,7 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What is declared about one table. A column is named exactly as in the catalog.
 
     Attributes:
-        table: schema and name, quoted as in SQL where that is necessary.
+        table: schema and name, quoted as in SQL if necessary.
         key: the columns that identify a record; by default the primary key, else the only other key.
         exclude: columns that are never shown nor written.
         read_only: columns that are exported, but not imported.

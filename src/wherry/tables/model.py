@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -123,7 +123,11 @@ class Table:
     @cached_property
     def key_columns(self) -> tuple[Column, ...]:
         """The columns of the key."""
-        return tuple(self.columns[name] for name in self.key)
+        return self.columns_of(self.key)
+
+    def columns_of(self, fields: Iterable[str]) -> tuple[Column, ...]:
+        """The columns of these fields."""
+        return tuple(self.columns[name] for name in fields)
 
 
 def find_column(name: str, columns: Collection[str]) -> str | None:

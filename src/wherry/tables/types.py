@@ -131,7 +131,6 @@ class CatalogType:
     oid: int
     schema: str
     name: str
-    kind: str
     base: int | None = None
     base_typmod: int = -1
     element: int | None = None

@@ -35,8 +35,9 @@ where application_name = %(name)s
 select set_config('idle_in_transaction_session_timeout', '0', true), set_config('application_name', %(name)s, true)
 
 -- name: limit_idle
--- From here on the transaction locks the job's row, and others may be waiting for that.
-reset idle_in_transaction_session_timeout
+-- From here on the transaction locks the job's row, and others may be waiting for that. Not `reset`, because behind a
+-- pooler the session has no limit of its own.
+select set_config('idle_in_transaction_session_timeout', %(limit)s, true)
 
 -- name: lock_ids
 -- setval overwrites whatever value the sequence has by then, so only one import at a time may move it.

@@ -1,3 +1,6 @@
+-- name: abandoned_after
+select current_setting('idle_in_transaction_session_timeout') as setting
+
 -- name: create_table
 create table if not exists wherry.wherry_migrations (
   name text primary key,

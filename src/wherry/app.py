@@ -19,6 +19,7 @@ from wherry.accounts.service import Accounts
 from wherry.accounts.tokens import Tokens
 from wherry.capsules.submission import Submissions
 from wherry.database.api_pool import make_api_pool
+from wherry.database.pooler import data_connections
 from wherry.http.accounts import account_routes
 from wherry.http.capsules import capsule_router
 from wherry.http.cross_origin import CrossOrigin
@@ -83,8 +84,14 @@ async def _connected(app: Litestar) -> AsyncIterator[None]:
 
 
 def _services(settings: Settings) -> Services:
-    conninfo = settings.require_database_url()
-    pool = make_api_pool(conninfo, name="wherry api", max_size=settings.database_pool_size, min_size=2)
+    pool = make_api_pool(
+        settings.require_database_url(),
+        direct_url=settings.require_direct_url(),
+        name="wherry api",
+        max_size=settings.database_pool_size,
+        min_size=2,
+        connection_class=data_connections(settings),
+    )
     passwords, closing = Passwords(), ExitStack()
     closing.callback(passwords.close)
     tokens = Tokens(settings.require_jwt_secret(), timedelta(hours=settings.jwt_expiry_hours))
@@ -113,6 +120,6 @@ def _services(settings: Settings) -> Services:
             max_body_bytes=settings.memvid_export_max_body_bytes,
             capacity=settings.memvid_export_queue_capacity,
         ),
-        notifications=Notifications(conninfo),
+        notifications=Notifications(settings.require_direct_url()),
         closing=closing,
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wherry.errors import Misconfigured
@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     # the service
     wherry_data_dir: Path = Path(".wherry")
     database_url: PostgresUrl | None = None
+    database_direct_url: PostgresUrl | None = None
+    """The same database without the transaction pooler that `database_url` then is; see `has_pooler`."""
     export_database_url: PostgresUrl | None = None
     pg_bindir: str | None = None
     host: str = "127.0.0.1"
@@ -130,6 +132,13 @@ class Settings(BaseSettings):
                 present[name] = _from_file(name, str(path), present.get(name))
         return present
 
+    @field_validator("database_direct_url")
+    @classmethod
+    def _has_database(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is not None and info.data.get("database_url", "invalid") is None:
+            raise ValueError("needs DATABASE_URL, the URL of a pooler in front of the same database")
+        return url
+
     @property
     def local_url(self) -> str:
         """The URL of the API on this machine: HOST and PORT, or loopback if HOST is a wildcard address."""
@@ -173,6 +182,15 @@ class Settings(BaseSettings):
         if self.database_url is None:
             raise Misconfigured("DATABASE_URL must be set: a URL that begins with postgresql://")
         return self.database_url
+
+    def require_direct_url(self) -> str:
+        """The URL of the database itself, without a pooler; raises `Misconfigured` if no database is set."""
+        return self.database_direct_url or self.require_database_url()
+
+    @property
+    def has_pooler(self) -> bool:
+        """Whether `DATABASE_URL` is the URL of a transaction pooler: it is if `DATABASE_DIRECT_URL` differs from it."""
+        return self.database_direct_url not in (None, self.database_url)
 
     def require_jwt_secret(self) -> str:
         """The key that signs tokens; raises `Misconfigured` if it is not set."""

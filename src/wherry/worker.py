@@ -13,6 +13,7 @@ from functools import partial
 
 from wherry.accounts import limits, repository
 from wherry.capsules.runner import CapsuleRunner
+from wherry.database.pooler import data_connections
 from wherry.database.pools import Pool, make_pool
 from wherry.errors import Misconfigured
 from wherry.exports.runner import ExportRunner
@@ -42,7 +43,12 @@ def make_worker_app(settings: Settings) -> WorkerApp:
     async def open_services() -> AsyncIterator[JobServices]:
         collect_garbage_less_often()
         # A job may use one connection for its batches and one for its progress.
-        pool = make_pool(conninfo, name="wherry worker", max_size=2 * settings.job_worker_concurrency + 2)
+        pool = make_pool(
+            conninfo,
+            name="wherry worker",
+            max_size=2 * settings.job_worker_concurrency + 2,
+            connection_class=data_connections(settings),
+        )
         async with pool:
             tables = Tables(pool, declarations)
             executor = Executor(
@@ -65,7 +71,10 @@ def make_worker_app(settings: Settings) -> WorkerApp:
             yield JobServices(executor.execute, partial(_retain, pool, retention))
 
     return WorkerApp(
-        conninfo, concurrency=settings.job_worker_concurrency, open_services=open_services, slow={Kind.CAPSULE}
+        settings.require_direct_url(),
+        concurrency=settings.job_worker_concurrency,
+        open_services=open_services,
+        slow={Kind.CAPSULE},
     )
 
 

@@ -197,6 +197,7 @@ def test_an_unusable_data_directory_is_reported() -> None:
 
 SECRETS = {
     "DATABASE_URL": "postgresql://db/x",
+    "DATABASE_DIRECT_URL": "postgresql://direct/x",
     "EXPORT_DATABASE_URL": "postgresql://standby/x",
     "JWT_SECRET": "a secret of at least thirty-two bytes",
     "MEMVID_EXPORT_API_KEY": "the key",
@@ -213,6 +214,8 @@ def _plain(name: str) -> str:
 def test_a_secret_can_be_read_from_a_file(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     Path("secret").write_text(f"{value}\n")
     monkeypatch.setenv(f"{name}_FILE", "secret")
+    if name == "DATABASE_DIRECT_URL":
+        monkeypatch.setenv("DATABASE_URL", "postgresql://pooler/x")
     assert _plain(name) == value
     monkeypatch.setenv(name, value)
     assert _plain(name) == value, "both may be set if they agree"
@@ -269,3 +272,17 @@ def test_the_demo_ignores_secrets_from_the_environment(monkeypatch: pytest.Monke
         os.environ[f"{name}_FILE"] = "/run/secrets/production"
     settings = _bare_settings(tmp_path)
     assert [getattr(settings, name.lower()) for name in SECRETS] == [None] * len(SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("direct", "read", "has_pooler"),
+    [(None, "data", False), ("postgresql://data", "data", False), ("postgresql://direct", "direct", True)],
+)
+def test_a_direct_url_says_that_the_other_one_is_a_pooler(direct: str | None, read: str, has_pooler: bool) -> None:
+    settings = load_settings(database_url="postgresql://data", database_direct_url=direct)
+    assert (settings.require_direct_url(), settings.has_pooler) == (f"postgresql://{read}", has_pooler)
+
+
+def test_a_direct_url_alone_is_refused() -> None:
+    with pytest.raises(Misconfigured, match="DATABASE_DIRECT_URL: needs DATABASE_URL"):
+        load_settings(database_direct_url="postgresql://direct")

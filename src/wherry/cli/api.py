@@ -46,7 +46,7 @@ def api(
     sockets = _sockets(settings, fd)
     settings = settings.model_copy(update={"port": sockets[0].getsockname()[1]})  # links contain it
     app = create_app(settings)
-    asyncio.run(require_usable(settings.require_database_url(), find_declarations(settings.tables_file)))
+    asyncio.run(require_usable(settings.require_direct_url(), find_declarations(settings.tables_file)))
     collect_garbage_less_often()
     uvicorn.Server(server_config(app, settings.trusted_proxies)).run(sockets=sockets)
 

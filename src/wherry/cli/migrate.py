@@ -40,5 +40,5 @@ def migrate(
     def report(name: str) -> None:
         console.print(f"[green]applied[/] {name}", highlight=False)
 
-    if not asyncio.run(migrations.migrate(settings.require_database_url(), report)):
+    if not asyncio.run(migrations.migrate(settings.require_direct_url(), report)):
         console.print("nothing to do: the schema is up to date")

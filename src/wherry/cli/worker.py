@@ -36,7 +36,7 @@ def worker(*, concurrency: Annotated[int | None, Parameter(name=["--concurrency"
     app = make_worker_app(settings)
 
     async def run() -> None:
-        conninfo = settings.require_database_url()
+        conninfo = settings.require_direct_url()
         await require_ready(conninfo)
         await require_usable(conninfo, find_declarations(settings.tables_file))
         async with app.open_async():

@@ -14,7 +14,7 @@ from typing import Any
 from psycopg import AsyncConnection, OperationalError
 from psycopg_pool import AsyncConnectionPool
 
-from wherry.database.pools import Connection, make_pool
+from wherry.database.pools import Connection, Pool, make_pool
 
 PROBE_AFTER_SECONDS = 2.0
 PROBE_SECONDS = 2.0
@@ -27,10 +27,12 @@ that is back is found within seconds."""
 class ApiPool(AsyncConnectionPool[Connection]):
     """A pool that gives up early if the server does not respond. Create it with `make_api_pool`."""
 
-    def __init__(self, conninfo: str, *, kwargs: dict[str, Any], **arguments: Any) -> None:
+    def __init__(self, conninfo: str, *, direct_url: str, kwargs: dict[str, Any], **arguments: Any) -> None:
         kwargs = {**kwargs, "connect_timeout": round(PROBE_SECONDS)}
         super().__init__(conninfo, kwargs=kwargs, reconnect_timeout=RECONNECT_SECONDS, **arguments)
-        self._server = (conninfo, kwargs)
+        # A pooler accepts connections even if its server does not respond, so both are probed.
+        self._servers: dict[str, type[Connection]] = {conninfo: self.connection_class, direct_url: AsyncConnection}
+        self._options = kwargs
         self._probe: asyncio.Task[None] | None = None
         self._abandoned: set[asyncio.Task[Any]] = set()
 
@@ -56,13 +58,13 @@ class ApiPool(AsyncConnectionPool[Connection]):
         await asyncio.shield(self._probe)
 
     async def _connect_once(self) -> None:
-        conninfo, kwargs = self._server
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                connection = await AsyncConnection.connect(conninfo, **kwargs)
+                for url, connection_class in self._servers.items():
+                    connection = await connection_class.connect(url, **self._options)
+                    await connection.close()
         except TimeoutError:
             raise OperationalError(f"the database has not responded for {PROBE_SECONDS:.0f} s") from None
-        await connection.close()
 
     def _abandon(self, waiting: asyncio.Task[Connection]) -> None:
         """Cancel a wait without awaiting it: psycopg takes up to ten seconds to give up on a hanging server."""
@@ -80,4 +82,12 @@ class ApiPool(AsyncConnectionPool[Connection]):
         task.add_done_callback(self._abandoned.discard)
 
 
-make_api_pool = partial(make_pool, kind=ApiPool)
+def make_api_pool(conninfo: str, *, direct_url: str | None = None, **arguments: Any) -> Pool:
+    """A closed pool like `make_pool`'s.
+
+    Args:
+        conninfo: the database's URL, or a pooler's.
+        direct_url: the database's URL, if the other one is a pooler's.
+        arguments: the other arguments of `make_pool`.
+    """
+    return make_pool(conninfo, kind=partial(ApiPool, direct_url=direct_url or conninfo), **arguments)

@@ -23,12 +23,14 @@ from psycopg import sql
 from psycopg.errors import DeadlockDetected, InsufficientPrivilege, LockNotAvailable
 
 from wherry.database import schema
-from wherry.database.pools import Connection, connect
+from wherry.database.pools import ABANDONED_SECONDS, Connection, connect
 from wherry.database.queries import fetch_one, load, sql_root
 from wherry.errors import DatabaseUnavailable, MigrationsPending, Misconfigured, Unavailable
 
 WHOLE_QUEUE = "procrastinate"
 MOVE = "move_to_schema_wherry"
+REFUSED_BY_POOLER = "unsupported startup parameter"
+POOLER = "DATABASE_URL is the URL of a pooler: set DATABASE_DIRECT_URL to the URL of the database itself"
 LOCK_KEY = 0x77686572  # "wher": the key of the advisory lock
 
 
@@ -60,7 +62,8 @@ async def migrate(conninfo: str, on_applied: Callable[[str], object] = lambda na
     """Apply the missing steps. Returns their names, in order; `on_applied` is called with each name.
 
     Raises:
-        Misconfigured: the server is too old, an applied step's file has changed, or a step failed.
+        Misconfigured: the server is too old, an applied step's file has changed, a step failed, or the URL is that of
+            a pooler.
         Unavailable: the database cannot be reached, or other sessions use tables that have to be moved.
     """
     applied: list[str] = []
@@ -120,7 +123,7 @@ async def require_ready(conninfo: str) -> None:
 
     Raises:
         Unavailable: it cannot be reached, or steps are missing.
-        Misconfigured: the role may not read wherry's tables.
+        Misconfigured: the role may not read wherry's tables, or the URL is that of a pooler.
     """
     async with await _reached(conninfo) as connection:
         await require_current(connection)
@@ -128,11 +131,18 @@ async def require_ready(conninfo: str) -> None:
 
 async def _reached(conninfo: str) -> Connection:
     try:
-        return await connect(conninfo, name="wherry migrate")
+        connection = await connect(conninfo, name="wherry migrate")
     except psycopg.OperationalError as error:
         # The other lines are about the host's other addresses. The first contains no password.
         reason = _first_line(error)
+        if REFUSED_BY_POOLER in reason:
+            raise Misconfigured(POOLER) from error
         raise DatabaseUnavailable(f"the database of DATABASE_URL cannot be reached: {reason}") from error
+    row = await fetch_one(connection, load("migrations")["abandoned_after"], {})
+    if row is None or row["setting"] != f"{ABANDONED_SECONDS}s":
+        await connection.close()
+        raise Misconfigured(POOLER)  # it was told to ignore `options`
+    return connection
 
 
 @asynccontextmanager

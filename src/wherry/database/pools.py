@@ -1,16 +1,16 @@
-"""Connection pools with the session settings that all of wherry's queries rely on.
+"""Connection pools with the settings that all of wherry's queries rely on.
 
-Sessions use UTC and autocommit, so transactions are always explicit. The server ends a transaction whose
-process has stopped responding.
+Connections use UTC and autocommit, so transactions are always explicit. The server ends a transaction whose process has
+stopped responding.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 from psycopg_pool import AsyncConnectionPool
@@ -28,10 +28,24 @@ LOCK_SECONDS = 2
 """How long a request waits for locked rows. A batch of an import takes less, and a waiting request occupies one of the
 few connections that all requests share."""
 
-SESSION_OPTIONS = (
-    "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=iso_8601 -c extra_float_digits=1 -c bytea_output=hex"
-    f" -c idle_in_transaction_session_timeout={ABANDONED_SECONDS}s"
+SETTINGS = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO",
+    "IntervalStyle": "iso_8601",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "idle_in_transaction_session_timeout": f"{ABANDONED_SECONDS}s",
+}
+SESSION_OPTIONS = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+"""The settings for a session, in the form of the connection parameter `options`."""
+
+TRANSACTION_SETTINGS = (
+    sql.SQL("; ")
+    .join(sql.SQL("set local {} = {}").format(sql.Identifier(name), value) for name, value in SETTINGS.items())
+    .as_bytes()
 )
+"""The same settings for one transaction, as statements."""
+
 WAIT_SECONDS = 30
 """How long to wait for a connection from the pool."""
 
@@ -41,7 +55,13 @@ KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count
 
 
 def make_pool(
-    conninfo: str, *, name: str, max_size: int, min_size: int = 1, kind: type[Pool] = AsyncConnectionPool
+    conninfo: str,
+    *,
+    name: str,
+    max_size: int,
+    min_size: int = 1,
+    kind: Callable[..., Pool] = AsyncConnectionPool,
+    connection_class: type[Connection] = AsyncConnection,
 ) -> Pool:
     """A closed pool; open it with `async with`. Connections are checked before they are handed out.
 
@@ -51,9 +71,11 @@ def make_pool(
         max_size: the maximum number of connections.
         min_size: the number of connections that are kept ready.
         kind: the class of the pool.
+        connection_class: the class of its connections.
     """
     return kind(
         conninfo,
+        connection_class=connection_class,
         min_size=min(min_size, max_size),
         max_size=max_size,
         open=False,
@@ -81,12 +103,12 @@ async def brief_transaction(pool: Pool, *, force_rollback: bool = False) -> Asyn
 
 
 async def connect(conninfo: str, *, name: str) -> Connection:
-    """One connection with the same session settings, outside any pool."""
+    """One connection to the database itself with the same settings, outside any pool."""
     return await AsyncConnection.connect(conninfo, autocommit=True, **connection_options(conninfo, name))
 
 
 def connection_options(conninfo: str, name: str, *more: str) -> dict[str, Any]:
-    """Keyword arguments for `AsyncConnection.connect`, except `autocommit`, which is left to libraries.
+    """Keyword arguments for a session with `SETTINGS`, except `autocommit`, which is left to libraries.
 
     They override those in the URL; the URL's own `options` are kept, before ours.
 
@@ -96,8 +118,12 @@ def connection_options(conninfo: str, name: str, *more: str) -> dict[str, Any]:
         more: options of the session beside those that all sessions have, such as `-c search_path=wherry`.
     """
     own = conninfo_to_dict(conninfo).get("options")
+    return {"options": " ".join([str(own or ""), SESSION_OPTIONS, *more]), **basic_options(name)}
+
+
+def basic_options(name: str) -> dict[str, Any]:
+    """Keyword arguments for a session without `SETTINGS`, which every pooler accepts."""
     return {
-        "options": " ".join([str(own or ""), SESSION_OPTIONS, *more]),
         "application_name": name,
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         **KEEPALIVES,

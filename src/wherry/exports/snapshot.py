@@ -15,7 +15,7 @@ from typing import Any, cast
 import psycopg
 from psycopg import capabilities
 
-from wherry.database.pools import connection_options
+from wherry.database.pools import TRANSACTION_SETTINGS, basic_options
 from wherry.database.queries import load
 from wherry.errors import Misconfigured, SnapshotStopped
 from wherry.exports import statements
@@ -58,7 +58,7 @@ class Snapshot:
     Meanwhile, `rows` is the number of rows read so far, and `estimate` the number that the planner expects.
 
     Args:
-        conninfo: the database, or a hot standby of it.
+        conninfo: the database, a hot standby of it, or a transaction pooler.
         selection: what to read.
         batch_rows: reads at most this many rows at a time, and at most `BATCH_ROWS`.
         max_rows: reads no more than this; afterwards `truncated` tells whether there were more.
@@ -83,12 +83,13 @@ class Snapshot:
             SnapshotStopped: `stop` was called.
             psycopg.Error: the database refused a statement or could not be reached.
         """
-        options = connection_options(self._conninfo, "wherry export")
+        options = basic_options("wherry export")
         with closing(psycopg.connect(self._conninfo, autocommit=True, **options)) as connection:
             self._connection = connection
             try:
                 connection.execute("select repeat(' ', %s)", [RECEIVE_BYTES])
                 connection.execute("begin isolation level repeatable read read only")
+                connection.execute(TRANSACTION_SETTINGS)  # not in `options`, which a pooler would refuse
                 # The transaction blocks nobody, so it may be idle while slow storage catches up.
                 connection.execute("set local idle_in_transaction_session_timeout = '10min'")
                 self.estimate = self._estimate(connection)

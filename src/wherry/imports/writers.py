@@ -21,7 +21,7 @@ import msgspec
 import psycopg
 
 from wherry.accounts.authority import Authority, read_role
-from wherry.database.pools import Connection, Pool
+from wherry.database.pools import ABANDONED_SECONDS, Connection, Pool
 from wherry.database.queries import load
 from wherry.errors import ErrorCode, JobFailed, JobReleased
 from wherry.imports.bookkeeping import Bookkeeper, ReportState
@@ -198,7 +198,7 @@ class _WholeWriter(Writer):
         dry_run, authority = self._task.options.dry_run, self._task.authority
         authority.require(await read_role(self._main, authority.owner_id))
         connection = self._books.connection if dry_run else self._main
-        await self._main.execute(load("imports")["limit_idle"])
+        await self._main.execute(load("imports")["limit_idle"], {"limit": f"{ABANDONED_SECONDS}s"})
         async with connection.transaction():
             checkpoint = {**self._books.report.checkpoint_at(self._end), "committed": not dry_run}
             step = Advance(successes=self._successes, checkpoint=checkpoint)

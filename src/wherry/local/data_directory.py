@@ -82,8 +82,9 @@ def database_of(settings: Settings) -> Iterator[str]:
         Unavailable: the database cannot be reached, does not start, or lacks migrations.
     """
     if settings.database_url is not None:
-        asyncio.run(require_ready(settings.database_url))
-        yield settings.database_url
+        url = settings.require_direct_url()
+        asyncio.run(require_ready(url))
+        yield url
         return
     server = EmbeddedPostgres(_existing_cluster(settings.wherry_data_dir), binaries=find_binaries(settings.pg_bindir))
     try:

@@ -43,7 +43,7 @@ class Service:
     Attributes:
         url: the URL of the API.
         database: describes the PostgreSQL that it uses.
-        database_url: the URL of that PostgreSQL.
+        database_url: the URL of that PostgreSQL itself, without a pooler.
         api_key: the key of the capsule routes; None if there is none.
         secrets_file: contains the generated secrets.
         failed: raises the reason if a part of the service cannot be kept running.
@@ -80,14 +80,14 @@ async def running(settings: Settings, *, workers: int = 1, tables: str | None = 
         database_serves.set()
         server = None if settings.database_url else await _embedded(settings, data_dir, stack)
         database = f"{server.binaries}, in {server.data_dir}" if server else "DATABASE_URL"
-        database_url = server.url if server else settings.require_database_url()
+        database_url = server.url if server else settings.require_direct_url()
         await migrate(database_url)
         tables_file = settings.tables_file if tables is None else await _offer(database_url, settings, tables, data_dir)
         await require_usable(database_url, find_declarations(tables_file))
         environment = {
             **os.environ,
             **generated,
-            "DATABASE_URL": database_url,
+            "DATABASE_URL": settings.database_url or database_url,
             "DATABASE_URL_FILE": "",  # already read into DATABASE_URL
             "WHERRY_DATA_DIR": str(data_dir),
             **({"TABLES_FILE": str(tables_file.absolute())} if tables_file else {}),

@@ -8,9 +8,13 @@ import pytest
 from psycopg import OperationalError
 from psycopg_pool import AsyncConnectionPool
 
+from tests.outages import shut_down
+from tests.pgbouncer import pgbouncer
 from wherry.database import api_pool
 from wherry.database.api_pool import make_api_pool
+from wherry.database.pooler import PooledConnection
 from wherry.database.pools import Connection
+from wherry.local.embedded import EmbeddedPostgres
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +51,27 @@ async def test_a_server_that_refuses_connections_is_reported_at_once(unused_tcp_
     async with make_api_pool(f"postgresql://127.0.0.1:{unused_tcp_port}/x", name="test", max_size=1) as pool:
         with pytest.raises(OperationalError, match="refused"):
             await asyncio.wait_for(pool.getconn(), 3)
+
+
+async def test_a_server_that_refuses_the_connections_of_its_pooler_is_reported(own_postgres: EmbeddedPostgres) -> None:
+    with pgbouncer(own_postgres.url) as url:
+        options = {"direct_url": own_postgres.url, "name": "test", "max_size": 1, "connection_class": PooledConnection}
+        async with make_api_pool(url, **options) as pool:
+            async with pool.connection() as connection:
+                await connection.execute("select 1")
+            with shut_down(own_postgres), pytest.raises(OperationalError, match="refused"):
+                await asyncio.wait_for(pool.getconn(), 3)
+
+
+async def test_a_pooler_that_is_busy_is_waited_for(database_url: str) -> None:
+    with pgbouncer(database_url, default_pool_size="1") as url:
+        options = {"direct_url": database_url, "name": "test", "max_size": 2, "connection_class": PooledConnection}
+        async with make_api_pool(url, **options) as pool:
+
+            async def slow() -> str:
+                async with pool.connection() as connection:
+                    row = await (await connection.execute("select pg_sleep(0.3)::text || 'whole'")).fetchone()
+                assert row is not None
+                return str(row[0])
+
+            assert await asyncio.gather(*(slow() for _ in range(4))) == ["whole"] * 4

@@ -17,6 +17,7 @@ import pytest
 
 from tests.faults import load
 from tests.faults.proxy import cutting
+from tests.pgbouncer import pgbouncer
 from tests.processes import Process, Service, service
 from wherry.database.migrations import migrate
 from wherry.local.embedded import EmbeddedPostgres
@@ -37,6 +38,14 @@ async def fresh(own_postgres: EmbeddedPostgres) -> EmbeddedPostgres:
 @pytest.fixture
 def up(fresh: EmbeddedPostgres, tmp_path: Path) -> Iterator[Service]:
     with service(fresh.url, tmp_path, workers=0, IMPORT_BATCH_SIZE="500") as running:
+        yield running
+
+
+@pytest.fixture
+def pooled(fresh: EmbeddedPostgres, tmp_path: Path) -> Iterator[Service]:
+    """The same behind PgBouncer, whose sessions API and worker share."""
+    settings = {"IMPORT_BATCH_SIZE": "500", "DATABASE_DIRECT_URL": fresh.url}
+    with pgbouncer(fresh.url) as url, service(url, tmp_path, workers=0, **settings) as running:
         yield running
 
 
@@ -77,6 +86,12 @@ def _kill_repeatedly(up: Service, url: str, jobs: int, records: int, kills: int)
 
 def test_a_killed_worker_loses_and_duplicates_no_records(up: Service, fresh: EmbeddedPostgres) -> None:
     _kill_repeatedly(up, fresh.url, jobs=2, records=20_000, kills=2)
+
+
+def test_a_killed_worker_behind_a_pooler_loses_and_duplicates_no_records(
+    pooled: Service, fresh: EmbeddedPostgres
+) -> None:
+    _kill_repeatedly(pooled, fresh.url, jobs=2, records=20_000, kills=2)
 
 
 @pytest.mark.long
@@ -124,7 +139,11 @@ create trigger pause after update on wherry.jobs for each row execute function p
 IS_PAUSED = "select exists (select from pg_locks where locktype = 'advisory' and not granted)"
 
 
-def test_a_worker_suspended_before_its_commit_blocks_nobody(up: Service, fresh: EmbeddedPostgres) -> None:
+@pytest.mark.parametrize("kind", ["up", "pooled"])
+def test_a_worker_suspended_before_its_commit_blocks_nobody(
+    kind: str, request: pytest.FixtureRequest, fresh: EmbeddedPostgres
+) -> None:
+    up: Service = request.getfixturevalue(kind)
     records = 5_000
     with up.admin() as client, psycopg.connect(fresh.url, autocommit=True) as gate:
         gate.execute(PAUSE)

@@ -1,0 +1,165 @@
+"""Whole schemas survive an export of every table, a wipe, and an import of every file.
+
+What a user does who restores a schema, this suite does: empty all of its tables at once, import the files in the order
+that `wherry tables order` prints, and at the end those of the tables that triggers write, whose rows of the imports
+before are thrown away first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from tests.postgres import TestServer
+from tests.schemas.applications import APPLICATIONS
+from tests.schemas.conftest import Filled
+from tests.schemas.json_text import key_of, records
+from tests.schemas.moves import Running, digests, dump, export_all, import_all, running, stale_sequences, wipe
+
+pytestmark = [pytest.mark.schemas, pytest.mark.timeout(600)]
+
+FORMATS = ("ndjson", "json")
+CASES = [(name, format_) for name in APPLICATIONS for format_ in FORMATS]
+
+Case = tuple[Running, str]
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def case(
+    request: pytest.FixtureRequest,
+    postgres_server: TestServer,
+    filled: Callable[[str], Filled],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Case]:
+    """A service on a filled schema of its own, and the format to use."""
+    name, format_ = request.param
+    made = filled(name)
+    folder = tmp_path_factory.mktemp(f"{name}-{format_}")
+    with running(postgres_server, made.application, made.url, folder) as it:
+        yield it, format_
+
+
+def test_the_suite_has_at_least_sixty_tables_and_fills_all_of_them(filled: Callable[[str], Filled]) -> None:
+    rows = {(name, table): count for name in APPLICATIONS for table, count in filled(name).rows.items()}
+    assert len(rows) >= 60
+    assert not [table for table, count in rows.items() if count == 0]
+
+
+def test_add_accepts_every_table(case: Case) -> None:
+    moved, _ = case
+    assert moved.resources.keys() == moved.catalog.tables.keys(), moved.added
+    assert set(moved.resources.values()) <= set(moved.order)
+
+
+def test_an_export_has_what_postgresql_says(case: Case) -> None:
+    moved, format_ = case
+    exported = export_all(moved, format_)
+    with moved.connection() as connection:
+        expected = {
+            name: in_format(records(connection, moved.catalog, table), format_)
+            for name, table in moved.catalog.tables.items()
+        }
+    report(difference(moved, expected, exported, format_))
+    assert dump(moved.url) == moved.before
+
+
+def test_a_schema_that_was_wiped_is_restored_by_its_exports(case: Case) -> None:
+    moved, format_ = case
+    exported = export_all(moved, format_)
+    files = {
+        name: content
+        for name, content in exported.items()
+        if isinstance(content, bytes) and name not in moved.application.not_imported
+    }
+    with moved.connection() as connection:
+        digests_before = digests(connection, moved.catalog)
+        wipe(connection, moved.catalog, files)
+        with DefinitionsWatcher(moved) as watcher:
+
+            def before_each(name: str) -> None:
+                if name in moved.application.written_by_triggers:
+                    wipe(connection, moved.catalog, [name])
+                watcher.look()
+
+            faults = import_all(moved, files, before_each, format_)
+        digests_after = digests(connection, moved.catalog)
+    again = export_all(moved, format_)
+    problems = {name: found for name, found in exported.items() if isinstance(found, str)}
+    problems |= {
+        name: "its rows differ in PostgreSQL"
+        for name, before in digests_before.items()
+        if digests_after[name] != before
+    }
+    problems |= difference(moved, exported, again, format_)
+    with moved.connection() as connection:
+        problems |= dict(stale_sequences(connection, moved.catalog))
+    report(problems | faults)
+    assert {*watcher.seen, dump(moved.url)} == {moved.before}
+
+
+class DefinitionsWatcher:
+    """Dumps the definitions of the user's schema again and again, while imports run."""
+
+    def __init__(self, moved: Running) -> None:
+        self.seen: list[str] = []
+        self._url = moved.url
+        self._threads = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def __enter__(self) -> DefinitionsWatcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown()
+        if self._last is not None:
+            self._last.result()
+
+    def look(self) -> None:
+        """Begin a dump, unless one is running."""
+        if self._last is None or self._last.done():
+            self._last = self._threads.submit(lambda: self.seen.append(dump(self._url)))
+
+
+def in_format(lines: list[str], format_: str) -> bytes:
+    """The lines of records as a file."""
+    text = "".join(f"{line}\n" for line in lines) if format_ == "ndjson" else f"[{','.join(lines)}]"
+    return text.encode()
+
+
+def difference(
+    moved: Running, expected: Mapping[str, bytes | str], found: Mapping[str, bytes | str], format_: str
+) -> dict[str, str]:
+    """What differs, by the names of the tables."""
+    return {
+        name: text
+        for name, one in expected.items()
+        if (text := _difference(one, found[name], format_, bool(key_of(moved.catalog.tables[name]))))
+    }
+
+
+def _difference(expected: bytes | str, found: bytes | str, format_: str, is_ordered: bool) -> str | None:
+    if isinstance(expected, str) or isinstance(found, str):
+        return f"{expected!r:.300} and {found!r:.300}" if expected != found else None
+    one, other = (records_in(content, format_) for content in (expected, found))
+    if not is_ordered:
+        one, other = sorted(one), sorted(other)
+    if one == other:
+        return None
+    pairs = [(a, b) for a, b in zip(one, other, strict=False) if a != b] or [(expected[-80:], found[-80:])]
+    place = next((n for n, (a, b) in enumerate(zip(*pairs[0], strict=False)) if a != b), 0)
+    before, after = (line[max(0, place - 60) : place + 60] for line in pairs[0])
+    return f"{len(one)} and {len(other)} records; {len(pairs)} differ; the first: {before!r} is now {after!r}"
+
+
+def records_in(content: bytes, format_: str) -> list[bytes]:
+    """The records of a file, roughly: a value with braces may be cut, but equal ones are cut equally."""
+    return content.splitlines() if format_ == "ndjson" else content[2:-2].split(b"},{")
+
+
+def report(problems: Mapping[str, str]) -> None:
+    """Fail with every table that has a problem."""
+    if problems:
+        lines = "\n".join(f"{name}: {problem}" for name, problem in sorted(problems.items()))
+        pytest.fail(f"{len(problems)} tables:\n{lines}", pytrace=False)

@@ -90,13 +90,13 @@ class Application:
     Attributes:
         schema: its name in PostgreSQL.
         create: makes it in the empty schema of the database with this URL.
-        written_by_triggers: tables that are restored last, because importing the others adds rows to them.
+        written_by_triggers: tables to which triggers add a row for each new row of some others.
         not_imported: tables that are exported only, and why.
     """
 
     schema: str
     create: Callable[[str], None]
-    written_by_triggers: tuple[str, ...] = ()
+    written_by_triggers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     not_imported: Mapping[str, str] = field(default_factory=dict)
 
     def make(self, url: str) -> None:
@@ -147,7 +147,7 @@ APPLICATIONS = {
     "odd": Application(
         schema="odd",
         create=_odd,
-        written_by_triggers=("audit",),
+        written_by_triggers={"audit": ("country", "employee", "watched")},
         not_imported={"ancestor": "it shows the rows of the table that inherits from it, too"},
     ),
 }

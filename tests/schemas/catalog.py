@@ -24,6 +24,7 @@ class Type:
     subtype: int
     labels: list[str] | None
     parts: list[int] | None
+    is_checked: bool  # has a CHECK of its own
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Constraint:
         target: the referenced table.
         target_columns: the referenced columns.
         expression: of a CHECK.
+        comment: what the schema says about it.
         is_plain: whether a row that repeats another's columns always breaks it.
     """
 
@@ -59,6 +61,7 @@ class Constraint:
     target: str | None = None
     target_columns: tuple[str, ...] = ()
     expression: str | None = None
+    comment: str | None = None
     is_plain: bool = True
 
 
@@ -107,7 +110,8 @@ select t.oid::int8 as oid, t.typname::text as name, t.typtype::text as kind, t.t
   (
     select array_agg(atttypid::int8 order by attnum) from pg_attribute
     where attrelid = t.typrelid and attnum > 0 and not attisdropped
-  ) as parts
+  ) as parts,
+  exists (select from pg_constraint where contypid = t.oid and contype = 'c') as is_checked
 from pg_type t
 left join pg_range r on r.rngtypid = t.oid
 left join pg_range m on m.rngmultitypid = t.oid
@@ -128,12 +132,13 @@ where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped
 order by a.attnum
 """
 CONSTRAINTS = """
-with named (name, kind, relation, numbers, target, target_numbers, expression, is_plain) as (
-  select conname::text, contype::text, conrelid, conkey, confrelid, confkey, pg_get_expr(conbin, conrelid), true
+with named (name, kind, relation, numbers, target, target_numbers, expression, comment, is_plain) as (
+  select conname::text, contype::text, conrelid, conkey, confrelid, confkey, pg_get_expr(conbin, conrelid),
+    obj_description(oid, 'pg_constraint'), true
   from pg_constraint where conrelid = %(oid)s and contype in ('c', 'f', 'x')
   union all
   select c.relname::text, case when i.indisprimary then 'p' else 'u' end, i.indrelid,
-    (i.indkey::int2[])[0:i.indnkeyatts - 1], 0, null, null, i.indpred is null and i.indexprs is null
+    (i.indkey::int2[])[0:i.indnkeyatts - 1], 0, null, null, null, i.indpred is null and i.indexprs is null
   from pg_index i join pg_class c on c.oid = i.indexrelid where i.indrelid = %(oid)s and i.indisunique
 )
 select name, kind, array(
@@ -145,7 +150,7 @@ select name, kind, array(
     select a.attname::text from unnest(target_numbers) with ordinality as n (number, place)
     join pg_attribute a on a.attrelid = target and a.attnum = number order by place
   ) as target_columns,
-  expression, is_plain
+  expression, comment, is_plain
 from named order by kind, name collate "C"
 """
 

@@ -6,8 +6,8 @@ away, and plainer ones tried.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import count
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -40,6 +40,7 @@ class Filler:
         self._catalog = catalog
         self.values = Values(seed, catalog.types, connection)
         self._random = self.values.random
+        self._remembered: dict[Constraint, list[tuple[str, ...]]] = {}
 
     def fill(self) -> dict[str, int]:
         """Add up to `ROWS` rows to every table. Returns how many were added to each."""
@@ -61,40 +62,51 @@ class Filler:
             row[column.name] = None if is_null else self.values.text(column.type, column.typmod, nastiness)
         return row
 
-    def insert(self, table: Table, row: Row) -> psycopg.Error | None:
-        """Insert a row, or return why PostgreSQL refuses it."""
+    def refusal(self, table: Table, row: Row) -> psycopg.Error | None:
+        """Why PostgreSQL refuses a row, or None if it accepts it. Does not add it."""
         try:
-            with self._connection.transaction():
-                insert(self._connection, table, row)
-                self._connection.execute(b"set constraints all immediate")
-                self._connection.execute(b"set constraints all deferred")
+            with self._connection.transaction(force_rollback=True):
+                self._insert(table, row, "true")
         except (psycopg.IntegrityError, psycopg.DataError) as error:
             return error
         return None
 
-    def try_row(self, table: Table) -> Row | None:
-        """Insert a random row. Returns it, or None if none of `TRIES` was accepted."""
+    def try_row(self, table: Table, returning: str = "true") -> tuple[Any, ...] | None:
+        """Insert a random row, whose alias is `r`. Returns what it has, or None if there is no such row."""
         for nastiness in (0.5, 0.5, 0.3, 0.3, 0.1, *[0.0] * (TRIES - 5)):
-            row = self.row(table, nastiness)
-            if self.insert(table, row) is None:
-                return row
+            try:
+                with self._connection.transaction():
+                    return self._insert(table, self.row(table, nastiness), returning)
+            except CannotFill:
+                return None
+            except (psycopg.IntegrityError, psycopg.DataError):
+                continue
         return None
 
+    def remember_references(self, table: Table) -> None:
+        """From now on, let rows of this table refer only to rows that exist now."""
+        self._remembered = {key: self._rows_of(key) for key in table.foreign_keys}
+
     def _fill(self, table: Table) -> int:
-        for done in count():
-            try:
-                if done == ROWS or self.try_row(table) is None:
-                    return done
-            except CannotFill:
-                return done
-        raise AssertionError("count() has no end")
+        return next((done for done in range(ROWS) if self.try_row(table) is None), ROWS)
+
+    def _insert(self, table: Table, row: Row, returning: str) -> tuple[Any, ...] | None:
+        statement = sql.SQL("insert into {} as r {} returning {}").format(
+            in_template(table.sql), _columns_and_values(row), sql.SQL(returning.replace("%", "%%"))
+        )
+        found = self._connection.execute(statement, list(row.values())).fetchone()
+        self._connection.execute(b"set constraints all immediate")
+        self._connection.execute(b"set constraints all deferred")
+        return found
 
     def _reference(self, table: Table, key: Constraint, row: Row) -> Iterator[tuple[str, str | None]]:
         nullable = [name for name in key.columns if table.columns[name].is_nullable and name not in row]
+        taken = set(self._taken(table, key))
         candidates = [
             found
-            for found in self._rows_of(key)
-            if all(row.get(name, value) == value for name, value in zip(key.columns, found, strict=True))
+            for found in (self._remembered[key] if key in self._remembered else self._rows_of(key))
+            if found not in taken
+            and all(row.get(name, value) == value for name, value in zip(key.columns, found, strict=True))
         ]
         if nullable and (not candidates or self._random.random() < NULLS):
             return ((name, None) for name in nullable)
@@ -103,33 +115,31 @@ class Filler:
         return zip(key.columns, self._random.choice(candidates), strict=True)
 
     def _rows_of(self, key: Constraint) -> list[tuple[str, ...]]:
-        assert key.target is not None
-        columns = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in key.target_columns)
-        target = self._catalog.tables[key.target].sql
-        known = sql.SQL(" and ").join(
-            sql.SQL("{} is not null").format(sql.Identifier(name)) for name in key.target_columns
-        )
-        query = sql.SQL("select {columns} from {target} where {known} order by {order}").format(
-            columns=columns,
-            target=target,
-            known=known,
-            order=sql.SQL(", ").join(sql.SQL(str(place + 1)) for place in range(len(key.target_columns))),
+        return self._texts(self._catalog.tables[str(key.target)], key.target_columns)
+
+    def _taken(self, table: Table, key: Constraint) -> list[tuple[str, ...]]:
+        """The rows that this table refers to already, if it may refer to each only once."""
+        is_unique = any(each.kind in ("p", "u") and each.columns == key.columns for each in table.constraints)
+        return self._texts(table, key.columns) if is_unique else []
+
+    def _texts(self, table: Table, columns: Sequence[str]) -> list[tuple[str, ...]]:
+        """Some columns of every row that has them, in a certain order."""
+        names = [sql.Identifier(name) for name in columns]
+        query = sql.SQL("select {} from {} where {} order by {}").format(
+            sql.SQL(", ").join(sql.SQL("{}::text").format(name) for name in names),
+            table.sql,
+            sql.SQL(" and ").join(sql.SQL("{} is not null").format(name) for name in names),
+            sql.SQL(", ").join(sql.SQL(str(place)) for place in range(1, len(names) + 1)),
         )
         return self._connection.execute(query).fetchall()
 
 
-def insert(connection: psycopg.Connection, table: Table, row: Row) -> None:
-    """Insert one row, whose values are texts."""
+def _columns_and_values(row: Row) -> sql.Composable:
     if not row:
-        connection.execute(sql.SQL("insert into {} default values").format(table.sql))
-        return
-    connection.execute(
-        sql.SQL("insert into {} ({}) overriding system value values ({})").format(
-            in_template(table.sql),
-            sql.SQL(", ").join(in_template(sql.Identifier(name)) for name in row),
-            sql.SQL(", ").join([sql.SQL("%s")] * len(row)),
-        ),
-        list(row.values()),
+        return sql.SQL("default values")
+    return sql.SQL("({}) overriding system value values ({})").format(
+        sql.SQL(", ").join(in_template(sql.Identifier(name)) for name in row),
+        sql.SQL(", ").join([sql.SQL("%s")] * len(row)),
     )
 
 

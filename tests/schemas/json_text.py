@@ -57,14 +57,19 @@ def record(catalog: Catalog, table: Table, alias: str) -> str:
     parts = []
     for place, column in enumerate(table.columns.values()):
         key = ("," if place else "{") + json.dumps(column.name, ensure_ascii=False) + ":"
-        text = value(catalog, column.type, f"{alias}.{sql.Identifier(column.name).as_string()}")
+        text = value(catalog, column.type, f"{alias}.{quoted(column.name)}")
         parts.append(f"{sql.Literal(key).as_string()} || coalesce({text}, 'null')")
     return " || ".join([*parts, "'}'"])
 
 
+def quoted(name: str) -> str:
+    """A name as SQL has it."""
+    return sql.Identifier(name).as_string()
+
+
 def records(connection: psycopg.Connection, catalog: Catalog, table: Table) -> list[str]:
     """Every row of a table as a line of ndjson, in the order of its primary or only other key."""
-    key = ", ".join(f"r.{sql.Identifier(name).as_string()}" for name in key_of(table))
+    key = ", ".join(f"r.{quoted(name)}" for name in key_of(table))
     order = f" order by {key}" if key else ""
     query = f"select {record(catalog, table, 'r')} from {table.sql.as_string()} as r{order}"
     return [line for (line,) in connection.execute(query.encode())]

@@ -22,7 +22,7 @@ from tests.commands import wherry
 from tests.postgres import PREFIX, TestServer, with_database
 from tests.processes import finished, forked_service, import_file
 from tests.schemas.applications import Application
-from tests.schemas.catalog import Catalog, read_catalog
+from tests.schemas.catalog import Catalog, Table, read_catalog
 from tests.schemas.json_text import SESSION
 from wherry.local.binaries import find_binaries
 from wherry.tables.declarations import parse_table_name
@@ -186,6 +186,11 @@ def imported(client: httpx.Client, resource: str, content: bytes, format_: str, 
     """The job of an import, when it has ended."""
     job = import_file(client, resource, content, key=key, name=TYPE_OF_FILE[format_], format=format_)
     return finished(client, job["id"])
+
+
+def count_rows(connection: psycopg.Connection, table: Table) -> int:
+    """How many rows a table has."""
+    return int(_one(connection, f"select count(*) from {table.sql.as_string()}"))
 
 
 def wipe(connection: psycopg.Connection, catalog: Catalog, names: Iterable[str]) -> None:

@@ -107,6 +107,12 @@ create table order_line (
   primary key (order_id, position)
 );
 
+do $$ begin
+  if current_setting('server_version_num')::integer >= 180000 then
+    alter table order_line add column doubled integer generated always as (quantity * 2) virtual;
+  end if;
+end $$;
+
 create table serials (
   id serial primary key,
   big bigserial,

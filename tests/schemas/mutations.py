@@ -32,7 +32,7 @@ Record = Mapping[str, Value]
 Changes = Mapping[str, Value | None]  # None: the field is absent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fault:
     """A constraint that can be broken.
 
@@ -54,7 +54,7 @@ class Fault:
     message: str
     change: Callable[[Mutations, Record], Changes | None]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{self.kind} {self.constraint or self.field}"
 
     def is_reported_by(self, error: Mapping[str, object]) -> bool:

@@ -68,7 +68,7 @@ class Case:
     @property
     def line(self) -> str:
         """The record as a line of ndjson."""
-        return "{" + ", ".join(f"{json.dumps(name)}: {value.json}" for name, value in self.record.items()) + "}\n"
+        return "{" + ", ".join(f"{json.dumps(name)}: {value.json}" for name, value in self.record.items()) + "}"
 
 
 @pytest.fixture(scope="module", params=APPLICATIONS)
@@ -111,7 +111,8 @@ def test_faults_together_are_all_reported(moved: Running) -> None:
             several = st.lists(st.sampled_from(faults), min_size=1, max_size=2, unique=True).filter(are_apart)
             return data.draw(st.lists(several, min_size=1, max_size=4), "faults")
 
-        assert problems_of(moved, table, seed, choose) == []
+        problems = problems_of(moved, table, seed, choose)
+        report({table.name: "\n".join(problems)} if problems else {})
 
     check()
 
@@ -150,7 +151,7 @@ def are_apart(faults: Sequence[Fault]) -> bool:
 
 def problems_of_each(moved: Running, table: Table) -> str:
     """What is wrong with the report of a file that has a record for each fault of the table."""
-    return "; ".join(problems_of(moved, table, 0, lambda faults: [[fault] for fault in faults]))
+    return "".join(f"\n  {each}" for each in problems_of(moved, table, 0, lambda faults: [[fault] for fault in faults]))
 
 
 def problems_of(
@@ -158,7 +159,7 @@ def problems_of(
 ) -> list[str]:
     """Import some good records and some broken ones, and compare the report with what PostgreSQL says."""
     cases = make_cases(moved, table, seed, choose)
-    content = "".join(case.line for case in cases).encode()
+    content = "".join(f"{case.line}\n" for case in cases).encode()
     with moved.connection() as connection:
         before = count_rows(connection, table)
     try:
@@ -166,7 +167,7 @@ def problems_of(
     except httpx.HTTPStatusError as refused:
         return [f"the import was refused: {refused.response.text[:300]}"]
     answer = moved.client.get(f"/api/v1/imports/{job['id']}/errors/download")
-    reported = [json.loads(line) for line in answer.text.splitlines()] if answer.status_code == 200 else []
+    reported = [json.loads(line) for line in answer.content.splitlines()] if answer.status_code == 200 else []
     good = sum(case.refusal is None for case in cases)
     found = [f"{job['successCount']} of {good} good records were imported"] if job["successCount"] != good else []
     with moved.connection() as connection:
@@ -175,7 +176,7 @@ def problems_of(
         found.append(f"{added} of {good} good rows were added")
     for index, case in enumerate(cases):
         errors = [error for error in reported if error["recordIndex"] == index]
-        found += [f"{problem} in {case.line[:300]!r}: {errors!r:.600}" for problem in judge(table, case, errors)]
+        found += [f"{problem}: in {case.line:.300}: {errors!r:.600}" for problem in judge(table, case, errors)]
     return found
 
 
@@ -223,10 +224,10 @@ def new_records(moved: Running, filler: Filler, table: Table, count: int) -> Ite
 def judge(table: Table, case: Case, errors: list[dict[str, object]]) -> Iterator[str]:
     """What is wrong with the errors of a record."""
     if len(case.faults) < len(case.intended):
-        yield f"no values were found for {[*map(str, case.intended)]}"
+        yield f"no values were found for {case.intended}"
     if case.refusal is None:
         if case.faults:
-            yield f"PostgreSQL accepts {[*map(str, case.faults)]}"
+            yield f"PostgreSQL accepts {case.faults}"
         if errors:
             yield "a good record was refused"
         return
@@ -236,7 +237,7 @@ def judge(table: Table, case: Case, errors: list[dict[str, object]]) -> Iterator
         if not any(fault.is_reported_by(error) for error in errors):
             yield f"{fault} was not reported with {fault.code} on {fault.field}"
     if not any(agrees(table, case.refusal, error) for error in errors):
-        yield f"what PostgreSQL says was not reported: {case.refusal}"
+        yield f"what PostgreSQL says was not reported: {case.refusal.diag.message_primary}"
 
 
 def agrees(table: Table, refusal: psycopg.Error, error: dict[str, object]) -> bool:

@@ -109,7 +109,7 @@ create table order_line (
 
 do $$ begin
   if current_setting('server_version_num')::integer >= 180000 then
-    alter table order_line add column doubled integer generated always as (quantity * 2) virtual;
+    execute 'alter table order_line add column doubled integer generated always as (quantity * 2) virtual';
   end if;
 end $$;
 

@@ -10,6 +10,15 @@ from wherry.users
 where id = %(id)s
    or email = %(email)s
 
+-- name: lock_admins
+-- The active admins, of whom at least one must remain. Locked, so that two transactions cannot each remove one.
+select id
+from wherry.users
+where role = 'admin'
+  and active
+order by id
+for no key update
+
 -- name: set_standing
 update wherry.users
 set role = coalesce(%(role)s, role),

@@ -1,4 +1,4 @@
--- What PostgreSQL's catalog says about tables. All queries but the first two take the tables' oids.
+-- What PostgreSQL's catalog says about tables. Most queries take the tables' oids, and none of these waits for a lock.
 
 -- name: matching
 -- Tables whose schema and name match the patterns of LIKE, but no partitions: their parents stand for them.
@@ -27,6 +27,21 @@ select given.schema,
        c.relrowsecurity and not row_security_active(c.oid) as bypasses_row_security,
        has_schema_privilege(n.oid, 'usage') as may_enter,
        has_any_column_privilege(c.oid, 'select') as may_select,
+       -- 8 and 4: what `pg_relation_is_updatable` has for INSERT and UPDATE, of views with triggers, too
+       has_any_column_privilege(c.oid, 'insert') and pg_relation_is_updatable(c.oid, true) & 8 <> 0 as may_insert,
+       has_any_column_privilege(c.oid, 'update') and pg_relation_is_updatable(c.oid, true) & 4 <> 0 as may_update,
+       exists (select from pg_rewrite where ev_class = c.oid and ev_type = '3') as has_insert_rules,
+       -- COPY cannot write into a table whose rows are restricted for us
+       c.relrowsecurity and row_security_active(c.oid) as is_restricted,
+       exists (
+         select
+         from pg_trigger
+         where tgrelid = c.oid
+           and not tgisinternal
+           and tgenabled in ('O', 'A')
+           and (tgtype & 3) = 3  -- before each row
+           and (tgtype & 20) <> 0  -- on INSERT or UPDATE
+       ) as has_own_rules,
        current_user::text as role
 from unnest(%(schemas)s::text[], %(names)s::text[]) with ordinality as given (schema, name, place)
 left join pg_namespace n on n.nspname = given.schema
@@ -39,19 +54,38 @@ select a.attrelid::int8 as table,
        a.atttypid::int8 as type,
        a.atttypmod as typmod,
        format_type(a.atttypid, a.atttypmod) as declared,
-       (
-         select quote_ident(n.nspname) || '.' || quote_ident(t.typname)
-         from pg_type t
-         join pg_namespace n on n.oid = t.typnamespace
-         where t.oid = a.atttypid
-       ) as cast,
        a.attnotnull as not_null,
        a.attidentity::text as identity,
        a.attgenerated::text as generated,
        a.atthasdef as has_default,
+       exists (
+         select
+         from pg_attrdef d
+         join pg_depend p on p.classid = 'pg_attrdef'::regclass and p.objid = d.oid
+         join pg_class q on p.refclassid = 'pg_class'::regclass and q.oid = p.refobjid and q.relkind = 'S'
+         where d.adrelid = a.attrelid
+           and d.adnum = a.attnum
+       ) as is_drawn,
+       coalesce(l.collisdeterministic, true) as is_deterministic,
+       s.name as sequence,
+       has_sequence_privilege(s.oid, 'update') as may_move,
        col_description(a.attrelid, a.attnum) as comment,
-       has_column_privilege(a.attrelid, a.attnum, 'select') as may_select
+       has_column_privilege(a.attrelid, a.attnum, 'select') as may_select,
+       has_column_privilege(a.attrelid, a.attnum, 'insert') as may_insert,
+       has_column_privilege(a.attrelid, a.attnum, 'update') as may_update
 from pg_attribute a
+left join pg_collation l on l.oid = a.attcollation
+left join lateral (
+  select quote_ident(n.nspname) || '.' || quote_ident(q.relname) as name, q.oid
+  from pg_depend p
+  join pg_class q on p.classid = 'pg_class'::regclass and q.oid = p.objid and q.relkind = 'S'
+  join pg_namespace n on n.oid = q.relnamespace
+  where p.refclassid = 'pg_class'::regclass
+    and p.refobjid = a.attrelid
+    and p.refobjsubid = a.attnum
+    and p.deptype in ('a', 'i')
+  limit 1
+) as s on true
 where a.attrelid = any(%(oids)s::oid[])
   and a.attnum > 0
   and not a.attisdropped
@@ -78,8 +112,18 @@ with recursive used (oid) as (
 select t.oid::int8 as oid,
        n.nspname::text as schema,
        t.typname::text as name,
+       quote_ident(n.nspname) || '.' || quote_ident(t.typname) as sql_name,
        nullif(t.typbasetype, 0)::int8 as base,
        t.typtypmod as base_typmod,
+       t.typnotnull as not_null,
+       (
+         select json_object_agg(
+           k.conname, coalesce(obj_description(k.oid, 'pg_constraint'), pg_get_constraintdef(k.oid))
+         )
+         from pg_constraint k
+         where k.contypid = t.oid
+           and k.contype = 'c'
+       ) as checks,
        (select e.oid from pg_type e where e.typarray = t.oid)::int8 as element,
        -- the schema of the operators by which a B-tree compares values; null if the type has none
        (
@@ -122,28 +166,55 @@ from used
 join pg_type t on t.oid = used.oid
 join pg_namespace n on n.oid = t.typnamespace
 
--- name: foreign_keys
+-- name: constraints
+-- `type`: `c` CHECK, `f` foreign key, others by name only. The arrays have the names of columns.
 select k.conrelid::int8 as table,
        k.conname::text as name,
+       k.contype::text as type,
+       coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) as is_enforced,  -- since PostgreSQL 18
+       obj_description(k.oid, 'pg_constraint') as comment,
        n.nspname::text as target_schema,
        c.relname::text as target_name,
+       has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') as may_read_target,
        array(
          select a.attname::text
          from unnest(k.conkey) with ordinality as part (number, place)
          join pg_attribute a on a.attrelid = k.conrelid and a.attnum = part.number
          order by part.place
-       ) as columns
+       ) as columns,
+       array(
+         select a.attname::text
+         from unnest(k.confkey) with ordinality as part (number, place)
+         join pg_attribute a on a.attrelid = k.confrelid and a.attnum = part.number
+         order by part.place
+       ) as target_columns
 from pg_constraint k
-join pg_class c on c.oid = k.confrelid
-join pg_namespace n on n.oid = c.relnamespace
+left join pg_class c on c.oid = k.confrelid
+left join pg_namespace n on n.oid = c.relnamespace
 where k.conrelid = any(%(oids)s::oid[])
-  and k.contype = 'f'
+  and k.contype in ('p', 'u', 'f', 'c', 'x')
+  -- a foreign key to a partitioned table has a row for each partition, too
+  and not exists (select from pg_constraint p where p.oid = k.conparentid and p.conrelid = k.conrelid)
 order by k.conrelid, k.conname
+
+-- name: expressions
+-- The SQL of a table's defaults, generated columns and CHECK constraints. Waits if somebody is changing the table.
+select 'column' as kind, a.attname::text as name, pg_get_expr(d.adbin, d.adrelid) as expression
+from pg_attrdef d
+join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
+where d.adrelid = to_regclass(%(table)s)
+union all
+select 'check', conname::text, pg_get_expr(conbin, conrelid)
+from pg_constraint
+where conrelid = to_regclass(%(table)s)
+  and contype = 'c'
 
 -- name: indexes
 -- `columns` has null for an expression and leaves INCLUDE columns out. An ordinary index sorts by its columns' own types
 -- and collations, in ascending order.
 select i.indrelid::int8 as table,
+       c.relname::text as name,
+       coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) as nulls_are_equal,  -- since PostgreSQL 15
        i.indisunique as is_unique,
        i.indisprimary as is_primary,
        i.indimmediate as is_immediate,

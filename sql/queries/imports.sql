@@ -12,12 +12,57 @@ from wherry.import_errors
 where job_id = %(job_id)s
   and record_index = -1
 
+-- name: input_faults
+-- Why PostgreSQL cannot read some of these values.
+select given.i, found.state, found.message, found.constraint_name
+from json_to_recordset(%(rows)s::json) as given (i integer, v json, t text, x text)
+cross join lateral wherry.input_fault(given.v, given.t, given.x) as found
+where found.state is not null
+order by given.i
+
+-- name: delete_rows
+delete from wherry.import_rows
+where job_id = %(job_id)s
+
+-- name: postpone
+insert into wherry.import_postponed (job_id, record_index, byte_offset, data)
+values (%(job_id)s, %(index)s, %(offset)s, %(data)s)
+
+-- name: postponed
+-- The next ones after an index, until their texts reach a size.
+select record_index, byte_offset, data
+from (
+  select record_index, byte_offset, data,
+         sum(octet_length(data)) over (order by record_index rows between unbounded preceding and 1 preceding) as before
+  from wherry.import_postponed
+  where job_id = %(job_id)s
+    and record_index > %(after)s
+  order by record_index
+  limit %(limit)s
+) as waiting
+where coalesce(before, 0) < %(bytes)s
+order by record_index
+
+-- name: count_postponed
+select count(*) as count
+from wherry.import_postponed
+where job_id = %(job_id)s
+
+-- name: take_postponed
+delete from wherry.import_postponed
+where job_id = %(job_id)s
+  and record_index = any(%(indexes)s)
+
+-- name: delete_postponed
+delete from wherry.import_postponed
+where job_id = %(job_id)s
+
 -- name: prepare
 -- Looking up thousands of keys must not scan the table. The application name lets a worker that takes over the job find
 -- this session. All of this is one statement because each round trip takes about two percent of a batch's time. The
 -- owner's row is not locked: otherwise nobody could demote the owner of an atomic import until it ends.
-select now() as now,
-       (select role from wherry.users where id = %(owner_id)s and active) as role,
+select (select role from wherry.users where id = %(owner_id)s and active) as role,
+       pg_current_xact_id()::xid::text as transaction,
        set_config('enable_seqscan', 'off', true),
        set_config('application_name', %(name)s, true)
 
@@ -41,18 +86,17 @@ select set_config('idle_in_transaction_session_timeout', %(limit)s, true)
 
 -- name: lock_ids
 -- setval overwrites whatever value the sequence has by then, so only one import at a time may move it.
-select pg_advisory_xact_lock(hashtext(pg_get_serial_sequence('wherry.' || %(table)s, 'id')))
+select pg_advisory_xact_lock(hashtext(%(sequence)s))
 
 -- name: reserve_ids
 -- Unless the sequence is past the highest id, moves it to the target. Returns its value before and after.
 select last as before, case when last < %(highest)s then setval(sequence, %(target)s) else last end as after
-from cast(pg_get_serial_sequence('wherry.' || %(table)s, 'id') as regclass) as sequence,
-  coalesce(pg_sequence_last_value(sequence), 0) as last
+from cast(%(sequence)s as regclass) as sequence, coalesce(pg_sequence_last_value(sequence), 0) as last
 
 -- name: give_ids_back
 -- Only if the run still has its lease, no id was handed out since, and no other import relies on the sequence's value.
 select setval(sequence, greatest(%(used)s, 1), %(used)s > 0)
-from cast(pg_get_serial_sequence('wherry.' || %(table)s, 'id') as regclass) as sequence
+from cast(%(sequence)s as regclass) as sequence
 where pg_sequence_last_value(sequence) = %(reserved)s
   and exists (
     select
@@ -65,7 +109,7 @@ where pg_sequence_last_value(sequence) = %(reserved)s
     select
     from wherry.jobs
     where kind = 'import'
-      and resource = %(table)s
+      and resource = %(resource)s
       and status = 'running'
       and id <> %(job_id)s
   )

@@ -26,6 +26,35 @@ where ctid = any(array(
   limit %(limit)s
 ))
 
+-- name: delete_import_rows
+-- Of imports that ended when the database could not be reached.
+delete from wherry.import_rows
+where ctid = any(array(
+  select import_rows.ctid
+  from wherry.import_rows
+  where not exists (
+    select
+    from wherry.jobs
+    where id = import_rows.job_id
+      and status in ('queued', 'running')
+  )
+  limit %(limit)s
+))
+
+-- name: delete_import_postponed
+delete from wherry.import_postponed
+where ctid = any(array(
+  select import_postponed.ctid
+  from wherry.import_postponed
+  where not exists (
+    select
+    from wherry.jobs
+    where id = import_postponed.job_id
+      and status in ('queued', 'running')
+  )
+  limit %(limit)s
+))
+
 -- name: known_jobs
 select id, status in ('queued', 'running') as unfinished, source ->> 'key' as source_key, artifact ->> 'key' as artifact_key,
   coalesce(source ? 'removedAt', false) as source_removed, coalesce(artifact ? 'removedAt', false) as artifact_removed

@@ -27,7 +27,7 @@ from wherry.settings import Settings, load_settings
 from wherry.storage.store import LONG_PATIENCE, Store
 from wherry.tables.declarations import find_declarations
 from wherry.tables.registry import Tables
-from wherry.this_process import collect_garbage_less_often, give_way
+from wherry.this_process import collect_garbage_less_often, give_way, share_threads_fairly
 
 
 def make_worker_app(settings: Settings) -> WorkerApp:
@@ -42,6 +42,7 @@ def make_worker_app(settings: Settings) -> WorkerApp:
     @asynccontextmanager
     async def open_services() -> AsyncIterator[JobServices]:
         collect_garbage_less_often()
+        share_threads_fairly()
         # A job may use one connection for its batches and one for its progress.
         pool = make_pool(
             conninfo,
@@ -54,7 +55,7 @@ def make_worker_app(settings: Settings) -> WorkerApp:
             executor = Executor(
                 pool,
                 {
-                    Kind.IMPORT: ImportRunner(pool, imports, settings),
+                    Kind.IMPORT: ImportRunner(pool, tables, imports, settings),
                     Kind.EXPORT: ExportRunner(
                         pool, tables, settings.export_database_url or conninfo, exports, settings
                     ),

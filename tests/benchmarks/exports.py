@@ -40,7 +40,7 @@ from wherry.settings import load_settings
 from wherry.storage.store import Store
 from wherry.tables.declarations import Declarations
 from wherry.tables.registry import Tables
-from wherry.this_process import collect_garbage_less_often
+from wherry.this_process import collect_garbage_less_often, share_threads_fairly
 
 ARTICLE_COLUMNS = "id, slug, title, body, author_id, tags, published_at, status"
 
@@ -224,6 +224,7 @@ def main() -> None:
     asked = parser.parse_args()
     structlog.configure(processors=[_drop])
     collect_garbage_less_often()
+    share_threads_fairly()
     with database(asked.url, asked.rows) as url, TemporaryDirectory(prefix="wherry-benchmark-") as folder:
         asyncio.run(measure_jobs(url, Path(folder), asked.runs, asked.cases))
         asyncio.run(measure_pages(url, asked.pages))

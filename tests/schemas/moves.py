@@ -179,7 +179,8 @@ def import_one(client: httpx.Client, resource: str, content: bytes, format_: str
     if job["status"] == "succeeded":
         return None
     errors = client.get(f"/api/v1/imports/{job['id']}/errors?limit=3").text
-    return f"the import {job['status']}: {job['successCount']} of {job['processedRecords']} records; {errors[:600]}"
+    counts = f"{job['successCount']} of {job['processedRecords']} records"
+    return f"the import {job['status']} ({job['error']}): {counts}; {errors[:600]}"
 
 
 def imported(client: httpx.Client, resource: str, content: bytes, format_: str, *, key: str) -> dict[str, Any]:

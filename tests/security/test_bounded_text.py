@@ -32,7 +32,6 @@ from wherry.capsules.runner import slug
 from wherry.http.services import Services
 from wherry.imports.decode import Decoder
 from wherry.imports.models import RawRecord
-from wherry.resources.registry import RESOURCES
 from wherry.settings import load_settings
 
 pytestmark = pytest.mark.security
@@ -240,10 +239,10 @@ SOUND = {
 
 
 @pytest.mark.parametrize(
-    ("resource", "field"), [(name, each.name) for name, found in RESOURCES.items() for each in found.shape.fields]
+    ("resource", "field"), [(name, each.name) for name, found in TABLES.items() for each in found.shape.fields]
 )
 async def test_no_field_of_a_record_takes_more_than_linear_time(resource: str, field: str) -> None:
-    decoder = Decoder(RESOURCES[resource], caller_role="admin", max_bytes=16 << 20)
+    decoder = Decoder(TABLES[resource], caller_role="admin", max_bytes=16 << 20)
     sound: dict[str, Any] = SOUND[resource]
     kinds: list[Callable[[str], str]] = [
         lambda text: json.dumps({**sound, field: text}, ensure_ascii=False),
@@ -280,10 +279,10 @@ async def _require_linear(send: Send) -> None:
 def test_a_slug_of_fifteen_megabytes_takes_little_memory() -> None:
     script = """
 import resource
-from tests.security.test_bounded_text import RESOURCES, Decoder, RawRecord
+from tests.security.test_bounded_text import TABLES, Decoder, RawRecord
 data = b'{"id":1,"title":"T","body":"B","author_id":1,"slug":"' + b"a-" * (15 << 19) + b'a"}'
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-entry = Decoder(RESOURCES["articles"], caller_role="user", max_bytes=16 << 20).decode(RawRecord(0, 0, data, len(data)))
+entry = Decoder(TABLES["articles"], caller_role="user", max_bytes=16 << 20).decode(RawRecord(0, 0, data, len(data)))
 print(int(entry.errors[0].code), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -293,7 +292,7 @@ print(int(entry.errors[0].code), (resource.getrusage(resource.RUSAGE_SELF).ru_ma
 
 
 async def test_an_address_may_have_at_most_thirty_marks_in_a_row() -> None:
-    decoder = Decoder(RESOURCES["users"], caller_role="admin", max_bytes=16 << 20)
+    decoder = Decoder(TABLES["users"], caller_role="admin", max_bytes=16 << 20)
 
     def codes(email: str) -> list[tuple[int, str | None]]:
         data = json.dumps({"email": email, "name": "A"}).encode()

@@ -14,7 +14,7 @@ DECODE = """
 import resource, sys
 from wherry.imports.decode import Decoder
 from wherry.imports.models import RawRecord
-from wherry.resources.users import USERS
+from tests.builtin_tables import USERS
 
 many = b"[" + b"[]," * {lists} + b"[]]"
 data = {record}

@@ -13,7 +13,7 @@ from wherry.accounts.validation import check_password, checked_registration, nor
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.database.queries import fetch_all, fetch_one, load
 from wherry.errors import Conflict, NotFound
-from wherry.resources.users import ADMIN, USER
+from wherry.tables.builtin.users import ADMIN, USER
 from wherry.texts import whole_number
 
 
@@ -77,7 +77,7 @@ class Administration:
         """
         async with brief_transaction(self.pool) as connection:
             # locks the admins first, so that nobody else can change who is an admin in the meantime
-            admins = await fetch_all(connection, load("users", "resources")["keepers"], {})
+            admins = await fetch_all(connection, load("administration")["lock_admins"], {})
             account = await _find(connection, who)
             stays = standing.role in (None, ADMIN) and standing.active is not False
             if [row["id"] for row in admins] == [account.id] and not stays:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wherry.database.pools import Connection, Pool
 from wherry.database.queries import fetch_one, load
 from wherry.errors import ErrorCode, JobFailed
-from wherry.resources.users import ADMIN
+from wherry.tables.builtin.users import ADMIN
 
 LOST = "The owner's account was deactivated, or has lost the role that this job needs"
 

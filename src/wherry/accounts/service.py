@@ -15,7 +15,7 @@ from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import checked_changes, checked_registration
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.errors import Forbidden, Unauthenticated
-from wherry.resources.users import ADMIN, USER
+from wherry.tables.builtin.users import ADMIN, USER
 
 REGISTER_BY_ADDRESS = RatePolicy("register-address", 60, 3600)
 """Enough for a class or an office that shares one address, but not for a script that registers endlessly."""

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 import jwt
 
 from wherry.errors import Unauthenticated
-from wherry.resources.rules import MAX_ID
+from wherry.tables.builtin.rules import MAX_ID
 from wherry.texts import whole_number
 
 ALGORITHM = "HS256"

@@ -11,7 +11,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from wherry.accounts.models import Account, Changes, Registration
 from wherry.errors import Invalid
-from wherry.resources.rules import is_unambiguous
+from wherry.tables.builtin.rules import is_unambiguous
 from wherry.texts import MAX_EMAIL_CHARACTERS, has_long_run_of_marks
 
 Profile = TypeVar("Profile", Registration, Changes)

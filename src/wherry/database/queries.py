@@ -22,7 +22,7 @@ _HEADING = re.compile(r"^-- name: (\w+)[ \t]*$", re.MULTILINE)
 
 @cache
 def sql_root() -> Path:
-    """The directory with `migrations`, `queries` and `resources`."""
+    """The directory with `migrations` and `queries`."""
     package = Path(__file__).parents[1]
     for candidate in (package / "sql", package.parents[1] / "sql"):
         if (candidate / "migrations").is_dir():
@@ -31,18 +31,18 @@ def sql_root() -> Path:
 
 
 @cache
-def load(subject: str, folder: str = "queries") -> Mapping[str, LiteralString]:
+def load(subject: str) -> Mapping[str, LiteralString]:
     """The named queries of one file.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a name is used twice.
     """
-    text = (sql_root() / folder / f"{subject}.sql").read_text(encoding="utf-8")
+    text = (sql_root() / "queries" / f"{subject}.sql").read_text(encoding="utf-8")
     parts = _HEADING.split(text)[1:]
     names, bodies = parts[::2], parts[1::2]
     if len(set(names)) != len(names):
-        raise ValueError(f"a query name is used twice in {folder}/{subject}.sql")
+        raise ValueError(f"a query name is used twice in {subject}.sql")
     # The files ship with the package and never contain input, so they are as literal as strings in the code.
     return MappingProxyType({name: cast(LiteralString, body.strip()) for name, body in zip(names, bodies, strict=True)})
 

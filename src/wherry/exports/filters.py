@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from wherry.errors import Invalid
-from wherry.resources.rules import MAX_ID, parse_instant
+from wherry.tables.builtin.rules import MAX_ID, parse_instant
 from wherry.tables.model import Column, Filter, FilterType, Table, find_column
 from wherry.tables.types import Form
 from wherry.texts import SHOWN_CHARACTERS, whole_number

@@ -25,7 +25,7 @@ from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
 from wherry.settings import Settings
 from wherry.storage.store import Store, Stored
-from wherry.tables.registry import Tables
+from wherry.tables.registry import CHANGED, DEFINITION_CHANGED, Tables
 from wherry.texts import whole_number
 from wherry.waiting import beside_the_loop
 
@@ -35,8 +35,6 @@ REPORT_SECONDS = 0.5
 ALMOST_DONE = 99.0
 """Progress after the last record was read; the ledger sets 100 when the job ends."""
 
-CHANGED = "The table has changed since the request"
-DEFINITION_CHANGED = ("42703", "42P01", "42883", "42501")  # a column, table, function or right is missing
 MAX_RECORDS_REACHED = "max_records_reached"
 
 log = structlog.get_logger(__name__)

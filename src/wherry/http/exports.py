@@ -44,7 +44,7 @@ from wherry.http.idempotency import idempotency_key
 from wherry.http.job_routes import NEW_JOB, accepted, cancelled, provide_job
 from wherry.http.parameters import object_in, query_of
 from wherry.http.problems import responses
-from wherry.http.schemas import Binary, one_of
+from wherry.http.schemas import Binary, TableName, one_of
 from wherry.http.security import BY_TOKEN, AccountRequest
 from wherry.http.services import Injected, Services
 from wherry.jobs import ledger
@@ -54,7 +54,6 @@ from wherry.jobs.states import Kind, Status
 from wherry.tables.registry import exportable_by
 
 Filters: TypeAlias = Annotated[str, Meta(extra_json_schema={"contentMediaType": JSON})]
-TableName: TypeAlias = Annotated[str, Meta(min_length=1, description="A table; `GET /api/v1/resources` lists them.")]
 Words: TypeAlias = Annotated[str, Meta(min_length=1)]
 ExportFormat: TypeAlias = Annotated[str, one_of("ExportFormat", FORMATS)]
 PageFormat: TypeAlias = Annotated[str, one_of("PageFormat", PAGE_FORMATS)]

@@ -13,9 +13,8 @@ from wherry.errors import UnsupportedResource
 from wherry.http.problems import responses
 from wherry.http.security import BY_TOKEN, AccountRequest
 from wherry.http.services import Injected, Services
-from wherry.resources.registry import RESOURCES
 from wherry.tables.model import Table
-from wherry.tables.registry import exportable_by, find_table
+from wherry.tables.registry import TablesByName, exportable_by, find_table, importable_by
 
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
@@ -42,11 +41,13 @@ class RecordSchemas(Struct, rename="camel"):
     """JSON Schemas (2020-12) of a table's records."""
 
     name: str
-    exported: Annotated[dict[str, Any], Meta(description="A record of an export that has every field.")] = (
-        msgspec.field(name="export")
-    )
+    exported: Annotated[
+        dict[str, Any] | None,
+        Meta(description="A record of an export that has every field; null if the caller may not export the table."),
+    ] = msgspec.field(name="export")
     imported: Annotated[
-        dict[str, Any] | None, Meta(description="A record of an import; null if the table cannot be imported into.")
+        dict[str, Any] | None,
+        Meta(description="A record of an import; null if the caller may not import into the table."),
     ] = msgspec.field(name="import")
 
 
@@ -57,8 +58,8 @@ class RecordSchemas(Struct, rename="camel"):
 )
 async def list_resources(request: AccountRequest, services: Injected[Services]) -> ResourceList:
     """The tables. Lists those that the caller may import into or export from."""
-    tables = exportable_by(await services.tables.current(), request.user.role)
-    return ResourceList([_item(table) for table in tables.values()])
+    tables, role = await services.tables.current(), request.user.role
+    return ResourceList([_item(table, role) for table in _usable_by(tables, role).values()])
 
 
 @get(
@@ -70,11 +71,17 @@ async def get_record_schemas(
     request: AccountRequest, name: FromPath[str], services: Injected[Services]
 ) -> RecordSchemas:
     """What a table's records look like. Returns the JSON Schemas of its import and export records."""
-    table = find_table(exportable_by(await services.tables.current(), request.user.role), name)
-    imported = None
-    if table.name in RESOURCES and table.is_built_in:
-        imported = msgspec.json.schema(RESOURCES[table.name].shape.record)
-    return RecordSchemas(table.name, export_schema(table), imported)
+    role = request.user.role
+    table = find_table(_usable_by(await services.tables.current(), role), name)
+    return RecordSchemas(
+        table.name,
+        export_schema(table) if role in table.export_roles else None,
+        import_schema(table) if role in table.import_roles else None,
+    )
+
+
+def _usable_by(tables: TablesByName, role: str) -> TablesByName:
+    return {**exportable_by(tables, role), **importable_by(tables, role)}
 
 
 def export_schema(table: Table) -> dict[str, Any]:
@@ -89,6 +96,29 @@ def export_schema(table: Table) -> dict[str, Any]:
     }
 
 
+def import_schema(table: Table) -> dict[str, Any]:
+    """The JSON Schema of a record that creates a row."""
+    if table.policy is not None:
+        return msgspec.json.schema(table.policy.record)
+    columns = [column for column in table.columns.values() if column.is_importable]
+    return {
+        "$schema": JSON_SCHEMA,
+        "title": table.name,
+        "type": "object",
+        "properties": {column.name: _with_digits(_property(table, column.name)) for column in columns},
+        "required": [column.name for column in columns if column.is_required],
+    }
+
+
+def _with_digits(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a value that may also be a string of digits, if it is an integer."""
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [_with_digits(choice) for choice in schema["anyOf"]]}
+    if schema.get("type") != "integer":
+        return schema
+    return {**schema, "type": ["integer", "string"], "pattern": r"^\s*[-+]?[0-9]{1,20}\s*$"}
+
+
 def _property(table: Table, name: str) -> dict[str, Any]:
     column = table.columns[name]
     described = {"description": column.comment} if column.comment else {}
@@ -98,15 +128,15 @@ def _property(table: Table, name: str) -> dict[str, Any]:
     return {**schema, **described}
 
 
-def _item(table: Table) -> ResourceItem:
+def _item(table: Table, role: str) -> ResourceItem:
     return ResourceItem(
         name=table.name,
         table=str(table.relation),
         key=list(table.key),
         fields=list(table.fields),
         filters=[each.column for each in table.filters],
-        can_import=table.is_built_in,
-        can_export=True,
+        can_import=role in table.import_roles,
+        can_export=role in table.export_roles,
     )
 
 

@@ -13,7 +13,6 @@ import msgspec
 from msgspec import Meta
 
 from wherry.accounts.models import NOT_NULL
-from wherry.resources.registry import RESOURCES
 
 Schema = dict[str, Any]
 REFERENCE = "#/components/schemas/{name}"
@@ -27,7 +26,7 @@ def one_of(name: str, values: Iterable[str]) -> Meta:
     return Meta(extra_json_schema={"title": name, "enum": sorted(values)})
 
 
-ResourceName: TypeAlias = Annotated[str, one_of("ResourceName", RESOURCES)]
+TableName: TypeAlias = Annotated[str, Meta(min_length=1, description="A table; `GET /api/v1/resources` lists them.")]
 
 
 def schemas_of(*annotations: Any) -> tuple[list[Schema], dict[str, Schema]]:

@@ -18,7 +18,7 @@ from wherry.accounts.models import Account, Visitor
 from wherry.errors import Forbidden, KeyNotConfigured, LimitReached, RequestError, Unauthenticated
 from wherry.http.hosts import OwnAddress
 from wherry.http.services import services_of
-from wherry.resources.users import ADMIN
+from wherry.tables.builtin.users import ADMIN
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 AccountRequest: TypeAlias = Request[Account, str, Any]

@@ -23,12 +23,12 @@ from multipart import MultipartSegment
 from wherry.accounts.models import Account
 from wherry.accounts.quota import admit, check_before_upload
 from wherry.database.pools import brief_transaction
-from wherry.errors import Invalid, Refused, Unavailable, UnsupportedMedia, UnsupportedResource
+from wherry.errors import Invalid, Refused, Unavailable, UnsupportedMedia
 from wherry.http.idempotency import idempotency_key
 from wherry.http.multipart import FILE, read_form
 from wherry.http.parameters import once, query_of, refuse_repeated, refuse_unknown
 from wherry.http.requests import content_coding, has_body, json_within
-from wherry.http.schemas import Binary, ResourceName
+from wherry.http.schemas import Binary, TableName
 from wherry.http.security import AccountRequest
 from wherry.http.services import Services
 from wherry.imports.intake import RequestedImport
@@ -44,8 +44,8 @@ from wherry.imports.requests import (
 )
 from wherry.jobs.models import Job, new_job_id
 from wherry.jobs.states import Kind
-from wherry.resources.registry import find_resource
 from wherry.storage.addresses import judge
+from wherry.tables.registry import find_table, importable_by
 
 MAX_FORM_OVERHEAD = 1 << 20
 MAX_JSON_BYTES = 1 << 20
@@ -70,7 +70,7 @@ class ImportForm(Struct, rename="camel"):
     """A file and what to do with its records."""
 
     file: Binary
-    resource: ResourceName
+    resource: TableName
     format: Annotated[ImportFormat | UnsetType, FORMAT] = UNSET
     on_conflict: Annotated[OnConflict | UnsetType, ON_CONFLICT] = UNSET
     dry_run: Annotated[bool | UnsetType, DRY_RUN] = UNSET
@@ -80,7 +80,7 @@ class ImportForm(Struct, rename="camel"):
 class ImportByUrl(Struct, rename="camel"):
     """The URL of a file, which a worker downloads, and what to do with its records."""
 
-    resource: ResourceName
+    resource: TableName
     url: str
     format: Annotated[ImportFormat | None, FORMAT] = None
     on_conflict: Annotated[OnConflict | None, ON_CONFLICT] = None
@@ -97,7 +97,7 @@ class WrappedImportByUrl(Struct):
 class ImportQuery(Struct, rename="camel"):
     """What to do with the records. `fileName` may be used only if the body is the file itself."""
 
-    resource: Annotated[ResourceName | None, Meta(description=f"{IF_FILE}the resource of its records.")] = None
+    resource: Annotated[TableName | None, Meta(description=f"{IF_FILE}the resource of its records.")] = None
     format: Annotated[ImportFormat | None, FORMAT] = None
     on_conflict: Annotated[OnConflict | None, ON_CONFLICT] = None
     dry_run: Annotated[bool | None, DRY_RUN] = None
@@ -166,14 +166,15 @@ async def _receive(request: AccountRequest, services: Services, job_id: UUID) ->
 async def _asked(
     services: Services, fields: Mapping[str, Any], source: ImportSource, caller: Account, key: str
 ) -> RequestedImport:
-    resource = find_resource(fields.get("resource"))
-    table = (await services.tables.current()).get(resource.name)
-    if table is None or not table.is_built_in:  # another table may have the name
-        raise UnsupportedResource(f"{resource.name} cannot be imported into", field="resource")
+    table = find_table(importable_by(await services.tables.current(), caller.role), fields.get("resource"))
+    options = parse_options(fields)
+    if options.on_conflict is OnConflict.UPDATE and not table.is_updatable:
+        message = f"onConflict cannot be update: wherry has no right to update {table.name}; use error or skip"
+        raise Invalid(message, field="onConflict")
     return RequestedImport(
-        resource=resource,
+        table=table,
         format=parse_format(fields.get("format"), source),
-        options=parse_options(fields),
+        options=options,
         owner_id=caller.id,
         owner_role=caller.role,
         idempotency_key=key,

@@ -18,7 +18,7 @@ from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.errors import ErrorCode, JobFailed
 from wherry.imports.merge import Tally
-from wherry.imports.models import FILE_INDEX, Batch, Place, RecordError
+from wherry.imports.models import FILE_INDEX, Place, RecordError
 from wherry.jobs.ledger import Position
 from wherry.jobs.models import Advance
 from wherry.jobs.runs import Run
@@ -26,7 +26,10 @@ from wherry.jobs.runs import Run
 ROW_BYTES = 200
 """The size of a row of `import_errors` without its texts, but with its index entry."""
 
-_encode = msgspec.json.Encoder().encode
+SINCE = "since"
+"""The first transaction of the import, in the checkpoint."""
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class ReportState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,9 +43,9 @@ class ReportState(msgspec.Struct, frozen=True, omit_defaults=True):
         """The state in a job's checkpoint."""
         return msgspec.convert(checkpoint or {}, cls)
 
-    def checkpoint_at(self, place: Place) -> dict[str, Any]:
-        """The checkpoint of an import that resumes at `place`."""
-        return {**msgspec.to_builtins(place), **msgspec.to_builtins(self)}
+    def checkpoint_at(self, place: Place, since: str | None) -> dict[str, Any]:
+        """The checkpoint of an import that resumes at `place`. `since` is its first transaction."""
+        return {**msgspec.to_builtins(place), **msgspec.to_builtins(self), SINCE: since}
 
     def admit(self, errors: Sequence[RecordError], limit: int) -> tuple[Sequence[RecordError], ReportState]:
         """The errors that still fit, and the state once they are written. The first error always fits."""
@@ -86,15 +89,15 @@ class Bookkeeper:
             self.position, self.report = before
             raise
 
-    async def count(self, batch: Batch, tally: Tally, successes: int, percent: float) -> None:
-        """Write a batch's errors and advance the lease, inside a transaction."""
+    async def count(self, place: Place, since: str | None, tally: Tally, successes: int, percent: float) -> None:
+        """Write a batch's errors and advance the lease to where to resume, inside a transaction."""
         errors, self.report = self.report.admit(tally.errors, self._max_error_bytes)
         await _write_errors(self.connection, self._run.job.id, errors)
         step = Advance(
             successes=successes,
             errors=tally.failures,
             summary=tally.summary,
-            checkpoint=self.report.checkpoint_at(Place.after(batch)),
+            checkpoint=self.report.checkpoint_at(place, since),
             progress=percent,
         )
         self.position = await self._run.advance_within(self.connection, step)

@@ -1,4 +1,4 @@
-"""Keeps a table's id sequence from handing out the ids that an import's records have.
+"""Keeps a table's sequences from handing out the ids that an import's records have.
 
 Otherwise a person who registers during an import could be given the id of its next record, and that record would then
 overwrite the person's row. So before a batch is looked up, the sequence is moved far ahead of the batch's ids. When the
@@ -11,74 +11,104 @@ the very moment when the sequence is moved back may be handed out again much lat
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+
+from msgspec.structs import astuple
 
 from wherry.database.pools import Connection, Pool
 from wherry.database.queries import load
 from wherry.errors import JobCancelled, JobFailed
 from wherry.imports.models import Batch
 from wherry.jobs.models import Lease
-from wherry.resources.model import Resource
-from wherry.resources.rules import MAX_ID
+from wherry.tables.derivation import shape_of
+from wherry.tables.model import Column, Table
 
-LAST_RESERVED = MAX_ID - 1_000_000
-"""The sequence is never moved past this id, whatever ids the records have. The ids after it are left for new rows."""
+LEFT_FOR_NEW_ROWS = 1_000_000
+"""How many of the last values of a column no sequence is moved into, whatever ids the records have: at most this many,
+and at most a hundredth of all."""
+
+
+class _Sequence:
+    """The ids of one column. `last_reserved` is the last one that its sequence may be moved to."""
+
+    def __init__(self, column: Column, place: int) -> None:
+        most = int(column.type.schema["maximum"])
+        self.column = column
+        self.place = place
+        self.name = str(column.sequence)
+        self.last_reserved = most - min(LEFT_FOR_NEW_ROWS, most // 100)
+        self.clear_to = 0  # no id up to this one will be handed out any more
+        self.reserved_to = 0
+        self.floor = 0
+        self.used = 0
 
 
 class IdReservation:
-    """The ids that one run has reserved in a table's sequence. A run that has lost its lease gives nothing back."""
+    """The ids that one run has reserved in a table's sequences. A run that has lost its lease gives nothing back."""
 
-    def __init__(self, resource: Resource, lease: Lease) -> None:
-        self._table = resource.name
+    def __init__(self, table: Table, lease: Lease) -> None:
+        self._resource = table.name
         self._lease = lease
-        self._clear_to = 0  # no id up to this one will be handed out any more
-        self._reserved_to = 0
-        self._floor = 0
-        self._used = 0
+        places = shape_of(table).places
+        self._sequences = [
+            _Sequence(column, places[column.name])
+            for column in table.columns.values()
+            if column.sequence is not None and column.name in places
+        ]
 
     async def cover(self, connection: Connection, batch: Batch, room: int) -> None:
-        """Unless the sequence is ahead of a batch's ids, move it `room` ahead. Do not call this in a transaction."""
-        ids = [entry.record.id for entry in batch if not entry.errors and entry.record.id is not None]
-        highest = min(max(ids, default=0), LAST_RESERVED)
-        if highest <= self._clear_to:
+        """Move sequences that are not ahead of a batch's ids `room` ahead. Do not call this in a transaction."""
+        if not self._sequences:
             return
-        target = min(highest + room, LAST_RESERVED)
-        async with connection.transaction():
-            await connection.execute(load("imports")["lock_ids"], {"table": self._table})
-            values = {"table": self._table, "highest": highest, "target": target}
-            row = await (await connection.execute(load("imports")["reserve_ids"], values)).fetchone()
-        assert row is not None
-        before, self._clear_to = row
-        if before < highest:
-            if before != self._reserved_to:
-                self._floor = before
-            self._reserved_to = target
+        records = [astuple(entry.record) for entry in batch if not entry.errors]
+        for sequence in self._sequences:
+            ids = [record[sequence.place] for record in records]
+            highest = min(max((id_ for id_ in ids if isinstance(id_, int)), default=0), sequence.last_reserved)
+            if highest > sequence.clear_to:
+                await self._reserve(connection, sequence, highest, min(highest + room, sequence.last_reserved))
 
-    def use(self, highest_id: int) -> None:
-        """Note that rows with ids up to this one have been, or are about to be, committed."""
-        self._used = max(self._used, highest_id)
+    def use(self, highest: Mapping[str, int]) -> None:
+        """Note that rows with ids up to these, by column, have been, or are about to be, committed."""
+        for sequence in self._sequences:
+            sequence.used = max(sequence.used, highest.get(sequence.column.name, 0))
 
     async def give_back(self, pool: Pool) -> None:
-        """Move the sequence back to the highest id that was used, unless others have come to rely on its value."""
-        if not self._reserved_to:
-            return
-        async with pool.connection() as connection, connection.transaction():
-            await connection.execute(load("imports")["lock_ids"], {"table": self._table})
-            values = {
-                "table": self._table,
-                "reserved": self._reserved_to,
-                "used": max(self._floor, min(self._used, LAST_RESERVED)),
-                "job_id": self._lease.job_id,
-                "epoch": self._lease.epoch,
-            }
-            await connection.execute(load("imports")["give_ids_back"], values)
+        """Move sequences back to the highest ids that were used, unless others have come to rely on their values."""
+        for sequence in self._sequences:
+            if sequence.reserved_to:
+                async with pool.connection() as connection, connection.transaction():
+                    await self._give_back(connection, sequence)
+
+    async def _reserve(self, connection: Connection, sequence: _Sequence, highest: int, target: int) -> None:
+        async with connection.transaction():
+            await connection.execute(load("imports")["lock_ids"], {"sequence": sequence.name})
+            values = {"sequence": sequence.name, "highest": highest, "target": target}
+            row = await (await connection.execute(load("imports")["reserve_ids"], values)).fetchone()
+        assert row is not None
+        before, sequence.clear_to = row
+        if before < highest:
+            if before != sequence.reserved_to:
+                sequence.floor = before
+            sequence.reserved_to = target
+
+    async def _give_back(self, connection: Connection, sequence: _Sequence) -> None:
+        await connection.execute(load("imports")["lock_ids"], {"sequence": sequence.name})
+        values = {
+            "sequence": sequence.name,
+            "resource": self._resource,
+            "reserved": sequence.reserved_to,
+            "used": max(sequence.floor, min(sequence.used, sequence.last_reserved)),
+            "job_id": self._lease.job_id,
+            "epoch": self._lease.epoch,
+        }
+        await connection.execute(load("imports")["give_ids_back"], values)
 
 
 @asynccontextmanager
-async def reserve_ids(pool: Pool, resource: Resource, lease: Lease) -> AsyncIterator[IdReservation]:
+async def reserve_ids(pool: Pool, table: Table, lease: Lease) -> AsyncIterator[IdReservation]:
     """A reservation that is given back when the import ends, but not when another run is going to continue it."""
-    ids = IdReservation(resource, lease)
+    ids = IdReservation(table, lease)
     try:
         yield ids
     except (JobFailed, JobCancelled):

@@ -16,16 +16,16 @@ from wherry.imports.splitters import detect_format
 from wherry.jobs.models import Job, NewJob
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind
-from wherry.resources.model import Resource
 from wherry.storage.store import Store
 from wherry.storage.streams import limited
+from wherry.tables.model import Table
 
 
 @dataclass(frozen=True)
 class RequestedImport:
     """A requested import. `format` is None if it has to be detected from the content of the URL."""
 
-    resource: Resource
+    table: Table
     format: ImportFormat | None
     options: ImportOptions
     owner_id: int
@@ -83,12 +83,12 @@ class Intake:
             id=job_id,
             kind=Kind.IMPORT,
             owner_id=asked.owner_id,
-            resource=asked.resource.name,
+            resource=asked.table.name,
             format=format_,
-            options=job_options(asked.options, asked.owner_role, format_is_known=asked.format is not None),
+            options=job_options(asked.options, asked.owner_role, asked.table, format_is_known=asked.format is not None),
             source=source.as_json(),
             idempotency_key=asked.idempotency_key,
-            fingerprint=fingerprint(asked.resource, format_, asked.options, sha256=source.sha256, url=source.url),
+            fingerprint=fingerprint(asked.table, format_, asked.options, sha256=source.sha256, url=source.url),
         )
         return await submit(connection, new)
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import msgspec
 
 from wherry.errors import ErrorCode
-from wherry.resources.rules import OversizedNumber
+from wherry.tables.values import OversizedNumber
 
 REPORTED_CHARACTERS = 1000
 REPORTED_ITEMS = 10
@@ -101,9 +101,11 @@ class DecodedRecord(msgspec.Struct, frozen=True, gc=False):
     """A decoded record and its faults.
 
     Attributes:
-        record: of the resource's record type. If there are errors, its faulty and missing fields are None. The record
+        record: of the type of the table's `ImportShape`. If there are errors, its faulty fields are absent. The record
             itself is None if no field could be read.
         errors: faults that are visible in the record alone. The planner adds those that depend on the tables.
+        text: its JSON, if it may have to be decoded again.
+        is_unparsed: whether it has values that only PostgreSQL can read, so that COPY cannot write it.
     """
 
     index: int
@@ -111,6 +113,8 @@ class DecodedRecord(msgspec.Struct, frozen=True, gc=False):
     size: int
     record: Any
     errors: tuple[RecordError, ...]
+    is_unparsed: bool = False
+    text: bytes | None = None
 
 
 Batch = list[DecodedRecord]
@@ -132,8 +136,3 @@ def report_value(value: object, *, inside: bool = False) -> object:
 def clipped(text: str) -> str:
     """A text's first 1,000 characters. NUL, which PostgreSQL cannot store, is replaced."""
     return text[:REPORTED_CHARACTERS].replace("\0", "\ufffd")
-
-
-def label(field: str) -> str:
-    """A field's name in messages: `author_id` becomes "Author id"."""
-    return field.replace("_", " ").capitalize()

@@ -1,66 +1,73 @@
 """Decides what each record of a batch does, with the same result as writing the records one after the other.
 
-From the records and what the tables contain, `make_plan` makes a `Plan`: the columns of every row to write, each row
-once, and the errors of every record that cannot be written. Nothing here does I/O.
+From the records and what the tables contain, `make_plan` makes a `Plan`: the rows to write, and the errors of every
+record that cannot be written. Nothing here does I/O.
 
-If a row has the record's id, the record updates it. Otherwise, if a row has the record's natural key, `onConflict`
-decides: `error` reports a duplicate, `update` updates that row, `skip` leaves it as it is. Otherwise a row is created.
-If this import itself wrote the row with the key, the record is a duplicate unless `onConflict` is `skip`.
+A record names a row if it has the values of one of the table's keys. If it names none, it creates one. Otherwise
+`onConflict` decides: `error` reports a duplicate, `update` updates the row, `skip` leaves it as it is. A key that
+`renews` updates its row in any case. If this import itself wrote the row, the record is a duplicate.
 
-The rows of a segment are written by one UPDATE, then one COPY. PostgreSQL checks unique constraints row by row, so a
-key cannot move from one row to another within a statement: a record that takes such a key begins a new segment.
+The rows of a segment are written by COPY, then UPDATE. PostgreSQL checks unique constraints row by row, so a key cannot
+move from one row to another within a statement, and no row can be updated twice: such a record begins a new segment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from operator import contains
 
 import msgspec
+from msgspec import UNSET
+from msgspec.structs import astuple
 
 from wherry.accounts.authority import Authority
 from wherry.errors import ErrorCode
-from wherry.imports.models import DecodedRecord, OnConflict, RecordError, clipped, label, report_value
-from wherry.resources.model import Columns, Resource, State
-from wherry.resources.rules import Fault
-
-Key = int | str
-
-
-class Write(msgspec.Struct, gc=False, eq=False):
-    """The columns of a row to write: all of them if it is new. A new row without an id gets the sequence's next one."""
-
-    id: int | None
-    columns: Columns
+from wherry.imports.models import Batch, DecodedRecord, OnConflict, RecordError, clipped, report_value
+from wherry.imports.own_references import OwnReferences, Turn
+from wherry.imports.tokens import Token, entry_name, token_reader, value_of
+from wherry.tables.derivation import shape_of
+from wherry.tables.model import Constraint, Reference, Table, Unique
+from wherry.tables.shape import ImportShape, Row, State
+from wherry.tables.values import Fault
 
 
-class PlannedRow(msgspec.Struct, gc=False, eq=False):
+class KnownRow(msgspec.Struct, gc=False, eq=False):
     """A row as it is at this point of the batch.
 
     Attributes:
-        id: None if the row is new and will get an id from the sequence, so that no record of the batch can refer to it.
-        key: its natural key.
         mine: whether this import wrote it.
-        first_key: the natural key that it was created with, if that key stays taken.
-        state: for the resource's policy.
+        state: for the table's policy.
         in_table: whether it existed when the segment began.
-        pending: the columns that the segment writes.
+        touched: whether the segment writes it.
+        tokens: of its values, by the position of the unique index; those that no record of the batch has are left out.
     """
 
-    id: int | None
-    key: Key
     mine: bool
-    first_key: Key | None = None
     state: State = 0
     in_table: bool = True
-    pending: Write | None = None
+    touched: bool = False
+    tokens: dict[int, Token] = msgspec.field(default_factory=dict)
+
+
+class Created(msgspec.Struct, gc=False, eq=False):
+    """A new row, from the record of this entry."""
+
+    entry: DecodedRecord
+    row: Row
+
+
+class Updated(msgspec.Struct, gc=False, eq=False):
+    """What changes in a row, which is found by a unique index."""
+
+    entry: DecodedRecord
+    by: Unique
+    row: Row
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What an import does if another row has a record's natural key, and the rights that it has."""
+    """What an import does if a record names a row that exists, and the rights that it has."""
 
     on_conflict: OnConflict
     authority: Authority
@@ -71,32 +78,34 @@ class Known:
     """The contents of the tables that concern a batch.
 
     Attributes:
-        rows: the resource's rows with the batch's ids or natural keys, all read at the same moment.
-        references: the ids that exist, by resource.
-        now: the time of the transaction.
-        keepers: the number of rows of which the resource's policy keeps at least one; None if they were not counted.
+        rows: for each unique index of the table, the row that has the values of a token.
+        classes: for each unique index whose values Python cannot compare, the token of a value.
+        missing: for each foreign key, the values to which there is no row.
+        keepers: the number of rows of which the table's policy keeps at least one; None if they were not counted.
     """
 
-    rows: Iterable[PlannedRow]
-    references: Mapping[str, Container[int]]
-    now: datetime
+    rows: Sequence[Mapping[Token, KnownRow]]
+    classes: Mapping[int, Mapping[Token, Token]] = field(default_factory=dict)
+    missing: Sequence[Collection[Token]] = ()
     keepers: int | None = None
 
 
 @dataclass(slots=True)
 class Segment:
-    """Rows that can be written by one UPDATE, then one COPY."""
+    """Rows that can be written by one COPY, then one UPDATE, for each set of columns."""
 
-    updates: list[Write] = field(default_factory=list)
-    creates: list[Write] = field(default_factory=list)
+    creates: list[Created] = field(default_factory=list)
+    updates: list[Updated] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Plan:
     """What to write for a batch, and its errors."""
 
-    segments: list[Segment] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=lambda: [Segment()])
     errors: list[RecordError] = field(default_factory=list)
+    postponed: list[DecodedRecord] = field(default_factory=list)
+    """Those that refer to a row of the same table that does not exist yet."""
     successes: int = 0
     failures: int = 0
     lacks_keepers: bool = False
@@ -107,183 +116,319 @@ class Plan:
         """The number of new rows."""
         return sum(len(segment.creates) for segment in self.segments)
 
+    @property
+    def updated(self) -> int:
+        """The number of updates."""
+        return sum(len(segment.updates) for segment in self.segments)
 
-def make_plan(resource: Resource, rules: Rules, known: Known, entries: Iterable[DecodedRecord]) -> Plan:
-    """Handle the records in order."""
-    planner = _Planner(resource, rules, known)
-    for entry in entries:
-        errors = planner.all_errors(entry) if entry.errors else planner.handle(entry)
-        if errors:
-            planner.plan.failures += 1
-            planner.plan.errors.extend(errors)
-        else:
-            planner.plan.successes += 1
-    return planner.finished()
+
+def related_to(table: Table, batch: Batch, places: Collection[int]) -> Batch:
+    """The records at some positions, and those that have values of unique indexes in common with them, in order."""
+    chosen = set(places)
+    pairs = []
+    for unique in table.uniques:
+        read = token_reader(table, unique.fields)
+        records = [batch[place].record for place in places if batch[place].record is not None]
+        wanted = {read(astuple(record)) for record in records} - {None}
+        if wanted:
+            pairs.append((read, wanted))
+    for place, entry in enumerate(batch):
+        if not entry.errors and any(read(astuple(entry.record)) in wanted for read, wanted in pairs):
+            chosen.add(place)
+    return [batch[place] for place in sorted(chosen)]
+
+
+def make_plan(table: Table, rules: Rules, known: Known, batch: Batch, *, is_last: bool = False) -> Plan:
+    """Handle the records in order.
+
+    Args:
+        is_last: whether no later record can create the row that a record refers to; otherwise such a record is
+            postponed.
+    """
+    failing: set[int] = set()
+    while True:
+        own = OwnReferences(table, known.missing, batch, failing)
+        planner = _Planner(table, rules, known, own, is_last=is_last)
+        unwritten = {place for place, entry in enumerate(batch) if not planner.take(place, entry)}
+        if own.relied_on.isdisjoint(unwritten):
+            return planner.finished()
+        failing |= unwritten
 
 
 class _Planner:
-    def __init__(self, resource: Resource, rules: Rules, known: Known) -> None:
+    def __init__(self, table: Table, rules: Rules, known: Known, own: OwnReferences, *, is_last: bool) -> None:
         self.plan = Plan()
-        self._resource = resource
-        self._key_field = resource.natural_key
-        self._has_own_key = resource.has_own_key
+        self._own = own
+        self._is_last = is_last
+        self._table = table
+        self._shape: ImportShape = shape_of(table)
+        self._uniques = table.uniques
+        self._naming = [place for place, unique in enumerate(table.uniques) if unique.names_row]
         self._on_conflict = rules.on_conflict
-        self._known = known
-        make_policy, by_admin = resource.shape.policy, rules.authority.is_admin
-        self._policy = None if make_policy is None else make_policy(by_admin=by_admin, keepers=known.keepers)
-        self._references = [
-            (name, resource_name, known.references[resource_name])
-            for name, resource_name in resource.references.items()
+        self._readers = [token_reader(table, unique.fields) for unique in table.uniques]
+        self._classes = known.classes
+        self._missing = [
+            (reference, token_reader(table, reference.columns), missing)
+            for reference, missing in zip(table.foreign_keys, known.missing, strict=False)
+            if missing
         ]
-        self._by_id: dict[int | None, PlannedRow] = {row.id: row for row in known.rows}
-        self._by_key: dict[Key | None, PlannedRow] = {row.key: row for row in known.rows}
-        # By natural key, whether this import took it.
-        self._taken = {row.first_key: row.mine for row in known.rows if row.first_key is not None}
-        self._touched: list[PlannedRow] = []
-        self._begin_segment()
+        self._required = (
+            []
+            if table.has_own_rules or table.policy is not None
+            else [
+                column for column in table.columns.values() if column.is_required and column.name in self._shape.places
+            ]
+        )
+        needed = [self._shape.required_for_new[0]] if self._shape.required_for_new else [c.name for c in self._required]
+        self._needed = [self._shape.places[name] for name in needed]
+        make_policy, by_admin = self._shape.policy, rules.authority.is_admin
+        self._policy = None if make_policy is None else make_policy(by_admin=by_admin, keepers=known.keepers)
+        copies: dict[int, KnownRow] = {}
+        self._rows: list[dict[Token, KnownRow]] = [{} for _ in known.rows]
+        for place, rows in enumerate(known.rows):
+            for token, row in rows.items():
+                copy = copies.setdefault(id(row), KnownRow(row.mine, row.state))
+                self._rows[place][token] = copy
+                copy.tokens[place] = token
+        self._touched: list[KnownRow] = []
+        self._segment = self.plan.segments[0]
+        self._given_up: list[dict[Token, KnownRow]] = [{} for _ in self._uniques]
 
     def finished(self) -> Plan:
         """The plan, once all records have been handled."""
         self.plan.lacks_keepers = self._policy is not None and self._policy.lacks_keepers
         return self.plan
 
-    def handle(self, entry: DecodedRecord) -> list[RecordError]:
+    def take(self, place: int, entry: DecodedRecord) -> bool:
+        """Plan a record, report its errors, or postpone it. Returns whether nothing prevents it from being written."""
+        turn = Turn.NOW if entry.record is None else self._own.turn(place)
+        if turn is Turn.LATER and not self._is_last:
+            self.plan.postponed.append(entry)
+            return False
+        errors = self._all_errors(entry, turn) if entry.errors else self._handle(entry, turn)
+        self.plan.failures += bool(errors)
+        self.plan.successes += not errors
+        self.plan.errors.extend(errors)
+        return not errors
+
+    def _handle(self, entry: DecodedRecord, turn: Turn) -> list[RecordError]:
         """Plan a record without faults; return its errors if it cannot be written."""
-        record = entry.record
-        key: Key | None = getattr(record, self._key_field)
-        with_id, with_key = self._by_id.get(record.id), self._by_key.get(key)
-        conflict = self._conflicting_row(with_id, with_key)
+        tokens = self._tokens_of(entry)
+        if not self._missing and self._is_complete(entry) and not any(map(contains, self._rows, tokens)):
+            self._create(entry, tokens)  # it has nothing in common with any row
+            return []
+        named = self._named(tokens)
+        conflict = self._conflict(named)
         if conflict is not None and self._on_conflict is OnConflict.SKIP:
             return []
-        row = with_id or with_key
-        errors = self._row_errors(entry, key, row, conflict)
-        self._add_reference_errors(entry, errors)
+        errors = self._row_errors(entry, tokens, named, conflict)
+        errors.extend(self._reference_errors(entry, turn))
         if errors:
             return errors
-        if row is None:
-            self._create(record, key)
+        if turn is Turn.NEXT_SEGMENT:
+            self._begin_segment()
+        if named:
+            self._update(entry, named[0][0], named[0][1], tokens)
         else:
-            self._update(row, record, key)
+            self._create(entry, tokens)
         return []
 
-    def all_errors(self, entry: DecodedRecord) -> list[RecordError]:
+    def _all_errors(self, entry: DecodedRecord, turn: Turn) -> list[RecordError]:
         """The errors of a faulty record, including those of its sound fields that depend on the tables."""
-        errors, record = list(entry.errors), entry.record
-        if record is None:
+        errors = list(entry.errors)
+        if entry.record is None:
             return errors
-        if not {"id", self._key_field} & {error.field for error in errors}:
-            key: Key | None = getattr(record, self._key_field)
-            with_id, with_key = self._by_id.get(record.id), self._by_key.get(key)
-            conflict = self._conflicting_row(with_id, with_key)
+        faulty = {error.field for error in errors}
+        key_is_faulty = any(name in faulty for place in self._naming for name in self._uniques[place].fields)
+        if not key_is_faulty or self._table.policy is None:
+            tokens = self._tokens_of(entry)
+            named = self._named(tokens)
+            conflict = self._conflict(named)
             if conflict is not None and self._on_conflict is OnConflict.SKIP:
                 return errors
-            errors.extend(self._row_errors(entry, key, with_id or with_key, conflict))
-        self._add_reference_errors(entry, errors)
+            errors.extend(
+                error
+                for error in self._row_errors(entry, tokens, named, conflict)
+                if error.field not in faulty or error.field is None
+            )
+        errors.extend(self._reference_errors(entry, turn))
         return errors
 
-    def _conflicting_row(self, with_id: PlannedRow | None, with_key: PlannedRow | None) -> PlannedRow | None:
+    def _is_complete(self, entry: DecodedRecord) -> bool:
+        """Whether a record has all that a new row needs."""
+        values = astuple(entry.record)
+        return all(values[place] is not None and values[place] is not UNSET for place in self._needed)
+
+    def _tokens_of(self, entry: DecodedRecord) -> list[Token]:
+        values = astuple(entry.record)
+        tokens = [read(values) for read in self._readers]
+        for place, classes in self._classes.items():
+            if tokens[place] is not None:
+                tokens[place] = classes[tokens[place]]
+        return tokens
+
+    def _named(self, tokens: Sequence[Token]) -> list[tuple[KnownRow, int]]:
+        """The rows that a record names, and the unique index of each."""
+        named = []
+        for place in self._naming:
+            row = self._rows[place].get(tokens[place])
+            if row is not None and tokens[place] is not None:
+                named.append((row, place))
+        return named
+
+    def _conflict(self, named: Sequence[tuple[KnownRow, int]]) -> tuple[KnownRow, int] | None:
         """The row to which `onConflict` applies, if there is one."""
-        if not self._has_own_key:
-            return with_id if with_id is not None and with_id.mine else None
-        return None if with_key is with_id else with_key
+        renewed = None
+        for row, place in named:
+            if self._uniques[place].renews and not (row.mine and len(self._naming) == 1):
+                renewed = row
+            elif row is not renewed:
+                return row, place
+        return None
 
     def _row_errors(
-        self, entry: DecodedRecord, key: Key | None, row: PlannedRow | None, conflict: PlannedRow | None
+        self,
+        entry: DecodedRecord,
+        tokens: Sequence[Token],
+        named: Sequence[tuple[KnownRow, int]],
+        conflict: tuple[KnownRow, int] | None,
     ) -> list[RecordError]:
-        errors = self._key_errors(entry, key, row, conflict)
+        row = named[0][0] if named else None
+        errors = []
+        if conflict is not None:
+            is_one_row = all(other is row for other, _ in named)
+            if not is_one_row or conflict[0].mine or self._on_conflict is not OnConflict.UPDATE:
+                errors.append(self._duplicate(entry, conflict[1], tokens, mine=conflict[0].mine))
+        elif row is None:
+            errors.extend(self._missing_fields(entry))
+        errors.extend(self._taken(entry, tokens, row))
         if row is not None and self._policy is not None:
             errors.extend(self._against_policy(entry, fault) for fault in self._policy.faults(entry.record, row.state))
         return errors
 
-    def _add_reference_errors(self, entry: DecodedRecord, errors: list[RecordError]) -> None:
-        for name, resource, ids in self._references:
-            value = getattr(entry.record, name)
-            if value not in ids and value is not None:
-                errors.append(self._missing(entry, name, resource, value))
+    def _missing_fields(self, entry: DecodedRecord) -> list[RecordError]:
+        """The fields without which a record cannot create a row."""
+        if self._shape.required_for_new is not None:
+            name, what = self._shape.required_for_new
+            if value_of(self._table, entry, name) is not None:
+                return []
+            message = f"{self._label(name)} is required for a new {what}"
+            return [self._error(entry, ErrorCode.MISSING_REQUIRED_FIELD, name, message, None)]
+        values = astuple(entry.record)
+        return [
+            self._error(entry, ErrorCode.MISSING_REQUIRED_FIELD, column.name, f"{column.label} is required", None)
+            for column in self._required
+            if values[self._shape.places[column.name]] is UNSET
+        ]
 
-    def _key_errors(
-        self, entry: DecodedRecord, key: Key | None, row: PlannedRow | None, conflict: PlannedRow | None
-    ) -> list[RecordError]:
-        if conflict is not None:
-            # A record whose id names no row may update the row with its key, unless this import wrote that row.
-            mergeable = row is conflict and self._on_conflict is OnConflict.UPDATE and not conflict.mine
-            return [] if mergeable else [self._duplicate(entry, key, conflict.mine)]
-        if row is not None:
-            return []
-        if key is None:
-            message = f"{label(self._key_field)} is required for a new {self._resource.singular}"
-            return [self._error(entry, ErrorCode.MISSING_REQUIRED_FIELD, self._key_field, message, None)]
-        if key in self._taken:
-            return [self._duplicate(entry, key, self._taken[key])]
-        return []
+    def _taken(self, entry: DecodedRecord, tokens: Sequence[Token], row: KnownRow | None) -> list[RecordError]:
+        """The values of other unique indexes that another row has."""
+        errors = []
+        for place, unique in enumerate(self._uniques):
+            if unique.names_row or tokens[place] is None or (unique.given and row is not None):
+                continue
+            holder = self._rows[place].get(tokens[place])
+            if holder is not None and holder is not row:
+                errors.append(self._duplicate(entry, place, tokens, mine=holder.mine))
+        return errors
 
-    def _duplicate(self, entry: DecodedRecord, key: Key | None, mine: bool) -> RecordError:
+    def _reference_errors(self, entry: DecodedRecord, turn: Turn) -> Iterable[RecordError]:
+        for reference, read, missing in self._missing:
+            if reference.target == self._table.relation and turn is not Turn.LATER:
+                continue  # another record creates the row
+            if (value := read(astuple(entry.record))) in missing:
+                yield self._broken_reference(entry, reference, value)
+
+    def _broken_reference(self, entry: DecodedRecord, reference: Reference, value: Token) -> RecordError:
+        shown = (
+            value
+            if isinstance(value, (int, str))
+            else ", ".join(map(str, value))
+            if isinstance(value, tuple)
+            else str(value)
+        )
+        label = ", ".join(map(self._label, reference.columns))
+        message = f"{label} {clipped(str(shown))} does not exist in {reference.target_label}"
+        return self._against(entry, ErrorCode.INVALID_REFERENCE, reference, reference.columns, message)
+
+    def _duplicate(self, entry: DecodedRecord, place: int, tokens: Sequence[Token], *, mine: bool) -> RecordError:
+        unique = self._uniques[place]
         what = "is duplicated in this import" if mine else "is already in use"
-        message = f"{label(self._key_field)} {what}"
-        return self._error(entry, ErrorCode.DUPLICATE_VALUE, self._key_field, message, key)
+        message = f"{', '.join(map(self._label, unique.fields))} {what}"
+        return self._against(entry, ErrorCode.DUPLICATE_VALUE, unique, unique.fields, message)
+
+    def _against(
+        self, entry: DecodedRecord, code: ErrorCode, constraint: Constraint, fields: Sequence[str], message: str
+    ) -> RecordError:
+        return against(self._table, entry, code, constraint, fields, message)
 
     def _against_policy(self, entry: DecodedRecord, found: tuple[str, Fault]) -> RecordError:
         name, fault = found
-        value = getattr(entry.record, name)
-        return self._error(entry, fault.code, name, f"{label(name)} {fault.text}", value)
-
-    def _missing(self, entry: DecodedRecord, name: str, resource: str, value: object) -> RecordError:
-        message = f"{label(name)} {value} does not exist in {resource}"
-        return self._error(entry, ErrorCode.INVALID_REFERENCE, name, message, value)
+        value = value_of(self._table, entry, name)
+        return self._error(entry, fault.code, name, f"{self._label(name)} {fault.text}", value)
 
     def _error(self, entry: DecodedRecord, code: ErrorCode, name: str, message: str, value: object) -> RecordError:
-        # All errors of a record name it in the same way: as sent, not as normalised.
-        record_id = entry.errors[0].record_id if entry.errors else name_of(self._resource, entry.record)
-        return RecordError(entry.index, record_id, code, message, name, report_value(value))
+        return RecordError(entry.index, entry_name(self._table, entry), code, message, name, report_value(value))
 
-    def _create(self, record: Any, key: Key | None) -> None:
-        assert key is not None, "a new row has a natural key"
-        if key in self._given_up:
+    def _label(self, name: str) -> str:
+        return self._table.columns[name].label
+
+    def _create(self, entry: DecodedRecord, tokens: Sequence[Token]) -> None:
+        if any(token in gone for token, gone in zip(tokens, self._given_up, strict=True)):
             self._begin_segment()
-        write = Write(record.id, self._resource.shape.create(record, self._known.now))
-        row = PlannedRow(record.id, key, mine=True, in_table=False, pending=write)
+        row = KnownRow(mine=True, in_table=False, touched=True)
         if self._policy is not None:
-            row.state = self._policy.after(record, None)
-        self._segment.creates.append(write)
+            row.state = self._policy.after(entry.record, None)
+        self._segment.creates.append(Created(entry, self._shape.new(entry.record)))
         self._touched.append(row)
-        self._by_key[key] = row
-        if self._resource.keeps_first_key:
-            self._taken[key] = True
-        if record.id is not None:
-            self._by_id[record.id] = row
+        for place, token in enumerate(tokens):
+            if token is not None:
+                self._rows[place][token] = row
+                row.tokens[place] = token
 
-    def _update(self, row: PlannedRow, record: Any, key: Key | None) -> None:
-        if key is not None and self._given_up.get(key, row) is not row:
+    def _update(self, entry: DecodedRecord, row: KnownRow, place: int, tokens: Sequence[Token]) -> None:
+        if row.touched or any(
+            gone.get(token, row) is not row for token, gone in zip(tokens, self._given_up, strict=True)
+        ):
             self._begin_segment()
-        if row.pending is None:
-            row.pending = Write(row.id, {})
-            self._segment.updates.append(row.pending)
-            self._touched.append(row)
-        row.pending.columns.update(self._resource.shape.changes(record))
-        row.mine = True
+        row.touched = row.mine = True
+        self._touched.append(row)
+        self._segment.updates.append(Updated(entry, self._uniques[place], self._shape.changes(entry.record)))
         if self._policy is not None:
-            row.state = self._policy.after(record, row.state)
-        if key is not None and key != row.key:
-            self._rename(row, key)
+            row.state = self._policy.after(entry.record, row.state)
+        for number, (unique, token) in enumerate(zip(self._uniques, tokens, strict=True)):
+            if token is not None and not unique.given and self._rows[number].get(token) is not row:
+                self._rename(row, number, token)
 
-    def _rename(self, row: PlannedRow, key: Key) -> None:
-        del self._by_key[row.key]
-        if row.in_table:
-            self._given_up.setdefault(row.key, row)
-        row.key = key
-        self._by_key[key] = row
+    def _rename(self, row: KnownRow, place: int, token: Token) -> None:
+        before = row.tokens.get(place)
+        if before is not None:
+            del self._rows[place][before]
+            if row.in_table:
+                self._given_up[place].setdefault(before, row)
+        row.tokens[place] = token
+        self._rows[place][token] = row
 
     def _begin_segment(self) -> None:
         """Begin a new segment: by the time it is written, all rows planned so far are in the table."""
         for row in self._touched:
-            row.in_table, row.pending = True, None
+            row.in_table, row.touched = True, False
         self._touched.clear()
         self._segment = Segment()
         self.plan.segments.append(self._segment)
-        self._given_up: dict[Key, PlannedRow] = {}
+        self._given_up = [{} for _ in self._uniques]
 
 
-def name_of(resource: Resource, record: Any) -> str | None:
-    """A record's name in the report: its id, else its natural key."""
-    name = record.id if record.id is not None else getattr(record, resource.natural_key)
-    return None if name is None else clipped(str(name))
+def against(
+    table: Table,
+    entry: DecodedRecord,
+    code: ErrorCode,
+    constraint: Constraint,
+    fields: Sequence[str],
+    message: str,
+) -> RecordError:
+    """The error of a record that breaks a constraint: of its field, or of the whole record if it has several."""
+    name = fields[0] if len(fields) == 1 else None
+    value = None if name is None else value_of(table, entry, name)
+    details = None if table.is_built_in or constraint.is_hidden else {"constraint": constraint.name}
+    return RecordError(entry.index, entry_name(table, entry), code, message, name, report_value(value), details)

@@ -13,7 +13,7 @@ from msgspec.structs import asdict
 from wherry.errors import Invalid, UnsupportedFormat
 from wherry.imports.models import ImportFormat, ImportOptions, OnConflict
 from wherry.jobs.models import Job
-from wherry.resources.model import Resource
+from wherry.tables.model import Table
 
 FORMAT_OF_EXTENSION = {".json": ImportFormat.JSON, ".ndjson": ImportFormat.NDJSON, ".jsonl": ImportFormat.NDJSON}
 COMPRESSIONS = (".gz", ".zst")
@@ -43,6 +43,9 @@ DETECT_FORMAT = "detectFormat"
 
 CALLER_ROLE = "callerRole"
 """The option with the role that the owner had when the import was requested, and may have lost since."""
+
+TABLE = "table"
+"""The option with the name of a table that is not built in: the resource may name another table one day."""
 
 _WORDS = {"true": True, "false": False}
 
@@ -151,10 +154,23 @@ def _flag(value: object) -> bool | None:
     return value if isinstance(value, bool) else _WORDS.get(str(value).strip().lower())
 
 
-def job_options(options: ImportOptions, caller_role: str, *, format_is_known: bool = True) -> dict[str, Any]:
-    """The options as stored with the job, together with the owner's role."""
+def job_options(
+    options: ImportOptions, caller_role: str, table: Table | None = None, *, format_is_known: bool = True
+) -> dict[str, Any]:
+    """The options as stored with the job, together with the owner's role and, unless it is built in, the table."""
     detect = {} if format_is_known else {DETECT_FORMAT: True}
-    return {**msgspec.to_builtins(options), **detect, CALLER_ROLE: caller_role}
+    known = {} if table is None else _table_options(table)
+    return {**msgspec.to_builtins(options), **detect, **known, CALLER_ROLE: caller_role}
+
+
+def table_option(table: Table) -> str | None:
+    """The name by which a job finds its table again; None for built-in tables."""
+    return None if table.is_built_in else str(table.relation)
+
+
+def _table_options(table: Table) -> dict[str, str]:
+    name = table_option(table)
+    return {} if name is None else {TABLE: name}
 
 
 def options_of(job: Job) -> ImportOptions:
@@ -163,7 +179,7 @@ def options_of(job: Job) -> ImportOptions:
 
 
 def fingerprint(
-    resource: Resource,
+    table: Table,
     format: ImportFormat,
     options: ImportOptions,
     *,
@@ -172,7 +188,8 @@ def fingerprint(
 ) -> str:
     """A digest of everything that is requested. An idempotency key cannot be reused with another fingerprint."""
     asked = {
-        "resource": resource.name,
+        "resource": table.name,
+        **_table_options(table),
         "format": format,
         **asdict(options),
         "sha256": sha256,

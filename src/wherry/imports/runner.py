@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from wherry.accounts.authority import read_authority
+import psycopg
+
+from wherry.accounts.authority import LOST, read_authority
 from wherry.database.pools import Pool
 from wherry.errors import ErrorCode, JobFailed, Unavailable
 from wherry.imports.batches import Batches
 from wherry.imports.decode import Decoder
 from wherry.imports.models import Batch, ImportFormat, Place
-from wherry.imports.requests import CALLER_ROLE, DETECT_FORMAT, options_of
+from wherry.imports.requests import CALLER_ROLE, DETECT_FORMAT, TABLE, options_of, table_option
 from wherry.imports.source import SourceText
 from wherry.imports.splitters import SPLITTERS, detect_format
 from wherry.imports.writers import ImportTask, Writer, all_or_nothing, batch_by_batch, is_committed
@@ -21,10 +23,12 @@ from wherry.jobs.ledger import Position
 from wherry.jobs.models import Outcome
 from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
-from wherry.resources.registry import find_resource
 from wherry.settings import Settings
 from wherry.storage.remote import Fetch, fetch
 from wherry.storage.store import Store
+from wherry.tables.derivation import shape_of
+from wherry.tables.model import Table
+from wherry.tables.registry import CHANGED, DEFINITION_CHANGED, Tables
 from wherry.waiting import end_task, with_ticks
 
 LOOK_SECONDS = 1.0
@@ -34,8 +38,9 @@ LOOK_SECONDS = 1.0
 class ImportRunner:
     """The runner of the kind `import`. A job uses one or two connections throughout, and occasionally another one."""
 
-    def __init__(self, pool: Pool, store: Store, settings: Settings, *, fetch: Fetch = fetch) -> None:
+    def __init__(self, pool: Pool, tables: Tables, store: Store, settings: Settings, *, fetch: Fetch = fetch) -> None:
         self._pool = pool
+        self._tables = tables
         self._store = store
         self._settings = settings
         self._fetch = fetch
@@ -50,11 +55,19 @@ class ImportRunner:
         async with open_writer(self._pool, task) as writer:
             try:
                 task.authority.require(task.authority.role)
+                if task.authority.owner_id is not None and task.authority.role not in task.table.import_roles:
+                    raise JobFailed(ErrorCode.FORBIDDEN, LOST)
                 await self._obtain(run)
                 total = await self._import(task, await self._format(run), writer)
             except JobFailed as failure:
                 await writer.report_file(failure)
                 raise
+            except psycopg.Error as error:
+                if error.sqlstate not in DEFINITION_CHANGED:
+                    raise
+                changed = JobFailed(ErrorCode.DATABASE_ERROR, CHANGED, detail={"sqlstate": error.sqlstate})
+                await writer.report_file(changed)
+                raise changed from error
             except Unavailable as error:
                 gave_up = JobFailed.by(error)
                 await writer.report_file(gave_up)
@@ -62,16 +75,27 @@ class ImportRunner:
         return _outcome(writer.position, total)
 
     async def _task(self, run: Run) -> ImportTask:
-        resource, settings = find_resource(run.job.resource), self._settings
+        table, settings = await self._table(run), self._settings
         authority = await read_authority(
             self._pool,
             run.job.owner_id,
             settings.transfer_roles,
             requested_by=str(run.job.options.get(CALLER_ROLE, "")),
-            depends_on_admin=resource.shape.policy is not None,
+            depends_on_admin=shape_of(table).policy is not None,
         )
-        limits = settings.import_max_records, settings.import_max_error_bytes
-        return ImportTask(run, resource, options_of(run.job), authority, *limits)
+        limits = settings.import_batch_size, settings.import_max_records, settings.import_max_error_bytes
+        return ImportTask(run, table, options_of(run.job), authority, *limits)
+
+    async def _table(self, run: Run) -> Table:
+        """The job's table as it is now.
+
+        Raises:
+            JobFailed: there is no such table any more.
+        """
+        table = await self._tables.find(run.job.resource)
+        if table is None or table_option(table) != run.job.options.get(TABLE):
+            raise JobFailed(ErrorCode.DATABASE_ERROR, f"{CHANGED}: it cannot be imported into now")
+        return table
 
     async def _import(self, task: ImportTask, format_: ImportFormat, writer: Writer) -> int:
         """Write every batch; return how many records the file has.
@@ -80,29 +104,37 @@ class ImportRunner:
             JobFailed: the file as a whole is invalid.
         """
         source, run = self._source(task.run), task.run
+        decoder = self._decoder(task, format_)
         total = task.place.index
-        async with aclosing(_read_ahead(self._batches(task, format_, source), run)) as batches:
+        read = self._batches(task, format_, source, decoder)
+        async with aclosing(_read_ahead(read, writer.encode_ahead, run)) as batches:
             async for batch in batches:
                 await with_ticks(writer.write(batch, source.progress), run.look_within_step, seconds=LOOK_SECONDS)
                 total = batch[-1].index + 1
         if total == 0:
             raise JobFailed(ErrorCode.EMPTY_FILE, "The file contains no records")
+        await with_ticks(
+            writer.write_postponed(decoder.decode, source.progress), run.look_within_step, seconds=LOOK_SECONDS
+        )
         return total
 
     def _source(self, run: Run) -> SourceText:
         return SourceText(self._store, str((run.job.source or {})["key"]), self._settings.import_max_file_size)
 
-    def _batches(self, task: ImportTask, format_: ImportFormat, source: SourceText) -> AsyncGenerator[Batch]:
-        max_bytes = self._settings.import_max_record_bytes
-        decoder = Decoder(
-            task.resource,
+    def _decoder(self, task: ImportTask, format_: ImportFormat) -> Decoder:
+        return Decoder(
+            task.table,
             caller_role=task.authority.role or "",
-            max_bytes=max_bytes,
+            max_bytes=self._settings.import_max_record_bytes,
             stop_at_broken_syntax=format_ is ImportFormat.JSON,
         )
+
+    def _batches(
+        self, task: ImportTask, format_: ImportFormat, source: SourceText, decoder: Decoder
+    ) -> AsyncGenerator[Batch]:
         return Batches(
             source.open(task.place.offset),
-            SPLITTERS[format_](task.place, max_bytes),
+            SPLITTERS[format_](task.place, self._settings.import_max_record_bytes),
             decoder,
             size=self._settings.import_batch_size,
             max_records=task.max_records,
@@ -134,13 +166,22 @@ class ImportRunner:
         return found
 
 
-async def _read_ahead(batches: AsyncGenerator[Batch], run: Run) -> AsyncGenerator[Batch]:
-    """The same batches; while the consumer works on one, the next one is read."""
+async def _read_ahead(
+    batches: AsyncGenerator[Batch], encode: Callable[[Batch], None], run: Run
+) -> AsyncGenerator[Batch]:
+    """The same batches; while the consumer works on one, the next one is read and encoded."""
+
+    async def read() -> Batch | None:
+        batch = await anext(batches, None)
+        if batch is not None:
+            await asyncio.to_thread(encode, batch)
+        return batch
+
     async with aclosing(batches):
-        reading = asyncio.ensure_future(anext(batches, None))
+        reading = asyncio.ensure_future(read())
         try:
             while (batch := await with_ticks(reading, run.look, seconds=LOOK_SECONDS)) is not None:
-                reading = asyncio.ensure_future(anext(batches, None))
+                reading = asyncio.ensure_future(read())
                 yield batch
         finally:
             await end_task(reading)

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -48,6 +49,8 @@ class Retention:
             "artifacts": await _until_done(self._remove_artifacts),
             "sources": await _until_done(self._remove_sources),
             "import_errors": await _until_done(self._delete_errors),
+            "import_rows": await _until_done(partial(self._delete_notes, "delete_import_rows")),
+            "import_postponed": await _until_done(partial(self._delete_notes, "delete_import_postponed")),
             "jobs": await _until_done(self._delete_jobs),
             "orphans": await self._remove_orphans(),
             "workspaces": await asyncio.to_thread(remove_abandoned),
@@ -77,6 +80,11 @@ class Retention:
         values = {"import_keep": self.import_keep, "limit": BATCH}
         async with self.pool.connection() as connection:
             return (await connection.execute(load("retention")["delete_import_errors"], values)).rowcount
+
+    async def _delete_notes(self, query: str) -> int:
+        """Delete what imports noted that ended while the database could not be reached."""
+        async with self.pool.connection() as connection:
+            return (await connection.execute(load("retention")[query], {"limit": BATCH})).rowcount
 
     async def _delete_jobs(self) -> int:
         async with self.pool.connection() as connection:

@@ -12,8 +12,8 @@ from wherry.database.pools import Connection
 from wherry.database.queries import fetch_all, load
 from wherry.errors import Misconfigured
 from wherry.tables.declarations import Declaration, nearest, owner_of
-from wherry.tables.model import Column, Filter, Table, TableName
-from wherry.tables.types import CatalogType, Form, find_type
+from wherry.tables.model import Check, Column, Constraint, Filter, Reference, Table, TableName, Unique
+from wherry.tables.types import CatalogType, Form, base_of, domain_checks, find_type, is_not_null
 
 _KINDS_WITHOUT_KEYS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 
@@ -27,7 +27,7 @@ class Found:
     relation: Row
     columns: Sequence[Row]
     indexes: Sequence[Row]
-    foreign_keys: Sequence[Row]
+    constraints: Sequence[Row]
     own_sources: Sequence[Row]
 
 
@@ -99,16 +99,7 @@ def combine(resource: str, declared: Declaration, found: Found, types: Mapping[i
     every = [column["name"] for column in found.columns]
     _require_columns(declared, every)
     columns = {
-        column["name"]: Column(
-            name=column["name"],
-            type=find_type(column["type"], column["typmod"], types),
-            declared=column["declared"],
-            cast=column["cast"],
-            is_nullable=not column["not_null"],
-            is_required=column["not_null"] and not (column["has_default"] or column["identity"] or column["generated"]),
-            is_generated=bool(column["generated"]) or column["identity"] == "a",
-            comment=column["comment"],
-        )
+        column["name"]: _column(column, declared, types)
         for column in found.columns
         if column["may_select"] and column["name"] not in declared.exclude
     }
@@ -123,6 +114,8 @@ def combine(resource: str, declared: Declaration, found: Found, types: Mapping[i
         if declared.key is not None:
             raise Misconfigured(f"[{', '.join(key)}] cannot be the key of {relation}: its types cannot be compared")
         key = ()
+    uniques = tuple(_uniques(found, columns, key))
+    checks, foreign_keys = tuple(_checks(found, columns)), tuple(_foreign_keys(found, columns))
     return Table(
         name=resource,
         relation=relation,
@@ -130,13 +123,99 @@ def combine(resource: str, declared: Declaration, found: Found, types: Mapping[i
         fields=tuple(columns),
         key=key,
         filters=tuple(_filters(declared, found, columns, key)),
-        references=frozenset(TableName(fk["target_schema"], fk["target_name"]) for fk in found.foreign_keys)
+        references=frozenset(
+            TableName(each["target_schema"], each["target_name"]) for each in found.constraints if each["type"] == "f"
+        )
         - {relation},
+        import_roles=declared.import_roles if declared.importable and row["may_insert"] else (),
         export_roles=declared.export_roles if declared.exportable else (),
+        uniques=uniques,
+        checks=checks,
+        foreign_keys=foreign_keys,
+        constraints={each.name: each for each in (*_others(found, columns), *uniques, *checks, *foreign_keys)},
+        is_copied=row["kind"] in "rp" and not (row["is_restricted"] or row["has_insert_rules"]),
+        is_updatable=row["may_update"],
+        is_restricted=row["is_restricted"],
+        is_locked=row["kind"] in "rp" and row["may_update"],
+        has_own_rules=row["has_own_rules"] or row["has_insert_rules"] or row["kind"] not in "rp",
         estimated_rows=row["estimated_rows"],
         comment=row["comment"],
         warnings=tuple(_warnings(relation, row)),
     )
+
+
+def _column(row: Row, declared: Declaration, types: Mapping[int, CatalogType]) -> Column:
+    is_nullable = not (row["not_null"] or is_not_null(row["type"], types))
+    has_default = bool(row["has_default"] or row["identity"])
+    is_importable = not row["generated"] and row["name"] not in declared.read_only and row["may_insert"]
+    return Column(
+        name=row["name"],
+        type=find_type(row["type"], row["typmod"], types, is_deterministic=row["is_deterministic"]),
+        declared=row["declared"],
+        cast=types[row["type"]].sql_name,
+        base=base_of(row["type"], types).sql_name,
+        is_drawn=bool(row["identity"]) or row["is_drawn"],
+        is_nullable=is_nullable,
+        is_required=is_importable and not is_nullable and not has_default,
+        is_importable=is_importable,
+        is_settable=is_importable and row["may_update"] and row["identity"] != "a",
+        is_generated=bool(row["generated"]),
+        sequence=row["sequence"] if row["may_move"] else None,
+        domain_checks=domain_checks(row["type"], types),
+        label=row["name"],
+        comment=row["comment"],
+    )
+
+
+def _uniques(found: Found, columns: Mapping[str, Column], key: tuple[str, ...]) -> Iterator[Unique]:
+    """Those that name a row first: the primary key, then the declared one. A view has only its declared key."""
+    keys = [index for index in found.indexes if _is_checked_row_by_row(index)]
+    if found.relation["kind"] in _KINDS_WITHOUT_KEYS:
+        keys = [{"name": "key", "columns": list(key), "is_primary": True}]
+    keys.sort(key=lambda index: not (index["is_primary"] or tuple(index["columns"]) == key))
+    for index in keys:
+        if all(name in columns for name in index["columns"]):
+            names_row = index["is_primary"] or tuple(index["columns"]) == key
+            yield Unique(name=index["name"], columns=tuple(index["columns"]), names_row=names_row)
+
+
+def _is_checked_row_by_row(index: Row) -> bool:
+    return (
+        index["is_unique"]
+        and index["is_immediate"]
+        and index["is_ordinary"]
+        and not index["is_partial"]
+        and not index["nulls_are_equal"]
+        and None not in index["columns"]
+    )
+
+
+def _checks(found: Found, columns: Mapping[str, Column]) -> Iterator[Check]:
+    for row in found.constraints:
+        if row["type"] == "c" and row["is_enforced"] and all(name in columns for name in row["columns"]):
+            yield Check(name=row["name"], columns=tuple(row["columns"]), description=row["comment"])
+
+
+def _foreign_keys(found: Found, columns: Mapping[str, Column]) -> Iterator[Reference]:
+    for row in found.constraints:
+        is_enforced = row["is_enforced"] and row["may_read_target"]
+        if row["type"] == "f" and is_enforced and all(name in columns for name in row["columns"]):
+            target = TableName(row["target_schema"], row["target_name"])
+            yield Reference(
+                name=row["name"],
+                columns=tuple(row["columns"]),
+                target=target,
+                target_columns=tuple(row["target_columns"]),
+                target_label=str(target),
+            )
+
+
+def _others(found: Found, columns: Mapping[str, Column]) -> Iterator[Constraint]:
+    """All constraints and unique indexes, by name. Those on hidden columns have no description."""
+    for row in (*found.constraints, *(index for index in found.indexes if index["is_unique"])):
+        names = tuple(name for name in row["columns"] if name is not None)
+        is_shown = all(name in columns for name in names)
+        yield Constraint(name=row["name"], columns=names if is_shown else (), is_hidden=not is_shown)
 
 
 def _require_usable(relation: TableName, row: Row, declared: Declaration) -> None:

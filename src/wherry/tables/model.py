@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
 from psycopg import sql
 
+from wherry.tables.shape import ImportShape
 from wherry.tables.types import ValueType
 
 MAX_NAME_CHARACTERS = 200
@@ -40,15 +41,23 @@ def _is_plain(name: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column that an export may show.
+    """A column that may be shown.
 
     Attributes:
         name: of the column, and of the field.
         type: how its values are read and written.
         declared: the type in SQL, such as `numeric(12,2)`.
         cast: the same without length and precision, to which SQL can cast a value without changing it.
+        base: the same as `cast`, or the type that it restricts if it is a domain.
+        is_drawn: whether its default is the next value of a sequence.
+        is_generated: whether it is computed from other columns.
+        is_nullable: whether null is a value.
         is_required: whether it has neither null nor a default.
-        is_generated: whether only the database can write it.
+        is_importable: whether an import can write it.
+        is_settable: whether an UPDATE can.
+        sequence: the sequence of its default, if it is this column's own and we may move it; quoted as in SQL.
+        domain_checks: what a value that breaks a constraint of its domain is told, by the constraint's name.
+        label: what messages call it.
         comment: what the schema says about it.
     """
 
@@ -56,10 +65,69 @@ class Column:
     type: ValueType
     declared: str
     cast: str
-    is_required: bool = False
-    is_nullable: bool = True
+    base: str = ""
+    is_drawn: bool = False
     is_generated: bool = False
+    is_nullable: bool = True
+    is_required: bool = False
+    is_importable: bool = True
+    is_settable: bool = True
+    sequence: str | None = None
+    domain_checks: Mapping[str, str] = field(default_factory=dict)
+    label: str = ""
     comment: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraint:
+    """A constraint that imports report by name.
+
+    Attributes:
+        name: as in the catalog.
+        columns: that it concerns.
+        description: what a record that breaks it is told, if the constraint says.
+        is_hidden: whether it concerns columns that are not shown, so that no message may name it.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    description: str | None = None
+    is_hidden: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(Constraint):
+    """A CHECK constraint. Its `description` is its comment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unique(Constraint):
+    """A unique index of plain columns, which is checked row by row.
+
+    Attributes:
+        names_row: whether a record with these columns means the row that has them.
+        renews: whether it then updates that row, whatever `onConflict` says.
+        given: the fields of a record with the values, if they are not named like the columns. Then only a new row gets
+            these values.
+    """
+
+    names_row: bool = False
+    renews: bool = False
+    given: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of a record that have its values."""
+        return self.given or self.columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference(Constraint):
+    """A foreign key."""
+
+    target: TableName
+    target_columns: tuple[str, ...]
+    target_label: str
 
 
 class FilterType(StrEnum):
@@ -86,20 +154,32 @@ class Filter:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
-    """A table that records can be exported from. Compared by identity, so that it can be the key of a cache.
+    """A table that records can be exported from and imported into. Compared by identity, so it can be a cache's key.
 
     Attributes:
         name: of the resource, as in requests.
         relation: the table in PostgreSQL.
         columns: those that the schema shows to this role and the declaration does not exclude, by name.
-        fields: the fields of a record, in order.
+        fields: the fields of an export record, in order.
         key: the columns that identify a record and order an export; none if the table has no key.
         filters: what records can be selected by.
         references: the tables that its foreign keys refer to, without itself.
+        import_roles: who may import.
+        export_roles: who may export.
+        uniques: what no two rows may have in common; those that name a row come first, the primary key before others.
+        checks: what PostgreSQL checks about each row.
+        foreign_keys: the references that it checks.
+        constraints: all of these, and others that are only known by their names, by name.
+        is_copied: whether COPY can write it; otherwise rows are inserted.
+        is_locked: whether rows can be locked before they are updated.
+        is_updatable: whether we may update rows.
+        is_restricted: whether row-level security decides which rows we may read and write.
+        has_own_rules: whether triggers or rules may change a row before its constraints are checked.
         estimated_rows: as the last ANALYZE counted them, or -1.
         comment: what the schema says about it.
+        policy: how its records are imported, if not as its columns say.
         is_built_in: whether it is one of wherry's own.
-        warnings: what to know before exporting it.
+        warnings: what to know before it is exported.
     """
 
     name: str
@@ -109,11 +189,34 @@ class Table:
     key: tuple[str, ...]
     filters: tuple[Filter, ...] = ()
     references: frozenset[TableName] = frozenset()
+    import_roles: tuple[str, ...] = ()
     export_roles: tuple[str, ...] = ()
+    uniques: tuple[Unique, ...] = ()
+    checks: tuple[Check, ...] = ()
+    foreign_keys: tuple[Reference, ...] = ()
+    constraints: Mapping[str, Constraint] = field(default_factory=dict)
+    is_copied: bool = True
+    is_locked: bool = True
+    is_updatable: bool = True
+    is_restricted: bool = False
+    has_own_rules: bool = False
     estimated_rows: int = -1
     comment: str | None = None
+    policy: ImportShape | None = None
     is_built_in: bool = False
     warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def checked_columns(self) -> frozenset[str]:
+        """The columns that decide whether its CHECK constraints hold."""
+        named = {name for check in self.checks for name in check.columns}
+        is_computed = any(self.columns[name].is_generated for name in named)
+        return frozenset(self.columns if is_computed else named)
+
+    @cached_property
+    def refers_to_itself(self) -> bool:
+        """Whether a row may refer to another row of the table."""
+        return any(each.target == self.relation for each in self.foreign_keys)
 
     @cached_property
     def has_integer_key(self) -> bool:

@@ -19,6 +19,11 @@ from wherry.tables.model import Table
 CACHE_SECONDS = 10.0
 """How long what was read of the catalog is cached."""
 
+CHANGED = "The table, or a right that is needed for it, has changed since the request"
+DEFINITION_CHANGED = ("42703", "42P01", "42883", "42501", "42804")
+"""SQLSTATEs of statements about a table that has changed: a column, table, function or right is missing, or a column
+has another type."""
+
 log = structlog.get_logger(__name__)
 
 TablesByName = Mapping[str, Table]
@@ -110,6 +115,11 @@ async def require_usable(conninfo: str, declarations: Declarations) -> None:
 def exportable_by(tables: TablesByName, role: str) -> TablesByName:
     """The tables that an account with this role may export."""
     return {name: table for name, table in tables.items() if role in table.export_roles}
+
+
+def importable_by(tables: TablesByName, role: str) -> TablesByName:
+    """The tables that an account with this role may import into."""
+    return {name: table for name, table in tables.items() if role in table.import_roles}
 
 
 def find_table(tables: TablesByName, name: object) -> Table:

@@ -14,7 +14,6 @@ import zstandard
 
 from tests.hostile import HOSTILE_TEXTS
 from tests.integration.exports.conftest import Exports
-from wherry.resources.registry import RESOURCES
 from wherry.tables.builtin import BUILT_IN
 from wherry.times import rfc3339
 
@@ -62,7 +61,7 @@ async def in_the_table(exports: Exports, resource: str) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("resource", list(RESOURCES))
+@pytest.mark.parametrize("resource", list(BUILT_IN))
 async def test_every_hostile_text_and_every_null_is_exact(exports: Exports, resource: str) -> None:
     await fill_hostile(exports)
     expected = await in_the_table(exports, resource)
@@ -116,18 +115,6 @@ async def test_records_have_the_requested_fields_in_order(exports: Exports) -> N
     assert await exports.exported(resource="articles", fields="slug,id,status", format="csv") == (
         b'slug,id,status\r\n"a-1",1,"published"\r\n"a-2",2,"published"\r\n'
     )
-
-
-@pytest.mark.parametrize("resource", list(RESOURCES))
-async def test_the_columns_that_are_declared_as_instants_are_instants(exports: Exports, resource: str) -> None:
-    types = dict(
-        await exports.sql(
-            "select column_name, data_type from information_schema.columns where table_name = %s", resource
-        )
-    )
-    declared = RESOURCES[resource].shape.columns
-    for field in BUILT_IN[resource].fields:
-        assert (types[field] == "timestamp with time zone") == (declared.get(field) == "timestamptz"), field
 
 
 async def test_an_instant_always_has_milliseconds_and_none_is_rounded_up(exports: Exports) -> None:

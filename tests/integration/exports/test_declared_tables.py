@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from tests.integration.exports.conftest import Exports
+from tests.type_values import TYPES, VALUES
 from wherry.database.pools import make_pool
 from wherry.errors import Invalid
 from wherry.exports.page import check_values, open_page
@@ -22,81 +23,6 @@ from wherry.exports.requests import make_cursor, parse_export, parse_page
 from wherry.jobs.states import Status
 from wherry.tables.declarations import Declaration, Declarations
 from wherry.tables.types import Form
-
-VALUES = [
-    # declared type, literal, its JSON
-    ("smallint", "-32768", "-32768"),
-    ("integer", "2147483647", "2147483647"),
-    ("bigint", "-9223372036854775808", "-9223372036854775808"),
-    ("boolean", "true", "true"),
-    ("numeric", "12345678901234567890.12345678901234567890", "12345678901234567890.12345678901234567890"),
-    ("numeric(12,2)", "1.5", "1.50"),
-    ("numeric", "NaN", '"NaN"'),
-    ("numeric", "-Infinity", '"-Infinity"'),
-    ("real", "0.1", "0.1"),
-    ("double precision", "1e300", "1e+300"),
-    ("double precision", "Infinity", '"Infinity"'),
-    ("money", "12.34", "12.34"),
-    ("text", ' "quoted" \\ and\nlines ', '" \\"quoted\\" \\\\ and\\nlines "'),
-    ("varchar(10)", "", '""'),
-    ("char(5)", "ab", '"ab   "'),
-    ('"char"', "x", '"x"'),
-    ("name", "abc", '"abc"'),
-    ("uuid", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", '"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"'),
-    ("bytea", "\\x00ff10", '"AP8Q"'),
-    ("date", "2024-02-29", '"2024-02-29"'),
-    ("date", "infinity", '"infinity"'),
-    ("date", "0044-03-15 BC", '"0044-03-15 BC"'),
-    ("time", "23:59:59.000001", '"23:59:59.000001"'),
-    ("timetz", "12:00:00+02", '"12:00:00+02"'),
-    ("timestamp", "2024-01-01 00:00:00.5", '"2024-01-01T00:00:00.5"'),
-    ("timestamptz", "2024-01-01 00:00:00.123456+02", '"2023-12-31T22:00:00.123456Z"'),
-    ("timestamptz", "2024-01-01 00:00:00Z", '"2024-01-01T00:00:00Z"'),
-    ("timestamptz", "-infinity", '"-infinity"'),
-    ("timestamptz", "12024-01-01 00:00:00Z", '"12024-01-01T00:00:00Z"'),
-    ("timestamptz", "0044-03-15 12:00:00Z BC", '"0044-03-15T12:00:00Z BC"'),
-    ("interval", "1 mon -2 days 3.5 seconds", '"P1M-2DT3.5S"'),
-    ("json", '{"b" : 1,\n "a": [1.10, null]}', '{"b" : 1,  "a": [1.10, null]}'),
-    ("jsonb", '{"b": 1, "a": 1.10}', '{"a": 1.10, "b": 1}'),
-    ("jsonb", '"text"', '"text"'),
-    ("mood", "it's", '"it\'s"'),
-    ("mood[]", "{sad,NULL}", '["sad",null]'),
-    ("sku", "A-1", '"A-1"'),
-    ("sku[]", "{A-1}", '["A-1"]'),
-    ("price", "1.50", "1.50"),
-    ("integer[]", "{1,NULL,3}", "[1,null,3]"),
-    ("integer[]", "{{1,2},{3,4}}", "[[1,2],[3,4]]"),
-    ("integer[]", "{}", "[]"),
-    ("text[]", '{a,"b\\"c",NULL}', '["a","b\\"c",null]'),
-    ("boolean[]", "{t,f}", "[true,false]"),
-    ("numeric[]", "{1.10,NaN}", '[1.10,"NaN"]'),
-    ("double precision[]", "{0.1,-Infinity}", '[0.1,"-Infinity"]'),
-    ("money[]", "{1.10}", "[1.10]"),
-    ("date[]", "{2024-01-01}", '["2024-01-01"]'),
-    ("timestamptz[]", "{2024-01-01 00:00:00.5+00}", '["2024-01-01T00:00:00.5Z"]'),
-    ("bytea[]", '{"\\\\x00ff",NULL}', '["AP8=",null]'),
-    ("int2vector", "1 2", '"1 2"'),
-    ("uuid[]", "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}", '["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]'),
-    ("interval[]", "{1 day}", '["P1D"]'),
-    ("jsonb[]", '{"{\\"a\\": 1}"}', '[{"a": 1}]'),
-    ("json[]", '{"[1,\n2]"}', "[[1, 2]]"),
-    ("int4range", "[1,5)", '"[1,5)"'),
-    ("int4multirange", "{[1,5),[7,9)}", '"{[1,5),[7,9)}"'),
-    ("int4range[]", '{"[1,5)"}', '["[1,5)"]'),
-    ("inet", "192.168.0.1/24", '"192.168.0.1/24"'),
-    ("cidr", "10.0.0.0/8", '"10.0.0.0/8"'),
-    ("macaddr", "08:00:2b:01:02:03", '"08:00:2b:01:02:03"'),
-    ("bit(3)", "101", '"101"'),
-    ("point", "(1,2)", '"(1,2)"'),
-    ("tsvector", "fat rat", "\"'fat' 'rat'\""),
-    ("pair", "(1,two)", '"(1,two)"'),
-]
-TYPES = """
-create type mood as enum ('sad', 'it''s');
-create domain sku as varchar(20) check (value ~ '^[A-Z0-9-]+$');
-create domain price as numeric(10, 2);
-create type pair as (one int, two text);
-"""
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.hostile import HOSTILE_TEXTS
 from tests.integration.exports.conftest import Exports
 from tests.integration.imports.harness import Bench
 from wherry.jobs.states import Status
-from wherry.resources.registry import RESOURCES
+from wherry.tables.builtin import BUILT_IN
 
 # Imports trim, so a text that is to come back begins and ends with something that is not space.
 HOSTILE = st.sampled_from([f"<{text}>" for text in HOSTILE_TEXTS if len(text) < 1000])
@@ -42,14 +42,14 @@ COMMENTS = st.lists(st.fixed_dictionaries({"body": TEXTS}, optional={"created_at
 async def import_all(exports: Exports, data: dict[str, Any]) -> None:
     bench = Bench(exports.pool, exports.store, exports.settings)
     await exports.sql("truncate wherry.users, wherry.articles, wherry.comments restart identity cascade")
-    for resource in RESOURCES:
+    for resource in BUILT_IN:
         if data[resource]:
             job = await bench.run(resource, data[resource])
             assert job.status is Status.SUCCEEDED, await bench.errors(job)
 
 
 async def export_all(exports: Exports, **options: Any) -> dict[str, bytes]:
-    return {resource: await exports.exported(resource=resource, **options) for resource in RESOURCES}
+    return {resource: await exports.exported(resource=resource, **options) for resource in BUILT_IN}
 
 
 @settings(

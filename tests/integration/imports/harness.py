@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -24,6 +24,8 @@ from wherry.jobs.models import Job, NewJob, new_job_id
 from wherry.jobs.states import Kind
 from wherry.settings import Settings
 from wherry.storage.store import Store
+from wherry.tables.declarations import Declarations
+from wherry.tables.registry import Tables
 
 SETTINGS: dict[str, Any] = {"_env_file": None}
 
@@ -46,10 +48,20 @@ class Bench:
     pool: Pool
     store: Store
     settings: Settings
+    declarations: Declarations = field(default_factory=Declarations)
+
+    @property
+    def tables(self) -> Tables:
+        """The tables that are declared, as they are now."""
+        return Tables(self.pool, self.declarations)
 
     def with_settings(self, **changes: Any) -> Bench:
         """The same bench with other settings."""
-        return Bench(self.pool, self.store, self.settings.model_copy(update=changes))
+        return replace(self, settings=self.settings.model_copy(update=changes))
+
+    def runner(self, **options: Any) -> ImportRunner:
+        """A runner of imports."""
+        return ImportRunner(self.pool, self.tables, self.store, self.settings, **options)
 
     async def submit(
         self,
@@ -73,7 +85,9 @@ class Bench:
             owner_id=owner_id,
             resource=resource,
             format=format,
-            options=job_options(options or ImportOptions(), role, format_is_known=format_is_known),
+            options=job_options(
+                options or ImportOptions(), role, await self.tables.find(resource), format_is_known=format_is_known
+            ),
             source=ImportSource(source_key(job_id), file_size=len(data or b""), url=url).as_json(),
         )
         async with self.pool.connection() as connection, connection.transaction():
@@ -82,7 +96,7 @@ class Bench:
 
     async def execute(self, job: Job, runner: ImportRunner | None = None) -> Job:
         """Run a job once; return it as it is afterwards."""
-        runner = runner or ImportRunner(self.pool, self.store, self.settings)
+        runner = runner or self.runner()
         with suppress(JobReleased):
             await Executor(self.pool, {Kind.IMPORT: runner}).execute(job.id)
         return await self.job(job)

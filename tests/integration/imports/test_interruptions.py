@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.builtin_tables import ARTICLES
 from tests.integration.imports.harness import Bench, article, lines, user
 from wherry.accounts.authority import Authority
 from wherry.database import pools
@@ -23,13 +24,11 @@ from wherry.imports.merge import Merger, session_name
 from wherry.imports.models import ImportOptions, OnConflict, Place
 from wherry.imports.plan import Rules
 from wherry.imports.requests import options_of
-from wherry.imports.runner import ImportRunner
 from wherry.imports.splitters import LineSplitter
 from wherry.imports.writers import ImportTask, all_or_nothing
 from wherry.jobs import ledger
 from wherry.jobs.models import Advance, Job
 from wherry.jobs.runs import Run
-from wherry.resources.articles import ARTICLES
 
 RECORDS = [article(n) if n % 7 else article(n, title="") for n in range(1, 1001)]
 NOBODYS = Authority(None, "admin", ())
@@ -106,7 +105,7 @@ async def test_a_stopped_run_is_continued_from_its_checkpoint(authored: Bench, k
     for stop_after in (100, 300, 500):
         run = await claimed(authored, job)
         async with author_2_locked(authored):
-            work = asyncio.create_task(ImportRunner(authored.pool, authored.store, authored.settings).run(run))
+            work = asyncio.create_task(authored.runner().run(run))
             await until_committed(authored, job, stop_after)
             run.stopping.set()
         with pytest.raises(JobReleased):
@@ -125,7 +124,7 @@ async def test_a_job_whose_run_died_after_the_last_batch_ends_in_the_same_way(au
     format, wrap = SOURCES[kind]
     job = await authored.submit("articles", wrap(RECORDS), format=format)
     run = await claimed(authored, job)
-    ended = await ImportRunner(authored.pool, authored.store, authored.settings).run(run)
+    ended = await authored.runner().run(run)
     done = await authored.execute(job)
     assert (done.status, done.total_records, done.epoch) == (ended.status, ended.total_records, 2)
     assert await counted(authored, job) == (1000 - BAD, BAD)
@@ -138,7 +137,7 @@ async def test_a_run_that_dies_at_any_moment_loses_and_repeats_no_record(authore
     interrupted = 0
     for _ in range(30):
         run = await claimed(bench, job)
-        work = asyncio.create_task(ImportRunner(bench.pool, bench.store, bench.settings).run(run))
+        work = asyncio.create_task(bench.runner().run(run))
         await asyncio.wait({work}, timeout=chance.uniform(0.001, 0.03))
         work.cancel()
         await asyncio.wait({work})
@@ -170,7 +169,7 @@ async def test_a_worker_that_was_replaced_writes_nothing_more(authored: Bench) -
     job = await authored.submit("articles", lines(BY_TWO_AUTHORS))
     held = await claimed(authored, job)
     async with author_2_locked(authored):
-        zombie = asyncio.create_task(ImportRunner(authored.pool, authored.store, authored.settings).run(held))
+        zombie = asyncio.create_task(authored.runner().run(held))
         await until_committed(authored, job, 600)
         successor = asyncio.create_task(authored.execute(job))
         with pytest.raises((LeaseLost, psycopg.OperationalError)):
@@ -187,7 +186,7 @@ async def test_the_locks_of_a_suspended_worker_do_not_block_its_successor(author
         merger = Merger(ARTICLES, job.id, Rules(OnConflict.ERROR, NOBODYS))
         decoder = Decoder(ARTICLES, caller_role="admin", max_bytes=1000)
         batch = [decoder.decode(raw) for raw in LineSplitter(Place(), 1000).feed(lines(RECORDS[:50]))]
-        await merger.write(stopped, batch)  # the worker is suspended here, with its rows locked
+        await merger.write(stopped, batch, merger.care)  # the worker is suspended here, with its rows locked
         async with asyncio.timeout(20):
             done = await authored.execute(job)
         with suppress(psycopg.Error):  # its session was ended
@@ -201,7 +200,7 @@ async def test_a_run_in_one_transaction_starts_over_and_counts_once(authored: Be
     records = [record for record in RECORDS if record["title"]] if options.atomic else RECORDS
     job = await authored.submit("articles", lines(records), options=options)
     run = await claimed(authored, job)
-    work = asyncio.create_task(ImportRunner(authored.pool, authored.store, authored.settings).run(run))
+    work = asyncio.create_task(authored.runner().run(run))
     if options.dry_run:
         await until_committed(authored, job, 300)
     run.stopping.set()
@@ -268,7 +267,7 @@ async def test_a_committed_atomic_import_is_not_repeated_if_its_worker_dies(auth
     records = [article(n, id=n + 10) for n in range(250)]
     job = await authored.submit("articles", lines(records), options=ImportOptions(atomic=True))
     run = await claimed(authored, job)
-    await ImportRunner(authored.pool, authored.store, authored.settings).run(run)  # and the worker dies
+    await authored.runner().run(run)  # and the worker dies
     await authored.store.delete(str((job.source or {})["key"]))  # not needed any more
     done = await authored.execute(job)
     assert (done.status, done.success_count, done.error_count, done.total_records) == ("succeeded", 250, 0, 250)
@@ -284,7 +283,7 @@ async def test_a_run_that_was_replaced_does_not_end_its_successors_session(
     async with authored.pool.connection() as working, working.transaction():
         await working.execute(load("imports")["prepare"], {"name": session_name(job.id), "owner_id": None})
         with pytest.raises(LeaseLost):
-            await ImportRunner(authored.pool, authored.store, authored.settings).run(late)
+            await authored.runner().run(late)
         await working.execute("select 1")
     assert successor.lease.epoch == 2
 
@@ -295,7 +294,9 @@ async def test_a_successor_can_find_the_session_of_an_import_that_waits_for_its_
     stopped = await claimed(authored, job)
     async with authored.pool.connection() as turn, turn.transaction():
         await turn.execute(load("imports")["lock_whole"], {"table": "articles"})
-        task = ImportTask(stopped, ARTICLES, options_of(job), NOBODYS, max_records=1000, max_error_bytes=1 << 20)
+        task = ImportTask(
+            stopped, ARTICLES, options_of(job), NOBODYS, batch_size=100, max_records=1000, max_error_bytes=1 << 20
+        )
         async with all_or_nothing(authored.pool, task):
             named = "select 1 from pg_stat_activity where application_name = %s and pid <> pg_backend_pid()"
             assert len(await authored.rows(named, session_name(job.id))) == 1
@@ -338,5 +339,5 @@ async def test_an_import_in_one_transaction_may_wait_for_its_source(hasty: Bench
         yield lines([user(1)])
 
     job = await hasty.submit("users", None, url="https://data.example.com/users.ndjson", options=options)
-    done = await hasty.execute(job, ImportRunner(hasty.pool, hasty.store, hasty.settings, fetch=slow))
+    done = await hasty.execute(job, hasty.runner(fetch=slow))
     assert (done.status, done.success_count) == ("succeeded", 1)

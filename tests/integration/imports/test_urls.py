@@ -41,7 +41,7 @@ class Remote:
 
 
 def runner(bench: Bench, remote: Remote) -> ImportRunner:
-    return ImportRunner(bench.pool, bench.store, bench.settings, fetch=remote)
+    return bench.runner(fetch=remote)
 
 
 async def test_the_content_of_a_url_is_imported_and_its_digest_stored(bench: Bench) -> None:
@@ -85,7 +85,7 @@ async def test_a_fetch_that_fails_fails_the_job_and_stores_nothing(bench: Bench,
 
 async def test_a_private_url_fails_the_job(bench: Bench) -> None:
     job = await bench.submit("users", None, url="http://127.0.0.1:9/users.ndjson")
-    done = await bench.execute(job, ImportRunner(bench.pool, bench.store, bench.settings, fetch=partial(fetch)))
+    done = await bench.execute(job, bench.runner(fetch=partial(fetch)))
     assert await bench.faults(done) == [(-1, "URL_NOT_ALLOWED", None)]
 
 

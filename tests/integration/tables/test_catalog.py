@@ -56,7 +56,7 @@ async def test_comments_describe_tables_and_columns(pool: Pool) -> None:
     table = await read(pool, table="shop.supplier")
     assert (table.comment, table.columns["email"].comment) == ("Who sells to us.", "Where orders are sent.")
     assert table.references == frozenset()  # a reference to itself needs no other table first
-    assert table.columns["id"].is_generated
+    assert table.columns["id"].is_drawn
 
 
 async def test_excluded_columns_are_not_known(pool: Pool) -> None:

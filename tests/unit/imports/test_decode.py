@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.builtin_tables import TABLES
 from wherry.errors import BrokenJson, ErrorCode
 from wherry.imports.decode import Decoder
 from wherry.imports.models import DecodedRecord, RawRecord
-from wherry.resources.model import Resource
-from wherry.resources.registry import RESOURCES
-from wherry.resources.rules import parse_instant
+from wherry.tables.builtin.rules import parse_instant
+from wherry.tables.derivation import shape_of
+from wherry.tables.model import Table
 
 USER = {"id": 1, "email": "a@b.c", "name": "A"}
 ARTICLE = {"id": 1, "slug": "a", "title": "T", "body": "B", "author_id": 1}
@@ -26,7 +27,7 @@ SOUND: dict[str, dict[str, Any]] = {"users": USER, "articles": ARTICLE, "comment
 
 def decode(resource: str, record: Any, *, role: str = "admin") -> DecodedRecord:
     data = record if isinstance(record, bytes) else json.dumps(record).encode()
-    decoder = Decoder(RESOURCES[resource], caller_role=role, max_bytes=1000)
+    decoder = Decoder(TABLES[resource], caller_role=role, max_bytes=1000)
     return decoder.decode(RawRecord(3, 100, data, len(data)))
 
 
@@ -123,13 +124,13 @@ def test_long_values_are_shortened_in_errors() -> None:
 
 
 def test_the_error_of_a_too_long_record_names_the_limit() -> None:
-    entry = Decoder(RESOURCES["users"], caller_role="admin", max_bytes=10).decode(RawRecord(0, 50, None, 50))
+    entry = Decoder(TABLES["users"], caller_role="admin", max_bytes=10).decode(RawRecord(0, 50, None, 50))
     assert faults(entry) == [(1004, None)]
     assert entry.errors[0].details == {"bytes": 50, "limit": 10}
 
 
 def test_broken_syntax_can_be_raised_instead_of_reported() -> None:
-    decoder = Decoder(RESOURCES["users"], caller_role="admin", max_bytes=10, stop_at_broken_syntax=True)
+    decoder = Decoder(TABLES["users"], caller_role="admin", max_bytes=10, stop_at_broken_syntax=True)
     with pytest.raises(BrokenJson):
         decoder.decode(RawRecord(0, 5, b"{nope", 5))
     assert decoder.decode(RawRecord(0, 5, b'"\\ud800"', 8)).errors[0].code is ErrorCode.ENCODING_ERROR
@@ -175,11 +176,12 @@ ANY = st.one_of(
 
 
 @settings(deadline=None)
-@given(resource=st.sampled_from(list(RESOURCES.values())), data=st.data())
-def test_the_fast_path_accepts_nothing_that_the_rules_would_change(resource: Resource, data: st.DataObject) -> None:
-    names = [field.name for field in resource.shape.fields]
+@given(resource=st.sampled_from(list(TABLES.values())), data=st.data())
+def test_the_fast_path_accepts_nothing_that_the_rules_would_change(resource: Table, data: st.DataObject) -> None:
+    shape = shape_of(resource)
+    names = [field.name for field in shape.fields]
     record = {**SOUND[resource.name], **data.draw(st.dictionaries(st.sampled_from(names), ANY, max_size=4))}
-    rules_only = replace(resource, shape=replace(resource.shape, is_clean=lambda _: False))
+    rules_only = replace(resource, policy=replace(shape, is_clean=lambda _: False))
     raw = RawRecord(0, 0, json.dumps(record).encode(), 0)
     quick, slow = (Decoder(kind, caller_role="user", max_bytes=9).decode(raw) for kind in (resource, rules_only))
     assert quick == slow

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests.builtin_tables import ARTICLES, USERS
 from wherry.errors import Invalid
 from wherry.imports.models import ImportFormat, ImportOptions, OnConflict
 from wherry.imports.requests import ImportSource, check_upload, fingerprint, job_options, parse_format, parse_options
 from wherry.imports.splitters import detect_format
-from wherry.resources.articles import ARTICLES
-from wherry.resources.users import USERS
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,7 @@ def test_every_invalid_option_is_named() -> None:
 def test_requests_that_differ_in_anything_have_different_fingerprints() -> None:
     asked: list[dict[str, Any]] = [
         {},
-        {"resource": USERS},
+        {"table": USERS},
         {"format": ImportFormat.JSON},
         {"options": ImportOptions(OnConflict.SKIP)},
         {"options": ImportOptions(dry_run=True)},
@@ -131,7 +130,7 @@ def test_requests_that_differ_in_anything_have_different_fingerprints() -> None:
         {"sha256": "b"},
         {"sha256": None, "url": "a"},
     ]
-    first = {"resource": ARTICLES, "format": ImportFormat.NDJSON, "options": ImportOptions(), "sha256": "a"}
+    first = {"table": ARTICLES, "format": ImportFormat.NDJSON, "options": ImportOptions(), "sha256": "a"}
     prints = [fingerprint(**{**first, **change}) for change in asked]
     assert len(set(prints)) == len(asked)
     assert prints[0] == fingerprint(**first)

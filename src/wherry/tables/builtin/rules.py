@@ -1,22 +1,20 @@
-"""The rules for the fields of import records.
-
-A rule takes a JSON value other than null, and returns the value to store or a `Fault`. It reports the first problem: it
-checks the type, then the form, then the content.
-"""
+"""The rules for the fields of the built-in tables, which are stricter than those of their types; see `values.py`."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from re import Pattern
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from wherry.errors import ErrorCode
+from wherry.tables import values
+from wherry.tables.builtin.policy import FieldRule
+from wherry.tables.values import Fault, OversizedNumber, Rule, too_long
 from wherry.texts import MAX_EMAIL_CHARACTERS, MAX_MARKS, has_long_run_of_marks
 
 MAX_ID = 2_147_483_647
@@ -26,42 +24,13 @@ MAX_ID = 2_147_483_647
 # an address is the first one after the second character of its domain.
 MAX_SLUG_CHARACTERS = 500
 EMAIL = r"^[^\s@]+@[^\s@][^\s@.]*\.[^\s@]+$"
-SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
-
-Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
-Text = Annotated[str, msgspec.Meta(min_length=1)]
-# The decoder checks the length before the pattern.
-Email = Annotated[str, msgspec.Meta(pattern=EMAIL, max_length=MAX_EMAIL_CHARACTERS, description="lower case")]
-Slug = Annotated[str, msgspec.Meta(pattern=SLUG, max_length=MAX_SLUG_CHARACTERS)]
+KEBAB_CASE = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
 _DATE = re.compile(
     r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-W[0-9]{2}-[0-9]|[0-9]{4}W[0-9]{3})"
     r"(?:[T ][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?",
     re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong with a field. `text` continues a sentence that starts with its name: "must not be empty"."""
-
-    code: ErrorCode
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class OversizedNumber:
-    """A number too large for any type: `1e400`, or an integer of thousands of digits."""
-
-    text: str
-
-    @property
-    def is_integer(self) -> bool:
-        return self.text.removeprefix("-").isdigit()
-
-
-Rule = Callable[[object], object]
-"""Returns the value to store, or a `Fault`."""
 
 
 def identifier(value: object) -> object:
@@ -75,36 +44,16 @@ def identifier(value: object) -> object:
     return value
 
 
-def boolean(value: object) -> object:
-    """`true` or `false`, not a word for them."""
-    return value if isinstance(value, bool) else Fault(ErrorCode.INVALID_FIELD_TYPE, "must be true or false")
-
-
 def string(value: object) -> str | Fault:
-    """A string, trimmed. PostgreSQL's text cannot hold NUL (manual, 8.3 Character Types)."""
-    if not isinstance(value, str):
-        return Fault(ErrorCode.INVALID_FIELD_TYPE, "must be a string")
-    if "\0" in value:
-        return Fault(ErrorCode.INVALID_FIELD_FORMAT, "must not contain the character NUL")
-    return value.strip()
+    """A string, trimmed."""
+    text = values.string(value)
+    return text.strip() if isinstance(text, str) else text
 
 
 def present(value: object) -> object:
     """A string that is not empty once trimmed."""
     text = string(value)
     return text if text != "" else Fault(ErrorCode.FIELD_TOO_SHORT, "must not be empty")
-
-
-def at_most_words(limit: int) -> Rule:
-    """A string of 1 to `limit` words; words are separated by white space."""
-
-    def rule(value: object) -> object:
-        text = present(value)
-        if isinstance(text, str) and len(text.split(None, limit)) > limit:
-            return Fault(ErrorCode.FIELD_TOO_LONG, f"must be at most {limit} words")
-        return text
-
-    return rule
 
 
 def lower_case(pattern: str, description: str, max_characters: int) -> Rule:
@@ -116,17 +65,13 @@ def lower_case(pattern: str, description: str, max_characters: int) -> Rule:
         if isinstance(text, Fault):
             return text
         if len(text) > max_characters:
-            return _too_long(max_characters)
+            return too_long(max_characters)
         text = text.lower()
         if not compiled.match(text):
             return Fault(ErrorCode.INVALID_FIELD_FORMAT, f"must be {description}")
-        return text if len(text) <= max_characters else _too_long(max_characters)  # may be longer in lower case
+        return text if len(text) <= max_characters else too_long(max_characters)  # may be longer in lower case
 
     return rule
-
-
-def _too_long(max_characters: int) -> Fault:
-    return Fault(ErrorCode.FIELD_TOO_LONG, f"must be at most {max_characters} characters")
 
 
 _email = lower_case(EMAIL, "an e-mail address", MAX_EMAIL_CHARACTERS)
@@ -142,21 +87,8 @@ def email(value: object) -> object:
         return Fault(ErrorCode.INVALID_FIELD_FORMAT, detail)
     composed = unicodedata.normalize("NFC", address)
     if len(composed) > MAX_EMAIL_CHARACTERS:
-        return _too_long(MAX_EMAIL_CHARACTERS)
+        return too_long(MAX_EMAIL_CHARACTERS)
     return composed if is_unambiguous(composed) else Fault(ErrorCode.INVALID_FIELD_FORMAT, "must be an e-mail address")
-
-
-def one_of(choices: tuple[str, ...]) -> Rule:
-    """One of a few words, in any case."""
-
-    def rule(value: object) -> object:
-        text = string(value)
-        if isinstance(text, Fault):
-            return text
-        text = text.lower()
-        return text if text in choices else Fault(ErrorCode.INVALID_ENUM_VALUE, f"must be one of {', '.join(choices)}")
-
-    return rule
 
 
 def words(value: object) -> object:
@@ -233,12 +165,50 @@ def is_unambiguous(address: str) -> bool:
     return folded == address and all(unicodedata.category(character) != "Cf" for character in address)
 
 
-def are_words(values: list[str]) -> bool:
+def are_words(texts: list[str]) -> bool:
     """Whether `words` would not change an array of strings."""
-    return "" not in values and len(set(values)) == len(values) and all(map(is_trimmed, values))
+    return "" not in texts and len(set(texts)) == len(texts) and all(map(is_trimmed, texts))
 
 
-def id_or(natural_key: str, given: frozenset[str]) -> Iterator[tuple[str, Fault]]:
-    """A fault on `id` unless a record has its id or its natural key, valid or not."""
-    if "id" not in given and natural_key not in given:
-        yield "id", Fault(ErrorCode.MISSING_REQUIRED_FIELD, f"or {natural_key} is required")
+def at_most_words(limit: int) -> FieldRule:
+    """A string of 1 to `limit` words; words are separated by white space."""
+
+    def rule(value: object) -> object:
+        text = present(value)
+        if isinstance(text, str) and len(text.split(None, limit)) > limit:
+            return Fault(ErrorCode.FIELD_TOO_LONG, f"must be at most {limit} words")
+        return text
+
+    def keeps(text: str) -> bool:
+        return is_trimmed(text) and (len(text) < 2 * limit or len(text.split(None, limit)) <= limit)
+
+    return FieldRule(PRESENT.typed, rule, keeps)
+
+
+def one_of(*choices: str) -> FieldRule:
+    """One of a few words, in any case."""
+
+    def rule(value: object) -> object:
+        text = string(value)
+        if isinstance(text, Fault):
+            return text
+        text = text.lower()
+        return text if text in choices else Fault(ErrorCode.INVALID_ENUM_VALUE, f"must be one of {', '.join(choices)}")
+
+    return FieldRule(Literal[choices], rule)
+
+
+ID = FieldRule(Annotated[int, Meta(ge=1, le=MAX_ID)], identifier)
+PRESENT = FieldRule(Annotated[str, Meta(min_length=1)], present, is_trimmed)
+# The decoder checks the length before the pattern.
+ADDRESS = FieldRule(
+    Annotated[str, Meta(pattern=EMAIL, max_length=MAX_EMAIL_CHARACTERS, description="lower case")], email, is_email
+)
+SLUG = FieldRule(
+    Annotated[str, Meta(pattern=KEBAB_CASE, max_length=MAX_SLUG_CHARACTERS)],
+    lower_case(KEBAB_CASE, "in kebab case: a-z, 0-9 and single hyphens", MAX_SLUG_CHARACTERS),
+    is_trimmed,
+)
+WORDS = FieldRule(list[str], words, are_words)
+INSTANT = FieldRule(datetime, instant, is_utc)
+BOOLEAN = FieldRule(bool, values.boolean)

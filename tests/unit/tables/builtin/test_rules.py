@@ -9,13 +9,14 @@ import time
 import msgspec
 import pytest
 
+from tests.builtin_tables import TABLES
 from tests.hostile import AMBIGUOUS
 from wherry.accounts.validation import normalize_email
 from wherry.imports.decode import Decoder
 from wherry.imports.models import RawRecord
-from wherry.resources import rules
-from wherry.resources.registry import RESOURCES
-from wherry.resources.users import UserRecord
+from wherry.tables.builtin import rules
+from wherry.tables.builtin.users import USERS
+from wherry.tables.values import Fault
 
 OBVIOUS_EMAIL = r"^[^\s@]+@[^\s@]+\.[^\s@]+$"
 LONG = 20_000
@@ -38,16 +39,16 @@ def test_the_pattern_of_an_address_matches_what_the_obvious_one_does() -> None:
 
 
 def test_the_typed_record_and_the_rule_have_the_same_pattern() -> None:
-    schema = msgspec.json.schema(UserRecord)["$defs"]["UserRecord"]["properties"]["email"]
+    schema = msgspec.json.schema(USERS.record)["$defs"]["User"]["properties"]["email"]
 
     assert schema["anyOf"][0]["pattern"] == rules.EMAIL
     assert rules.email("a@b.c") == "a@b.c"
-    assert isinstance(rules.email("a@.c"), rules.Fault)
+    assert isinstance(rules.email("a@.c"), Fault)
 
 
 @pytest.mark.parametrize(("resource", "record"), HOSTILE, ids=range(len(HOSTILE)))
 def test_no_value_takes_long_to_check(resource: str, record: dict[str, object]) -> None:
-    decoder = Decoder(RESOURCES[resource], caller_role="user", max_bytes=1 << 24)
+    decoder = Decoder(TABLES[resource], caller_role="user", max_bytes=1 << 24)
     data = msgspec.json.encode(record)
     began = time.process_time()
     decoder.decode(RawRecord(0, len(data), data, len(data)))
@@ -57,7 +58,7 @@ def test_no_value_takes_long_to_check(resource: str, record: dict[str, object]) 
 
 @pytest.mark.parametrize("email", AMBIGUOUS)
 def test_no_account_is_imported_with_an_address_that_can_be_mistaken_for_another(email: str) -> None:
-    decoder = Decoder(RESOURCES["users"], caller_role="user", max_bytes=1000)
+    decoder = Decoder(TABLES["users"], caller_role="user", max_bytes=1000)
     data = msgspec.json.encode({"email": email, "name": "N"})
     (error,) = decoder.decode(RawRecord(0, len(data), data, len(data))).errors
 
@@ -65,7 +66,7 @@ def test_no_account_is_imported_with_an_address_that_can_be_mistaken_for_another
 
 
 def test_an_address_is_imported_in_the_form_that_registration_stores() -> None:
-    decoder = Decoder(RESOURCES["users"], caller_role="user", max_bytes=1000)
+    decoder = Decoder(TABLES["users"], caller_role="user", max_bytes=1000)
     data = msgspec.json.encode({"email": "jose\u0301@example.com", "name": "N"})
     entry = decoder.decode(RawRecord(0, len(data), data, len(data)))
 

@@ -1,1 +1,0 @@
-"""What a record is: one file a resource, one registry."""

@@ -1,0 +1,74 @@
+"""Derives from a table's columns how its records are imported."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import msgspec
+from msgspec import UNSET, Raw
+from msgspec.structs import astuple
+
+from wherry.tables.model import Column, Table
+from wherry.tables.shape import ImportField, ImportShape, Row
+
+_UNREADABLE = re.compile(r'[\\"\x00-\x1f]')
+"""What a field's name must not contain for the typed decoder; without it, each field is decoded on its own."""
+
+
+@lru_cache(maxsize=256)
+def shape_of(table: Table) -> ImportShape:
+    """How records of a table are imported: by its policy, or as its columns say."""
+    return table.policy or _derived(table)
+
+
+def _derived(table: Table) -> ImportShape:
+    columns = [column for column in table.columns.values() if column.is_importable]
+    names = {f"f{place}": column.name for place, column in enumerate(columns)}
+    is_readable = not any(_UNREADABLE.search(name) for name in names.values())
+    record = msgspec.defstruct(
+        "Record",
+        [(name, _annotation(table, column), UNSET) for name, column in zip(names, columns, strict=True)],
+        rename=names if is_readable else None,
+        kw_only=True,
+        frozen=True,
+        gc=False,
+    )
+    raw = [place for place, column in enumerate(columns) if column.type.annotation is Raw]
+
+    def row(record: msgspec.Struct) -> Row:
+        values = list(astuple(record))
+        for place in raw:
+            if values[place].__class__ is Raw and bytes(values[place]) == b"null":
+                values[place] = None
+        return tuple(values)
+
+    return ImportShape(
+        record=record,
+        order=tuple(names.values()),
+        fields=tuple(_field(table, column) for column in columns),
+        columns=tuple(column.name for column in columns),
+        new=row if raw else astuple,
+        changes=row if raw else astuple,
+        is_clean=None if is_readable else lambda record: False,
+    )
+
+
+def _annotation(table: Table, column: Column) -> object:
+    annotation = column.type.annotation
+    return annotation | None if _may_be_null(table, column) and annotation is not Raw else annotation
+
+
+def _field(table: Table, column: Column) -> ImportField:
+    return ImportField(
+        column.name,
+        column.type.rule,
+        nullable=_may_be_null(table, column),
+        typed=msgspec.json.Decoder(column.type.annotation),
+        has_signed_zero=column.type.has_signed_zero,
+    )
+
+
+def _may_be_null(table: Table, column: Column) -> bool:
+    """Whether a record may have null. A trigger may replace what the column cannot have."""
+    return column.is_nullable or table.has_own_rules

@@ -66,7 +66,7 @@ def articles(count: int, user_count: int) -> Sample:
             "slug": f"log-entry-{index + 1}",
             "title": f"Log entry {index + 1}: {_words(index, 3)}",
             "body": _words(index, 40),
-            "author_id": FIRST_USER_ID + _valid_index(index, user_count),
+            "author_id": FIRST_USER_ID + valid_index(index, user_count),
             "tags": [WORDS[index % len(WORDS)], WORDS[index // 7 % len(WORDS)]],
             "status": "published",
             "published_at": f"2026-01-{index % 28 + 1:02d}T12:00:00.000Z",
@@ -81,17 +81,22 @@ def comments(count: int, article_count: int, user_count: int) -> Sample:
     def record(index: int) -> Record:
         return {
             "id": index + 1,
-            "article_id": 1 + _valid_index(index, article_count),
-            "user_id": FIRST_USER_ID + _valid_index(index * 7, user_count),
+            "article_id": 1 + valid_index(index, article_count),
+            "user_id": FIRST_USER_ID + valid_index(index * 7, user_count),
             "body": _words(index, 12),
         }
 
     return Sample("comments", count, record, (*_BAD_ANY, *_BAD_COMMENTS))
 
 
+def spoiled_json(record: Record) -> msgspec.Raw:
+    """A record without its closing brace."""
+    return msgspec.Raw(msgspec.json.encode(record)[:-1])
+
+
 _BAD_ANY: tuple[Breakage, ...] = (
     ("INVALID_FIELD_TYPE", lambda record: record | {"id": str(record["id"])}),
-    ("PARSE_ERROR", lambda record: msgspec.Raw(msgspec.json.encode(record)[:-1])),
+    ("PARSE_ERROR", spoiled_json),
 )
 _BAD_USERS: tuple[Breakage, ...] = (
     ("MISSING_REQUIRED_FIELD", lambda record: record | {"name": None}),
@@ -114,7 +119,7 @@ def _is_broken(index: int) -> bool:
     return index % BROKEN_EVERY == BROKEN_EVERY - 1
 
 
-def _valid_index(index: int, count: int) -> int:
+def valid_index(index: int, count: int) -> int:
     """An index below `count` whose record is not broken."""
     chosen = index % count
     return chosen - 1 if _is_broken(chosen) else chosen

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from wherry.cli.demo_jobs import shown
 from wherry.cli.demo_report import Moved
-from wherry.cli.demo_steps import shown
 
 
 def test_a_capsule_is_counted_in_frames_and_an_import_in_rows() -> None:

@@ -1,13 +1,12 @@
-"""Imports to disturb, and checks of their results.
-
-In: a running service. Out: jobs that are under way; at the end, for each job, its counters against the tables.
-"""
+"""Imports to disturb, and checks of their results: into a built-in table, and into tables of the user's own."""
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,22 +17,144 @@ from tests.processes import import_file
 ENDED = ("succeeded", "partial", "failed", "cancelled")
 POLL_SECONDS = 0.2
 AUTHOR = 1
+TEXT = "salt and timber " * 20
+BROKEN_EVERY = 50
+
+SHOP = """
+create schema shop;
+create type shop.state as enum ('draft', 'live');
+create table shop.supplier (id int primary key);
+insert into shop.supplier select generate_series(1, 10);
+create table shop.price (
+  tenant int,
+  sku text,
+  amount numeric(12, 2) not null constraint amount_not_negative check (amount >= 0),
+  state shop.state not null default 'draft',
+  meta jsonb,
+  supplier_id int references shop.supplier,
+  number bigint generated always as identity unique,
+  primary key (tenant, sku)
+);
+create table shop.event (job int, n int, note text);
+insert into shop.price (tenant, sku, amount)
+select -job, 'S-' || n, 7777 from generate_series(1, 100) as job, generate_series(0, 998, 2) as n;
+"""
+TABLES = '[tables]\nprices = "shop.price"\nevents = "shop.event"\n'
+
+Record = dict[str, Any]
 
 
-def articles(job: int, count: int) -> bytes:
-    """New articles without ids, so that an article that is written twice is a second row or an error."""
-    body = "salt and timber " * 20
-    return b"".join(
-        json.dumps({"slug": f"job-{job}-{n}", "title": f"Article {n}", "body": body, "author_id": AUTHOR}).encode()
-        + b"\n"
-        for n in range(count)
-    )
+@dataclass(frozen=True, eq=False)
+class Load:
+    """A kind of import.
+
+    Attributes:
+        resource: the table.
+        record: the record with this number of this many, of the import with this number.
+        is_refused: whether that record is refused: by its number and how many there are.
+        written: counts the rows that an import wrote, by its `number`.
+        options: of the request.
+    """
+
+    resource: str
+    record: Callable[[int, int, int], Record]
+    is_refused: Callable[[int, int], bool]
+    written: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def content(self, job: int, count: int) -> bytes:
+        """The records as ndjson."""
+        return b"".join(json.dumps(self.record(job, n, count)).encode() + b"\n" for n in range(count))
+
+    def refused(self, count: int) -> int:
+        """How many of so many records are refused."""
+        return sum(self.is_refused(n, count) for n in range(count))
+
+
+def _article(job: int, n: int, count: int) -> Record:
+    """Without an id, so that an article that is written twice is a second row or an error."""
+    return {"slug": f"job-{job}-{n}", "title": f"Article {n}", "body": TEXT, "author_id": AUTHOR}
+
+
+BREAKAGES: Sequence[Record] = ({"amount": -1}, {"state": "sold"}, {"supplier_id": 99}, {"amount": None})
+
+
+def _is_broken(n: int) -> bool:
+    return n % BROKEN_EVERY == BROKEN_EVERY - 1
+
+
+def _price(tenant: int, n: int, amount: float) -> Record:
+    """A price; one in fifty breaks a rule of the table."""
+    meta = {"n": n, "text": TEXT}
+    record = {"tenant": tenant, "sku": f"S-{n}", "amount": amount, "state": "live", "meta": meta}
+    record["supplier_id"] = n % 10 + 1
+    return {**record, **(BREAKAGES[n // BROKEN_EVERY % len(BREAKAGES)] if _is_broken(n) else {})}
+
+
+def _keys(count: int) -> int:
+    """How many keys a file of prices with duplicates has: its last fifth has those of its first records again."""
+    return count - count // 5
+
+
+def _changed_price(job: int, n: int, count: int) -> Record:
+    keys = _keys(count)
+    return _price(-job, n, n % 1000) if n < keys else _price(-job, n - keys, 5000)
+
+
+ARTICLES = Load(
+    "articles",
+    _article,
+    lambda n, count: False,
+    "select count(*) from wherry.articles where slug like 'job-' || %(number)s || '-%%'",
+)
+PRICES = Load(
+    "prices",
+    lambda job, n, count: _price(job, n, n % 1000),
+    lambda n, count: _is_broken(n),
+    "select count(*) from shop.price where tenant = %(number)s and number is not null and 'S-' || (meta ->> 'n') = sku",
+)
+# Updates rows and creates others. A row keeps what its first record says, whoever handles the second.
+CHANGED_PRICES = Load(
+    "prices",
+    _changed_price,
+    lambda n, count: n >= _keys(count) or _is_broken(n),
+    "select count(*) from shop.price where tenant = -%(number)s and amount = (meta ->> 'n')::int %% 1000",
+    {"onConflict": "update"},
+)
+# This table has no key: a record that is written twice is a second row.
+EVENTS = Load(
+    "events",
+    lambda job, n, count: {"job": job, "n": f"{n}" if not _is_broken(n) else "much", "note": TEXT},
+    lambda n, count: _is_broken(n),
+    "select count(*) from shop.event where job = %(number)s",
+)
+LOADS = (ARTICLES, PRICES, CHANGED_PRICES, EVENTS)
+
+
+def make_shop(url: str, folder: Path) -> dict[str, str]:
+    """Create the tables of the user's own; returns the setting that declares them."""
+    with psycopg.connect(url) as connection:
+        connection.execute(SHOP)
+    path = folder / "tables.toml"
+    path.write_text(TABLES)
+    return {"TABLES_FILE": str(path)}
+
+
+@dataclass(frozen=True)
+class Import:
+    """An import that was submitted."""
+
+    id: str
+    number: int
+    load: Load
+    records: int
 
 
 @dataclass
 class Outcome:
-    """A finished import, and what it left in the tables."""
+    """An import, and what it left in the tables."""
 
+    source: Import
     job: dict[str, Any]
     rows: int
     errors: int
@@ -44,34 +165,49 @@ class Outcome:
         counted = (self.job["successCount"], self.job["errorCount"], self.job["processedRecords"])
         return counted == (self.rows, self.errors, self.rows + self.errors)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every record was written or refused as it should be."""
+        refused = self.source.load.refused(self.source.records)
+        status = "partial" if refused else "succeeded"
+        found = (self.job["status"], self.rows, self.errors)
+        return found == (status, self.source.records - refused, refused) and self.is_exact
 
-def submit(client: httpx.Client, first: int, jobs: int, records: int) -> list[str]:
-    """Submit imports, numbered from `first`; returns their ids."""
-    numbers = range(first, first + jobs)
-    return [import_file(client, "articles", articles(job, records), key=f"load-{job}")["id"] for job in numbers]
+
+def submit_one(client: httpx.Client, number: int, records: int) -> Import:
+    """Submit an import, whose number says of which kind it is."""
+    load = LOADS[number % len(LOADS)]
+    content = load.content(number, records)
+    job = import_file(client, load.resource, content, key=f"load-{number}", **load.options)
+    return Import(job["id"], number, load, records)
 
 
-def state(client: httpx.Client, job_id: str) -> dict[str, Any]:
+def submit(client: httpx.Client, first: int, jobs: int, records: int) -> list[Import]:
+    """Submit imports of each kind in turn, numbered from `first`."""
+    return [submit_one(client, number, records) for number in range(first, first + jobs)]
+
+
+def state(client: httpx.Client, job: Import) -> dict[str, Any]:
     """The job as it is now."""
-    return dict(client.get(f"/api/v1/imports/{job_id}").raise_for_status().json()["importJob"])
+    return dict(client.get(f"/api/v1/imports/{job.id}").raise_for_status().json()["importJob"])
 
 
-def all_ended(client: httpx.Client, job_ids: list[str]) -> bool:
+def all_ended(client: httpx.Client, jobs: Sequence[Import]) -> bool:
     """Whether all of them have ended."""
-    return all(state(client, job_id)["status"] in ENDED for job_id in job_ids)
+    return all(state(client, job)["status"] in ENDED for job in jobs)
 
 
-def wait_for_end(client: httpx.Client, job_ids: list[str], seconds: float) -> None:
+def wait_for_end(client: httpx.Client, jobs: Sequence[Import], seconds: float) -> None:
     """Wait until all have ended. The API may fail now and then, while its database is down."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            if all_ended(client, job_ids):
+            if all_ended(client, jobs):
                 return
         except httpx.HTTPError:
             pass  # asked again until the deadline, which then says so
         time.sleep(POLL_SECONDS)
-    raise AssertionError(f"not all of {len(job_ids)} jobs ended within {seconds} s")
+    raise AssertionError(f"not all of {len(jobs)} jobs ended within {seconds} s")
 
 
 def unfinished(database_url: str) -> int:
@@ -90,19 +226,25 @@ def progress(database_url: str) -> int:
     return int(row[0])
 
 
-def outcomes(client: httpx.Client, database_url: str, job_ids: list[str]) -> list[Outcome]:
+def outcomes(client: httpx.Client, database_url: str, jobs: Sequence[Import]) -> list[Outcome]:
     """The result of each job."""
     found = []
     with psycopg.connect(database_url) as connection:
-        for job_id in job_ids:
-            rows = connection.execute(
-                "select count(*) from wherry.articles where import_job_id = %s", [job_id]
-            ).fetchone()
+        for job in jobs:
+            rows = connection.execute(job.load.written, {"number": job.number}).fetchone()
             errors = connection.execute(
                 "select count(distinct record_index) from wherry.import_errors where job_id = %s and record_index >= 0",
-                [job_id],
+                [job.id],
             ).fetchone()
             assert rows is not None
             assert errors is not None
-            found.append(Outcome(state(client, job_id), rows[0], errors[0]))
+            found.append(Outcome(job, state(client, job), rows[0], errors[0]))
     return found
+
+
+def interrupted(database_url: str, jobs: Sequence[Import]) -> set[Load]:
+    """The kinds of imports of which at least one was taken over by another worker."""
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("select id::text from wherry.jobs where epoch > 1").fetchall()
+    taken_over = {id_ for (id_,) in rows}
+    return {job.load for job in jobs if job.id in taken_over}

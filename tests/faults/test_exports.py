@@ -12,6 +12,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.faults import load
 from tests.processes import Service, finished, service
 from wherry.database.pools import make_pool
 from wherry.jobs.retention import Retention
@@ -21,7 +22,7 @@ from wherry.storage.store import Store
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(7200)]
 
 SEED = 11
-ROWS = 400_000
+ROWS = {"comments": 400_000, "prices": 200_000}
 
 
 def _fill(url: str) -> None:
@@ -37,7 +38,14 @@ def _fill(url: str) -> None:
         connection.execute(
             "insert into wherry.comments (body, article_id, user_id)"
             " select repeat('words ', 30), 1, 1 from generate_series(1, %s)",
-            [ROWS],
+            [ROWS["comments"]],
+        )
+        connection.execute("truncate shop.price")
+        connection.execute(
+            "insert into shop.price (tenant, sku, amount, meta, supplier_id)"
+            " select n %% 10, 'S-' || n, n, jsonb_build_object('n', n, 'text', repeat('words ', 30)), n %% 10 + 1"
+            " from generate_series(1, %s) as n",
+            [ROWS["prices"]],
         )
 
 
@@ -46,24 +54,33 @@ def _kill_mid_export(up: Service, client: httpx.Client, kills: int) -> None:
     store = Store(str(up.data_dir / "exports"))
     worker = up.worker()
     for _ in range(kills):
-        job_id = (
-            client.post("/api/v1/exports", json={"resource": "comments"}).raise_for_status().json()["exportJob"]["id"]
-        )
-        _wait_until_running(client, job_id)
+        jobs = {resource: _export(client, resource) for resource in ROWS}
+        for job_id in jobs.values():
+            _wait_until_running(client, job_id)
         time.sleep(chance.uniform(0.05, 1.0))
         worker.kill()
         worker.wait()
         worker = up.worker()
-        job = finished(client, job_id)
-        assert job["status"] in ("succeeded", "failed"), job
-        if job["status"] == "failed":
-            assert job["error"]["message"]
-            continue
-        content = client.get(job["downloadUrl"]).raise_for_status().content
-        assert (len(content), hashlib.sha256(content).hexdigest()) == (job["fileSize"], job["sha256"])
-        assert content.count(b"\n") == job["processedRecords"] == ROWS
-        visible = [item for item in _listed(store) if item.startswith(job_id)]
-        assert len(visible) == 1, visible
+        for resource, job_id in jobs.items():
+            _expect_file_or_none(client, store, job_id, ROWS[resource])
+
+
+def _export(client: httpx.Client, resource: str) -> str:
+    answer = client.post("/api/v1/exports", json={"resource": resource}).raise_for_status()
+    return str(answer.json()["exportJob"]["id"])
+
+
+def _expect_file_or_none(client: httpx.Client, store: Store, job_id: str, rows: int) -> None:
+    job = finished(client, job_id)
+    assert job["status"] in ("succeeded", "failed"), job
+    if job["status"] == "failed":
+        assert job["error"]["message"]
+        return
+    content = client.get(job["downloadUrl"]).raise_for_status().content
+    assert (len(content), hashlib.sha256(content).hexdigest()) == (job["fileSize"], job["sha256"])
+    assert content.count(b"\n") == job["processedRecords"] == rows
+    visible = [item for item in _listed(store) if item.startswith(job_id)]
+    assert len(visible) == 1, visible
 
 
 def _listed(store: Store) -> list[str]:
@@ -82,7 +99,8 @@ def _wait_until_running(client: httpx.Client, job_id: str) -> None:
 
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.long)])
 async def test_a_killed_export_leaves_a_complete_file_or_none(database_url: str, tmp_path: Path, kills: int) -> None:
-    with service(database_url, tmp_path, workers=0) as up, up.admin() as client:
+    tables = load.make_shop(database_url, tmp_path)
+    with service(database_url, tmp_path, workers=0, **tables) as up, up.admin() as client:
         _fill(database_url)
         _kill_mid_export(up, client, kills)
     async with make_pool(database_url, name="test", max_size=2) as pool:

@@ -1,27 +1,49 @@
-"""A stranger's schema, declared with one command, and exported over HTTP."""
+"""A stranger's schema, declared with one command; imported and exported over HTTP."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import httpx
+import jsonschema_rs
 import psycopg
 import pytest
 
 from tests.commands import wherry
 from tests.postgres import TestServer
-from tests.processes import Service, finished, forked_service
+from tests.processes import Service, finished, forked_service, import_file
 
 SHOP = Path(__file__).parents[1] / "integration" / "tables" / "shop.sql"
 ROWS = """
 insert into shop.supplier (email) values ('a@example.com'), ('b@example.com');
 insert into shop.price (tenant, sku, amount, state, meta, supplier_id)
 select gen_random_uuid(), 'A-' || n, n + 0.5, 'live', '{"n": 1}', 1 from generate_series(1, 3) n;
+create table shop.stock (
+  depot text,
+  sku text,
+  amount int not null constraint amount_not_negative check (amount >= 0),
+  state shop.state not null default 'draft',
+  label varchar(5) unique,
+  meta jsonb,
+  supplier_id bigint references shop.supplier,
+  counted_at timestamp,
+  number bigint generated always as identity,
+  primary key (depot, sku)
+);
+comment on constraint amount_not_negative on shop.stock is 'Nobody owes us goods.';
+create table shop.changing (id int primary key, gone text, kept text);
 """
+OTHERS = """
+sealed = { table = "shop.two_keys", import = false }
+open = { table = "shop.supplier", import_roles = ["admin", "user"], export_roles = ["admin", "user"] }
+"""
+KEYS = map("own table {}".format, itertools.count())
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +69,9 @@ def added(database: str, folder: Path) -> CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def running(database: str, folder: Path, added: CompletedProcess[str]) -> Iterator[Service]:
-    with forked_service(database, folder, TABLES_FILE=str(folder / "tables.toml")) as up:
+    path = folder / "served.toml"
+    path.write_text((folder / "tables.toml").read_text() + OTHERS)
+    with forked_service(database, folder, TABLES_FILE=str(path), TRANSFER_ROLES="admin,user") as up:
         yield up
 
 
@@ -161,12 +185,15 @@ def test_the_api_lists_tables_and_describes_their_records(admin: httpx.Client) -
             "doubled",
         ],
         "filters": ["tenant", "sku", "state"],
-        "canImport": False,
+        "canImport": True,
         "canExport": True,
     }
     assert resources["users"]["canImport"]
+    assert (resources["sealed"]["canImport"], resources["sealed"]["canExport"]) == (False, True)
     schemas = admin.get("/api/v1/resources/price/schema").json()
-    assert schemas["import"] is None
+    assert schemas["import"]["required"] == ["tenant", "sku", "amount"]
+    assert "doubled" not in schemas["import"]["properties"]
+    assert admin.get("/api/v1/resources/sealed/schema").json()["import"] is None
     assert schemas["export"]["properties"]["state"] == {"enum": ["draft", "live", "it's"]}
     assert schemas["export"]["properties"]["label"] == {
         "anyOf": [{"type": "string", "maxLength": 40}, {"type": "null"}]
@@ -188,5 +215,197 @@ def test_a_declared_table_is_exported_as_a_job_and_as_a_page(admin: httpx.Client
     assert page == {"data": [{"id": 1, "email": "a@example.com", "parent_id": None}], "nextCursor": 1}
 
 
-def test_a_role_that_may_not_export_a_table_does_not_see_it(running: Service, admin: httpx.Client) -> None:
+@pytest.fixture(scope="module")
+def sailor(running: Service, admin: httpx.Client) -> Iterator[httpx.Client]:
+    """An account with the role `user`; the first account is an admin."""
+    user = {"username": "sailor", "email": "sailor@example.com", "password": "another salty password"}
+    with running.client() as client:
+        token = client.post("/api/users", json={"user": user}).raise_for_status().json()["user"]["token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        yield client
+
+
+def test_a_role_sees_only_the_tables_that_it_may_use(admin: httpx.Client, sailor: httpx.Client) -> None:
     assert "price" in admin.post("/api/v1/exports", json={"resource": "nothing"}).json()["errors"]["resource"][0]
+    resources = sailor.get("/api/v1/resources").json()["resources"]
+    assert [each["name"] for each in resources if each["table"].startswith("shop.")] == ["open"]
+    refused = sailor.post("/api/v1/exports", json={"resource": "price"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "UNSUPPORTED_RESOURCE")
+    assert "price" not in refused.json()["errors"]["resource"][0]
+
+
+def stock(sku: str, **fields: Any) -> dict[str, Any]:
+    """A valid record of `shop.stock`."""
+    return {"depot": "north", "sku": sku, "amount": 1, **fields}
+
+
+def lines(records: list[Any]) -> bytes:
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+def imported(client: httpx.Client, resource: str, records: list[Any], **options: str) -> dict[str, Any]:
+    """A finished import of a form."""
+    return finished(client, import_file(client, resource, lines(records), key=next(KEYS), **options)["id"])
+
+
+def errors_of(client: httpx.Client, job: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(client.get(f"/api/v1/imports/{job['id']}/errors").raise_for_status().json()["errors"])
+
+
+def rows(database: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(database) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def test_records_are_imported_from_a_form_and_from_a_body(admin: httpx.Client, database: str) -> None:
+    job = imported(admin, "stock", [stock("FORM", state="live", meta={"a": [1, None]}, supplier_id="1")])
+    assert (job["status"], job["successCount"]) == ("succeeded", 1), job
+    for media_type, body in (
+        ("application/x-ndjson", lines([stock("BODY")])),
+        ("application/json", json.dumps([stock("ARRAY")]).encode()),
+    ):
+        answer = admin.post(
+            "/api/v1/imports?resource=stock",
+            headers={"Idempotency-Key": next(KEYS), "Content-Type": media_type},
+            content=body,
+        )
+        assert answer.status_code == 202, answer.text
+        assert finished(admin, answer.json()["importJob"]["id"])["status"] == "succeeded"
+    found = rows(
+        database,
+        "select sku, state::text, meta, supplier_id, number is not null from shop.stock"
+        " where sku in ('FORM', 'BODY', 'ARRAY') order by sku",
+    )
+    assert found == [
+        ("ARRAY", "draft", None, None, True),
+        ("BODY", "draft", None, None, True),
+        ("FORM", "live", {"a": [1, None]}, 1, True),
+    ]
+
+
+def test_a_role_imports_only_into_the_tables_that_it_may(
+    admin: httpx.Client, sailor: httpx.Client, database: str
+) -> None:
+    assert imported(sailor, "open", [{"email": "sailor@example.com"}])["status"] == "succeeded"
+    assert rows(database, "select count(*) from shop.supplier where email = 'sailor@example.com'") == [(1,)]
+    for client, resource in ((sailor, "stock"), (admin, "sealed")):
+        answer = client.post(
+            "/api/v1/imports",
+            headers={"Idempotency-Key": next(KEYS)},
+            files={"file": ("a.ndjson", lines([{"a": 1, "b": 1}]))},
+            data={"resource": resource},
+        )
+        assert (answer.status_code, answer.json()["code"]) == (422, "UNSUPPORTED_RESOURCE"), answer.text
+        (message,) = answer.json()["errors"]["resource"]
+        assert "open" in message
+        assert resource not in message
+    assert rows(database, "select count(*) from shop.two_keys") == [(0,)]
+
+
+FAULTY = [
+    stock("GOOD", label="abc"),
+    stock("BAD", amount=-1, state="stolen", label="too long", supplier_id=999, counted_at="2026-01-31T09:30:00Z"),
+    {"sku": "NONE", "amount": None},
+    stock("TWICE", label="abc"),
+    stock("GOOD"),
+]
+FAULTS = {
+    (1, 1003, "amount", "amount_not_negative"),
+    (1, 1006, "state", None),
+    (1, 1004, "label", None),
+    (1, 1008, "supplier_id", "stock_supplier_id_fkey"),
+    (1, 1003, "counted_at", None),
+    (2, 1001, "depot", None),
+    (2, 1001, "amount", None),
+    (3, 1007, "label", "stock_label_key"),
+    (4, 1007, None, "stock_pkey"),
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "written"),
+    [({"dryRun": "true"}, 0), ({"atomic": "true"}, 0), ({}, 1)],
+    ids=["dryRun", "atomic", "plain"],
+)
+def test_every_fault_is_reported_by_field_with_the_constraints_name(
+    admin: httpx.Client, database: str, options: dict[str, str], written: int
+) -> None:
+    job = imported(admin, "stock", FAULTY, **options)
+    found = errors_of(admin, job)
+    assert {
+        (error["recordIndex"], error["errorCode"], error["field"], (error["details"] or {}).get("constraint"))
+        for error in found
+        if error["recordIndex"] >= 0
+    } == FAULTS
+    (broken,) = [error["message"] for error in found if error["details"] == {"constraint": "amount_not_negative"}]
+    assert broken == "amount: Nobody owes us goods."
+    assert rows(database, "select count(*) from shop.stock where sku in ('GOOD', 'BAD', 'NONE')") == [(written,)]
+
+
+def test_on_conflict_decides_what_becomes_of_a_row_that_exists(admin: httpx.Client, database: str) -> None:
+    assert imported(admin, "stock", [stock("C", amount=5, label="old", meta={"a": 1})])["status"] == "succeeded"
+    again = [{"depot": "north", "sku": "C", "label": None}, stock("D"), stock("D", amount=9)]
+    state = "select amount, label, meta from shop.stock where sku = 'C'"
+    refused = imported(admin, "stock", again[:1])
+    assert refused["status"] == "failed"
+    assert [(error["errorCode"], error["field"]) for error in errors_of(admin, refused)] == [(1007, None)]
+    skipped = imported(admin, "stock", again[:1], onConflict="skip")
+    assert (skipped["status"], skipped["successCount"]) == ("succeeded", 1)
+    assert rows(database, state) == [(5, "old", {"a": 1})]
+    updated = imported(admin, "stock", again, onConflict="update")
+    assert (updated["successCount"], updated["errorCount"]) == (2, 1)
+    assert rows(database, state) == [(5, None, {"a": 1})]
+    assert rows(database, "select amount from shop.stock where sku = 'D'") == [(1,)]
+
+
+def test_the_schema_of_an_import_accepts_what_the_import_accepts(admin: httpx.Client) -> None:
+    schema = admin.get("/api/v1/resources/stock/schema").json()["import"]
+    validator = jsonschema_rs.Draft202012Validator(schema)
+    candidates = [
+        stock("S-1"),
+        stock("S-2", state="it's", label=None, meta=[1], supplier_id=1, counted_at="2026-01-31T09:30:00.5", number=7),
+        stock("S-3", unknown=1),
+        stock("S-4", amount="x"),
+        stock("S-5", amount=1.5),
+        stock("S-6", amount=None),
+        stock("S-7", state=None),
+        stock("S-8", state="stolen"),
+        stock("S-9", label="123456"),
+        {"depot": "north", "sku": "S-10"},
+        stock("S-11", supplier_id=[]),
+        stock("S-12", amount=2_147_483_648),
+    ]
+    job = imported(admin, "stock", candidates)
+    refused = {error["recordIndex"] for error in errors_of(admin, job)}
+    assert job["successCount"] == 3
+    assert [validator.is_valid(record) for record in candidates] == [
+        index not in refused for index in range(len(candidates))
+    ]
+
+
+def wait_for_lock(connection: psycopg.Connection[Any], table: str) -> None:
+    """Wait until another session waits for a lock of the table."""
+    query = "select count(*) from pg_locks where relation = %s::regclass and not granted"
+    deadline = time.monotonic() + 30
+    while connection.execute(query, [table]).fetchone() == (0,):
+        assert time.monotonic() < deadline, f"nobody waits for {table}"
+        time.sleep(0.02)
+
+
+def test_a_table_that_changes_under_a_job_fails_it_and_later_imports_use_the_new_one(
+    admin: httpx.Client, database: str
+) -> None:
+    records = [{"id": 1, "gone": "a", "kept": "b"}]
+    with psycopg.connect(database) as connection:
+        connection.execute("lock table shop.changing in access exclusive mode")
+        job = import_file(admin, "changing", lines(records), key=next(KEYS))
+        wait_for_lock(connection, "shop.changing")
+        connection.execute("alter table shop.changing drop column gone, add column fresh int check (fresh > 0)")
+    failed = finished(admin, job["id"])
+    assert (failed["status"], failed["successCount"]) == ("failed", 0), failed
+    assert failed["errorSummary"]["lastError"]["code"] == "DATABASE_ERROR"
+    assert "The table has changed" in failed["errorSummary"]["lastError"]["message"]
+    later = imported(admin, "changing", [{"id": 1, "kept": "b", "fresh": 2}, {"id": 2, "fresh": 0}])
+    assert (later["status"], later["successCount"], later["errorCount"]) == ("partial", 1, 1)
+    assert [error["field"] for error in errors_of(admin, later)] == ["fresh"]
+    assert rows(database, "select id, kept, fresh from shop.changing") == [(1, "b", 2)]

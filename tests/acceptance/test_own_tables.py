@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -14,6 +15,7 @@ import httpx
 import jsonschema_rs
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.commands import wherry
 from tests.postgres import TestServer
@@ -85,6 +87,9 @@ def test_add_declares_every_table_that_can_be_and_says_why_others_cannot(
 ) -> None:
     assert (added.returncode, added.stderr) == (0, "")
     assert "added price: shop.price" in added.stdout
+    assert (
+        "  import: by admin; a new row needs tenant, sku, amount; not imported: doubled (generated)\n" in added.stdout
+    )
     assert "not added: shop.empty: shop.empty has no columns that may be shown" in added.stdout
     text = (folder / "tables.toml").read_text()
     assert text.startswith("[tables]\n")
@@ -141,6 +146,55 @@ def test_list_show_check_and_order_agree_with_the_database(
     assert sorted(order) == sorted(tables)
     assert order.index("supplier") < order.index("price")
     assert order.index("users") < order.index("articles") < order.index("comments")
+
+
+def test_show_list_and_check_say_what_an_import_needs_and_what_it_leaves_out(database: str, tmp_path: Path) -> None:
+    (tmp_path / "tables.toml").write_text(
+        """[tables]
+        price = { table = "shop.price", read_only = ["updated_at"] }
+        sealed = { table = "shop.two_keys", import = false }
+        """
+    )
+    shown = command(database, tmp_path, "show", "price").stdout
+    assert "not imported: updated_at (read_only), doubled (generated)" in shown
+    uses = {cells[1].strip(): cells[5].strip() for line in shown.splitlines() if len(cells := line.split("│")) == 8}
+    assert (uses["amount"], uses["label"]) == ("required", "optional")
+    assert (uses["updated_at"], uses["doubled"]) == ("no: read_only", "no: generated")
+    assert "import: no: import = false" in command(database, tmp_path, "show", "sealed").stdout
+    assert "import: by admin, user; a new row needs email, name" in command(database, tmp_path, "show", "users").stdout
+    listed = [json.loads(line) for line in command(database, tmp_path, "list", "--json").stdout.splitlines()]
+    tables = {table["name"]: table for table in listed}
+    assert tables["price"]["required"] == ["tenant", "sku", "amount"]
+    assert tables["price"]["notImported"] == {"updated_at": "read_only", "doubled": "generated"}
+    assert (tables["sealed"]["importRoles"], tables["users"]["importRoles"]) == ([], ["admin", "user"])
+    checked = command(database, tmp_path, "check").stdout
+    assert checked == "sealed cannot be imported into: import = false\n5 tables can be used, 4 of them for imports\n"
+
+
+@pytest.fixture
+def clerk(database: str, tmp_path: Path) -> Iterator[str]:
+    """The URL for a role that may read the shop, and insert suppliers without parents."""
+    name = f"clerk_{uuid.uuid4().hex[:8]}"
+    granting = wherry(tmp_path, {"DATABASE_URL": database}, "migrate", "--print-grants", "--role", name).stdout
+    given = conninfo_to_dict(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"create role {name} login password 'x'")
+        connection.execute(granting.encode())
+        connection.execute(
+            f"grant usage on schema shop to {name}; grant select on all tables in schema shop to {name};"
+            f"grant insert (id, email) on shop.supplier to {name}"
+        )
+        yield f"postgresql://{name}:x@{given['host']}:{given['port']}/{given['dbname']}"
+        connection.execute(f"drop owned by {name}; drop role {name}")
+
+
+def test_show_and_check_say_which_rights_an_import_lacks(clerk: str, tmp_path: Path) -> None:
+    (tmp_path / "tables.toml").write_text('[tables]\nread = "shop.two_keys"\nwritten = "shop.supplier"\n')
+    checked = command(clerk, tmp_path, "check")
+    assert checked.returncode == 0, checked.stderr
+    assert "read cannot be imported into: the database role may not insert into it" in checked.stdout
+    shown = command(clerk, tmp_path, "show", "written").stdout
+    assert "rows that exist cannot be updated; not imported: parent_id (no right to insert)" in shown
 
 
 def test_check_names_every_table_that_cannot_be_used(database: str, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -13,16 +14,33 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from wherry.cli.tables_terminal import (
+    import_summary,
+    left_out_fields,
+    not_imported,
+    required_fields,
+    use_in_imports,
+)
 from wherry.cli.users_terminal import printable
 from wherry.database.pools import Connection, make_pool
 from wherry.local.data_directory import database_of
 from wherry.settings import Settings, load_settings
 from wherry.tables.adoption import add_to_file, in_order, propose
-from wherry.tables.declarations import DEFAULT_PATH, Declarations, find_declarations, read_declarations
+from wherry.tables.declarations import DEFAULT_PATH, Declaration, Declarations, find_declarations, read_declarations
 from wherry.tables.model import Table
 from wherry.tables.registry import Tables, find_table, require_usable
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Found:
+    """All tables, and the declarations of those that are not built in, by name."""
+
+    tables: list[Table]
+    declared: Mapping[str, Declaration]
+
+
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 tables = App(
@@ -45,48 +63,58 @@ def list_tables(*, json: Flag = False) -> None:
     json
         Print one JSON object per line.
     """
-    found = _declared()
+    found = _find()
     if json:
-        for table in found:
-            _say(msgspec.json.encode(_summary(table)).decode())
+        for table in found.tables:
+            _say(msgspec.json.encode(_summary(table, found.declared.get(table.name))).decode())
         return
-    grid = Grid("name", "table", "key", "columns", "rows (estimated)")
-    for table in found:
+    grid = Grid("name", "table", "key", "columns", "rows (estimated)", "export", "import")
+    for table in found.tables:
         estimate = "unknown" if table.estimated_rows < 0 else f"{table.estimated_rows:,}"
-        cells = (table.name, str(table.relation), ", ".join(table.key) or "none", str(len(table.fields)), estimate)
-        grid.add_row(*map(_cell, cells))
+        roles = (", ".join(names) or "no" for names in (table.export_roles, table.import_roles))
+        key = ", ".join(table.key) or "none"
+        grid.add_row(*map(_cell, (table.name, str(table.relation), key, str(len(table.fields)), estimate, *roles)))
     Console().print(grid)
 
 
 @tables.command
 def show(name: str, /) -> None:
-    """Show what a table's records look like, and how they can be selected.
+    """Show what a table's records look like, how they can be selected, and what an import needs.
 
     Parameters
     ----------
     name
         Name of the resource.
     """
-    table = find_table({each.name: each for each in _declared()}, name)
+    found = _find()
+    table = find_table({each.name: each for each in found.tables}, name)
+    declared = found.declared.get(table.name)
     _say(f"{table.name} is {table.relation}" + (f": {table.comment}" if table.comment else ""))
     _say(f"key: {', '.join(table.key) or 'none, so it can only be exported as a file'}")
     _say(f"filters: {', '.join(each.column for each in table.filters) or 'none'}")
-    grid = Grid("field", "type in PostgreSQL", "JSON Schema", "null", "comment")
+    _say(f"import: {import_summary(table, declared)}")
+    grid = Grid("field", "type in PostgreSQL", "JSON Schema", "null", "import", "comment")
     for field in table.fields:
         column = table.columns[field]
         schema = msgspec.json.encode(column.type.schema).decode()
         nullable = "yes" if column.is_nullable else "no"
-        grid.add_row(*map(_cell, (field, column.declared, schema, nullable, column.comment or "")))
+        use = use_in_imports(table, column, declared)
+        grid.add_row(*map(_cell, (field, column.declared, schema, nullable, use, column.comment or "")))
     Console().print(grid)
 
 
 @tables.command
 def check() -> None:
     """Compare the declarations with the database. The exit status is 2 if a declared table cannot be used."""
-    found = _declared()
-    for warning in (warning for table in found for warning in table.warnings):
-        _say(f"warning: {warning}")
-    _say(f"{len(found)} tables can be used")
+    found = _find()
+    for table in found.tables:
+        for warning in table.warnings:
+            _say(f"warning: {warning}")
+        reason = not_imported(table, found.declared.get(table.name))
+        if reason is not None:
+            _say(f"{table.name} cannot be imported into: {reason}")
+    importable = [table for table in found.tables if table.import_roles]
+    _say(f"{len(found.tables)} tables can be used, {len(importable)} of them for imports")
 
 
 @tables.command
@@ -108,6 +136,7 @@ def add(pattern: str, /) -> None:
             add_to_file(path, found.tables)
         for table in found.tables.values():
             _say(f"added {table.name}: {table.relation}")
+            _say(f"  import: {import_summary(table, Declaration(table=str(table.relation)))}")
             for warning in table.warnings:
                 _say(f"  warning: {warning}")
         for relation, reason in found.refused.items():
@@ -123,15 +152,15 @@ def order() -> None:
 
     Tables that refer to each other in a cycle have no such order; they are named on standard error.
     """
-    found, cycles = in_order({table.name: table for table in _declared()})
+    found, cycles = in_order({table.name: table for table in _find().tables})
     for table in found:
         _say(table.name)
     for cycle in cycles:
         Console(stderr=True).print(f"in a cycle: {' → '.join(cycle)}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _declared() -> list[Table]:
-    """All tables.
+def _find() -> Found:
+    """All tables, and what is declared about them.
 
     Raises:
         Misconfigured: some cannot be used.
@@ -141,11 +170,11 @@ def _declared() -> list[Table]:
         return asyncio.run(_read(url, settings.tables_file))
 
 
-async def _read(url: str, path: Path | None) -> list[Table]:
+async def _read(url: str, path: Path | None) -> Found:
     declarations = find_declarations(path)
     await require_usable(url, declarations)
     async with make_pool(url, name="wherry tables", max_size=1) as pool:
-        return list((await Tables(pool, declarations).current()).values())
+        return Found(list((await Tables(pool, declarations).current()).values()), declarations.tables)
 
 
 def _run(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -157,7 +186,7 @@ def _run(settings: Settings, work: Callable[[Connection], Awaitable[T]]) -> T:
         return asyncio.run(connected(url))
 
 
-def _summary(table: Table) -> dict[str, object]:
+def _summary(table: Table, declared: Declaration | None) -> dict[str, object]:
     return {
         "name": table.name,
         "table": str(table.relation),
@@ -166,6 +195,9 @@ def _summary(table: Table) -> dict[str, object]:
         "filters": [each.column for each in table.filters],
         "estimatedRows": None if table.estimated_rows < 0 else table.estimated_rows,
         "exportRoles": table.export_roles,
+        "importRoles": table.import_roles,
+        "required": required_fields(table),
+        "notImported": dict(left_out_fields(table, declared)),
     }
 
 

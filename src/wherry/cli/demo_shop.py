@@ -61,7 +61,7 @@ async def move_shop(jobs: Jobs, database_url: str, prices: int, folder: Path) ->
     await run_sql(database_url, WIPE)
     for sample in samples:
         name = sample.resource
-        done = await jobs.import_file(name, folder / f"export {name}", f"restore {name} after a wipe")
+        done = await jobs.import_file(name, folder / f"export {name}", f"restore wiped {name}")
         expected = (sample.total - sample.broken, 0)
         jobs.report.expect(f"{name}: the wipe lost nothing", (done["successCount"], done["errorCount"]), expected)
     second = await _export(jobs, samples, folder, "export again")

@@ -33,6 +33,7 @@ from wherry.http.services import Services
 from wherry.imports.decode import Decoder
 from wherry.imports.models import RawRecord
 from wherry.settings import load_settings
+from wherry.tables.derivation import shape_of
 
 pytestmark = pytest.mark.security
 
@@ -239,7 +240,7 @@ SOUND = {
 
 
 @pytest.mark.parametrize(
-    ("resource", "field"), [(name, each.name) for name, found in TABLES.items() for each in found.shape.fields]
+    ("resource", "field"), [(name, each.name) for name, found in TABLES.items() for each in shape_of(found).fields]
 )
 async def test_no_field_of_a_record_takes_more_than_linear_time(resource: str, field: str) -> None:
     decoder = Decoder(TABLES[resource], caller_role="admin", max_bytes=16 << 20)

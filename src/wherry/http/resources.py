@@ -13,10 +13,9 @@ from wherry.errors import UnsupportedResource
 from wherry.http.problems import responses
 from wherry.http.security import BY_TOKEN, AccountRequest
 from wherry.http.services import Injected, Services
+from wherry.http.table_schemas import export_schema, import_schema
 from wherry.tables.model import Table
 from wherry.tables.registry import TablesByName, exportable_by, find_table, importable_by
-
-JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
 
 class ResourceItem(Struct, rename="camel"):
@@ -82,50 +81,6 @@ async def get_record_schemas(
 
 def _usable_by(tables: TablesByName, role: str) -> TablesByName:
     return {**exportable_by(tables, role), **importable_by(tables, role)}
-
-
-def export_schema(table: Table) -> dict[str, Any]:
-    """The JSON Schema of a record that has every field."""
-    return {
-        "$schema": JSON_SCHEMA,
-        "title": table.name,
-        "type": "object",
-        "properties": {name: _property(table, name) for name in table.fields},
-        "required": list(table.fields),
-        "additionalProperties": False,
-    }
-
-
-def import_schema(table: Table) -> dict[str, Any]:
-    """The JSON Schema of a record that creates a row."""
-    if table.policy is not None:
-        return msgspec.json.schema(table.policy.record)
-    columns = [column for column in table.columns.values() if column.is_importable]
-    return {
-        "$schema": JSON_SCHEMA,
-        "title": table.name,
-        "type": "object",
-        "properties": {column.name: _with_digits(_property(table, column.name)) for column in columns},
-        "required": [column.name for column in columns if column.is_required],
-    }
-
-
-def _with_digits(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a value that may also be a string of digits, if it is an integer."""
-    if "anyOf" in schema:
-        return {**schema, "anyOf": [_with_digits(choice) for choice in schema["anyOf"]]}
-    if schema.get("type") != "integer":
-        return schema
-    return {**schema, "type": ["integer", "string"], "pattern": r"^\s*[-+]?[0-9]{1,20}\s*$"}
-
-
-def _property(table: Table, name: str) -> dict[str, Any]:
-    column = table.columns[name]
-    described = {"description": column.comment} if column.comment else {}
-    schema = dict(column.type.schema)
-    if column.is_nullable and schema:
-        schema = {"anyOf": [schema, {"type": "null"}]}
-    return {**schema, **described}
 
 
 def _item(table: Table, role: str) -> ResourceItem:

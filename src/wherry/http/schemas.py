@@ -17,6 +17,7 @@ from wherry.accounts.models import NOT_NULL
 Schema = dict[str, Any]
 REFERENCE = "#/components/schemas/{name}"
 NULL = {"type": "null"}
+RESOURCE_NAME = "ResourceName"
 Binary: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "binary"})]
 """The bytes of a file."""
 
@@ -26,7 +27,17 @@ def one_of(name: str, values: Iterable[str]) -> Meta:
     return Meta(extra_json_schema={"title": name, "enum": sorted(values)})
 
 
-TableName: TypeAlias = Annotated[str, Meta(min_length=1, description="A table; `GET /api/v1/resources` lists them.")]
+TableName: TypeAlias = Annotated[
+    str,
+    one_of(RESOURCE_NAME, ()),
+    Meta(
+        description=(
+            "A table. If it is `price_list`, the schemas `PriceListImport` and `PriceListExport` describe its records; "
+            "`GET /api/v1/resources` lists the tables that the caller may use."
+        )
+    ),
+]
+"""The OpenAPI document lists the tables in the component `RESOURCE_NAME`, once it knows them."""
 
 
 def schemas_of(*annotations: Any) -> tuple[list[Schema], dict[str, Schema]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import psycopg
 import structlog
@@ -46,6 +46,11 @@ class Tables:
         self._reading: asyncio.Task[TablesByName] | None = None
         self._found: TablesByName | None = None
         self._read_at = float("-inf")
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of all resources, whether or not their tables can be used now."""
+        return self._declared.keys()
 
     async def current(self) -> TablesByName:
         """The tables that can be used, by the names of their resources. Cached for `CACHE_SECONDS`.

@@ -70,3 +70,21 @@ async def test_a_database_outage_is_reported_in_time_and_service_resumes_after_i
                 assert time.monotonic() - back < 10
                 await asyncio.sleep(0.1)
             assert (await user.get("/readyz")).status_code == 200
+
+
+async def test_the_openapi_document_is_served_without_a_database(
+    own_postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    await migrate(own_postgres.url)
+    with forked_service(own_postgres.url, tmp_path, workers=0) as up, up.client() as anybody:
+        with shut_down(own_postgres):
+            without = anybody.get("/openapi.json").raise_for_status().json()
+        back = time.monotonic()
+        while anybody.get("/readyz").status_code != 200:
+            assert time.monotonic() - back < 10
+            await asyncio.sleep(0.1)
+        document = anybody.get("/openapi.json").raise_for_status().json()
+    schemas, others = document["components"].pop("schemas"), without["components"].pop("schemas")
+    assert without == document
+    assert others.items() <= schemas.items()
+    assert schemas.keys() - others.keys() >= {"UsersImport", "CommentsExport"}

@@ -15,6 +15,7 @@ import httpx
 import jsonschema_rs
 import psycopg
 import pytest
+from jsonschema_rs import Draft202012Validator
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.commands import wherry
@@ -255,6 +256,34 @@ def test_the_api_lists_tables_and_describes_their_records(admin: httpx.Client) -
     assert admin.get("/api/v1/resources/users/schema").json()["import"]["$defs"]
     unknown = admin.get("/api/v1/resources/nothing/schema")
     assert (unknown.status_code, unknown.json()["code"]) == (422, "UNSUPPORTED_RESOURCE")
+
+
+def test_the_openapi_document_has_the_schemas_of_every_table(running: Service, admin: httpx.Client) -> None:
+    with running.client() as anybody:
+        components = anybody.get("/openapi.json").raise_for_status().json()["components"]["schemas"]
+    resources = admin.get("/api/v1/resources").json()["resources"]
+    assert components["ResourceName"]["enum"] == [each["name"] for each in resources]
+    titles = {"export": "PriceExport", "import": "PriceImport"}
+    schemas = admin.get("/api/v1/resources/price/schema").json()
+    for way, title in titles.items():
+        described = {**components[title], "title": schemas[way]["title"]}
+        assert "`price`" in described.pop("description")
+        assert described == schemas[way]
+    own = [schema for schema in components.values() if schema.get("$schema")]
+    assert len(own) == 2 * len(resources) - 3  # the schemas of imports into built-in tables are the policies' own
+    for schema in components.values():
+        Draft202012Validator(schema | {"components": {"schemas": components}})
+
+
+def test_an_exported_record_is_valid_by_the_schemas_of_exports_and_imports(
+    running: Service, admin: httpx.Client
+) -> None:
+    components = admin.get("/openapi.json").json()["components"]["schemas"]
+    page = admin.get("/api/v1/exports?resource=price&format=json").json()
+    for record in page["data"]:
+        Draft202012Validator(components["PriceExport"], validate_formats=True).validate(record)
+        Draft202012Validator(components["PriceImport"], validate_formats=True).validate(record)
+    assert page["data"]
 
 
 def test_a_declared_table_is_exported_as_a_job_and_as_a_page(admin: httpx.Client) -> None:

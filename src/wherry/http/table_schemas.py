@@ -39,7 +39,7 @@ def import_schema(table: Table) -> Schema:
         "$schema": JSON_SCHEMA,
         "title": table.name,
         "type": "object",
-        "properties": {column.name: _property(table, column.name) for column in columns},
+        "properties": {column.name: _with_digits(_property(table, column.name)) for column in columns},
         "required": [column.name for column in columns if column.is_required],
     }
 
@@ -90,6 +90,15 @@ def _property(table: Table, name: str) -> Schema:
     if column.is_nullable and schema:
         schema = {"anyOf": [schema, {"type": "null"}]}
     return {**schema, **described}
+
+
+def _with_digits(schema: Schema) -> Schema:
+    """The schema of a value that may also be a string of digits, if it is an integer."""
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [_with_digits(choice) for choice in schema["anyOf"]]}
+    if schema.get("type") != "integer":
+        return schema
+    return {**schema, "type": ["integer", "string"], "pattern": r"^\s*[-+]?[0-9]{1,20}\s*$"}
 
 
 def _with_items(node: Any) -> Any:

@@ -11,6 +11,7 @@ Every fault of the file is reported, with its place and, if a name is misspelled
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -29,10 +30,18 @@ Role = Literal["admin", "user"]
 
 DEFAULT_PATH = Path("tables.toml")
 
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+…?")
 _RESOURCE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _NAME_PART = r'"(?:[^"\0]|"")+"|[^\W\d][\w$]*'
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
-_TABLE_NAME = re.compile(rf"\s*({_NAME_PART})\s*\.\s*({_NAME_PART})\s*")
+_SPACE = r"[ \t\n\r\f\v]*"  # to PostgreSQL, every other space is a letter
+_TABLE_NAME = re.compile(rf"{_SPACE}({_NAME_PART}){_SPACE}\.{_SPACE}({_NAME_PART}){_SPACE}")
+
+MAX_NAME_BYTES = 63
+"""PostgreSQL has no longer names: it cuts those that SQL gives it."""
+
+_MAX_COMPARED = 1000
+_MAX_SHOWN = 80
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,7 +103,7 @@ def read_declarations(path: Path) -> Declarations:
         Misconfigured: the file cannot be read or has faults; the message lists them all.
     """
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path} cannot be read: {error}") from error
     return parse_declarations(text, str(path))
@@ -137,8 +146,12 @@ def owner_of(schema: str) -> str | None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` if a known name is similar, otherwise nothing."""
-    found = get_close_matches(name, list(known), n=1)
+    """`; did you mean …?` if a known name is similar, otherwise nothing.
+
+    Nothing, too, if so many are known that every fault of a long file would take a tenth of a second.
+    """
+    compared = list(known)
+    found = get_close_matches(name, compared, n=1) if len(compared) <= _MAX_COMPARED else ()
     return f"; did you mean {found[0]}?" if found else ""
 
 
@@ -158,13 +171,13 @@ def _declared(value: object) -> object:
 
 def _faults(document: Mapping[str, Any]) -> Iterator[str]:
     known = Declarations.__struct_fields__
-    yield from (f"{name} is not a known key{nearest(name, known)}" for name in document if name not in known)
+    yield from (f"{_shown(name)} is not a known key{nearest(name, known)}" for name in document if name not in known)
     if not isinstance(document.get("builtin", True), bool):
         yield "builtin must be true or false"
     if not isinstance(document.get("tables", {}), dict):
         yield "tables must be a section: [tables]"
     for name, value in _tables(document).items():
-        yield from (f"tables.{name}{fault}" for fault in _faults_of(name, _declared(value)))
+        yield from (f"tables.{_shown(name)}{fault}" for fault in _faults_of(name, _declared(value)))
 
 
 def _faults_of(name: str, value: object) -> Iterator[str]:
@@ -174,17 +187,34 @@ def _faults_of(name: str, value: object) -> Iterator[str]:
         yield ' must be the name of a table, such as "shop.supplier", or a table with that name: { table = … }'
         return
     known = Declaration.__struct_encode_fields__
-    yield from (f".{key} is not a known key{nearest(key, known)}" for key in value if key not in known)
+    yield from (f".{_shown(key)} is not a known key{nearest(key, known)}" for key in value if key not in known)
     try:
         declared = msgspec.convert({key: value[key] for key in value if key in known}, Declaration)
     except msgspec.ValidationError as error:
         yield f" is wrong: {error}"
         return
+    yield from _faults_of_names(declared)
+    for list_name in ("key", "exclude", "read_only", "filters"):
+        names = getattr(declared, list_name) or ()
+        if len(set(names)) < len(names):
+            yield f".{list_name} has a column twice"
+
+
+def _faults_of_names(declared: Declaration) -> Iterator[str]:
     try:
-        schema = parse_table_name(declared.table).schema
+        relation = declared.relation
     except ValueError as error:
         yield f".table {error}"
         return
-    owner = owner_of(schema)
+    if any(len(part.encode()) > MAX_NAME_BYTES for part in relation.parts):
+        yield f".table has a name of more than {MAX_NAME_BYTES} bytes, which PostgreSQL does not have"
+        return
+    owner = owner_of(relation.schema)
     if owner is not None:
-        yield f".table: {declared.table} belongs to {owner} itself; declare a table of your own"
+        yield f".table: {relation} belongs to {owner} itself; declare a table of your own"
+
+
+def _shown(key: str) -> str:
+    """A key as TOML has it, but not all of a long one."""
+    short = key if len(key) <= _MAX_SHOWN else f"{key[:_MAX_SHOWN]}…"
+    return short if _BARE_KEY.fullmatch(short) else json.dumps(short)

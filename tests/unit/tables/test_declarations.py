@@ -13,6 +13,7 @@ from wherry.tables.declarations import (
     find_declarations,
     parse_declarations,
     parse_table_name,
+    read_declarations,
 )
 from wherry.tables.model import TableName
 
@@ -78,12 +79,85 @@ def test_without_a_file_only_the_built_in_tables_are_declared(tmp_path: Path, mo
         ('[tables]\na = "information_schema.tables"', "belongs to PostgreSQL itself"),
         ('[tables]\na = "wherry.jobs"', "wherry.jobs belongs to wherry itself; declare a table of your own"),
         ("[tables]\na = '\"wherry\".users'", "belongs to wherry itself"),
+        ('[tables]\na = "wHeRrY\\n.\\tUSERS"', "wherry.users belongs to wherry itself"),
+        ("[tables]\na = 'pg_catalog.\"pg_authid\"'", "pg_catalog.pg_authid belongs to PostgreSQL itself"),
+        ("[tables]\na = '\"pg_temp_3\".x'", "belongs to PostgreSQL itself"),
     ],
 )
 def test_a_fault_is_reported_with_its_place_and_the_way_out(text: str, fault: str) -> None:
     with pytest.raises(Misconfigured) as refused:
         parse_declarations(text, "t")
     assert fault in str(refused.value)
+
+
+NUL, ESCAPE, TABLES = "\0", "\\u001b[31m", "[tables]\n"
+ODD = [
+    pytest.param(f"{TABLES}a = 'b.c{NUL}'", "is not valid TOML", id="NUL"),
+    pytest.param(TABLES + r'a = "b.\"c\u0000\""', "tables.a.table must be a schema", id="escaped NUL"),
+    pytest.param(TABLES + 'a = "b.c;"', "tables.a.table must be a schema", id="semicolon"),
+    pytest.param(TABLES + "a = 'b.\"c'", "tables.a.table must be a schema", id="open quote"),
+    pytest.param(TABLES + "a = 'b.\"\"'", "tables.a.table must be a schema", id="empty name"),
+    pytest.param(TABLES + 'a = "wherry\u00a0.c"', "tables.a.table must be a schema", id="no-break space"),
+    pytest.param(TABLES + r'a = "b.\ud800"', "is not valid TOML", id="surrogate"),
+    pytest.param(f"{TABLES}a = 'b.\"{'ä' * 32}\"'", "has a name of more than 63 bytes", id="64 bytes"),
+    pytest.param(f"{TABLES}a = 'b.{'c' * 10_000_000}'", "has a name of more than 63 bytes", id="10 MB name"),
+    pytest.param(TABLES + 'a = "b.c"\na = "b.d"', "is not valid TOML", id="a name twice"),
+    pytest.param(f'{TABLES}a = "b.c"\n{TABLES}b = "b.d"', "is not valid TOML", id="a section twice"),
+    pytest.param(TABLES + 'a = { table = "b.c", table = "b.d" }', "is not valid TOML", id="a key twice"),
+    pytest.param(TABLES + 'a = { table = "b.c", key = ["d", "d"] }', "tables.a.key has a column twice", id="key"),
+    pytest.param('[[tables]]\na = "b.c"', "tables must be a section", id="array of tables"),
+    pytest.param(TABLES + "a = 1979-05-27", "tables.a must be the name of a table", id="date"),
+    pytest.param(TABLES + "a = 1.5", "tables.a must be the name of a table", id="float"),
+    pytest.param(TABLES + "a = { table = 07:32:00 }", "Expected `str`, got `time`", id="time"),
+    pytest.param(TABLES + 'a = { table = "b.c", key = [nan] }', "Expected `str`, got `float`", id="NaN"),
+    pytest.param(TABLES + 'a = { table = "b.c", import = 1 }', "Expected `bool`, got `int`", id="number"),
+    pytest.param(f'{TABLES}"a{ESCAPE}" = "b.c"', f'tables."a{ESCAPE}" must be named', id="control character"),
+    pytest.param("b" * 5_000_000 + " = 1", "b" * 80 + "… is not a known key", id="5 MB key"),
+    *(
+        pytest.param(f"{TABLES}a = {opening * depth}1{closing * depth}", "tables.toml", id=f"{depth} {opening}")
+        for depth in (100, 1_000, 100_000)
+        for opening, closing in (("[", "]"), ("{a=", "}"))
+    ),
+    *(pytest.param(".".join(["tables"] * depth) + " = 1", "tables.toml", id=f"{depth} dots") for depth in (99, 99_999)),
+]
+
+
+@pytest.mark.parametrize(("text", "fault"), ODD)
+def test_an_odd_file_is_refused_with_short_messages(text: str, fault: str) -> None:
+    with pytest.raises(Misconfigured) as refused:
+        parse_declarations(text, "tables.toml")
+    lines = str(refused.value).splitlines()
+    assert any(fault in line for line in lines)
+    assert len(lines) <= 2
+    assert all(line.startswith("tables.toml") and len(line) < 300 and line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("'\"Wherry\".users'", TableName("Wherry", "users")),
+        ("'\"PG_x\".a'", TableName("PG_x", "a")),
+        ("'b.\"c; drop table d\"'", TableName("b", "c; drop table d")),
+        (r'"b.\"c\n\"\"\""', TableName("b", 'c\n"')),
+        (f"'b.\"{'ä' * 31}x\"'", TableName("b", "ä" * 31 + "x")),
+    ],
+)
+def test_an_odd_name_of_a_users_own_table_is_accepted(value: str, name: TableName) -> None:
+    assert parse_declarations(f"{TABLES}a = {value}", "t").tables["a"].relation == name
+
+
+def test_two_names_for_one_table_and_the_name_of_a_built_in_one_are_accepted() -> None:
+    declared = parse_declarations(TABLES + 'users = "b.c"\nothers = "B.C"', "t").tables
+    assert declared["users"].relation == declared["others"].relation == TableName("b", "c")
+
+
+def test_a_file_may_begin_with_a_byte_order_mark_and_have_windows_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "tables.toml"
+    path.write_bytes(b'\xef\xbb\xbf[tables]\r\na = "b.c"\r\n')
+    assert list(read_declarations(path).tables) == ["a"]
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(Misconfigured, match="cannot be read"):
+        read_declarations(path)
 
 
 def test_all_faults_of_a_file_are_reported_together() -> None:

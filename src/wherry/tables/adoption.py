@@ -53,9 +53,12 @@ async def propose(connection: Connection, pattern: str, declared: Declarations) 
         raise Misconfigured(f"no table matches {pattern}; is it in this database, and is the schema spelled as in SQL?")
     known = {each.relation for each in declared.tables.values()}
     names: dict[str, Declaration] = {}
+    taken = {*BUILT_IN, *declared.tables}
     for relation in found:
         if relation not in known:
-            names[_resource_name(relation, {*BUILT_IN, *declared.tables, *names})] = Declaration(table=str(relation))
+            name = _resource_name(relation, taken)
+            names[name] = Declaration(table=str(relation))
+            taken.add(name)
     tables, faults = await read_tables(connection, names)
     return Proposal(tables, {names[name].relation: fault for name, fault in faults.items()})
 
@@ -86,10 +89,11 @@ def in_order(tables: TablesByName) -> tuple[list[Table], list[list[str]]]:
     Also returns the cycles in which tables refer to each other, by their names. No order suits these; each was cut at
     its first reference.
     """
-    by_relation = {table.relation: name for name, table in tables.items()}
+    names: dict[TableName, list[str]] = {}
+    for name, table in tables.items():
+        names.setdefault(table.relation, []).append(name)
     references = {
-        name: {by_relation[target] for target in tables[name].references if target in by_relation}
-        for name in sorted(tables)
+        name: {each for target in tables[name].references for each in names.get(target, ())} for name in sorted(tables)
     }
     cycles: list[list[str]] = []
     while True:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +35,12 @@ def test_a_cycle_is_named_and_does_not_hide_the_order_of_other_tables() -> None:
     assert sorted(names) == ["a", "b", "c", "z"]
     assert names.index("z") < names.index("b") < names.index("c")
     assert [set(cycle) for cycle in cycles] == [{"a", "b"}]
+
+
+def test_both_names_of_a_referenced_table_come_first() -> None:
+    named = tables({"a": {"c"}, "b": {"c"}, "c": set()})
+    named["z"] = replace(named["c"], name="z")
+    assert [table.name for table in in_order(named)[0]] == ["c", "z", "a", "b"]
 
 
 NAMES = st.sampled_from("abcdef")

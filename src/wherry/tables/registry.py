@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Mapping
+from itertools import islice
 
 import psycopg
 import structlog
@@ -19,7 +20,10 @@ from wherry.tables.model import Table
 CACHE_SECONDS = 10.0
 """How long what was read of the catalog is cached."""
 
-CHANGED = "The table, or a right that is needed for it, has changed since the request"
+SHOWN_TABLES = 100
+"""How many tables a message lists."""
+
+CHANGED = "The table has changed since the request"
 DEFINITION_CHANGED = ("42703", "42P01", "42883", "42501", "42804")
 """SQLSTATEs of statements about a table that has changed: a column, table, function or right is missing, or a column
 has another type."""
@@ -131,11 +135,12 @@ def find_table(tables: TablesByName, name: object) -> Table:
     """The table with that name, in any case.
 
     Raises:
-        Invalid: no such table; the message lists the tables.
+        Invalid: no such table; the message lists the tables, or as many as are of use.
     """
     table = tables.get(name.strip().lower()) if isinstance(name, str) else None
     if table is None:
-        raise UnsupportedResource(f"resource must be one of {', '.join(tables)}", field="resource")
+        shown = ", ".join(islice(tables, SHOWN_TABLES)) + (", …" if len(tables) > SHOWN_TABLES else "")
+        raise UnsupportedResource(f"resource must be one of {shown}", field="resource")
     return table
 
 

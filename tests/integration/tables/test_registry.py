@@ -31,6 +31,14 @@ async def test_a_role_may_export_what_is_declared_for_it(pool: Pool) -> None:
         find_table(exportable_by(tables, "user"), "suppliers")
 
 
+async def test_a_message_lists_some_of_very_many_tables(pool: Pool) -> None:
+    many = {f"price{number}": Declaration(table="shop.price") for number in range(200)}
+    tables = await Tables(pool, Declarations(builtin=False, tables=many)).current()
+    assert len(tables) == 200
+    with pytest.raises(UnsupportedResource, match=r"one of price0, .*, price99, …$"):
+        find_table(tables, "nothing")
+
+
 async def test_what_was_read_is_cached_until_it_is_read_again(pool: Pool) -> None:
     tables = Tables(pool, PRICES)
     assert "prices" in await tables.current()

@@ -46,7 +46,10 @@ def main() -> None:
     try:
         app()
     except WherryError as error:
-        Console(stderr=True).print(f"[bold red]wherry:[/] {escape(_reason(error))}", highlight=False, soft_wrap=True)
+        from wherry.cli.users_terminal import printable  # not above, where it would slow the start of every command
+
+        reason = "\n".join(map(printable, _reason(error).split("\n")))
+        Console(stderr=True).print(f"[bold red]wherry:[/] {escape(reason)}", highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, Misconfigured) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -18,7 +18,10 @@ from wherry.tables.declarations import Declaration, Declarations
 from wherry.tables.model import Table
 
 CACHE_SECONDS = 10.0
-"""How long what was read of the catalog is cached."""
+"""How long what was read of the catalog is cached, or so many times as long as the reading took seconds.
+
+Thousands of tables take seconds to read. With the factor, a process spends at most a tenth of its time on that.
+"""
 
 SHOWN_TABLES = 100
 """How many tables a message lists."""
@@ -49,7 +52,7 @@ class Tables:
         }
         self._reading: asyncio.Task[TablesByName] | None = None
         self._found: TablesByName | None = None
-        self._read_at = float("-inf")
+        self._fresh_until = float("-inf")
 
     @property
     def names(self) -> Collection[str]:
@@ -62,7 +65,7 @@ class Tables:
         Raises:
             psycopg.OperationalError: the database cannot be reached, and nothing is cached.
         """
-        if self._found is not None and time.monotonic() - self._read_at < CACHE_SECONDS:
+        if self._found is not None and time.monotonic() < self._fresh_until:
             return self._found
         try:
             return await self.reread()
@@ -86,6 +89,7 @@ class Tables:
         return await asyncio.shield(self._reading)
 
     async def _read(self) -> TablesByName:
+        started = time.monotonic()
         async with self._pool.connection() as connection:
             found, faults = await read_tables(connection, self._declared)
         for name, fault in faults.items():
@@ -93,7 +97,8 @@ class Tables:
         self._found = {
             name: BUILT_IN[name].apply(table) if self._is_built_in(name) else table for name, table in found.items()
         }
-        self._read_at = time.monotonic()
+        ended = time.monotonic()
+        self._fresh_until = ended + CACHE_SECONDS * max(1.0, ended - started)
         return self._found
 
     def _is_built_in(self, name: str) -> bool:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain, count
 from pathlib import Path
 
 from wherry.database.pools import Connection
@@ -115,11 +116,9 @@ def _resource_name(relation: TableName, taken: Collection[str]) -> str:
     plain, full = (
         _NOT_IN_A_NAME.sub("_", text.lower()).strip("_-") for text in (relation.name, "_".join(relation.parts))
     )
-    for name in (plain, full, *(f"table_{number}" for number in range(1, len(taken) + 1))):
-        shortened = name[-60:].lstrip("0123456789_-")
-        if shortened and shortened not in taken:
-            return shortened
-    return f"table_{len(taken) + 1}"
+    candidates = chain((plain, full), (f"table_{number}" for number in count(1)))
+    shortened = (name[-60:].lstrip("0123456789_-") for name in candidates)
+    return next(name for name in shortened if name and name not in taken)
 
 
 def _declares(text: str, wanted: Mapping[str, Declaration]) -> bool:

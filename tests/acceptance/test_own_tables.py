@@ -206,6 +206,14 @@ def test_check_names_every_table_that_cannot_be_used(database: str, tmp_path: Pa
     assert "tables.b: [sku] is not a key of shop.price" in ended.stderr
 
 
+def test_check_prints_no_control_characters(database: str, tmp_path: Path) -> None:
+    (tmp_path / "tables.toml").write_text(r"""tables.a = "shop.\"\u001b[31m\u0007\"" """)
+    ended = command(database, tmp_path, "check")
+    assert ended.returncode == 2
+    assert "tables.a: there is no table shop." in ended.stderr
+    assert [line for line in ended.stderr.splitlines() if not line.isprintable()] == []
+
+
 def test_a_worker_and_an_api_refuse_to_start_with_a_table_that_cannot_be_used(running: Service, tmp_path: Path) -> None:
     path = tmp_path / "tables.toml"
     path.write_text('[tables]\na = "shop.prise"\n')

@@ -11,6 +11,7 @@ from wherry.tables.declarations import (
     Declaration,
     Declarations,
     find_declarations,
+    nearest,
     parse_declarations,
     parse_table_name,
     read_declarations,
@@ -158,6 +159,11 @@ def test_a_file_may_begin_with_a_byte_order_mark_and_have_windows_line_ends(tmp_
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(Misconfigured, match="cannot be read"):
         read_declarations(path)
+
+
+def test_the_nearest_name_is_not_sought_among_very_many() -> None:
+    assert nearest("t1000x", [f"t{number}" for number in range(1000, 2000)]) == "; did you mean t1000?"
+    assert nearest("t1000x", [f"t{number}" for number in range(1000, 2001)]) == ""
 
 
 def test_all_faults_of_a_file_are_reported_together() -> None:

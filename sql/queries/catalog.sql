@@ -27,9 +27,8 @@ select given.schema,
        c.relrowsecurity and not row_security_active(c.oid) as bypasses_row_security,
        has_schema_privilege(n.oid, 'usage') as may_enter,
        has_any_column_privilege(c.oid, 'select') as may_select,
-       -- 8 and 4: what `pg_relation_is_updatable` has for INSERT and UPDATE, of views with triggers, too
-       has_any_column_privilege(c.oid, 'insert') and pg_relation_is_updatable(c.oid, true) & 8 <> 0 as may_insert,
-       has_any_column_privilege(c.oid, 'update') and pg_relation_is_updatable(c.oid, true) & 4 <> 0 as may_update,
+       has_any_column_privilege(c.oid, 'insert') and allowed.events & 8 <> 0 as may_insert,
+       has_any_column_privilege(c.oid, 'update') and allowed.events & 4 <> 0 as may_update,
        exists (select from pg_rewrite where ev_class = c.oid and ev_type = '3') as has_insert_rules,
        -- COPY cannot write into a table whose rows are restricted for us
        c.relrowsecurity and row_security_active(c.oid) as is_restricted,
@@ -46,6 +45,10 @@ select given.schema,
 from unnest(%(schemas)s::text[], %(names)s::text[]) with ordinality as given (schema, name, place)
 left join pg_namespace n on n.nspname = given.schema
 left join pg_class c on c.relnamespace = n.oid and c.relname = given.name and c.relkind in ('r', 'p', 'v', 'm', 'f')
+-- 8 and 4 are INSERT and UPDATE in what `pg_relation_is_updatable` says about views. It would wait for a locked table.
+cross join lateral (
+  select case when c.relkind in ('r', 'p') then 12 else coalesce(pg_relation_is_updatable(c.oid, true), 0) end as events
+) as allowed
 order by given.place
 
 -- name: columns

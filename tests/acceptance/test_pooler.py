@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.faults.load import articles
+from tests.faults.load import ARTICLES
 from tests.pgbouncer import SESSIONS, change_defaults, pgbouncer
 from tests.postgres import TestServer
 from tests.processes import PASSWORD, Service, finished, forked_service, import_file
@@ -91,7 +91,7 @@ def _count(database: str, table: str) -> int:
 def test_imports_write_every_record_once(admin: httpx.Client, database: str, options: dict[str, str]) -> None:
     before = _count(database, "articles")
     number = 1 + len(options)
-    job = import_file(admin, "articles", articles(number, 1050), key=f"import {options}", **options)
+    job = import_file(admin, "articles", ARTICLES.content(number, 1050), key=f"import {options}", **options)
     job = finished(admin, job["id"], SECONDS)
     assert (job["status"], job["successCount"], job["progress"]) == ("succeeded", 1050, 100)
     assert _count(database, "articles") == before + 1050
@@ -99,7 +99,7 @@ def test_imports_write_every_record_once(admin: httpx.Client, database: str, opt
 
 def test_a_dry_run_writes_nothing(admin: httpx.Client, database: str) -> None:
     before = _count(database, "articles")
-    content = articles(9, 250) + b'{"slug": "", "title": ""}\n'
+    content = ARTICLES.content(9, 250) + b'{"slug": "", "title": ""}\n'
     job = finished(admin, import_file(admin, "articles", content, key="dry run", dryRun="true")["id"], SECONDS)
     assert (job["status"], job["successCount"], job["errorCount"]) == ("partial", 250, 1)
     assert admin.get(f"/api/v1/imports/{job['id']}/errors").json()["errors"][0]["recordIndex"] == 250
@@ -149,7 +149,7 @@ def test_cancelling_an_export_ends_its_query(admin: httpx.Client, database: str)
 def test_an_import_is_cancelled_after_its_batch(admin: httpx.Client, database: str) -> None:
     before = _count(database, "articles")
     with _locked_articles(database) as wait:
-        job = import_file(admin, "articles", articles(5, 1000), key="to be cancelled")
+        job = import_file(admin, "articles", ARTICLES.content(5, 1000), key="to be cancelled")
         wait()
         assert admin.delete(f"/api/v1/imports/{job['id']}").status_code == 202
     job = finished(admin, job["id"], SECONDS)

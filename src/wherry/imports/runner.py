@@ -65,7 +65,9 @@ class ImportRunner:
             except psycopg.Error as error:
                 if error.sqlstate not in DEFINITION_CHANGED:
                     raise
-                changed = JobFailed(ErrorCode.DATABASE_ERROR, CHANGED, detail={"sqlstate": error.sqlstate})
+                lost_right = isinstance(error, psycopg.errors.InsufficientPrivilege)
+                message = "A right that is needed to write to the table is missing" if lost_right else CHANGED
+                changed = JobFailed(ErrorCode.DATABASE_ERROR, message, detail={"sqlstate": error.sqlstate})
                 await writer.report_file(changed)
                 raise changed from error
             except Unavailable as error:

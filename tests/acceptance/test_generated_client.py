@@ -86,10 +86,10 @@ def polled(get_job: Callable[[], Any]) -> Any:
 def imported(client: Any, content: bytes, key: str, **options: Any) -> Any:
     """Uploads a file of users and polls the import; returns the finished job."""
     from wherry_client.api.imports import get_import, import_records
-    from wherry_client.models import ImportForm
+    from wherry_client.models import ImportForm, ResourceName
     from wherry_client.types import File
 
-    form = ImportForm(File(BytesIO(content), "people.ndjson"), "users", **options)
+    form = ImportForm(File(BytesIO(content), "people.ndjson"), ResourceName.USERS, **options)
     job = import_records.sync(client=client, body=form, idempotency_key=key).import_job
     return polled(lambda: get_import.sync(str(job.id), client=client).import_job)
 

@@ -37,7 +37,7 @@ class Care:
     Attributes:
         looks_up: whether the rows that its records name are looked up, and those that they refer to. Otherwise its
             sound records are assumed to create rows; the table's constraints refuse the batch if that is wrong.
-        updates: whether its records are assumed to update rows instead.
+        updates: whether its sound records are assumed to update the rows that they name, and to create others.
         is_thorough: whether rows with the same values of other unique indexes are looked up, too.
         judges: whether PostgreSQL judges its records beforehand.
         draws: whether records without ids get some that no row has.
@@ -63,7 +63,7 @@ class Care:
 
 
 class NotAsAssumed(psycopg.IntegrityError):
-    """A record of a batch names no row, or one that this import wrote."""
+    """A batch cannot be written without looking up its records."""
 
 
 UTMOST_CARE = Care(looks_up=True, is_thorough=True, judges=True, draws=True)
@@ -128,8 +128,8 @@ class Merger:
         _, encoded = self._ahead.pop(id(batch), (batch, None))
         highest: dict[str, int] = {}
         judged = batch
-        if care.updates and count_sound(batch) == len(batch):
-            plan = await self._update_all(connection, batch)
+        if care.updates:
+            plan = await self._update_or_create(connection, batch, highest, is_last=is_last)
         else:
             judged, known = await self._judge_first(connection, batch, care)
             assumed = None
@@ -180,21 +180,32 @@ class Merger:
         if self._table.refers_to_itself:
             await connection.execute(load("imports")["delete_postponed"], {"job_id": self._job_id})
 
-    async def _update_all(self, connection: Connection, batch: Batch) -> Plan:
-        """Update the rows that the records name, without looking them up.
+    async def _update_or_create(
+        self, connection: Connection, batch: Batch, highest: dict[str, int], *, is_last: bool
+    ) -> Plan:
+        """Update the rows that the sound records name, without looking them up; those that name none create one.
 
         Raises:
-            NotAsAssumed: some record names no row, or one that this import wrote.
+            NotAsAssumed: some records have to be looked up.
         """
-        plan = Plan(successes=len(batch))
-        for entry in batch:
+        plan = await self._plan_faulty(connection, batch, is_judged=False, is_last=is_last)
+        if plan is None or plan.created or plan.updated:
+            raise NotAsAssumed
+        segment = plan.segments[0]
+        sound = [entry for entry in batch if not entry.errors]
+        for entry in sound:
             values = astuple(entry.record)
             by = next((key for key in self._naming if self._has(values, key)), None)
             if by is None:
-                raise NotAsAssumed
-            plan.segments[0].updates.append(Updated(entry, by, self._shape.changes(entry.record)))
-        if await self._update(connection, plan.segments[0].updates, spares_mine=True) < len(batch):
-            raise NotAsAssumed
+                segment.creates.append(Created(entry, self._shape.new(entry.record)))
+            else:
+                segment.updates.append(Updated(entry, by, self._shape.changes(entry.record)))
+        found = await self._update(connection, segment.updates, spares_mine=True)
+        others = [each for place, each in enumerate(segment.updates) if place not in found]
+        segment.updates = [each for place, each in enumerate(segment.updates) if place in found]
+        segment.creates += [Created(each.entry, self._shape.new(each.entry.record)) for each in others]
+        await self._create(connection, segment.creates, highest, draw=False)
+        plan.successes = len(sound)
         return plan
 
     def _learn(self, plan: Plan, batch: Batch, judged: Batch) -> None:
@@ -203,7 +214,7 @@ class Merger:
         has_faults = sound < count_sound(batch)
         if plan.created == sound and self._has_checked_keys():
             self.care = Care(judges=has_faults)
-        elif plan.updated == len(batch) and self._can_update_all:
+        elif plan.updated and plan.created + plan.updated == sound == count_sound(batch) and self._can_update_all:
             self.care = Care(updates=True)
         else:
             self.care = Care(looks_up=True, is_thorough=bool(plan.errors), judges=has_faults)
@@ -213,26 +224,33 @@ class Merger:
         return self._table.is_locked or not self._table.uniques
 
     async def _assumed(self, connection: Connection, batch: Batch, *, is_judged: bool, is_last: bool) -> Plan | None:
-        """A plan made without looking up the sound records, or None if any of them may not become a new row.
-
-        Faulty records never reach the table, so they are always looked up. What the records before them do matters
-        only if these have the same keys.
-        """
-        faulty = [place for place, entry in enumerate(batch) if entry.errors]
-        known = Known([])
-        if faulty:
-            if not self._lookup.is_exact:
-                return None
-            known = await self._lookup.known(connection, [batch[place] for place in faulty], self.since, every=True)
-            batch = batch if is_judged else await self._judged(connection, batch, known, faulty)
-        related = related_to(self._table, batch, faulty)
-        plan = make_plan(self._table, self._rules, known, related, is_last=is_last) if faulty else Plan()
-        if len(plan.segments) > 1 or plan.created != count_sound(related) or plan.lacks_keepers:
+        """A plan made without looking up the sound records, or None if any of them may not become a new row."""
+        plan = await self._plan_faulty(connection, batch, is_judged=is_judged, is_last=is_last)
+        if plan is None or plan.updated or len(plan.segments) > 1:
             return None
         sound = [entry for entry in batch if not entry.errors]
         plan.successes = len(sound)
         plan.segments[0].creates = [Created(entry, self._shape.new(entry.record)) for entry in sound]
         return plan
+
+    async def _plan_faulty(
+        self, connection: Connection, batch: Batch, *, is_judged: bool, is_last: bool
+    ) -> Plan | None:
+        """A plan for the faulty records, which are always looked up because they never reach the table.
+
+        It has the sound records that have keys in common with them, too; None if any of these fails.
+        """
+        faulty = [place for place, entry in enumerate(batch) if entry.errors]
+        if not faulty:
+            return Plan()
+        if not self._lookup.is_exact:
+            return None
+        known = await self._lookup.known(connection, [batch[place] for place in faulty], self.since, every=True)
+        batch = batch if is_judged else await self._judged(connection, batch, known, faulty)
+        related = related_to(self._table, batch, faulty)
+        plan = make_plan(self._table, self._rules, known, related, is_last=is_last)
+        is_sure = plan.created + plan.updated == count_sound(related) and not plan.lacks_keepers
+        return plan if is_sure else None
 
     async def _careful(
         self, connection: Connection, batch: Batch, known: Known | None, care: Care, *, is_last: bool
@@ -319,23 +337,31 @@ class Merger:
         async with connection.cursor() as cursor:
             await cursor.executemany(statements.insert_defaults(self._table).encode(), [()] * count)
 
-    async def _update(self, connection: Connection, updates: Sequence[Updated], *, spares_mine: bool = False) -> int:
-        """Update rows; return how many there were. `spares_mine` leaves those as they are that this import wrote."""
-        groups: dict[tuple[Unique, Places], list[Row]] = defaultdict(list)
-        for each in updates:
-            groups[each.by, given(each.row)].append(each.row)
-        count = 0
-        for (by, places), rows in groups.items():
+    async def _update(
+        self, connection: Connection, updates: Sequence[Updated], *, spares_mine: bool = False
+    ) -> set[int]:
+        """Update rows; return the positions of the updates that found one.
+
+        `spares_mine` leaves rows as they are that this import wrote.
+        """
+        groups: dict[tuple[Unique, Places], list[int]] = defaultdict(list)
+        for number, each in enumerate(updates):
+            groups[each.by, given(each.row)].append(number)
+        found: set[int] = set()
+        for (by, places), numbers in groups.items():
             exact = {name for name in by.columns if self._table.columns[name].type.is_exact}
             columns = [self._columns[place] for place in places]
             names = tuple(column.name for column in columns if column.is_settable and column.name not in exact)
             spared = self._mine() if spares_mine and not (by.renews and len(self._naming) > 1) else None
             query = statements.update(self._table, by, names, marks=self._marks, spared=spared)
-            values = {"rows": self._as_json(places, rows), "job_id": self._job_id, "since": self.since}
-            count += (await connection.execute(query.encode(), values)).rowcount
-        return count
+            rows = self._as_json(places, (updates[number].row for number in numbers), numbers)
+            values = {"rows": rows, "job_id": self._job_id, "since": self.since}
+            async with connection.cursor(row_factory=scalar_row) as cursor:
+                await cursor.execute(query.encode(), values)
+                found.update(await cursor.fetchall())
+        return found
 
-    def _as_json(self, places: Places, rows: Iterable[Row]) -> str:
+    def _as_json(self, places: Places, rows: Iterable[Row], numbers: Sequence[int] = ()) -> str:
         """Values at these positions as JSON, for `statements`."""
         names = [f"c{place}" for place in places]
         converted = [
@@ -348,6 +374,8 @@ class Merger:
             for row in shown:
                 if row[name] is not None:
                     row[name] = to_json(row[name])
+        for row, number in zip(shown, numbers, strict=False):
+            row["i"] = number
         return encode(shown)
 
     async def _with_ids(self, connection: Connection, places: Places, rows: list[Row]) -> tuple[Places, list[Row]]:

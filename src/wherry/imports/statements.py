@@ -19,6 +19,13 @@ from wherry.tables.model import Column, Reference, Table, Unique
 
 Composable = sql.Composable
 
+_UPDATE = "update {table} as target\nset {sets}\nfrom {given}\nwhere {same}\nreturning given.i"
+_UPDATE_AND_MARK = """
+with written as (update {table} as target set {sets} from {given} where {same} returning given.i, {row} as row),
+  noted as (insert into wherry.import_rows (job_id, row) select %(job_id)s::pg_catalog.uuid, row from written)
+select i from written
+"""
+
 
 @lru_cache(maxsize=1024)
 def copy(table: Table, columns: tuple[str, ...]) -> str:
@@ -49,7 +56,7 @@ def insert_defaults(table: Table) -> str:
 def update(table: Table, by: Unique, columns: tuple[str, ...], *, marks: bool, spared: str | None) -> str:
     """Set these columns in the rows that `%(rows)s` name by a unique index, and perhaps `mark` them.
 
-    Rows of which the SQL `spared` is true are left as they are.
+    Returns the numbers of those that were found. Rows of which the SQL `spared` is true are left as they are.
     """
     shape = shape_of(table)
     sets = [
@@ -59,20 +66,14 @@ def update(table: Table, by: Unique, columns: tuple[str, ...], *, marks: bool, s
     sets += [sql.SQL("{} = %(job_id)s").format(marker) for marker in _marker(table)]
     if shape.touched is not None and shape.touched not in columns:
         sets.append(sql.SQL("{} = pg_catalog.now()").format(name(shape.touched)))
-    template = "update {table} as target\nset {sets}\nfrom {given}\nwhere {same}"
-    if spared is not None:
-        template += f" and not ({spared})"
-    if marks:
-        template = (
-            f"with written as ({template}\nreturning {_escaped(row_digest(table))} as row)\n"
-            "insert into wherry.import_rows (job_id, row)\nselect %(job_id)s::pg_catalog.uuid, row from written"
-        )
+    spare = sql.SQL("" if spared is None else f" and not ({spared})")
     return _text(
-        template,
+        _UPDATE_AND_MARK if marks else _UPDATE,
         table,
         sets=_list(sets or [sql.SQL("{0} = target.{0}").format(name(by.columns[0]))]),
-        given=_given(table, tuple(dict.fromkeys((*columns, *by.fields)))),
-        same=_same(table, by),
+        given=_given(table, tuple(dict.fromkeys((*columns, *by.fields))), numbered=True),
+        same=sql.SQL("{}{}").format(_same(table, by), spare),
+        row=sql.SQL(row_digest(table)),
     )
 
 

@@ -107,7 +107,7 @@ class RowEncoder:
         extra = () if self._marker is None else (self._job_id,)
         if is_whole and not converted:
             return (lambda row: (*row, *extra)) if extra else (lambda row: row)
-        take = picker(places)
+        take = tuple if is_whole else picker(places)
 
         def pick(row: Row) -> Row:
             values = [*take(row), *extra]

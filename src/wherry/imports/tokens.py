@@ -40,14 +40,23 @@ def hashable(value: Any) -> Hashable:
     """A value itself, or a text that stands for it; None if it is absent."""
     if value is UNSET:
         return None
-    if value.__class__ is list or value.__class__ is Raw:
-        return repr(bytes(value) if value.__class__ is Raw else value)
-    return cast(Hashable, value)
+    if value.__class__ is Raw:
+        return _text_of(value)
+    return repr(value) if value.__class__ is list else cast(Hashable, value)
 
 
-def value_of(table: Table, entry: DecodedRecord, field: str) -> Token:
-    """What a record has in a field; None if it is absent."""
-    return None if entry.record is None else token_reader(table, (field,))(astuple(entry.record))
+def _text_of(json: Raw) -> str | None:
+    text = bytes(json)
+    return None if text == b"null" else text.decode()
+
+
+def value_of(table: Table, entry: DecodedRecord, field: str) -> Any:
+    """What a record has in a field; None if it is absent. JSON is returned as its text."""
+    places = shape_of(table).places
+    if entry.record is None or field not in places:
+        return None
+    value = astuple(entry.record)[places[field]]
+    return None if value is UNSET else _text_of(value) if value.__class__ is Raw else value
 
 
 def entry_name(table: Table, entry: DecodedRecord) -> str | None:

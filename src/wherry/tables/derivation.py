@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 
 from wherry.tables.model import Column, Table
-from wherry.tables.shape import ImportField, ImportShape, Row
+from wherry.tables.shape import ImportField, ImportShape
 
 _UNREADABLE = re.compile(r'[\\"\x00-\x1f]')
 """What a field's name must not contain for the typed decoder; without it, each field is decoded on its own."""
@@ -34,22 +34,13 @@ def _derived(table: Table) -> ImportShape:
         frozen=True,
         gc=False,
     )
-    raw = [place for place, column in enumerate(columns) if column.type.annotation is Raw]
-
-    def row(record: msgspec.Struct) -> Row:
-        values = list(astuple(record))
-        for place in raw:
-            if values[place].__class__ is Raw and bytes(values[place]) == b"null":
-                values[place] = None
-        return tuple(values)
-
     return ImportShape(
         record=record,
         order=tuple(names.values()),
         fields=tuple(_field(table, column) for column in columns),
         columns=tuple(column.name for column in columns),
-        new=row if raw else astuple,
-        changes=row if raw else astuple,
+        new=astuple,
+        changes=astuple,
         is_clean=None if is_readable else lambda record: False,
     )
 

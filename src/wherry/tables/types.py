@@ -128,6 +128,11 @@ def _float(bits: int, most: float) -> ValueType:
     )
 
 
+def _json_bytes(raw: msgspec.Raw, before: bytes) -> bytes | None:
+    text = bytes(raw)
+    return None if text == b"null" else before + text
+
+
 def _float_as_json(value: float) -> object:
     return value if math.isfinite(value) else str(value)  # JSON has no other numbers
 
@@ -187,7 +192,7 @@ JSON_TEXT = ValueType(
     annotation=msgspec.Raw,
     rule=values.json,
     copy="bytea",  # sent as it is: COPY needs no type's name
-    to_copy=bytes,
+    to_copy=lambda raw: _json_bytes(raw, b""),
     accepts=values.is_plain_json,
 )
 INSTANT = _moment(
@@ -255,7 +260,10 @@ FAMILIES: Mapping[str, ValueType] = MappingProxyType(
         "json": JSON_TEXT,
         # The binary form of jsonb is a version number, then the text.
         "jsonb": replace(
-            JSON_TEXT, reads="{}::pg_catalog.text", reads_array=_TO_JSON, to_copy=lambda raw: b"\x01" + bytes(raw)
+            JSON_TEXT,
+            reads="{}::pg_catalog.text",
+            reads_array=_TO_JSON,
+            to_copy=lambda raw: _json_bytes(raw, b"\x01"),
         ),
     }
 )

@@ -28,7 +28,7 @@ where job_id = %(job_id)s
 insert into wherry.import_postponed (job_id, record_index, byte_offset, data)
 values (%(job_id)s, %(index)s, %(offset)s, %(data)s)
 
--- name: postponed
+-- name: postponed_after
 -- The next ones after an index, until their texts reach a size.
 select record_index, byte_offset, data
 from (
@@ -36,12 +36,27 @@ from (
          sum(octet_length(data)) over (order by record_index rows between unbounded preceding and 1 preceding) as before
   from wherry.import_postponed
   where job_id = %(job_id)s
-    and record_index > %(after)s
+    and record_index > %(place)s
   order by record_index
   limit %(limit)s
 ) as waiting
 where coalesce(before, 0) < %(bytes)s
 order by record_index
+
+-- name: postponed_before
+-- The same, in the opposite direction.
+select record_index, byte_offset, data
+from (
+  select record_index, byte_offset, data,
+         sum(octet_length(data)) over (order by record_index desc rows between unbounded preceding and 1 preceding) as before
+  from wherry.import_postponed
+  where job_id = %(job_id)s
+    and record_index < %(place)s
+  order by record_index desc
+  limit %(limit)s
+) as waiting
+where coalesce(before, 0) < %(bytes)s
+order by record_index desc
 
 -- name: count_postponed
 select count(*) as count

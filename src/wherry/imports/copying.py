@@ -27,6 +27,9 @@ from wherry.tables.shape import Row
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 
+UNENCODABLE = (psycopg.DataError, OverflowError, ValueError)
+"""What the driver raises for a value that it cannot encode, such as a number with too many digits."""
+
 Places = tuple[int, ...]
 """The positions of the columns that rows have."""
 
@@ -88,7 +91,9 @@ class RowEncoder:
 
     def _highest(self, places: Places, rows: Sequence[Row]) -> dict[str, int]:
         return {
-            self._columns[place].name: max(map(itemgetter(place), rows)) for place in self._sequences if place in places
+            self._columns[place].name: highest_of(row[place] for row in rows)
+            for place in self._sequences
+            if place in places
         }
 
     def _part(self, places: Places) -> tuple[Callable[[Row], Row], AnyTransformer]:
@@ -117,6 +122,11 @@ class RowEncoder:
             return tuple(values)
 
         return pick
+
+
+def highest_of(values: Iterable[int | None]) -> int:
+    """The highest of some ids, of which some may be null; 0 if all are."""
+    return max((value for value in values if value is not None), default=0)
 
 
 def given(row: Row) -> Places:

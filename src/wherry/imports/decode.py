@@ -168,7 +168,12 @@ class Decoder:
             if value is not msgspec.UNSET and not _has_nul(value):
                 return value
             raw = msgspec.Raw(bytes(text))
-        value = field.rule(read_value(raw))
+            if len(memoryview(raw)) > MAX_BUILT_BYTES and bytes(memoryview(raw)[:1]) == b"[":
+                return _TOO_LARGE  # `read_value` would not build it
+        try:
+            value = field.rule(read_value(raw))
+        except RecursionError:
+            return Fault(ErrorCode.INVALID_FIELD_FORMAT, "is nested too deeply")
         if field.name in self._forbidden and value == self._forbidden[field.name]:
             return Fault(ErrorCode.FORBIDDEN, f"{value} may only be imported by an admin")
         return value
@@ -190,6 +195,9 @@ class Decoder:
         return RecordError(index, name, fault.code, message, field, value)
 
 
+_TOO_LARGE = Fault(
+    ErrorCode.INVALID_FIELD_FORMAT, f"must be a plain array if it has more than {MAX_BUILT_BYTES} bytes of JSON"
+)
 _REQUIRED = Fault(ErrorCode.MISSING_REQUIRED_FIELD, "is required")
 
 
@@ -214,8 +222,8 @@ _any_value = msgspec.json.Decoder(float_hook=_number)
 def read_value(raw: bytes | msgspec.Raw) -> object:
     """Decode a JSON value; a number that fits no Python type becomes an `OversizedNumber`.
 
-    A large object, or array of anything but strings, is replaced by a small one: no field accepts either, and the
-    millions of values in it could take twenty times the size of their text.
+    A large object, or array of anything but strings, is replaced by a small one: no field of a built-in table accepts
+    either, and the millions of values in it could take twenty times the size of their text.
     """
     if len(text := memoryview(raw)) > MAX_BUILT_BYTES:
         match bytes(text[:_LOOKED_AT]).lstrip()[:1]:

@@ -22,9 +22,9 @@ from wherry.errors import ErrorCode
 from wherry.imports import statements
 from wherry.imports.lookup import encode, encode_fields
 from wherry.imports.models import Batch, DecodedRecord, RecordError, report_value
-from wherry.imports.plan import Known, against
+from wherry.imports.plan import Known, against, naming_unique
 from wherry.imports.statements import Expressions
-from wherry.imports.tokens import entry_name, token_reader, value_of
+from wherry.imports.tokens import entry_name, value_of
 from wherry.tables.derivation import shape_of
 from wherry.tables.model import Check, Table, Unique
 from wherry.tables.values import has_unparsed, surely
@@ -54,6 +54,7 @@ _REFUSED_AS: tuple[tuple[str, ErrorCode, str], ...] = (
     ("22", ErrorCode.INVALID_FIELD_FORMAT, "is not valid"),
     ("44000", ErrorCode.INVALID_FIELD_FORMAT, "is not allowed"),
     ("42501", ErrorCode.FORBIDDEN, "is not allowed by the row-level security"),
+    ("42", ErrorCode.INVALID_FIELD_FORMAT, "is not valid"),  # names of other things, such as regclass
 )
 """By the beginning of the SQLSTATE (PostgreSQL manual, appendix A)."""
 
@@ -72,6 +73,11 @@ class Judge:
             if table.policy is None and table.columns[name].type.accepts is not surely
         ]
         self._checked = [name for name in self._shape.places if name in table.checked_columns]
+
+    @property
+    def may_doubt(self) -> bool:
+        """Whether there are fields whose values only PostgreSQL can read."""
+        return bool(self._unsure)
 
     async def check_inputs(self, connection: Connection, batch: Batch, which: Sequence[int]) -> Batch:
         """The batch with the faults of values of some records that PostgreSQL cannot read; they are then absent."""
@@ -121,7 +127,12 @@ class Judge:
                 continue
             fields = tuple(dict.fromkeys((*given, *(by.fields if by else ()))))
             rows = encode_fields(self._table, fields, [astuple(batch[number].record) for number in numbers])
-            for place, checks in await _fetch(connection, query, {"rows": rows}):
+            try:
+                async with connection.transaction():
+                    found = await _fetch(connection, query, {"rows": rows})
+            except (*REFUSALS, psycopg.ProgrammingError, psycopg.InternalError):
+                continue  # an expression fails, or needs what we may not see: the table decides
+            for place, checks in found:
                 entry = batch[numbers[place]]
                 broken[numbers[place]] = [self._check_error(entry, check) for check in checks]
         return [
@@ -183,15 +194,7 @@ class Judge:
         given = tuple([name for name in self._checked if values[places[name]] is not UNSET])
         faulty = [error.field for error in entry.errors if error.field is not None and error.field in places]
         unknown = frozenset([name for name in faulty if values[places[name]] is UNSET])
-        if known is None:
-            return given, unknown, None
-        for place, unique in enumerate(self._table.uniques):
-            if unique.names_row:
-                token = token_reader(self._table, unique.fields)(values)
-                token = known.classes[place].get(token) if place in known.classes else token
-                if token is not None and token in known.rows[place]:
-                    return given, unknown, unique
-        return given, unknown, None
+        return given, unknown, None if known is None else naming_unique(known, self._table, entry)
 
     def _check_error(self, entry: DecodedRecord, number: int) -> RecordError:
         check = self._table.checks[number]
@@ -211,15 +214,18 @@ def refusal(table: Table, entry: DecodedRecord, error: psycopg.Error) -> RecordE
         described = constraint.description if isinstance(constraint, Check) else None
         return against(table, entry, code, constraint, fields, described or f"{label} {text}")
     name = error.diag.column_name if error.diag.column_name in table.columns else None
-    if name is None and isinstance(error, psycopg.errors.ProgramLimitExceeded):
+    primary = error.diag.message_primary or str(error)
+    if error.sqlstate is None:  # the driver's own
+        code, text = ErrorCode.INVALID_FIELD_FORMAT, "is not valid"
+    elif error.sqlstate.startswith("54") and not primary.startswith("index row"):
+        text = "is too complex"
+    elif name is None and isinstance(error, psycopg.errors.ProgramLimitExceeded):
         keys = [unique.fields[0] for unique in table.uniques if unique.names_row and len(unique.fields) == 1]
         name = keys[-1] if keys else None
     if name is None:
         # Nothing but the message says why: a trigger's, for example. That of NOT NULL would name a hidden column.
         is_hidden = isinstance(error, psycopg.errors.NotNullViolation)
-        message = (
-            "Record lacks a value that the table needs" if is_hidden else f"Record {text}: {error.diag.message_primary}"
-        )
+        message = "Record lacks a value that the table needs" if is_hidden else f"Record {text}: {primary}"
         return RecordError(entry.index, entry_name(table, entry), code, message[:1000])
     value = report_value(value_of(table, entry, name))
     message = f"{table.columns[name].label} {text}"

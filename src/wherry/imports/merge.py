@@ -20,7 +20,17 @@ from psycopg.rows import scalar_row, tuple_row
 from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.imports import statements
-from wherry.imports.copying import Copied, Places, RowEncoder, given, grouped, in_order, picker
+from wherry.imports.copying import (
+    UNENCODABLE,
+    Copied,
+    Places,
+    RowEncoder,
+    given,
+    grouped,
+    highest_of,
+    in_order,
+    picker,
+)
 from wherry.imports.judge import Judge
 from wherry.imports.lookup import Lookup, encode, encode_fields
 from wherry.imports.models import Batch, DecodedRecord, OnConflict, RecordError
@@ -52,7 +62,7 @@ class Care:
     def after(self, refused: psycopg.Error) -> Care | None:
         """How to try again; None if nothing else can be done."""
         if self.updates:
-            return Care(looks_up=True)
+            return Care(looks_up=True, is_thorough=True)
         if refused.sqlstate not in ("23505", "23503", "23P01"):
             more = replace(self, judges=True)
         else:  # it concerns other rows
@@ -110,8 +120,14 @@ class Merger:
         self._marks = self._shape.marker is None and rules.on_conflict is OnConflict.UPDATE and bool(table.uniques)
         self._lookup = Lookup(table, job_id, self._mine())
         self._encoder, self._ahead_encoder = RowEncoder(table, job_id), RowEncoder(table, job_id)
+        self._unique_places = {
+            place
+            for place, column in enumerate(self._columns)
+            if any(column.name in unique.columns for unique in table.uniques if not unique.names_row)
+        }
         self._naming = [unique for unique in table.uniques if unique.names_row]
         self._can_update_all = self._shape.policy is None and table.is_locked and not table.has_own_rules
+        self._drawn: dict[str, list[int]] = defaultdict(list)
         self._ahead: dict[int, tuple[Batch, list[Copied]]] = {}
 
     async def write(self, connection: Connection, batch: Batch, care: Care, *, is_last: bool = False) -> Tally:
@@ -127,6 +143,7 @@ class Merger:
         await self._prepare(connection)
         _, encoded = self._ahead.pop(id(batch), (batch, None))
         highest: dict[str, int] = {}
+        self._drawn.clear()
         judged = batch
         if care.updates:
             plan = await self._update_or_create(connection, batch, highest, is_last=is_last)
@@ -154,17 +171,28 @@ class Merger:
         if care.judges:
             batch = await self._judge.check_inputs(connection, batch, everything)
         known = None
-        # How a row is judged that is updated depends on what it has.
-        if care.looks_up or care.updates or (care.judges and self._rules.on_conflict is OnConflict.UPDATE):
+        # How a row is judged that is updated depends on what it has, and a record that is skipped is not judged.
+        if care.looks_up or (care.judges and self._rules.on_conflict is not OnConflict.ERROR):
             known = await self._lookup.known(connection, batch, self.since, every=care.is_thorough)
         if care.judges:
-            batch = await self._judged(connection, batch, known, everything)
+            which = list(everything)
+            if known is not None and self._rules.on_conflict is OnConflict.SKIP:
+                which = [place for place in which if not known.names_row(self._table, batch[place])]
+            batch = await self._judged(connection, batch, known, which)
         return batch, known
+
+    @property
+    def may_doubt(self) -> bool:
+        """Whether there are fields whose values only PostgreSQL can read."""
+        return self._judge.may_doubt
 
     def encode_ahead(self, batch: Batch) -> None:
         """In another thread, encode the rows of the batch that is written next, if they will probably be new."""
-        if self.care == Care():
-            encoded = self._ahead_encoder.encode_ahead(batch)
+        if self.care == Care() and not self._marks:
+            try:
+                encoded = self._ahead_encoder.encode_ahead(batch)
+            except UNENCODABLE:
+                return  # which is reported when the batch is written
             if encoded is not None:
                 self._ahead[id(batch)] = batch, encoded
 
@@ -258,7 +286,8 @@ class Merger:
         """A plan for which all records are looked up; more thoroughly if some of them fail."""
         known = known or await self._lookup.known(connection, batch, self.since, every=care.is_thorough)
         plan = await self._planned(connection, batch, known, is_judged=care.judges, is_last=is_last)
-        if plan.errors and not care.is_thorough and len(self._naming) < len(self._table.uniques):
+        moves = any(each.row[place] is not UNSET for each in plan.updates for place in self._unique_places)
+        if (plan.errors or moves) and not care.is_thorough:
             known = await self._lookup.known(connection, batch, self.since, every=True)
             plan = await self._planned(connection, batch, known, is_judged=care.judges, is_last=is_last)
         return plan
@@ -305,7 +334,7 @@ class Merger:
         inserted = grouped(each.row for each in creates if not self._is_copied(each))
         for groups, may_copy in ((copied, True), (inserted, False)):
             for places, rows in in_order(groups):
-                if draw:
+                if draw or self._marks:
                     places, rows = await self._with_ids(connection, places, rows)
                 if may_copy and self._encoder.can_encode(places):
                     await self._copy(connection, self._encoder.encode(places, rows), highest)
@@ -313,7 +342,7 @@ class Merger:
                     await self._insert(connection, places, rows)
                     for place in places:
                         if self._columns[place].sequence is not None:
-                            _raise(highest, self._columns[place].name, max(row[place] for row in rows))
+                            _raise(highest, self._columns[place].name, highest_of(row[place] for row in rows))
 
     def _is_copied(self, created: Created) -> bool:
         return self._table.is_copied and not created.entry.is_unparsed
@@ -349,17 +378,26 @@ class Merger:
             groups[each.by, given(each.row)].append(number)
         found: set[int] = set()
         for (by, places), numbers in groups.items():
+            self._sort(updates, by, numbers)
             exact = {name for name in by.columns if self._table.columns[name].type.is_exact}
             columns = [self._columns[place] for place in places]
             names = tuple(column.name for column in columns if column.is_settable and column.name not in exact)
             spared = self._mine() if spares_mine and not (by.renews and len(self._naming) > 1) else None
-            query = statements.update(self._table, by, names, marks=self._marks, spared=spared)
+            query = statements.update(
+                self._table, by, names, marks=self._marks, spared=spared, keeps_others=spares_mine
+            )
             rows = self._as_json(places, (updates[number].row for number in numbers), numbers)
             values = {"rows": rows, "job_id": self._job_id, "since": self.since}
             async with connection.cursor(row_factory=scalar_row) as cursor:
                 await cursor.execute(query.encode(), values)
                 found.update(await cursor.fetchall())
         return found
+
+    def _sort(self, updates: Sequence[Updated], by: Unique, numbers: list[int]) -> None:
+        """Bring updates into the order of their keys, so that two imports of the same rows do not deadlock."""
+        if all(self._table.columns[name].type.is_exact for name in by.fields):
+            places = [self._shape.columns.index(name) for name in by.fields]
+            numbers.sort(key=lambda number: [updates[number].row[place] for place in places])
 
     def _as_json(self, places: Places, rows: Iterable[Row], numbers: Sequence[int] = ()) -> str:
         """Values at these positions as JSON, for `statements`."""
@@ -384,6 +422,7 @@ class Merger:
             if column.sequence is not None and place not in places:
                 ids = await self._unused(connection, column.name, len(rows))
                 rows = [(*row[:place], id_, *row[place + 1 :]) for row, id_ in zip(rows, ids, strict=True)]
+                self._drawn[column.name] += ids
                 places = tuple(sorted((*places, place)))
         return places, rows
 
@@ -405,10 +444,15 @@ class Merger:
                 if by is not None:
                     groups[by].append(record)
         for by, records in groups.items():
-            rows = encode_fields(self._table, by.fields, records)
-            await connection.execute(
-                statements.mark(self._table, by).encode(), {"rows": rows, "job_id": self._job_id}, prepare=False
-            )
+            await self._mark_rows(connection, by, encode_fields(self._table, by.fields, records))
+        for by in self._naming:
+            if len(by.columns) == 1 and (ids := self._drawn[by.columns[0]]):
+                field = f"c{self._shape.columns.index(by.columns[0])}"
+                await self._mark_rows(connection, by, encode([{field: id_} for id_ in ids]))
+
+    async def _mark_rows(self, connection: Connection, by: Unique, rows: str) -> None:
+        query, values = statements.mark(self._table, by).encode(), {"rows": rows, "job_id": self._job_id}
+        await connection.execute(query, values, prepare=False)
 
     def _has(self, record: Sequence[Any], unique: Unique) -> bool:
         places = self._shape.places

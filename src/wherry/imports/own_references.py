@@ -48,7 +48,7 @@ class OwnReferences:
                 read = token_reader(table, reference.target_columns)
                 created = {
                     read(astuple(entry.record)): place
-                    for place, entry in enumerate(batch)
+                    for place, entry in reversed(list(enumerate(batch)))
                     if not entry.errors and place not in failing
                 }
                 self._parts.append((token_reader(table, reference.columns), values, created))

@@ -89,6 +89,24 @@ class Known:
     missing: Sequence[Collection[Token]] = ()
     keepers: int | None = None
 
+    def names_row(self, table: Table, entry: DecodedRecord) -> bool:
+        """Whether a record names a row that exists."""
+        return naming_unique(self, table, entry) is not None
+
+
+def naming_unique(known: Known, table: Table, entry: DecodedRecord) -> Unique | None:
+    """The first unique index by which a record names a row that exists."""
+    if entry.record is None:
+        return None
+    values = astuple(entry.record)
+    for place, unique in enumerate(table.uniques):
+        if unique.names_row:
+            token = token_reader(table, unique.fields)(values)
+            token = known.classes[place].get(token) if place in known.classes else token
+            if token is not None and token in known.rows[place]:
+                return unique
+    return None
+
 
 @dataclass(slots=True)
 class Segment:
@@ -115,6 +133,11 @@ class Plan:
     def created(self) -> int:
         """The number of new rows."""
         return sum(len(segment.creates) for segment in self.segments)
+
+    @property
+    def updates(self) -> Iterable[Updated]:
+        """All updates."""
+        return (update for segment in self.segments for update in segment.updates)
 
     @property
     def updated(self) -> int:
@@ -299,6 +322,8 @@ class _Planner:
             is_one_row = all(other is row for other, _ in named)
             if not is_one_row or conflict[0].mine or self._on_conflict is not OnConflict.UPDATE:
                 errors.append(self._duplicate(entry, conflict[1], tokens, mine=conflict[0].mine))
+                if self._on_conflict is OnConflict.ERROR and self._table.policy is None:
+                    errors.extend(self._missing_fields(entry))
         elif row is None:
             errors.extend(self._missing_fields(entry))
         errors.extend(self._taken(entry, tokens, row))
@@ -397,17 +422,28 @@ class _Planner:
         if self._policy is not None:
             row.state = self._policy.after(entry.record, row.state)
         for number, (unique, token) in enumerate(zip(self._uniques, tokens, strict=True)):
-            if token is not None and not unique.given and self._rows[number].get(token) is not row:
+            if unique.given or (token is None and not self._gives(entry, unique)):
+                continue
+            if token is None or self._rows[number].get(token) is not row:
                 self._rename(row, number, token)
 
     def _rename(self, row: KnownRow, place: int, token: Token) -> None:
+        """Give a row another value of a unique index; None if it has none any more, or an unknown one."""
         before = row.tokens.get(place)
         if before is not None:
             del self._rows[place][before]
             if row.in_table:
                 self._given_up[place].setdefault(before, row)
-        row.tokens[place] = token
-        self._rows[place][token] = row
+        row.tokens.pop(place, None)
+        if token is not None:
+            row.tokens[place] = token
+            self._rows[place][token] = row
+
+    def _gives(self, entry: DecodedRecord, unique: Unique) -> bool:
+        """Whether a record gives some of the values of a unique index, perhaps null."""
+        values, places = astuple(entry.record), self._shape.places
+        given = [values[places[name]] for name in unique.fields if name in places]
+        return any(value is not UNSET and not (value is None and self._shape.null_is_absent) for value in given)
 
     def _begin_segment(self) -> None:
         """Begin a new segment: by the time it is written, all rows planned so far are in the table."""

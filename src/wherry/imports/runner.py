@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import psycopg
 
-from wherry.accounts.authority import LOST, read_authority
+from wherry.accounts.authority import read_authority
 from wherry.database.pools import Pool
 from wherry.errors import ErrorCode, JobFailed, Unavailable
 from wherry.imports.batches import Batches
@@ -55,8 +55,6 @@ class ImportRunner:
         async with open_writer(self._pool, task) as writer:
             try:
                 task.authority.require(task.authority.role)
-                if task.authority.owner_id is not None and task.authority.role not in task.table.import_roles:
-                    raise JobFailed(ErrorCode.FORBIDDEN, LOST)
                 await self._obtain(run)
                 total = await self._import(task, await self._format(run), writer)
             except JobFailed as failure:
@@ -81,7 +79,7 @@ class ImportRunner:
         authority = await read_authority(
             self._pool,
             run.job.owner_id,
-            settings.transfer_roles,
+            tuple(role for role in settings.transfer_roles if role in table.import_roles),
             requested_by=str(run.job.options.get(CALLER_ROLE, "")),
             depends_on_admin=shape_of(table).policy is not None,
         )
@@ -109,15 +107,23 @@ class ImportRunner:
         decoder = self._decoder(task, format_)
         total = task.place.index
         read = self._batches(task, format_, source, decoder)
+        failure: JobFailed | None = None
         async with aclosing(_read_ahead(read, writer.encode_ahead, run)) as batches:
-            async for batch in batches:
+            while True:
+                try:
+                    batch = await anext(batches, None)
+                except JobFailed as fault:  # of the file; all records before it count
+                    failure, batch = fault, None
+                if batch is None:
+                    break
                 await with_ticks(writer.write(batch, source.progress), run.look_within_step, seconds=LOOK_SECONDS)
                 total = batch[-1].index + 1
+        at_last = writer.write_postponed(decoder.decode, source.progress)
+        await with_ticks(at_last, run.look_within_step, seconds=LOOK_SECONDS)
+        if failure is not None:
+            raise failure
         if total == 0:
             raise JobFailed(ErrorCode.EMPTY_FILE, "The file contains no records")
-        await with_ticks(
-            writer.write_postponed(decoder.decode, source.progress), run.look_within_step, seconds=LOOK_SECONDS
-        )
         return total
 
     def _source(self, run: Run) -> SourceText:

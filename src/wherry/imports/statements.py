@@ -53,10 +53,13 @@ def insert_defaults(table: Table) -> str:
 
 
 @lru_cache(maxsize=1024)
-def update(table: Table, by: Unique, columns: tuple[str, ...], *, marks: bool, spared: str | None) -> str:
+def update(
+    table: Table, by: Unique, columns: tuple[str, ...], *, marks: bool, spared: str | None, keeps_others: bool
+) -> str:
     """Set these columns in the rows that `%(rows)s` name by a unique index, and perhaps `mark` them.
 
-    Returns the numbers of those that were found. Rows of which the SQL `spared` is true are left as they are.
+    Returns the numbers of those that were found. Rows of which the SQL `spared` is true are left as they are; with
+    `keeps_others`, so are those whose values of other unique indexes would change.
     """
     shape = shape_of(table)
     sets = [
@@ -66,7 +69,13 @@ def update(table: Table, by: Unique, columns: tuple[str, ...], *, marks: bool, s
     sets += [sql.SQL("{} = %(job_id)s").format(marker) for marker in _marker(table)]
     if shape.touched is not None and shape.touched not in columns:
         sets.append(sql.SQL("{} = pg_catalog.now()").format(name(shape.touched)))
-    spare = sql.SQL("" if spared is None else f" and not ({spared})")
+    spare: Composable = sql.SQL("" if spared is None else f" and not ({spared})")
+    others = {column for unique in table.uniques for column in unique.columns if not unique.given} - set(by.columns)
+    kept = [column for column in columns if keeps_others and column in others]
+    for column, value in zip(kept, _values(table, kept), strict=True):
+        held = sql.SQL("target.{}").format(name(column))
+        same = "{} and {}::pg_catalog.text is not distinct from {}::pg_catalog.text"
+        spare = sql.SQL(same).format(spare, held, value)
     return _text(
         _UPDATE_AND_MARK if marks else _UPDATE,
         table,
@@ -196,7 +205,7 @@ def unused(table: Table, column: str) -> str:
         "  select pg_catalog.nextval({sequence}) as id from pg_catalog.generate_series(1, %(count)s)\n"
         ") as drawn\nwhere not exists (select from {table} as target where target.{column} = drawn.id)",
         table,
-        sequence=sql.Literal(table.columns[column].sequence),
+        sequence=_raw(sql.Literal(table.columns[column].sequence).as_string()),
         column=name(column),
     )
 
@@ -238,10 +247,11 @@ def judge(
             known[column.name] = sql.SQL("cast({} as {})").format(
                 _raw(expressions.columns.get(column.name, "null")), _raw(column.declared)
             )
+    checked = {column for check in table.checks for column in check.columns}
     computed: dict[str, Composable] = {
         column.name: _raw(expressions.columns[column.name])
         for column in table.columns.values()
-        if column.is_generated and not unknown
+        if column.is_generated and column.name in checked and not unknown
     }
     tests = [
         sql.SQL("case when not coalesce({}, true) then {} end").format(
@@ -340,5 +350,5 @@ def _same(table: Table, by: Unique) -> Composable:
 
 
 def _compared(left: Composable, right: Composable, column: Column) -> Composable:
-    operators = sql.Identifier(column.type.operators or "pg_catalog")
+    operators = name(column.type.operators or "pg_catalog")
     return sql.SQL("{} operator({}.=) {}").format(left, operators, right)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
@@ -42,6 +43,8 @@ def hashable(value: Any) -> Hashable:
         return None
     if value.__class__ is Raw:
         return _text_of(value)
+    if value.__class__ is Decimal and value.is_snan():
+        return "sNaN"  # which has no hash; PostgreSQL refuses it
     return repr(value) if value.__class__ is list else cast(Hashable, value)
 
 

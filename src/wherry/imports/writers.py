@@ -11,11 +11,13 @@ record that only ever loses to other transactions is not faulty: the job is rele
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from operator import attrgetter
 
 import msgspec
 import psycopg
@@ -106,13 +108,15 @@ class Writer(ABC):
         if not self._task.table.refers_to_itself:
             return
         self._end = AtEnd.POSTPONED
+        backwards = False
         while waiting := await self._count_postponed():
-            after = -1
-            while batch := [decode(raw) for raw in await self._postponed(after)]:
-                await self.write(batch, progress)
-                after = batch[-1].index
+            place = sys.maxsize if backwards else -1
+            while raws := await self._postponed(place, backwards=backwards):
+                place = raws[-1].index
+                await self.write([decode(raw) for raw in sorted(raws, key=attrgetter("index"))], progress)
             if await self._count_postponed() == waiting:
                 self._end = AtEnd.REFUSED
+            backwards = not backwards  # a chain of references may lead in either direction
 
     async def _count_postponed(self) -> int:
         query, values = load("imports")["count_postponed"], {"job_id": self._task.run.job.id}
@@ -120,24 +124,28 @@ class Writer(ABC):
         assert row is not None
         return int(row["count"])
 
-    async def _postponed(self, after: int) -> list[RawRecord]:
+    async def _postponed(self, place: int, *, backwards: bool) -> list[RawRecord]:
+        """The next ones after the index `place`, or before it."""
         values = {
             "job_id": self._task.run.job.id,
-            "after": after,
+            "place": place,
             "limit": self._task.batch_size,
             "bytes": BATCH_BYTES,
         }
-        rows = await fetch_all(self._rows_connection, load("imports")["postponed"], values)
+        rows = await fetch_all(
+            self._rows_connection, load("imports")["postponed_before" if backwards else "postponed_after"], values
+        )
         return [RawRecord(row["record_index"], row["byte_offset"], row["data"], len(row["data"])) for row in rows]
 
     async def _merge(self, connection: Connection, batch: Batch, care: Care) -> Tally:
         """Write the rows of a batch, and keep what has to be postponed."""
         job_id = self._task.run.job.id
-        if self._end is not None:
-            indexes = [entry.index for entry in batch]
-            await connection.execute(load("imports")["take_postponed"], {"job_id": job_id, "indexes": indexes})
         tally = await self._merger.write(connection, batch, care, is_last=self._end is AtEnd.REFUSED)
-        if tally.postponed:
+        if self._end is not None:
+            waiting = {entry.index for entry in tally.postponed}
+            indexes = [entry.index for entry in batch if entry.index not in waiting]
+            await connection.execute(load("imports")["take_postponed"], {"job_id": job_id, "indexes": indexes})
+        elif tally.postponed:
             async with connection.cursor() as cursor:
                 await cursor.executemany(
                     load("imports")["postpone"],
@@ -171,7 +179,7 @@ class Writer(ABC):
         """Whether another transaction has taken the id that the sequence gave this record, which is not at fault."""
         broken = next((each for each in self._task.table.uniques if each.name == error.diag.constraint_name), None)
         return broken is not None and all(
-            self._task.table.columns[name].is_drawn and value_of(self._task.table, entry, name) is None
+            self._task.table.columns[name].sequence and value_of(self._task.table, entry, name) is None
             for name in broken.fields
         )
 
@@ -201,11 +209,16 @@ class Writer(ABC):
                 if more is None:
                     return error
                 care = more
+            except psycopg.ProgrammingError as error:
+                # Reading a value can fail as if the statement were wrong: a tsquery's or a regclass's, for example.
+                if isinstance(error, REFUSALS) or care.judges or not self._merger.may_doubt:
+                    raise
+                care = replace(care, judges=True)
             except RACES as error:
                 races -= 1
                 if not races:
                     return error
-                care = replace(care, looks_up=True)
+                care = replace(care, looks_up=True, updates=False)
 
     async def _commit_batch(self, batch: Batch, progress: ReadingProgress, care: Care) -> None:
         room = min(self._task.max_records, progress.most_records_after(batch[-1].offset))
@@ -340,6 +353,7 @@ class _WholeWriter(Writer):
     async def _write_and_count(self, batch: Batch, percent: float, care: Care) -> None:
         async with self._main.transaction():
             tally = await self._merge(self._main, batch, care)
+            await self._main.execute("set constraints all immediate")  # COMMIT would be too late for an error
         # Rows that will be committed at the end are counted at the end.
         successes = 0 if self._task.options.atomic else tally.successes
         async with self._books.transaction():

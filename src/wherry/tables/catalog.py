@@ -148,9 +148,10 @@ def _column(row: Row, declared: Declaration, types: Mapping[int, CatalogType]) -
     is_nullable = not (row["not_null"] or is_not_null(row["type"], types))
     has_default = bool(row["has_default"] or row["identity"])
     is_importable = not row["generated"] and row["name"] not in declared.read_only and row["may_insert"]
+    type_ = find_type(row["type"], row["typmod"], types, is_deterministic=row["is_deterministic"])
     return Column(
         name=row["name"],
-        type=find_type(row["type"], row["typmod"], types, is_deterministic=row["is_deterministic"]),
+        type=type_,
         declared=row["declared"],
         cast=types[row["type"]].sql_name,
         base=base_of(row["type"], types).sql_name,
@@ -160,7 +161,7 @@ def _column(row: Row, declared: Declaration, types: Mapping[int, CatalogType]) -
         is_importable=is_importable,
         is_settable=is_importable and row["may_update"] and row["identity"] != "a",
         is_generated=bool(row["generated"]),
-        sequence=row["sequence"] if row["may_move"] else None,
+        sequence=row["sequence"] if row["may_move"] and "maximum" in type_.schema else None,
         domain_checks=domain_checks(row["type"], types),
         label=row["name"],
         comment=row["comment"],
@@ -192,7 +193,8 @@ def _is_checked_row_by_row(index: Row) -> bool:
 
 def _checks(found: Found, columns: Mapping[str, Column]) -> Iterator[Check]:
     for row in found.constraints:
-        if row["type"] == "c" and row["is_enforced"] and all(name in columns for name in row["columns"]):
+        is_shown = row["columns"] and all(name in columns for name in row["columns"])
+        if row["type"] == "c" and row["is_enforced"] and is_shown:
             yield Check(name=row["name"], columns=tuple(row["columns"]), description=row["comment"])
 
 
@@ -212,10 +214,14 @@ def _foreign_keys(found: Found, columns: Mapping[str, Column]) -> Iterator[Refer
 
 def _others(found: Found, columns: Mapping[str, Column]) -> Iterator[Constraint]:
     """All constraints and unique indexes, by name. Those on hidden columns have no description."""
+    hides_columns = len(columns) < len(found.columns)
     for row in (*found.constraints, *(index for index in found.indexes if index["is_unique"])):
-        names = tuple(name for name in row["columns"] if name is not None)
-        is_shown = all(name in columns for name in names)
-        yield Constraint(name=row["name"], columns=names if is_shown else (), is_hidden=not is_shown)
+        names = row["columns"]  # None is an expression, of any columns
+        is_clear = bool(names) and None not in names
+        is_shown = all(name in columns for name in names if name is not None) and (is_clear or not hides_columns)
+        yield Constraint(
+            name=row["name"], columns=tuple(names) if is_clear and is_shown else (), is_hidden=not is_shown
+        )
 
 
 def _require_usable(relation: TableName, row: Row, declared: Declaration) -> None:

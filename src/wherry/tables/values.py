@@ -204,7 +204,7 @@ def array(element: Rule, typed: Callable[[object], object]) -> Rule:
             return Fault(fault.code, f"has an element that {fault.text}")
         if len({_shape(row) for row in rows}) > 1:
             return Fault(ErrorCode.INVALID_FIELD_FORMAT, "must have rows of equal length")
-        return rows
+        return [] if rows and 0 in _shape(rows) else rows  # PostgreSQL has only one empty array
 
     return rule
 

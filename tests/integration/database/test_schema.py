@@ -191,7 +191,8 @@ async def test_every_function_works_under_any_search_path(empty_database_url: st
             "select proname, proconfig from pg_proc where pronamespace = 'wherry'::regnamespace"
         ).fetchall()
         assert len(functions) >= 18
-        assert [name for name, config in functions if config != ["search_path=wherry"]] == []
+        # This one reads values of the user's own types, which may need the user's own search path.
+        assert [name for name, config in functions if config != ["search_path=wherry"]] == ["input_fault"]
 
 
 async def test_a_step_runs_in_the_schema_under_any_search_path(empty_database_url: str) -> None:

@@ -1,4 +1,4 @@
-"""The steps of `wherry demo` with the tables that wherry brings along: imports, a round trip, a capsule."""
+"""The steps of `wherry demo` with the built-in tables: imports, a round trip, a capsule."""
 
 from __future__ import annotations
 

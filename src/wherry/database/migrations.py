@@ -141,7 +141,7 @@ async def _reached(conninfo: str) -> Connection:
     row = await fetch_one(connection, load("migrations")["abandoned_after"], {})
     if row is None or row["setting"] != f"{ABANDONED_SECONDS}s":
         await connection.close()
-        raise Misconfigured(POOLER)  # it was told to ignore `options`
+        raise Misconfigured(POOLER)  # the pooler ignores `options`
     return connection
 
 

@@ -1,7 +1,7 @@
 """Encodes rows as binary COPY data (PostgreSQL manual, COPY, "Binary Format").
 
 Encoding takes about as long as decoding, and the server needs longer than either. So the next batch is encoded in the
-thread that reads it, while the server writes the last one.
+thread that reads it, while the server writes the current one.
 """
 
 from __future__ import annotations

@@ -25,8 +25,7 @@ from wherry.tables.derivation import shape_of
 from wherry.tables.model import Column, Table
 
 LEFT_FOR_NEW_ROWS = 1_000_000
-"""How many of the last values of a column no sequence is moved into, whatever ids the records have: at most this many,
-and at most a hundredth of all."""
+"""Sequences are never moved into the last ids of a column: this many, or one percent if that is less."""
 
 
 class _Sequence:

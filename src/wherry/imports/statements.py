@@ -141,7 +141,7 @@ def classes(table: Table, by: Unique) -> str:
 
 @lru_cache(maxsize=1024)
 def missing(table: Table, reference: Reference) -> str:
-    """The numbers of those of `%(rows)s` whose reference is to no row."""
+    """The numbers of those of `%(rows)s` that refer to a row that does not exist."""
     same = [
         _compared(sql.SQL("target.{}").format(name(there)), value, table.columns[here])
         for here, there, value in zip(

@@ -56,7 +56,7 @@ class Column:
         is_importable: whether an import can write it.
         is_settable: whether an UPDATE can.
         sequence: the sequence of its default, if it is this column's own and we may move it; quoted as in SQL.
-        domain_checks: what a value that breaks a constraint of its domain is told, by the constraint's name.
+        domain_checks: the error messages for values that break constraints of its domain, by the constraint's name.
         label: what messages call it.
         comment: what the schema says about it.
     """
@@ -85,7 +85,7 @@ class Constraint:
     Attributes:
         name: as in the catalog.
         columns: that it concerns.
-        description: what a record that breaks it is told, if the constraint says.
+        description: the error message for a record that breaks it, if the constraint has one.
         is_hidden: whether it concerns columns that are not shown, so that no message may name it.
     """
 

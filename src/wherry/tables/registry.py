@@ -18,7 +18,7 @@ from wherry.tables.declarations import Declaration, Declarations
 from wherry.tables.model import Table
 
 CACHE_SECONDS = 10.0
-"""How long what was read of the catalog is cached, or so many times as long as the reading took seconds.
+"""How long the catalog is cached. If reading it took more than a second, the time is multiplied by the seconds it took.
 
 Thousands of tables take seconds to read. With the factor, a process spends at most a tenth of its time on that.
 """

@@ -13,7 +13,7 @@ WRITES = re.compile(r"\b(?:update|insert\s+into|delete\s+from)\s+(?:wherry\.)?jo
 
 def test_only_the_ledgers_queries_write_jobs() -> None:
     package = Path(wherry.__file__).parent
-    files = [*package.rglob("*.py"), *(sql_root() / "queries").glob("*.sql"), *(sql_root() / "resources").glob("*.sql")]
+    files = [*package.rglob("*.py"), *(sql_root() / "queries").glob("*.sql")]
     writing = {path.name for path in files if WRITES.search(path.read_text())}
     assert writing == {"jobs.sql"}
 

@@ -37,8 +37,6 @@ class Lookup:
         self._job_id = job_id
         self._mine = mine
         self._since: str | None = None
-        shape = shape_of(table)
-        self._places = {name: place for place, name in enumerate(shape.columns)}
         self._compared_by_python = [
             all(table.columns[name].type.is_exact for name in unique.columns) for unique in table.uniques
         ]

@@ -178,7 +178,7 @@ class Merger:
             which = list(everything)
             if known is not None and self._rules.on_conflict is OnConflict.SKIP:
                 which = [place for place in which if not known.names_row(self._table, batch[place])]
-            batch = await self._judged(connection, batch, known, which)
+            batch = await self._check_rows(connection, batch, known, which)
         return batch, known
 
     @property
@@ -222,8 +222,7 @@ class Merger:
         segment = plan.segments[0]
         sound = [entry for entry in batch if not entry.errors]
         for entry in sound:
-            values = astuple(entry.record)
-            by = next((key for key in self._naming if self._has(values, key)), None)
+            by = self._key_of(astuple(entry.record))
             if by is None:
                 segment.creates.append(Created(entry, self._shape.new(entry.record)))
             else:
@@ -287,7 +286,7 @@ class Merger:
         known = known or await self._lookup.known(connection, batch, self.since, every=care.is_thorough)
         plan = await self._planned(connection, batch, known, is_judged=care.judges, is_last=is_last)
         moves = any(each.row[place] is not UNSET for each in plan.updates for place in self._unique_places)
-        if (plan.errors or moves) and not care.is_thorough:
+        if (plan.errors or moves) and not care.is_thorough and len(self._naming) < len(self._table.uniques):
             known = await self._lookup.known(connection, batch, self.since, every=True)
             plan = await self._planned(connection, batch, known, is_judged=care.judges, is_last=is_last)
         return plan
@@ -311,8 +310,16 @@ class Merger:
         """The batch with the faults that PostgreSQL finds in some of its records."""
         if self._table.has_own_rules:  # whatever is judged beforehand, a trigger may change
             return batch
-        updates = self._rules.on_conflict is OnConflict.UPDATE
         batch = await self._judge.check_inputs(connection, batch, which)
+        return await self._check_rows(connection, batch, known, which)
+
+    async def _check_rows(
+        self, connection: Connection, batch: Batch, known: Known | None, which: Sequence[int]
+    ) -> Batch:
+        """The batch with the CHECK constraints that some of its records break."""
+        if self._table.has_own_rules:
+            return batch
+        updates = self._rules.on_conflict is OnConflict.UPDATE
         return await self._judge.check_rows(connection, batch, which, known if updates else None)
 
     async def _prepare(self, connection: Connection) -> None:
@@ -440,7 +447,7 @@ class Merger:
         for segment in plan.segments:
             for each in segment.creates:
                 record = astuple(each.entry.record)
-                by = next((key for key in self._naming if self._has(record, key)), None)
+                by = self._key_of(record)
                 if by is not None:
                     groups[by].append(record)
         for by, records in groups.items():
@@ -453,6 +460,10 @@ class Merger:
     async def _mark_rows(self, connection: Connection, by: Unique, rows: str) -> None:
         query, values = statements.mark(self._table, by).encode(), {"rows": rows, "job_id": self._job_id}
         await connection.execute(query, values, prepare=False)
+
+    def _key_of(self, record: Sequence[Any]) -> Unique | None:
+        """The first key that a record has all values of."""
+        return next((key for key in self._naming if self._has(record, key)), None)
 
     def _has(self, record: Sequence[Any], unique: Unique) -> bool:
         places = self._shape.places

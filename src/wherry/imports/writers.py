@@ -209,9 +209,9 @@ class Writer(ABC):
                 if more is None:
                     return error
                 care = more
-            except psycopg.ProgrammingError as error:
+            except psycopg.ProgrammingError:
                 # Reading a value can fail as if the statement were wrong: a tsquery's or a regclass's, for example.
-                if isinstance(error, REFUSALS) or care.judges or not self._merger.may_doubt:
+                if care.judges or not self._merger.may_doubt:
                     raise
                 care = replace(care, judges=True)
             except RACES as error:

@@ -75,10 +75,13 @@ where job_id = %(job_id)s
 -- name: prepare
 -- Looking up thousands of keys must not scan the table. The application name lets a worker that takes over the job find
 -- this session. All of this is one statement because each round trip takes about two percent of a batch's time. The
--- owner's row is not locked: otherwise nobody could demote the owner of an atomic import until it ends.
+-- owner's row is not locked: otherwise nobody could demote the owner of an atomic import until it ends. The commit does
+-- not wait until it is on disk: if the server crashes, a batch is lost together with the checkpoint that says so, and
+-- written again. The commit that ends the job waits, for itself and for all that were before it.
 select (select role from wherry.users where id = %(owner_id)s and active) as role,
        pg_current_xact_id()::xid::text as transaction,
        set_config('enable_seqscan', 'off', true),
+       set_config('synchronous_commit', 'off', true),
        set_config('application_name', %(name)s, true)
 
 -- name: end_predecessors

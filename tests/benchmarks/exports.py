@@ -25,6 +25,7 @@ from typing import Any
 import psycopg
 import structlog
 
+from tests.benchmarks.own_table import OWN, OWN_TABLE
 from wherry.database import migrations
 from wherry.database.pools import Pool, make_pool
 from wherry.exports.page import open_page
@@ -68,6 +69,13 @@ FILL = (
     from generate_series(1, %(rows)s) as n, string_to_array(%(words)s, ' ') as words
     """,
     """
+    insert into shop.item
+    select n, 'item-' || n, n %% 9000 + (n %% 100) / 100.0, n %% 500, n %% 2 = 0, md5(n::text)::uuid,
+      timestamptz '2020-01-01Z' + n * interval '37.123456 s', date '2020-01-01' + n %% 900, 'sold',
+      jsonb_build_object('colour', 'blue', 'sizes', array[1, 2, n %% 10], 'note', 'made of ' || n %% 77 || ' parts')
+    from generate_series(1, %(rows)s) as n
+    """,
+    """
     insert into wherry.comments (body, article_id, user_id)
     select 'A comment of some length, which is number ' || n, n, 1 + n %% greatest(%(rows)s / 10, 1)
     from generate_series(1, %(rows)s) as n
@@ -100,6 +108,8 @@ def cases() -> Iterator[Case]:
         {"resource": "users"},
         "select id, email, name, role, active, created_at, updated_at from wherry.users order by id",
     )
+    items = "id, code, amount, quantity, is_new, owner, made_at, sold_on, state, meta"
+    yield Case({"resource": "items"}, f"select {items} from shop.item order by id")
     yield Case(
         {"resource": "comments"}, "select id, article_id, user_id, body, created_at from wherry.comments order by id"
     )
@@ -151,7 +161,7 @@ async def measure_jobs(url: str, folder: Path, runs: int, count: int) -> None:
     store = Store(str(folder / "store"))
     print(f"{'job':58} {'rows/s':>9} {'MB/s':>6} {'psql rows/s':>12} {'ratio':>6} {'RSS':>5}")
     async with make_pool(url, name="benchmark", max_size=4) as pool:
-        tables = Tables(pool, Declarations())
+        tables = Tables(pool, OWN)
         executor = Executor(pool, {Kind.EXPORT: ExportRunner(pool, tables, url, store, settings)})
         for case in islice(cases(), count):
             ours, theirs = [], []
@@ -208,6 +218,7 @@ def database(url: str | None, rows: int) -> Iterator[str]:
     with temporary_folder("wherry-benchmark-") as folder, EmbeddedPostgres(folder / "postgres") as server:
         asyncio.run(migrations.migrate(server.url))
         with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute(OWN_TABLE)
             for statement in FILL:
                 connection.execute(statement.encode(), {"rows": rows, "words": WORDS})
             connection.execute("vacuum analyze")

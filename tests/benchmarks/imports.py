@@ -35,6 +35,7 @@ import psycopg
 import structlog
 
 from tests.benchmarks.exports import peak_megabytes, reset_peak
+from tests.benchmarks.own_table import OWN, OWN_TABLE
 from wherry.database import migrations
 from wherry.database.pools import Pool, make_pool
 from wherry.imports.models import ImportFormat, ImportOptions, OnConflict
@@ -48,7 +49,6 @@ from wherry.local.embedded import EmbeddedPostgres
 from wherry.local.server_account import temporary_folder
 from wherry.settings import load_settings
 from wherry.storage.store import Store
-from wherry.tables.declarations import Declaration, Declarations
 from wherry.tables.registry import Tables
 from wherry.this_process import collect_garbage_less_often, share_threads_fairly
 
@@ -61,24 +61,7 @@ drop table if exists twin;
 create table twin (like wherry.articles including all);
 alter table twin add constraint twin_author_fkey foreign key (author_id) references wherry.users (id);
 """
-OWN_TABLE = """
-create schema shop;
-create type shop.state as enum ('new', 'sold', 'gone');
-create table shop.item (
-  id bigint primary key,
-  code text not null unique,
-  amount numeric(12, 2) not null check (amount >= 0),
-  quantity integer not null,
-  is_new boolean not null,
-  owner uuid not null,
-  made_at timestamptz not null,
-  sold_on date,
-  state shop.state not null,
-  meta jsonb
-);
-"""
 OWN_TWIN = "drop table if exists twin; create table twin (like shop.item including all)"
-OWN = Declarations(tables={"items": Declaration(table="shop.item")})
 
 
 def item(number: int, *, broken: bool) -> bytes:

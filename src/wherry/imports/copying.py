@@ -10,14 +10,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import Any
 from uuid import UUID
 
 import psycopg
 from msgspec import UNSET
 from psycopg._copy_base import format_row_binary  # documented as `Copy.write_row`, but that cannot run in a thread
 from psycopg.abc import Transformer as AnyTransformer
-from psycopg.adapt import Transformer
+from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.pq import Format
+from psycopg.types.string import BytesBinaryDumper
 
 from wherry.imports.models import Batch
 from wherry.tables.derivation import shape_of
@@ -26,6 +28,8 @@ from wherry.tables.shape import Row
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
+_ADAPTERS = AdaptersMap(psycopg.adapters)
+_ADAPTERS.register_dumper(bytes, BytesBinaryDumper)  # the driver's own choice for bytea is far slower
 
 UNENCODABLE = (psycopg.DataError, OverflowError, ValueError)
 """What the driver raises for a value that it cannot encode, such as a number with too many digits."""
@@ -61,7 +65,7 @@ class RowEncoder:
         self._marker = shape.marker
         self._job_id = job_id
         self._new = shape.new
-        self._parts: dict[Places, tuple[Callable[[Row], Row], AnyTransformer]] = {}
+        self._parts: dict[Places, tuple[Callable[[Row], Sequence[Any]], AnyTransformer]] = {}
         self._sequences = [place for place, column in enumerate(self._columns) if column.sequence is not None]
 
     def encode_ahead(self, batch: Batch) -> list[Copied] | None:
@@ -96,16 +100,16 @@ class RowEncoder:
             if place in places
         }
 
-    def _part(self, places: Places) -> tuple[Callable[[Row], Row], AnyTransformer]:
+    def _part(self, places: Places) -> tuple[Callable[[Row], Sequence[Any]], AnyTransformer]:
         if places not in self._parts:
             columns = [self._columns[place] for place in places]
             names = [str(column.type.copy) for column in columns] + ["uuid"] * (self._marker is not None)
-            transformer = Transformer()
+            transformer = Transformer(_ADAPTERS)
             transformer.set_dumper_types([psycopg.adapters.types.get_oid(name) for name in names], Format.BINARY)
             self._parts[places] = self._picker(places, columns), transformer
         return self._parts[places]
 
-    def _picker(self, places: Places, columns: Sequence[Column]) -> Callable[[Row], Row]:
+    def _picker(self, places: Places, columns: Sequence[Column]) -> Callable[[Row], Sequence[Any]]:
         """Takes the values of some columns from a row, as COPY has them."""
         is_whole = len(places) == len(self._columns)
         converted = [(place, column.type.to_copy) for place, column in enumerate(columns) if column.type.to_copy]
@@ -114,12 +118,12 @@ class RowEncoder:
             return (lambda row: (*row, *extra)) if extra else (lambda row: row)
         take = tuple if is_whole else picker(places)
 
-        def pick(row: Row) -> Row:
+        def pick(row: Row) -> Sequence[Any]:
             values = [*take(row), *extra]
             for place, convert in converted:
                 if values[place] is not None:
                     values[place] = convert(values[place])
-            return tuple(values)
+            return values
 
         return pick
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-
-from msgspec.structs import astuple
+from operator import attrgetter
 
 from wherry.database.pools import Connection, Pool
 from wherry.database.queries import load
@@ -31,10 +30,10 @@ LEFT_FOR_NEW_ROWS = 1_000_000
 class _Sequence:
     """The ids of one column. `last_reserved` is the last one that its sequence may be moved to."""
 
-    def __init__(self, column: Column, place: int) -> None:
+    def __init__(self, column: Column, attribute: str) -> None:
         most = int(column.type.schema["maximum"])
         self.column = column
-        self.place = place
+        self.id_of = attrgetter(attribute)
         self.name = str(column.sequence)
         self.last_reserved = most - min(LEFT_FOR_NEW_ROWS, most // 100)
         self.clear_to = 0  # no id up to this one will be handed out any more
@@ -49,20 +48,17 @@ class IdReservation:
     def __init__(self, table: Table, lease: Lease) -> None:
         self._resource = table.name
         self._lease = lease
-        places = shape_of(table).places
+        attributes = shape_of(table).attributes
         self._sequences = [
-            _Sequence(column, places[column.name])
+            _Sequence(column, attributes[column.name])
             for column in table.columns.values()
-            if column.sequence is not None and column.name in places
+            if column.sequence is not None and column.name in attributes
         ]
 
     async def cover(self, connection: Connection, batch: Batch, room: int) -> None:
         """Move sequences that are not ahead of a batch's ids `room` ahead. Do not call this in a transaction."""
-        if not self._sequences:
-            return
-        records = [astuple(entry.record) for entry in batch if not entry.errors]
         for sequence in self._sequences:
-            ids = [record[sequence.place] for record in records]
+            ids = [sequence.id_of(entry.record) for entry in batch if not entry.errors]
             highest = min(max((id_ for id_ in ids if isinstance(id_, int)), default=0), sequence.last_reserved)
             if highest > sequence.clear_to:
                 await self._reserve(connection, sequence, highest, min(highest + room, sequence.last_reserved))

@@ -149,17 +149,12 @@ class Merger:
             plan = await self._update_or_create(connection, batch, highest, is_last=is_last)
         else:
             judged, known = await self._judge_first(connection, batch, care)
+            rows = encoded if judged is batch else None
             assumed = None
             if known is None:
-                assumed = await self._assumed(connection, judged, is_judged=care.judges, is_last=is_last)
-            if assumed is not None and encoded is not None and judged is batch:
-                for copied in encoded:
-                    await self._copy(connection, copied, highest)
-            else:
-                if assumed is None:
-                    assumed = await self._careful(connection, judged, known, care, is_last=is_last)
-                await self._carry_out(connection, assumed, highest, draw=care.draws)
-            plan = assumed
+                assumed = await self._assumed(connection, judged, rows, is_judged=care.judges, is_last=is_last)
+            plan = assumed or await self._careful(connection, judged, known, care, is_last=is_last)
+            await self._carry_out(connection, plan, highest, draw=care.draws)
         if self._marks:
             await self._mark(connection, plan)
         self._learn(plan, batch, judged)
@@ -197,6 +192,8 @@ class Merger:
                 self._ahead[id(batch)] = batch, encoded
 
     async def _carry_out(self, connection: Connection, plan: Plan, highest: dict[str, int], *, draw: bool) -> None:
+        for copied in plan.encoded:
+            await self._copy(connection, copied, highest)
         for segment in plan.segments:
             await self._create(connection, segment.creates, highest, draw=draw)
             await self._update(connection, segment.updates)
@@ -237,11 +234,11 @@ class Merger:
 
     def _learn(self, plan: Plan, batch: Batch, judged: Batch) -> None:
         """Choose the care for the next batch, which is probably like this one."""
-        sound = count_sound(judged)
-        has_faults = sound < count_sound(batch)
+        before, sound = count_sound(batch), count_sound(judged)
+        has_faults = sound < before
         if plan.created == sound and self._has_checked_keys():
             self.care = Care(judges=has_faults)
-        elif plan.updated and plan.created + plan.updated == sound == count_sound(batch) and self._can_update_all:
+        elif plan.updated and plan.created + plan.updated == sound == before and self._can_update_all:
             self.care = Care(updates=True)
         else:
             self.care = Care(looks_up=True, is_thorough=bool(plan.errors), judges=has_faults)
@@ -250,14 +247,22 @@ class Merger:
         """Whether the table itself refuses a second row with the same key."""
         return self._table.is_locked or not self._table.uniques
 
-    async def _assumed(self, connection: Connection, batch: Batch, *, is_judged: bool, is_last: bool) -> Plan | None:
-        """A plan made without looking up the sound records, or None if any of them may not become a new row."""
+    async def _assumed(
+        self, connection: Connection, batch: Batch, encoded: Sequence[Copied] | None, *, is_judged: bool, is_last: bool
+    ) -> Plan | None:
+        """A plan made without looking up the sound records, or None if any of them may not become a new row.
+
+        `encoded` are the rows of all sound records, if they have been encoded.
+        """
         plan = await self._plan_faulty(connection, batch, is_judged=is_judged, is_last=is_last)
         if plan is None or plan.updated or len(plan.segments) > 1:
             return None
-        sound = [entry for entry in batch if not entry.errors]
-        plan.successes = len(sound)
-        plan.segments[0].creates = [Created(entry, self._shape.new(entry.record)) for entry in sound]
+        plan.successes = count_sound(batch)
+        if encoded is None:
+            sound = [entry for entry in batch if not entry.errors]
+            plan.segments[0].creates = [Created(entry, self._shape.new(entry.record)) for entry in sound]
+        else:
+            plan.segments[0].creates, plan.encoded = [], encoded
         return plan
 
     async def _plan_faulty(
@@ -490,7 +495,7 @@ def session_name(job_id: UUID) -> str:
 
 def count_sound(batch: Batch) -> int:
     """How many records have no faults."""
-    return sum(not entry.errors for entry in batch)
+    return sum(1 for entry in batch if not entry.errors)
 
 
 def _raise(highest: dict[str, int], name: str, value: int) -> None:

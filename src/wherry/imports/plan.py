@@ -23,6 +23,7 @@ from msgspec.structs import astuple
 
 from wherry.accounts.authority import Authority
 from wherry.errors import ErrorCode
+from wherry.imports.copying import Copied
 from wherry.imports.models import Batch, DecodedRecord, OnConflict, RecordError, clipped, report_value
 from wherry.imports.own_references import OwnReferences, Turn
 from wherry.imports.tokens import Token, entry_name, token_reader, value_of
@@ -124,6 +125,8 @@ class Plan:
     errors: list[RecordError] = field(default_factory=list)
     postponed: list[DecodedRecord] = field(default_factory=list)
     """Those that refer to a row of the same table that does not exist yet."""
+    encoded: Sequence[Copied] = ()
+    """New rows that have been encoded already, and belong to no segment."""
     successes: int = 0
     failures: int = 0
     lacks_keepers: bool = False
@@ -132,7 +135,7 @@ class Plan:
     @property
     def created(self) -> int:
         """The number of new rows."""
-        return sum(len(segment.creates) for segment in self.segments)
+        return sum(copied.count for copied in self.encoded) + sum(len(segment.creates) for segment in self.segments)
 
     @property
     def updates(self) -> Iterable[Updated]:

@@ -127,8 +127,12 @@ class ImportShape:
         """The position of each field in a record as a tuple."""
         return {name: place for place, name in enumerate(self.order or self.record.__struct_fields__)}
 
+    @cached_property
+    def attributes(self) -> Mapping[str, str]:
+        """The name of each field's attribute in `record`."""
+        return dict(zip(self.places, self.record.__struct_fields__, strict=True))
+
     def make(self, values: Mapping[str, Any]) -> Any:
         """A record with these values by field; others are absent."""
         absent = None if self.null_is_absent else msgspec.UNSET
-        attributes = zip(self.record.__struct_fields__, self.places, strict=True)
-        return self.record(**{attribute: values.get(name, absent) for attribute, name in attributes})
+        return self.record(**{attribute: values.get(name, absent) for name, attribute in self.attributes.items()})

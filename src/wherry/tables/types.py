@@ -128,9 +128,14 @@ def _float(bits: int, most: float) -> ValueType:
     )
 
 
-def _json_bytes(raw: msgspec.Raw, before: bytes) -> bytes | None:
+def _json_bytes(raw: msgspec.Raw) -> bytes | None:
     text = bytes(raw)
-    return None if text == b"null" else before + text
+    return None if text == b"null" else text
+
+
+def _jsonb_bytes(raw: msgspec.Raw) -> bytes | None:
+    text = bytes(raw)
+    return None if text == b"null" else b"\x01" + text  # a version number, then the text
 
 
 def _float_as_json(value: float) -> object:
@@ -192,7 +197,7 @@ JSON_TEXT = ValueType(
     annotation=msgspec.Raw,
     rule=values.json,
     copy="bytea",  # sent as it is: COPY needs no type's name
-    to_copy=lambda raw: _json_bytes(raw, b""),
+    to_copy=_json_bytes,
     accepts=values.is_plain_json,
 )
 INSTANT = _moment(
@@ -258,12 +263,11 @@ FAMILIES: Mapping[str, ValueType] = MappingProxyType(
         "timestamptz": INSTANT,
         "interval": ValueType(form=Form.TEXT, schema={"type": "string", "format": "duration"}),
         "json": JSON_TEXT,
-        # The binary form of jsonb is a version number, then the text.
         "jsonb": replace(
             JSON_TEXT,
             reads="{}::pg_catalog.text",
             reads_array=_TO_JSON,
-            to_copy=lambda raw: _json_bytes(raw, b"\x01"),
+            to_copy=_jsonb_bytes,
         ),
     }
 )

@@ -1,0 +1,23 @@
+"""A table of a user's own, for which wherry has no code: ten columns of nine types, a unique key and a CHECK."""
+
+from __future__ import annotations
+
+from wherry.tables.declarations import Declaration, Declarations
+
+OWN = Declarations(tables={"items": Declaration(table="shop.item")})
+OWN_TABLE = """
+create schema shop;
+create type shop.state as enum ('new', 'sold', 'gone');
+create table shop.item (
+  id bigint primary key,
+  code text not null unique,
+  amount numeric(12, 2) not null check (amount >= 0),
+  quantity integer not null,
+  is_new boolean not null,
+  owner uuid not null,
+  made_at timestamptz not null,
+  sold_on date,
+  state shop.state not null,
+  meta jsonb
+);
+"""

@@ -46,7 +46,8 @@ class ValueType:
         schema: their JSON Schema.
         operators: the schema of the operators that compare values; None if they cannot be compared.
         reads: the SQL that reads a column, which is `{}` in it.
-        is_json: whether that SQL returns JSON as text.
+        reformat: changes the text that this SQL returns, which takes less time than to let PostgreSQL do it (measured).
+        is_json: whether the result is JSON as text.
         reads_array: the SQL that reads an array of them, as JSON text unless it is only `{}`.
         annotation: what the typed decoder of import records reads.
         rule: judges what the typed decoder refuses.
@@ -65,6 +66,7 @@ class ValueType:
     schema: JsonSchema
     operators: str | None = "pg_catalog"
     reads: str = "{}::pg_catalog.text"
+    reformat: Callable[[str], str] | None = None
     is_json: bool = False
     reads_array: str = "pg_catalog.to_json({}::pg_catalog.text[])::pg_catalog.text"
     annotation: Any = str
@@ -78,6 +80,12 @@ class ValueType:
     is_exact: bool = False
     accepts: Callable[[Any], bool] = values.perhaps
     has_signed_zero: bool = False
+
+    def finished(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Values that were read, in their final form."""
+        if self.reformat is None:
+            return values
+        return [None if value is None else self.reformat(value) for value in values]
 
 
 def _integer(bits: int) -> ValueType:
@@ -100,12 +108,18 @@ _TO_JSON = "pg_catalog.to_json({})::pg_catalog.text"
 
 
 def _moment(
-    format_: str, name: str, annotation: Any, reads: str, *, reads_array: str = _TO_JSON, rule: Rule = values.unparsed
+    format_: str,
+    name: str,
+    annotation: Any,
+    *,
+    reformat: Callable[[str], str] | None = None,
+    reads_array: str = _TO_JSON,
+    rule: Rule = values.unparsed,
 ) -> ValueType:
     return ValueType(
         form=Form.TEXT,
         schema={"type": "string", "format": format_},
-        reads=reads,
+        reformat=reformat,
         reads_array=reads_array,
         annotation=annotation,
         rule=rule,
@@ -128,6 +142,18 @@ def _float(bits: int, most: float) -> ValueType:
     )
 
 
+def _local_moment(text: str) -> str:
+    return text.replace(" ", "T", 1)  # infinity has none, and years before Christ have two
+
+
+def _instant(text: str) -> str:
+    return text.replace(" ", "T", 1).replace("+00", "Z", 1)
+
+
+def _number(text: str) -> str:
+    return text if text[-1] <= "9" else f'"{text}"'  # NaN and infinity
+
+
 def _json_bytes(raw: msgspec.Raw) -> bytes | None:
     text = bytes(raw)
     return None if text == b"null" else text
@@ -146,9 +172,6 @@ def _bytes_as_json(value: bytes) -> str:
     return f"\\x{value.hex()}"
 
 
-# `to_json` writes instants with a "T", unlike PostgreSQL's text. Both write infinity and years before Christ as words.
-_ISO = f"pg_catalog.btrim({_TO_JSON}, '\"')"
-
 BOOLEAN = ValueType(
     form=Form.BOOLEAN,
     schema={"type": "boolean"},
@@ -164,7 +187,7 @@ BOOLEAN = ValueType(
 NUMERIC = ValueType(
     form=Form.NUMBER,
     schema={"type": ["number", "string"], "pattern": "^(NaN|-?Infinity|[-+0-9.eE]+)$"},
-    reads=_TO_JSON,
+    reformat=_number,
     is_json=True,
     reads_array=_TO_JSON,
     annotation=Decimal,
@@ -204,11 +227,13 @@ INSTANT = _moment(
     "date-time",
     "timestamptz",
     Annotated[datetime, Meta(tz=True)],
-    f"pg_catalog.replace({_ISO}, '+00:00', 'Z')",
+    reformat=_instant,
     reads_array=f"pg_catalog.replace({_TO_JSON}, '+00:00', 'Z')",
 )
 # `to_char` cuts milliseconds off, and turns infinity into null.
-INSTANT_IN_MILLISECONDS = replace(INSTANT, reads="""pg_catalog.to_char({}, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')""")
+INSTANT_IN_MILLISECONDS = replace(
+    INSTANT, reads="""pg_catalog.to_char({}, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')""", reformat=None
+)
 
 FAMILIES: Mapping[str, ValueType] = MappingProxyType(
     {
@@ -255,10 +280,14 @@ FAMILIES: Mapping[str, ValueType] = MappingProxyType(
             is_exact=True,
             accepts=values.surely,
         ),
-        "date": _moment("date", "date", date, "{}::pg_catalog.text", rule=values.date),
-        "time": _moment("time", "time", Annotated[time, Meta(tz=False)], "{}::pg_catalog.text"),
+        "date": _moment("date", "date", date, rule=values.date),
+        "time": _moment("time", "time", Annotated[time, Meta(tz=False)]),
         "timestamp": _moment(
-            "date-time", "timestamp", Annotated[datetime, Meta(tz=False)], _ISO, rule=values.local_moment
+            "date-time",
+            "timestamp",
+            Annotated[datetime, Meta(tz=False)],
+            reformat=_local_moment,
+            rule=values.local_moment,
         ),
         "timestamptz": INSTANT,
         "interval": ValueType(form=Form.TEXT, schema={"type": "string", "format": "duration"}),

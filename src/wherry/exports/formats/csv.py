@@ -49,7 +49,8 @@ def escape_formulas(texts: Sequence[str | None]) -> list[str]:
     return quote_cells([f"'{text}" if text and text[0] in FORMULA_STARTS else text for text in texts])
 
 
-def _cells(type_: ValueType, values: Sequence[Any], text: Callable[[Sequence[str | None]], list[str]]) -> list[str]:
+def _cells(type_: ValueType, read: Sequence[Any], text: Callable[[Sequence[str | None]], list[str]]) -> list[str]:
+    values = type_.finished(read)
     if type_.form is Form.TEXT:
         return text(values)
     if type_.form is Form.NUMBER:  # NaN and infinity are strings in JSON

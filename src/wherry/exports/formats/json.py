@@ -12,6 +12,7 @@ import msgspec
 from wherry.exports.formats.model import ExportFormat, Layout
 from wherry.exports.snapshot import RecordRow, RowBatch
 from wherry.tables.model import Column
+from wherry.tables.types import ValueType
 
 _UNFIT = re.compile(r'["\\\\\x00-\x1f]')
 """What a Struct's field must not have in its name."""
@@ -29,7 +30,8 @@ class RecordEncoder:
         # plain, because a column may have any name.
         self._names = [f"field_{place}" for place in range(len(columns))]
         self._fields = [column.name for column in columns]
-        self._json = [place for place, column in enumerate(columns) if column.type.is_json]
+        self._types = [column.type for column in columns]
+        self._is_plain = not any(type_.is_json or type_.reformat for type_ in self._types)
         self._encoder = msgspec.json.Encoder()
         self._record = self._mapping if any(map(_UNFIT.search, self._fields)) else self._struct()
 
@@ -42,12 +44,9 @@ class RecordEncoder:
         return self._encoder.encode(self._records(rows))[1:-1]
 
     def _records(self, rows: Sequence[RecordRow]) -> list[Any]:
-        if not (self._json and rows):
+        if self._is_plain or not rows:
             return list(starmap(self._record, rows))
-        values: list[Sequence[Any]] = list(zip(*rows, strict=True))
-        for place in self._json:
-            values[place] = [None if text is None else msgspec.Raw(text) for text in values[place]]
-        return list(map(self._record, *values))
+        return list(map(self._record, *map(_values, self._types, zip(*rows, strict=True))))
 
     def _struct(self) -> Callable[..., Any]:
         rename = dict(zip(self._names, self._fields, strict=True))
@@ -55,6 +54,12 @@ class RecordEncoder:
 
     def _mapping(self, *values: Any) -> Any:
         return dict(zip(self._fields, values, strict=True))
+
+
+def _values(type_: ValueType, values: Sequence[Any]) -> Sequence[Any]:
+    """The values of a column, for the encoder."""
+    finished = type_.finished(values)
+    return [None if text is None else msgspec.Raw(text) for text in finished] if type_.is_json else finished
 
 
 def encode_ndjson(batches: Iterable[RowBatch], layout: Layout) -> Iterator[bytes]:

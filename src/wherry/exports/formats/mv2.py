@@ -77,7 +77,8 @@ def _record(columns: Sequence[Column], row: RecordRow) -> dict[str, Any]:
     return {column.name: _plain(column, value) for column, value in zip(columns, row, strict=True)}
 
 
-def _plain(column: Column, value: Any) -> Any:
+def _plain(column: Column, read: Any) -> Any:
+    (value,) = column.type.finished([read])
     if value is None or not column.type.is_json:
         return msgspec.to_builtins(value)
     if column.type.form is Form.NUMBER:

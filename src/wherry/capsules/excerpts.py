@@ -61,9 +61,9 @@ def complete_lines(truncated: str) -> list[str]:
     return lines[:-1] if lines[-1:] == ["..."] else lines
 
 
-def is_ambiguous(text: str) -> bool:
-    """Whether an excerpt begins or ends like a separator, so that the two cannot be distinguished."""
-    return _TWO_SEPARATORS in text
+def is_ambiguous(text: str, symbols: Sequence[Symbol]) -> bool:
+    """Whether code cannot be distinguished from separators: there are too many, or two of them overlap."""
+    return _TWO_SEPARATORS in text or 1 + len(_SEPARATOR.findall(text)) > len(_sent(symbols))
 
 
 def most_lines(symbol: Symbol) -> int:
@@ -81,6 +81,7 @@ class Numbering:
 
     def __init__(self, excerpts: Sequence[Excerpt], symbols: Sequence[Symbol]) -> None:
         self.lines: Lines = {}
+        self._texts: dict[int, str] = {}  # of all lines that are known, without white space at both ends
         self._contradicted = False
         # A name that does not appear in the text proves nothing: it may not have been sent, or not be in the code.
         text = "\n".join(line for excerpt in excerpts for line in excerpt.lines)
@@ -136,6 +137,8 @@ class Numbering:
         first, end = _sent_from(place.owner), place.start + len(excerpt.lines)
         # The indentation of an excerpt's first line was stripped, but the first line of a file has none.
         lines = excerpt.lines if place.start == 0 else excerpt.lines[1:]
+        for number, line in enumerate(excerpt.lines, place.start):
+            self._note(number, line.strip())
         for number, line in enumerate(lines, end - len(lines)):
             self._learn(number, line)
         for number in range(first, place.start):
@@ -144,9 +147,12 @@ class Numbering:
             for number in range(end, min(first + most_lines(place.owner), end + LINES_BEFORE)):
                 self._learn(number, None)
 
+    def _note(self, number: int, text: str) -> None:
+        self._contradicted |= self._texts.setdefault(number, text) != text
+
     def _learn(self, number: int, line: str | None) -> None:
+        self._note(number, (line or "").strip())
         known = self.lines.setdefault(number, line)
-        self._contradicted |= (known or "").strip() != (line or "").strip()
         if line is not None and (known is None or len(line) > len(known)):  # the shorter one was stripped
             self.lines[number] = line
 
@@ -155,9 +161,14 @@ def _is_certain(places: Sequence[_Place]) -> bool:
     return len({place.start for place in places}) == 1
 
 
+def _sent(symbols: Sequence[Symbol]) -> list[Symbol]:
+    """The symbols whose excerpts the client sends, unless they are blank."""
+    return [symbol for symbol in symbols if most_lines(symbol)][:MAX_EXCERPTS]
+
+
 def _owners(excerpts: Sequence[Excerpt], symbols: Sequence[Symbol]) -> list[Sequence[Symbol]]:
     """The symbols that each excerpt may belong to."""
-    sent = [symbol for symbol in symbols if most_lines(symbol)][:MAX_EXCERPTS]
+    sent = _sent(symbols)
     if len(excerpts) == len(sent) or (excerpts[-1].truncated and len(excerpts) <= len(sent)):
         return [[symbol] for symbol, _ in zip(sent, excerpts, strict=False)]
     return [sent] * len(excerpts)  # empty excerpts were left out, or the code itself contains a separator

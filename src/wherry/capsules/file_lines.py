@@ -46,7 +46,7 @@ def excerpted_lines(text: Text, symbols: Sequence[Symbol], max_chars: int) -> Li
     if not _TRIMMED.isdisjoint((text.head(1), text.tail(1))) or text.chars > max_chars:
         return None
     content = text.all()
-    if is_ambiguous(content):
+    if is_ambiguous(content, symbols):
         return {}
     excerpts, whole = split(content), content.split("\n")
     single = len(excerpts) == 1 and not excerpts[0].truncated

@@ -41,12 +41,14 @@ async def test_a_line_of_a_gigabyte_is_not_kept_in_memory(bench: Bench) -> None:
         await bench.store.put(f"{job.id}/source", file(megabytes))
         return await bench.execute(job)
 
-    await imported(40)  # buffers that any long line needs
-    before = forget_peak()
+    forget_peak()
+    await imported(40)
+    usual = peak()  # with the buffers that any long line needs
+    forget_peak()
     done = await imported(1023)
     assert await bench.faults(done) == [(0, "FIELD_TOO_LONG", None)]
     assert done.success_count == 1
-    assert peak() - before < 32 * MEGABYTE
+    assert peak() - usual < 64 * MEGABYTE  # how often buffers are copied depends on the state of the heap
 
 
 def gzip_bomb() -> bytes:

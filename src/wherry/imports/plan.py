@@ -164,6 +164,16 @@ def related_to(table: Table, batch: Batch, places: Collection[int]) -> Batch:
     return [batch[place] for place in sorted(chosen)]
 
 
+def have_keys_in_common(table: Table, batch: Batch) -> bool:
+    """Whether two records have the same values of a unique index, so that the first one wins."""
+    records = [astuple(entry.record) for entry in batch if entry.record is not None]
+    for unique in table.uniques:
+        tokens = [token for token in map(token_reader(table, unique.fields), records) if token is not None]
+        if len(set(tokens)) < len(tokens):
+            return True
+    return False
+
+
 def make_plan(table: Table, rules: Rules, known: Known, batch: Batch, *, is_last: bool = False) -> Plan:
     """Handle the records in order.
 

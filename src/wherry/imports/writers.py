@@ -32,7 +32,7 @@ from wherry.imports.ids import IdReservation, reserve_ids
 from wherry.imports.judge import RACES, REFUSALS, is_refusal, refusal
 from wherry.imports.merge import UTMOST_CARE, Care, Merger, Tally, session_name
 from wherry.imports.models import Batch, DecodedRecord, ImportOptions, Place, RawRecord
-from wherry.imports.plan import Rules
+from wherry.imports.plan import Rules, have_keys_in_common
 from wherry.imports.source import ReadingProgress
 from wherry.imports.tokens import value_of
 from wherry.jobs import ledger
@@ -113,7 +113,11 @@ class Writer(ABC):
             place = sys.maxsize if backwards else -1
             while raws := await self._postponed(place, backwards=backwards):
                 place = raws[-1].index
-                await self.write([decode(raw) for raw in sorted(raws, key=attrgetter("index"))], progress)
+                batch = [decode(raw) for raw in sorted(raws, key=attrgetter("index"))]
+                # Rows with different columns are written one after the other: the last of a chain has to come first.
+                if backwards and not have_keys_in_common(self._task.table, batch):
+                    batch.reverse()
+                await self.write(batch, progress)
             if await self._count_postponed() == waiting:
                 self._end = AtEnd.REFUSED
             backwards = not backwards  # a chain of references may lead in either direction

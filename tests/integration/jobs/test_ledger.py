@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg.errors import LockNotAvailable
 
 from tests.factories import new_job, new_user, submitted
 from wherry.database.pools import Connection, connect
 from wherry.errors import Invalid, LeaseLost
 from wherry.jobs import ledger
 from wherry.jobs.events import append_event, events_since
-from wherry.jobs.models import Advance, Outcome, new_job_id
+from wherry.jobs.models import Advance, Lease, Outcome, new_job_id
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind, Status
 
@@ -41,27 +43,86 @@ async def test_a_job_and_its_queue_row_are_written_together_or_not_at_all(connec
     assert await _queue_rows(connection) == 1
 
 
-async def test_a_second_claim_fences_off_the_first(connection: Connection) -> None:
-    job = await submitted(connection)
-    first = await ledger.claim(connection, job.id)
-    second = await ledger.claim(connection, job.id)
-    assert first is not None
+async def _claimed(connection: Connection, **changes: Any) -> ledger.Claim:
+    claim = await ledger.claim(connection, (await submitted(connection, **changes)).id)
+    assert claim is not None
+    return claim
+
+
+async def test_a_second_claim_raises_the_epoch_and_keeps_the_time_of_the_first(connection: Connection) -> None:
+    first = await _claimed(connection)
+    second = await ledger.claim(connection, first.job.id)
     assert second is not None
     assert second.lease.epoch == first.lease.epoch + 1
-    for write in (
-        ledger.advance(connection, first.lease, Advance(successes=1)),
-        ledger.finish(connection, first.lease, Outcome(status=Status.SUCCEEDED)),
-        ledger.release(connection, first.lease),
-    ):
-        with pytest.raises(LeaseLost):
-            await write
+    assert second.job.started_at == first.job.started_at
     assert (await ledger.advance(connection, second.lease, Advance(successes=2))).success_count == 2
 
 
+FENCED: dict[str, Callable[[Connection, Lease], Awaitable[object]]] = {
+    "advance": lambda connection, lease: ledger.advance(connection, lease, Advance(successes=1)),
+    "look": ledger.look,
+    "finish": lambda connection, lease: ledger.finish(connection, lease, Outcome(status=Status.SUCCEEDED)),
+    "release": ledger.release,
+    "restart": ledger.restart,
+    "hold": ledger.hold,
+    "record_source": lambda connection, lease: ledger.record_source(connection, lease, {"fileSize": 1}),
+    "record_format": lambda connection, lease: ledger.record_format(connection, lease, "json"),
+}
+
+
+@pytest.mark.parametrize("lose", [ledger.claim, ledger.cancel_now], ids=["claimed", "cancelled"])
+@pytest.mark.parametrize("write", FENCED.values(), ids=FENCED)
+async def test_a_run_that_lost_its_lease_changes_nothing(
+    connection: Connection,
+    write: Callable[[Connection, Lease], Awaitable[object]],
+    lose: Callable[[Connection, UUID], Awaitable[object]],
+) -> None:
+    claim = await _claimed(connection)
+    await ledger.advance(connection, claim.lease, Advance(successes=1, checkpoint={"index": 1}))
+    await lose(connection, claim.job.id)
+    before = await ledger.get(connection, claim.job.id)
+    with pytest.raises(LeaseLost):
+        await write(connection, claim.lease)
+    assert await ledger.get(connection, claim.job.id) == before
+
+
+async def test_a_job_that_is_held_cannot_be_claimed_until_the_transaction_ends(
+    connection: Connection, database_url: str
+) -> None:
+    claim = await _claimed(connection)
+    async with await connect(database_url, name="test") as other:
+        await other.execute("set lock_timeout = '100ms'")
+        async with connection.transaction():
+            await ledger.hold(connection, claim.lease)
+            with pytest.raises(LockNotAvailable):
+                await ledger.claim(other, claim.job.id)
+        assert await ledger.claim(other, claim.job.id) is not None
+
+
+async def test_a_restart_forgets_all_that_was_counted(connection: Connection) -> None:
+    claim = await _claimed(connection)
+    step = Advance(successes=3, errors=1, summary={"PARSE_ERROR": 1}, checkpoint={"index": 4}, total_records=4)
+    await ledger.advance(connection, claim.lease, step)
+    await ledger.restart(connection, claim.lease)
+    job = await ledger.get(connection, claim.job.id)
+    assert job is not None
+    assert (job.success_count, job.error_count, job.total_records) == (0, 0, None)
+    assert (job.error_summary, job.checkpoint) == ({}, None)
+
+
+@pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.PARTIAL, Status.FAILED])
+async def test_a_job_whose_owner_has_cancelled_it_ends_as_cancelled_unless_it_fails(
+    connection: Connection, status: Status
+) -> None:
+    claim = await _claimed(connection)
+    await ledger.cancel(connection, claim.job.id)
+    ended = await ledger.finish(connection, claim.lease, Outcome(status=status))
+    assert ended.status is (Status.FAILED if status is Status.FAILED else Status.CANCELLED)
+
+
 async def test_an_ended_job_cannot_be_claimed_or_ended_again(connection: Connection) -> None:
-    job = await submitted(connection)
-    claim = await ledger.claim(connection, job.id)
-    assert claim is not None
+    claim = await _claimed(connection)
+    job = claim.job
     await ledger.finish(connection, claim.lease, Outcome(status=Status.FAILED, error={"code": "X", "message": "y"}))
     assert await ledger.claim(connection, job.id) is None
     with pytest.raises(LeaseLost):
@@ -113,6 +174,10 @@ async def test_advances_add_up_and_progress_never_falls(connection: Connection) 
     assert now is not None
     assert (now.processed_records, now.progress, now.checkpoint) == (7, 50, {"index": 7})
     assert now.error_summary == {"PARSE_ERROR": 2, "OTHER": 1}
+    await ledger.advance(connection, claim.lease, Advance(message="Still here"))
+    after = await ledger.get(connection, job.id)
+    assert after is not None
+    assert (after.processed_records, after.progress, after.checkpoint) == (7, 50, {"index": 7})
 
 
 async def test_deaths_count_only_at_one_checkpoint_and_not_after_a_release(connection: Connection) -> None:

@@ -68,6 +68,7 @@ async def test_excluded_columns_are_not_known(pool: Pool) -> None:
     ("name", "key"),
     [
         ("no_key", ()),
+        ("supplier", ("id",)),
         ("two_keys", ()),
         ("bad_keys", ("b",)),
         ("parted", ("id", "day")),
@@ -103,8 +104,15 @@ async def test_a_key_may_be_declared_in_any_order(pool: Pool) -> None:
             {"table": "shop.price", "exclude": ["sku"]},
             "the key of shop.price has the column sku, which may not be shown",
         ),
+        ({"table": "shop.price", "key": ["tenant", "sk"]}, "key: shop.price has no column sk; did you mean sku?"),
+        ({"table": "shop.price", "read_only": ["lable"]}, "read_only: shop.price has no column lable"),
+        ({"table": "shop.price", "filters": ["stat"]}, "filters: shop.price has no column stat; did you mean state?"),
         ({"table": "shop.price", "filters": ["meta"]}, "meta cannot be a filter"),
         ({"table": "shop.price", "filters": ["label"], "exclude": ["label"]}, "label is excluded"),
+        (
+            {"table": "shop.price", "references": {"supplier_id": "email"}, "exclude": ["supplier_id"]},
+            "supplier_id is excluded, so it can be neither a filter nor a reference",
+        ),
         ({"table": "shop.price", "references": {"nope": "id"}}, "references: shop.price has no column nope"),
         (
             {"table": "shop.live"},
@@ -123,9 +131,30 @@ async def test_a_table_that_cannot_be_used_is_refused_with_the_reason(
     assert reason in await fault(pool, **declared)
 
 
-async def test_a_table_that_the_role_may_not_read_is_refused_with_the_grants_that_it_needs(pool: Pool) -> None:
+UNLIKE = """
+create extension if not exists citext;
+create table shop.words (word citext, n int, primary key (word, n));
+create view shop.raw as select meta::json as meta from shop.price;
+"""
+
+
+async def test_a_key_whose_columns_are_not_compared_by_one_operator_cannot_be_used(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await connection.execute(UNLIKE.encode())
+    assert (await read(pool, table="shop.words")).key == ()
+    for table, key in (("shop.words", ["word", "n"]), ("shop.raw", ["meta"])):
+        assert await fault(pool, table=table, key=key) == (
+            f"[{', '.join(key)}] cannot be the key of {table}: its types cannot be compared"
+        )
+
+
+@pytest.mark.parametrize("granted", ["usage on schema shop", "select on shop.price"])
+async def test_a_table_that_the_role_may_not_read_is_refused_with_the_grants_that_it_needs(
+    pool: Pool, granted: str
+) -> None:
     async with pool.connection() as connection, connection.transaction(force_rollback=True):
         await connection.execute("create role stranger nosuperuser")
+        await connection.execute(f"grant {granted} to stranger".encode())
         await connection.execute("set local role stranger")
         _, faults = await read_tables(connection, {"it": Declaration(table="shop.price")})
     assert faults["it"] == (

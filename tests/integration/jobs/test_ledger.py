@@ -212,6 +212,39 @@ async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_requested_
     assert (await ledger.advance(connection, claim.lease, Advance())).cancel_requested
 
 
+async def test_a_job_that_is_released_while_it_is_cancelled_is_cancelled(
+    connection: Connection, database_url: str
+) -> None:
+    claim = await _claimed(connection)
+
+    async def cancelled() -> Status:
+        async with await connect(database_url, name="canceller") as other, other.transaction():
+            job = await ledger.cancel(other, claim.job.id)
+            assert job is not None
+            return job.status
+
+    async with asyncio.timeout(30):
+        async with connection.transaction():
+            await ledger.release(connection, claim.lease)
+            cancelling = asyncio.create_task(cancelled())
+            waiting = "select from pg_stat_activity where application_name = 'canceller' and wait_event_type = 'Lock'"
+            while (await connection.execute(waiting)).rowcount == 0:
+                await connection.execute("select pg_stat_clear_snapshot()")
+        assert await cancelling is Status.CANCELLED
+
+
+async def test_an_artifact_expires_once(connection: Connection) -> None:
+    claim = await _claimed(connection, kind=Kind.EXPORT)
+    assert await ledger.expire_artifact(connection, claim.job.id) is None
+    outcome = Outcome(status=Status.SUCCEEDED, artifact={"key": "k"}, keep_for=timedelta(hours=1))
+    await ledger.finish(connection, claim.lease, outcome)
+    expired = await ledger.expire_artifact(connection, claim.job.id)
+    assert expired is not None
+    assert expired.artifact_is_past
+    assert await ledger.expire_artifact(connection, claim.job.id) is None
+    assert await ledger.get(connection, claim.job.id) == expired
+
+
 async def test_cancelling_at_once_takes_the_lease_away(connection: Connection) -> None:
     job = await submitted(connection, kind=Kind.CAPSULE)
     claim = await ledger.claim(connection, job.id)

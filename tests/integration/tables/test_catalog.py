@@ -131,6 +131,23 @@ async def test_a_table_that_cannot_be_used_is_refused_with_the_reason(
     assert reason in await fault(pool, **declared)
 
 
+UNUSABLE = """
+create table shop.indexed (a int not null, b int not null, c int not null, d text not null);
+create unique index on shop.indexed (a desc);
+create unique index on shop.indexed (b) where b > 0;
+create index on shop.indexed (c);
+create unique index on shop.indexed (d text_pattern_ops);
+"""
+
+
+@pytest.mark.parametrize("column", ["a", "b", "c", "d"])
+async def test_an_index_that_does_not_sort_every_row_once_is_no_key(pool: Pool, column: str) -> None:
+    async with pool.connection() as connection:
+        await connection.execute(UNUSABLE.encode())
+    assert (await read(pool, table="shop.indexed")).key == ()
+    assert "usable here: none" in await fault(pool, table="shop.indexed", key=[column])
+
+
 UNLIKE = """
 create extension if not exists citext;
 create table shop.words (word citext, n int, primary key (word, n));

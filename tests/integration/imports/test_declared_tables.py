@@ -113,9 +113,15 @@ BAD_VALUES = [
     ("integer", "1.0", 1002),
     ("integer", '"x"', 1002),
     ("integer", "1e999", 1002),
+    ("integer", "1e9999", 1002),
+    ("integer", "9" * 5000, 1003),
+    ("integer", "true", 1002),
     ("bigint", '"9223372036854775808"', 1003),
     ("boolean", '"t"', 1002),
     ("numeric", '"x"', 1002),
+    ("numeric", "true", 1002),
+    ("real", '"x"', 1002),
+    ("real", "true", 1002),
     ("numeric(5,2)", "1000", 1003),
     ("real", "1e39", 1003),
     ("double precision", "1e309", 1003),
@@ -258,13 +264,14 @@ async def test_a_row_that_is_named_by_either_key_is_updated(bench: Bench) -> Non
     place = await declare(
         bench,
         "create table t (id int primary key, code text not null unique, n int);"
-        "insert into t values (1, 'a', 0), (2, 'b', 0)",
+        "insert into t values (1, 'a', 0), (2, 'b', 0), (4, 'd', 0), (5, 'e', 0)",
         t=Declaration(table="public.t", key=("code",)),
     )
     records = [{"code": "a", "n": 1}, {"id": 2, "n": 2}, {"id": 1, "code": "b", "n": 3}, {"id": 3, "code": "c", "n": 4}]
-    assert await reported(place, "t", records, options=UPDATE) == [(2, 1007, "id", "t_pkey")]
+    records.append({"id": 4, "code": "e", "n": 5})
+    assert await reported(place, "t", records, options=UPDATE) == [(2, 1007, "id", "t_pkey"), (4, 1007, "id", "t_pkey")]
     rows = await place.rows("select id, code, n from t order by id")
-    assert [tuple(row.values()) for row in rows] == [(1, "a", 1), (2, "b", 2), (3, "c", 4)]
+    assert [tuple(row.values()) for row in rows] == [(1, "a", 1), (2, "b", 2), (3, "c", 4), (4, "d", 0), (5, "e", 0)]
     assert (await reported(place, "t", records))[:4] == [
         (0, 1007, "code", "t_code_key"),
         (0, 1001, "id", None),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -212,7 +212,10 @@ def _has_nul(value: object) -> bool:
 
 def _number(text: str) -> object:
     """A number with all of its digits. PostgreSQL could not store one with a far larger exponent in a report."""
-    number = Decimal(text)
+    try:
+        number = Decimal(text)
+    except InvalidOperation:  # the exponent is too large even for Python
+        return OversizedNumber(text)
     return number if abs(number.adjusted()) < MAX_EXPONENT else OversizedNumber(text)
 
 

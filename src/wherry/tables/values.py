@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from uuid import UUID
 
 from msgspec import Raw
@@ -53,6 +53,8 @@ class Unparsed(str):
     __slots__ = ()
 
 
+_OUT_OF_RANGE = Fault(ErrorCode.INVALID_FIELD_FORMAT, "is out of range")
+
 Rule = Callable[[object], object]
 """Returns the value to store, or a `Fault`."""
 
@@ -85,8 +87,13 @@ def boolean(value: object) -> object:
 
 def numeric(value: object) -> object:
     """A number, or a string of one: `NaN` and the infinities can only be strings."""
+    if isinstance(value, OversizedNumber):
+        value = value.text
     if isinstance(value, str) and (_NUMBER.fullmatch(value) or value.lower() in NOT_FINITE):
-        return Decimal(NOT_FINITE.get(value.lower(), value.strip()))
+        try:
+            return Decimal(NOT_FINITE.get(value.lower(), value.strip()))
+        except InvalidOperation:
+            return _OUT_OF_RANGE
     return wrong_type("a number")
 
 
@@ -105,7 +112,7 @@ def floating(most: float) -> Rule:
         if not _NUMBER.fullmatch(value):
             return wrong_type("a number")
         number = float(value)
-        return number if abs(number) <= most else Fault(ErrorCode.INVALID_FIELD_FORMAT, "is out of range")
+        return number if abs(number) <= most else _OUT_OF_RANGE
 
     return rule
 

@@ -57,6 +57,7 @@ HOSTILE: dict[str, tuple[bytes, tuple[str, str | None]]] = {
     "a string": (b'"x"', ("INVALID_RECORD_STRUCTURE", None)),
     "null": (b"null", ("INVALID_RECORD_STRUCTURE", None)),
     "a huge number": (b"1e999", ("INVALID_RECORD_STRUCTURE", None)),
+    "a huge exponent": (b"1e9999999999999999999", ("INVALID_RECORD_STRUCTURE", None)),
     "bad UTF-8": (b'{"id":1,"name":"\xff"}', ("ENCODING_ERROR", None)),
     "bad UTF-8 in a field that is ignored": (b'{"id":1,"name":"a","x":"\xed\xa0\x80"}', ("ENCODING_ERROR", None)),
     "a lone surrogate": (b'{"id":1,"name":"\\ud800"}', ("ENCODING_ERROR", None)),
@@ -65,6 +66,7 @@ HOSTILE: dict[str, tuple[bytes, tuple[str, str | None]]] = {
     "an id of 30 digits": (b'{"id":%s,"name":"a"}' % (b"9" * 30), ("INVALID_FIELD_FORMAT", "id")),
     "an id of 9,000 digits": (b'{"id":%s,"name":"a"}' % (b"9" * 9000), ("INVALID_FIELD_FORMAT", "id")),
     "an id of 1e999": (b'{"id":1e999,"name":"a"}', ("INVALID_FIELD_TYPE", "id")),
+    "an id with a huge exponent": (b'{"id":1e-9999999999999999999,"name":"a"}', ("INVALID_FIELD_TYPE", "id")),
     "no key": (b'{"name":"a"}', ("MISSING_REQUIRED_FIELD", "id")),
     "an id that is not there, and no key": (b'{"id":77,"name":"a"}', ("MISSING_REQUIRED_FIELD", "email")),
 }

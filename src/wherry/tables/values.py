@@ -198,9 +198,10 @@ def array(element: Rule, typed: Callable[[object], object]) -> Rule:
         if value is None:
             return None
         try:
-            return typed(value)
+            found = typed(value)
         except ValueError:
             return element(value)
+        return string(found) if isinstance(found, str) else found
 
     def rule(value: object) -> object:
         if not isinstance(value, list):

@@ -132,6 +132,9 @@ BAD_VALUES = [
     ("money", "1e30", 1003),
     ("text", '"\\u0000"', 1003),
     ("text", "1", 1002),
+    ("text[]", '["\\u0000"]', 1003),
+    ("jsonb[]", '[{"a": "\\u0000"}]', 1003),
+    ("inet[]", '["\\u0000"]', 1003),
     ("varchar(3)", '"abcd"', 1004),
     ("uuid", '"a0eebc99"', 1003),
     ("bytea", '"?"', 1003),
@@ -169,6 +172,32 @@ async def test_a_bad_value_of_every_type_is_reported_under_its_field(bench: Benc
     assert sorted(found[len(BAD_VALUES) :]) == sorted((len(BAD_VALUES), code, field) for _, code, field in singly)
 
 
+SPELLINGS = [
+    ("bigint", '"-12"', "-12"),
+    ("numeric", '" 1.50 "', "1.50"),
+    ("numeric", '"-inf"', "-Infinity"),
+    ("real", '"1.5"', "1.5"),
+    ("double precision", '"nan"', "NaN"),
+    ("varchar(3)", '"abc  "', "abc"),
+    ("uuid", '"{A0EEBC99-9C0B4EF8BB6D-6BB9BD380A11}"', "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+    ("date", '"Jan 2 2024"', "2024-01-02"),
+    ("timestamp", '"2024-01-02 10:00:00 PM"', "2024-01-02 22:00:00"),
+    ("timestamptz", '"2024-01-02 10:00:00 Europe/Paris"', "2024-01-02 09:00:00+00"),
+    ("integer[]", '[["1", null]]', "{{1,NULL}}"),
+    ("integer[]", "[[], []]", "{}"),
+]
+
+
+async def test_other_spellings_of_a_value_are_read_as_postgresql_reads_them(bench: Bench) -> None:
+    columns = ", ".join(f"c{place} {type_}" for place, (type_, _, _) in enumerate(SPELLINGS))
+    place = await declare(bench, f"create table t (id int primary key, {columns})", t="public.t")
+    job = await place.run("t", [f'{{"id": {n}, "c{n}": {text}}}'.encode() for n, (_, text, _) in enumerate(SPELLINGS)])
+    assert await place.faults(job) == []
+    for number, (type_, _, stored) in enumerate(SPELLINGS):
+        (row,) = await place.rows(f"select c{number}::text as stored from t where id = {number}")
+        assert row["stored"] == stored, type_
+
+
 async def test_absent_is_not_null(shop: Bench) -> None:
     records = [price("A"), price("B", state=None), price("C", valid=None, label=None), {"sku": "D", "tenant": TENANT}]
     assert await reported(shop, "prices", records) == [(1, 1001, "state", None), (3, 1001, "amount", None)]
@@ -191,6 +220,7 @@ async def test_every_fault_of_a_record_is_reported_at_once(shop: Bench) -> None:
         price("D"),
         {"amount": None, "valid": "x", "supplier_id": 98},
         price("F", amount=12345678901),
+        price("G", label="taken", supplier_id=97),
     ]
     found = await reported(shop, "prices", records)
     assert [error for error in found if error[0] == 1] == [
@@ -207,6 +237,8 @@ async def test_every_fault_of_a_record_is_reported_at_once(shop: Bench) -> None:
         (6, 1007, "label", "price_label_key"),
         (7, 1007, None, "price_pkey"),
         (9, 1003, "amount", None),
+        (10, 1007, "label", "price_label_key"),
+        (10, 1008, "supplier_id", "price_supplier_id_fkey"),
     ]
     assert sorted(error[1:3] for error in found if error[0] == 8) == [
         (1001, "amount"),
@@ -350,6 +382,18 @@ async def test_without_the_right_to_update_rows_can_only_be_created(bench: Bench
     assert await reported(place, "t", [{"id": 2}, {"id": 3}]) == [(0, 1007, "id", "t_pkey")]
     table = (await place.tables.current())["t"]
     assert not table.is_updatable
+
+
+async def test_a_reference_to_a_table_that_the_role_may_not_read_is_left_to_the_database(
+    bench: Bench, plain: Bench
+) -> None:
+    await bench.do("create table par (id int primary key)")
+    await bench.do("insert into par values (1)")
+    await bench.do("create table t (id int primary key, p int references par)")
+    await bench.do("grant all on t to wherry_plain")
+    place = replace(plain, declarations=Declarations(tables={"t": Declaration(table="public.t")}))
+    records = [{"id": 1, "p": 1}, {"id": 2, "p": 9}, {"id": "x", "p": 9}]
+    assert await reported(place, "t", records) == [(1, 1008, "p", "t_p_fkey"), (2, 1002, "id", None)]
 
 
 async def test_what_cannot_be_written_is_not_importable(bench: Bench) -> None:

@@ -30,6 +30,28 @@ async def test_generated_columns_do_not_disturb_the_judgement(bench: Bench) -> N
     assert found == [(1, 1007, "id", "t_pkey"), (2, 1003, "name", "t_name_check")]
 
 
+async def test_constraints_that_are_not_enforced_are_no_faults(bench: Bench) -> None:
+    sql = """create table par (id int primary key);
+      create table t (id int primary key, n int check (n > 0) not enforced, p int references par not enforced)"""
+    found = await reported(await table(bench, sql), "t", [{"id": 1, "n": 0, "p": 9}, {"id": "x", "n": 0, "p": 9}])
+    assert found == [(1, 1002, "id", None)]
+
+
+async def test_a_domain_that_restricts_another_inherits_its_constraints(bench: Bench) -> None:
+    sql = """create domain given as text not null check (value <> '');
+      create domain short as given check (length(value) < 3);
+      create table t (id int primary key, v short)"""
+    records = [{"id": 1}, {"id": 2, "v": None}, {"id": 3, "v": ""}, {"id": 4, "v": "abc"}, {"id": 5, "v": "ab"}]
+    place = await table(bench, sql)
+    job = await place.run("t", records)
+    assert [(error["recordIndex"], error["errorCode"], error["message"]) for error in await place.errors(job)] == [
+        (0, 1001, "v is required"),
+        (1, 1001, "v is required"),
+        (2, 1003, "v: CHECK ((VALUE <> ''::text))"),
+        (3, 1003, "v: CHECK ((length((VALUE)::text) < 3))"),
+    ]
+
+
 async def test_a_check_of_the_whole_row_is_left_to_the_table(bench: Bench) -> None:
     place = await table(bench, "create table t (id int primary key, n int, check (t is not null))")
     job = await place.run("t", [{"id": 1, "n": 1}, {"id": 2}, {"id": "x"}, {"id": 3, "n": 3}])

@@ -9,7 +9,7 @@ from wherry.database.pools import Pool
 from wherry.errors import Misconfigured, UnsupportedResource
 from wherry.tables import registry
 from wherry.tables.declarations import Declaration, Declarations
-from wherry.tables.registry import Tables, exportable_by, find_table, require_usable
+from wherry.tables.registry import Tables, exportable_by, find_table, importable_by, require_usable
 
 PRICES = Declarations(tables={"prices": Declaration(table="shop.price", export_roles=("admin", "user"))})
 
@@ -29,6 +29,18 @@ async def test_a_role_may_export_what_is_declared_for_it(pool: Pool) -> None:
     assert exportable_by(tables, "user").keys() >= {"prices", "users"}
     with pytest.raises(UnsupportedResource, match=r"users, articles, comments, prices$"):
         find_table(exportable_by(tables, "user"), "suppliers")
+
+
+async def test_a_direction_that_is_not_offered_has_no_roles(pool: Pool) -> None:
+    declared = {
+        "both": Declaration(table="shop.price"),
+        "sources": Declaration(table="shop.price", importable=False),
+        "sinks": Declaration(table="shop.price", exportable=False),
+    }
+    tables = await Tables(pool, Declarations(builtin=False, tables=declared)).current()
+    assert list(exportable_by(tables, "admin")) == ["both", "sources"]
+    assert list(importable_by(tables, "admin")) == ["both", "sinks"]
+    assert exportable_by(tables, "user") == importable_by(tables, "user") == {}
 
 
 async def test_a_message_lists_some_of_very_many_tables(pool: Pool) -> None:

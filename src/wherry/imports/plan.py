@@ -200,6 +200,10 @@ class _Planner:
         self._shape: ImportShape = shape_of(table)
         self._uniques = table.uniques
         self._naming = [place for place, unique in enumerate(table.uniques) if unique.names_row]
+        self._may_change = [
+            not unique.given and all(column.is_settable for column in table.columns_of(unique.columns))
+            for unique in table.uniques
+        ]
         self._on_conflict = rules.on_conflict
         self._readers = [token_reader(table, unique.fields) for unique in table.uniques]
         self._classes = known.classes
@@ -435,7 +439,7 @@ class _Planner:
         if self._policy is not None:
             row.state = self._policy.after(entry.record, row.state)
         for number, (unique, token) in enumerate(zip(self._uniques, tokens, strict=True)):
-            if unique.given or (token is None and not self._gives(entry, unique)):
+            if not self._may_change[number] or (token is None and not self._gives(entry, unique)):
                 continue
             if token is None or self._rows[number].get(token) is not row:
                 self._rename(row, number, token)

@@ -304,8 +304,12 @@ async def test_a_row_that_is_named_by_either_key_is_updated(bench: Bench) -> Non
         t=Declaration(table="public.t", key=("code",)),
     )
     records = [{"code": "a", "n": 1}, {"id": 2, "n": 2}, {"id": 1, "code": "b", "n": 3}, {"id": 3, "code": "c", "n": 4}]
-    records.append({"id": 4, "code": "e", "n": 5})
-    assert await reported(place, "t", records, options=UPDATE) == [(2, 1007, "id", "t_pkey"), (4, 1007, "id", "t_pkey")]
+    records += [{"id": 4, "code": "e", "n": 5}, {"code": "a", "n": 6}]
+    assert await reported(place, "t", records, options=UPDATE) == [
+        (2, 1007, "id", "t_pkey"),
+        (4, 1007, "id", "t_pkey"),
+        (5, 1007, "code", "t_code_key"),
+    ]
     rows = await place.rows("select id, code, n from t order by id")
     assert [tuple(row.values()) for row in rows] == [(1, "a", 1), (2, "b", 2), (3, "c", 4), (4, "d", 0), (5, "e", 0)]
     assert (await reported(place, "t", records))[:4] == [

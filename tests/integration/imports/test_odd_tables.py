@@ -58,14 +58,20 @@ async def test_a_check_of_the_whole_row_is_left_to_the_table(bench: Bench) -> No
     assert (job.success_count, job.error_count) == (2, 2)
 
 
-async def test_an_identity_that_is_always_generated_is_not_updated(bench: Bench) -> None:
-    sql = """create table t (id int generated always as identity primary key, email text not null unique, n int);
+async def test_an_identity_that_is_always_generated_is_kept_but_not_updated(bench: Bench) -> None:
+    sql = """create table t (
+        id int generated always as identity primary key, email text not null unique, n int, d date);
       insert into t (email) values ('a'), ('b')"""
     place = await table(bench, sql, key=("email",))
-    records = [{"id": 9, "email": "a", "n": 1}, {"id": 2, "email": "b", "n": 2}, {"id": 9, "email": "c", "n": 3}]
+    records: list[Any] = [
+        {"id": 9, "email": "a", "n": 1},
+        {"id": 2, "email": "b", "n": 2},
+        {"id": 9, "email": "c", "n": 3},
+    ]
+    records.append({"id": 10, "email": "d", "n": 4, "d": "infinity"})
     assert await reported(place, "t", records, options=UPDATE) == []
     rows = await place.rows("select id, email, n from t order by n")
-    assert [tuple(row.values()) for row in rows] == [(1, "a", 1), (2, "b", 2), (9, "c", 3)]
+    assert [tuple(row.values()) for row in rows] == [(1, "a", 1), (2, "b", 2), (9, "c", 3), (10, "d", 4)]
 
 
 async def test_null_may_be_given_to_a_column_with_a_sequence(bench: Bench) -> None:

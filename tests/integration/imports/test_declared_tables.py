@@ -108,6 +108,7 @@ async def test_a_row_with_every_type_is_stored_by_one_record(everything: Bench) 
     assert set(row.values()) == {2, None}
 
 
+HUGE = "1e" + "9" * 30  # the exponent is too large even for a Decimal
 BAD_VALUES = [
     ("smallint", "32768", 1003),
     ("integer", "1.0", 1002),
@@ -127,6 +128,15 @@ BAD_VALUES = [
     ("real", '"x"', 1002),
     ("real", "true", 1002),
     ("numeric(5,2)", "1000", 1003),
+    ("numeric", HUGE, 1003),
+    ("numeric", f'"{HUGE}"', 1003),
+    ("numeric[]", f"[{HUGE}]", 1003),
+    ("integer", HUGE, 1002),
+    ("real", HUGE, 1003),
+    ("money", HUGE, 1003),
+    ("jsonb", HUGE, 1003),
+    ("text", HUGE, 1002),
+    ("date", HUGE, 1002),
     ("real", "1e39", 1003),
     ("double precision", "1e309", 1003),
     ("money", "1e30", 1003),

@@ -150,6 +150,12 @@ async def test_sequences_of_columns_that_are_no_integers_are_left_alone(bench: B
     assert (await place.run("t", [{"v": 1}, {"id": 7, "v": 2}, {"id": "sNaN"}])).success_count == 2
 
 
+async def test_a_sequence_moves_past_the_id_of_a_row_that_copy_cannot_write(bench: Bench) -> None:
+    place = await table(bench, "create table t (id serial primary key, day date)")
+    assert (await place.run("t", [{"id": 50, "day": "infinity"}])).success_count == 1
+    assert await place.rows("insert into t default values returning id") == [{"id": 51}]
+
+
 async def test_a_sequence_that_is_behind_and_not_ours_is_the_records_error(bench: Bench) -> None:
     sql = "create sequence s; create table t (id int primary key default nextval('s'), v int);"
     place = await table(bench, f"{sql} insert into t select n from generate_series(1, 1000) n")

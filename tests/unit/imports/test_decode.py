@@ -92,6 +92,16 @@ def test_every_fault_is_reported_with_the_records_name() -> None:
     assert [error.message for error in entry.errors][3] == "Author id must be an integer"
 
 
+def test_a_record_is_named_by_its_id_or_else_by_its_key() -> None:
+    def name(**fields: Any) -> str | None:
+        return decode("articles", {"title": "", **fields}).errors[0].record_id
+
+    assert name(id=7, slug="a") == "7"
+    assert name(id=None, slug="a") == "a"
+    assert name(id=True, slug="a") == "a"
+    assert name() is None
+
+
 def test_strings_are_trimmed_and_keys_are_lowercased() -> None:
     user = decode("users", {"email": " A@B.Cd ", "name": " N ", "role": " ADMIN "}).record
     assert (user.email, user.name, user.role) == ("a@b.cd", "N", "admin")
@@ -107,8 +117,17 @@ def test_five_hundred_words_are_not_too_many() -> None:
 def test_only_an_admin_may_import_an_admin() -> None:
     record = {**USER, "role": "admin"}
     assert decode("users", record).errors == ()
+    assert faults(decode("users", record, role="user")) == [(4003, "role")]
     assert faults(decode("users", {**record, "name": ""}, role="user")) == [(1005, "name"), (4003, "role")]
     assert decode("users", {**USER, "role": "user"}, role="user").errors == ()
+
+
+def test_an_error_has_the_value_as_sent() -> None:
+    def values(**fields: Any) -> list[object]:
+        return [error.value for error in decode("comments", {"id": 1, "article_id": 1, **fields}).errors]
+
+    assert values(body=" ", user_id=0) == [" ", 0]
+    assert values(body=None) == [None, None]
 
 
 def test_long_values_are_shortened_in_errors() -> None:

@@ -187,7 +187,7 @@ async def test_the_locks_of_a_suspended_worker_do_not_block_its_successor(author
         decoder = Decoder(ARTICLES, caller_role="admin", max_bytes=1000)
         batch = [decoder.decode(raw) for raw in LineSplitter(Place(), 1000).feed(lines(RECORDS[:50]))]
         await merger.write(stopped, batch, merger.care)  # the worker is suspended here, with its rows locked
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(pools.ABANDONED_SECONDS - 5):  # the server would end an idle session, too
             done = await authored.execute(job)
         with suppress(psycopg.Error):  # its session was ended
             await ledger.advance(stopped, old.lease, Advance())
@@ -325,6 +325,28 @@ async def test_a_worker_that_hangs_before_its_commit_loses_the_job_to_the_next(h
     with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
         await count_and_fall_silent()
     assert (await hasty.job(job)).success_count == 0
+
+
+async def test_an_atomic_import_that_hangs_before_its_commit_is_ended(
+    authored: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then it has locked the job's row."""
+    monkeypatch.setattr("wherry.imports.writers.ABANDONED_SECONDS", 0.2)
+    job = await authored.submit("articles", b"", options=ImportOptions(atomic=True))
+    run = await claimed(authored, job)
+    task = ImportTask(
+        run, ARTICLES, options_of(job), NOBODYS, batch_size=100, max_records=1000, max_error_bytes=1 << 20
+    )
+    gone = "select from pg_stat_activity where application_name = %s having count(*) = 0"
+
+    async def count_and_fall_silent() -> None:
+        async with asyncio.timeout(10), all_or_nothing(authored.pool, task) as writer:
+            await writer.count_all()  # type: ignore[attr-defined]
+            while not await authored.rows(gone, session_name(job.id)):
+                pass
+
+    with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+        await count_and_fall_silent()
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,13 @@ async def test_tags_are_replaced_not_merged(authored: Bench) -> None:
     assert rows == [{"tags": ['c "\\ {,}', "é"]}, {"tags": []}]
 
 
+async def test_the_description_is_the_beginning_of_the_title(authored: Bench) -> None:
+    for letter in "ab":  # a new article, then a change
+        job = await authored.run("articles", [article(1, id=1, title=letter * 161)])
+        assert job.status == "succeeded"
+        assert await authored.rows("select description from wherry.articles") == [{"description": letter * 160}]
+
+
 async def test_a_draft_loses_its_date_and_an_article_with_a_date_is_published(authored: Bench) -> None:
     await authored.run("articles", [article(1, id=1, published_at="2024-01-01"), article(2, id=2)])
     await authored.run("articles", [article(1, id=1, status="draft"), article(2, id=2, published_at="2024-01-02")])

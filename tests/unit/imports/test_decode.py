@@ -38,18 +38,23 @@ def faults(entry: DecodedRecord) -> list[tuple[int, str | None]]:
 CASES: list[tuple[str, dict[str, Any], tuple[int, str]]] = [
     ("users", {"name": None}, (1001, "name")),
     ("users", {"name": "\u3000\n"}, (1005, "name")),
+    ("users", {"name": ""}, (1005, "name")),
     ("users", {"name": 5}, (1002, "name")),
     ("users", {"email": "a@b"}, (1003, "email")),
     ("users", {"email": "a b@c.d"}, (1003, "email")),
     ("users", {"email": "a@b@c.d"}, (1003, "email")),
     ("users", {"email": ""}, (1003, "email")),
     ("users", {"email": ["a@b.c"]}, (1002, "email")),
+    ("users", {"email": f"{'a' * 251}@b.c"}, (1004, "email")),
+    ("users", {"email": "a" * 255}, (1004, "email")),
     ("users", {"role": "root"}, (1006, "role")),
     ("users", {"role": True}, (1002, "role")),
     ("users", {"active": "true"}, (1002, "active")),
     ("users", {"active": 1}, (1002, "active")),
     ("users", {"created_at": "2024-13-01"}, (1003, "created_at")),
     ("users", {"created_at": 1700000000}, (1002, "created_at")),
+    ("users", {"id": None, "email": None}, (1001, "id")),
+    ("articles", {"id": None, "slug": None}, (1001, "id")),
     ("users", {"id": 0}, (1003, "id")),
     ("users", {"id": -1}, (1003, "id")),
     ("users", {"id": 2**31}, (1003, "id")),
@@ -61,6 +66,8 @@ CASES: list[tuple[str, dict[str, Any], tuple[int, str]]] = [
     ("articles", {"slug": "-a"}, (1003, "slug")),
     ("articles", {"slug": "ä"}, (1003, "slug")),
     ("articles", {"slug": "a\nb"}, (1003, "slug")),
+    ("articles", {"slug": "a" * 501}, (1004, "slug")),
+    ("articles", {"slug": "!" * 501}, (1004, "slug")),
     ("articles", {"status": "gone"}, (1006, "status")),
     ("articles", {"tags": "a"}, (1002, "tags")),
     ("articles", {"tags": ["a", None]}, (1002, "tags")),
@@ -68,7 +75,11 @@ CASES: list[tuple[str, dict[str, Any], tuple[int, str]]] = [
     ("articles", {"status": "Draft", "published_at": "2024-01-01"}, (1003, "published_at")),
     ("articles", {"author_id": None}, (1001, "author_id")),
     ("articles", {"body": "a\0"}, (1003, "body")),
+    ("articles", {"status": "draft", "published_at": "2024-01-01T00:00:00Z"}, (1003, "published_at")),
+    ("articles", {"body": "\n"}, (1005, "body")),
+    ("comments", {"body": ""}, (1005, "body")),
     ("comments", {"body": "w " * 501}, (1004, "body")),
+    ("comments", {"body": "w " * 500 + "w"}, (1004, "body")),
     ("comments", {"id": None}, (1001, "id")),
 ]
 
@@ -76,6 +87,34 @@ CASES: list[tuple[str, dict[str, Any], tuple[int, str]]] = [
 @pytest.mark.parametrize(("resource", "change", "fault"), CASES)
 def test_a_fault_has_its_code_and_its_field(resource: str, change: dict[str, Any], fault: tuple[int, str]) -> None:
     assert faults(decode(resource, {**SOUND[resource], **change})) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("resource", "field", "value", "kept"),
+    [
+        ("users", "name", "N ", "N"),
+        ("users", "email", "A@b.c", "a@b.c"),
+        ("users", "email", "a@b.c\n", "a@b.c"),
+        ("users", "email", f"{'a' * 250}@b.c", f"{'a' * 250}@b.c"),
+        ("users", "created_at", "2024-01-01T01:00:00", datetime(2024, 1, 1, 1, tzinfo=UTC)),
+        ("users", "created_at", "2024-01-01T01:00:00+01:00", datetime(2024, 1, 1, tzinfo=UTC)),
+        ("articles", "slug", "a\n", "a"),
+        ("articles", "slug", "a" * 500, "a" * 500),
+        ("articles", "title", "\tT", "T"),
+        ("articles", "tags", ["a", "b", "a"], ["a", "b"]),
+        ("articles", "tags", ["a", ""], ["a"]),
+        ("articles", "tags", ["a", " b"], ["a", "b"]),
+        ("comments", "body", "w " * 499 + "w", "w " * 499 + "w"),
+        ("comments", "body", "B\n", "B"),
+    ],
+)
+def test_a_value_is_normalised_even_if_the_rest_of_its_record_is_clean(
+    resource: str, field: str, value: object, kept: object
+) -> None:
+    entry = decode(resource, {**SOUND[resource], field: value})
+    assert entry.errors == ()
+    assert getattr(entry.record, field) == kept
+    assert str(getattr(entry.record, field)) == str(kept)  # moments are equal in any zone
 
 
 @pytest.mark.parametrize("resource", SOUND)

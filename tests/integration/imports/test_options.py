@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -82,6 +83,34 @@ async def test_keys_can_be_swapped_within_one_batch(authored: Bench, options: Im
         ("article-1", "Two"),
         ("article-9", "Nine"),
     ]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 100])
+@pytest.mark.parametrize("atomic", [False, True], ids=["batches", "atomic"])
+@pytest.mark.parametrize(("resource", "make", "key"), [("articles", article, "slug"), ("users", user, "email")])
+async def test_the_first_of_equal_keys_in_an_import_wins_although_existing_rows_are_updated(
+    authored: Bench, resource: str, make: Callable[..., dict[str, Any]], key: str, atomic: bool, batch: int
+) -> None:
+    text = "title" if resource == "articles" else "name"
+
+    def record(number: int, value: str) -> dict[str, Any]:
+        made = {**make(number), text: value}
+        return {name: made[name] for name in made if name != "id"}
+
+    async def texts() -> list[str]:
+        rows = await authored.rows(f"select {text} from wherry.{resource} where id > 3 order by {key}")
+        return [row[text] for row in rows]
+
+    await authored.do(f"select setval('wherry.{resource}_id_seq', 100)")
+    await authored.run(resource, [record(1, "Old")])
+    options = ImportOptions(OnConflict.UPDATE, atomic=atomic)
+    records = [record(1, "First"), record(2, "First"), record(1, "Second"), record(2, "Second")]
+    job = await authored.with_settings(import_batch_size=batch).run(resource, records, options=options)
+    assert await authored.faults(job) == [(2, "DUPLICATE_VALUE", key), (3, "DUPLICATE_VALUE", key)]
+    assert {error["message"] for error in await authored.errors(job)} == {
+        f"{key.capitalize()} is duplicated in this import"
+    }
+    assert await texts() == (["Old"] if atomic else ["First", "First"])
 
 
 async def test_a_second_record_for_the_same_comment_is_a_duplicate(authored: Bench) -> None:

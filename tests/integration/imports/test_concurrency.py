@@ -109,8 +109,13 @@ async def test_an_account_registered_during_an_import_gets_an_id_that_no_record_
 
 @pytest.mark.parametrize(
     ("options", "next_id"),
-    [(ImportOptions(), 501), (ImportOptions(atomic=True), 501), (ImportOptions(dry_run=True), 2)],
-    ids=["batches", "atomic", "dry run"],
+    [
+        (ImportOptions(), 501),
+        (ImportOptions(atomic=True), 501),
+        (ImportOptions(dry_run=True), 2),
+        (ImportOptions(dry_run=True, atomic=True), 2),
+    ],
+    ids=["batches", "atomic", "dry run", "atomic dry run"],
 )
 async def test_reserved_ids_that_were_not_used_are_given_back(
     bench: Bench, options: ImportOptions, next_id: int

@@ -18,12 +18,13 @@ from tests.integration.imports.harness import Bench, article, lines, user
 from wherry.accounts.authority import Authority
 from wherry.database import pools
 from wherry.database.queries import load
-from wherry.errors import JobReleased, LeaseLost
+from wherry.errors import JobCancelled, JobReleased, LeaseLost
 from wherry.imports.decode import Decoder
 from wherry.imports.merge import Merger, session_name
 from wherry.imports.models import ImportOptions, OnConflict, Place
 from wherry.imports.plan import Rules
 from wherry.imports.requests import options_of
+from wherry.imports.source import ReadingProgress
 from wherry.imports.splitters import LineSplitter
 from wherry.imports.writers import ImportTask, all_or_nothing
 from wherry.jobs import ledger
@@ -272,6 +273,26 @@ async def test_a_committed_atomic_import_is_not_repeated_if_its_worker_dies(auth
     done = await authored.execute(job)
     assert (done.status, done.success_count, done.error_count, done.total_records) == ("succeeded", 250, 0, 250)
     assert await counted(authored, job) == (250, 0)
+
+
+async def test_an_atomic_import_that_is_cancelled_after_its_last_batch_writes_nothing(authored: Bench) -> None:
+    job = await authored.submit("articles", b"", options=ImportOptions(atomic=True))
+    run = await claimed(authored, job)
+    task = ImportTask(
+        run, ARTICLES, options_of(job), NOBODYS, batch_size=100, max_records=1000, max_error_bytes=1 << 20
+    )
+    decoder = Decoder(ARTICLES, caller_role="admin", max_bytes=1000)
+    batch = [decoder.decode(raw) for raw in LineSplitter(Place(), 1000).feed(lines(RECORDS[:5]))]
+
+    async def write_and_cancel() -> None:
+        async with all_or_nothing(authored.pool, task) as writer:
+            await writer.write(batch, ReadingProgress())
+            async with authored.pool.connection() as connection, connection.transaction():
+                await ledger.cancel(connection, job.id)
+
+    with pytest.raises(JobCancelled):
+        await write_and_cancel()
+    assert await authored.rows("select 1 from wherry.articles") == []
 
 
 @pytest.mark.parametrize("options", [ImportOptions(), ImportOptions(atomic=True)], ids=["batches", "atomic"])

@@ -135,6 +135,15 @@ async def test_a_value_that_a_record_gives_up_is_free(bench: Bench, batch: int) 
 
 
 @sizes
+async def test_a_row_may_be_given_a_unique_value_that_it_has(bench: Bench, batch: int) -> None:
+    sql = "create table t (id int primary key, label text unique, n int);"
+    place = await table(bench, f"{sql} insert into t values (1, 'a'), (2, 'b'), (3, 'c')", batch)
+    records: list[Any] = [{"id": n, "label": label, "n": n} for n, label in enumerate("abc", 1)]
+    assert await reported(place, "t", records, options=UPDATE) == []
+    assert await place.rows("select n from t order by id") == [{"n": 1}, {"n": 2}, {"n": 3}]
+
+
+@sizes
 async def test_records_are_written_in_their_order_whatever_they_give(bench: Bench, batch: int) -> None:
     sql = "create table t (id int primary key, email text unique, note text);"
     sql += "insert into t select n, 'old' || n from generate_series(1, 103) n"

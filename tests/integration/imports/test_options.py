@@ -44,6 +44,17 @@ async def test_tags_are_replaced_not_merged(authored: Bench) -> None:
     assert rows == [{"tags": ['c "\\ {,}', "é"]}, {"tags": []}]
 
 
+@pytest.mark.parametrize(("resource", "make"), [("articles", article), ("users", user)])
+async def test_an_update_moves_the_time_of_the_last_change(
+    authored: Bench, resource: str, make: Callable[..., dict[str, Any]]
+) -> None:
+    await authored.run(resource, [{**make(9), "id": 9}])
+    await authored.do(f"update wherry.{resource} set created_at = '2020-01-01', updated_at = '2020-01-01'")
+    await authored.run(resource, [{**make(9), "id": 9}])
+    query = f"select created_at < '2020-01-02' as old, updated_at > '2020-01-02' as new from wherry.{resource}"
+    assert await authored.rows(f"{query} where id = 9") == [{"old": True, "new": True}]
+
+
 async def test_the_description_is_the_beginning_of_the_title(authored: Bench) -> None:
     for letter in "ab":  # a new article, then a change
         job = await authored.run("articles", [article(1, id=1, title=letter * 161)])

@@ -180,6 +180,15 @@ def test_long_values_are_shortened_in_errors() -> None:
     assert shown("title", "a\0b") == "a\ufffdb"
     assert shown("id", 10**30) == 10**30
 
+    def whole(data: bytes) -> object:
+        return decode("articles", data).errors[0].value
+
+    assert whole(json.dumps(list(range(20))).encode()) == list(range(10))
+    assert whole(b"x" * 2000) == "x" * 1000
+    assert whole(b"[" * 100_000) == "[" * 1000
+    assert whole(b"\xff" * 2000) == "\ufffd" * 1000
+    assert whole(b'"\\ud800' + b"x" * 2000 + b'"') == '"\\ud800' + "x" * 993
+
 
 def test_the_error_of_a_too_long_record_names_the_limit() -> None:
     entry = Decoder(TABLES["users"], caller_role="admin", max_bytes=10).decode(RawRecord(0, 50, None, 50))

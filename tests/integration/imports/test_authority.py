@@ -130,6 +130,35 @@ async def test_the_last_admin_is_kept(captained: Bench, by: str, field: str, val
     assert await captained.rows("select id from wherry.users where role = 'admin' and active") == [{"id": 1}]
 
 
+@pytest.mark.parametrize("batch", [1, 2, 100])
+@pytest.mark.parametrize("number", [3, 9], ids=["made an admin", "created"])
+@pytest.mark.parametrize(("field", "value"), [("role", "user"), ("active", False)])
+async def test_the_last_admin_of_a_file_is_kept(
+    captained: Bench, field: str, value: object, number: int, batch: int
+) -> None:
+    records = [user(number, role="admin"), user(1, role="user"), user(number, **{field: value})]
+    job = await captained.with_settings(import_batch_size=batch).run("users", records)
+
+    assert await captained.faults(job) == [(2, "FORBIDDEN", field)]
+    assert await captained.rows("select id from wherry.users where role = 'admin' and active") == [{"id": number}]
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+@pytest.mark.parametrize("number", [3, 9], ids=["made an admin", "created"])
+async def test_an_inactive_admin_does_not_replace_the_last_one(captained: Bench, number: int, batch: int) -> None:
+    records = [user(number, role="admin", active=False), user(1, role="user")]
+    job = await captained.with_settings(import_batch_size=batch).run("users", records)
+
+    assert await captained.faults(job) == [(1, "FORBIDDEN", "role")]
+
+
+async def test_every_fault_of_a_record_that_demotes_the_last_admin_is_reported(captained: Bench) -> None:
+    records = [*(user(number) for number in range(10, 210)), {"id": 1, "name": "", "role": "user"}]
+    job = await captained.run("users", records)
+
+    assert await captained.faults(job) == [(200, "FIELD_TOO_SHORT", "name"), (200, "FORBIDDEN", "role")]
+
+
 async def test_concurrent_imports_that_demote_each_others_admin_leave_one(captained: Bench) -> None:
     for _ in range(5):
         await captained.do("update wherry.users set role = 'admin', active = true where id in (1, 2)")

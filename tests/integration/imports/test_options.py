@@ -127,10 +127,12 @@ async def test_the_first_of_equal_keys_in_an_import_wins_although_existing_rows_
 @pytest.mark.parametrize("batch", [7, 100])
 async def test_the_last_of_several_changes_of_a_row_remains(authored: Bench, batch: int) -> None:
     await authored.run("articles", [article(number, id=number) for number in range(1, 21)])
-    changes = [article(number, id=number, title=title) for title in ("a", "b", "c") for number in range(1, 21)]
+    fields: list[dict[str, Any]] = [{"title": "a"}, {"title": "b", "tags": ["b"]}, {"title": "c"}]
+    changes = [article(number, id=number, **each) for each in fields for number in range(1, 21)]
     job = await authored.with_settings(import_batch_size=batch).run("articles", changes)
     assert (job.success_count, job.error_count) == (60, 0)
-    assert await authored.rows("select distinct title from wherry.articles") == [{"title": "c"}]
+    rows = await authored.rows("select distinct title, tags from wherry.articles")
+    assert rows == [{"title": "c", "tags": ["b"]}]
 
 
 async def test_a_second_record_for_the_same_comment_is_a_duplicate(authored: Bench) -> None:

@@ -26,6 +26,7 @@ async def test_a_second_import_of_the_same_keys_reports_that_they_are_in_use(aut
     (error,) = await authored.errors(job)
     assert error["message"] == "Slug is already in use"
     assert (error["recordId"], error["value"], error["errorCode"]) == ("article-1", "article-1", 1007)
+    assert error["details"] is None
 
 
 async def test_update_writes_the_row_with_the_key_and_keeps_its_id(authored: Bench) -> None:

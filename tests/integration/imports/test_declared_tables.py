@@ -284,6 +284,16 @@ async def test_a_later_record_with_the_same_key_is_a_duplicate(shop: Bench, batc
     assert await shop.rows("select * from wherry.import_rows") == []
 
 
+@pytest.mark.parametrize("batch", [1, 3, 100])
+async def test_a_row_is_updated_by_the_first_of_its_records_only(shop: Bench, batch: int) -> None:
+    small = shop.with_settings(import_batch_size=batch)
+    await small.run("prices", [price(f"S-{n}", amount=50) for n in range(4)])
+    records = [price(f"S-{n % 4}", amount=n) for n in range(8)]
+    found = await reported(small, "prices", records, options=UPDATE)
+    assert found == [(n, 1007, None, "price_pkey") for n in range(4, 8)]
+    assert await shop.rows("select amount::int from shop.price order by sku") == [{"amount": n} for n in range(4)]
+
+
 async def test_ids_are_kept_and_sequences_move_past_them(shop: Bench) -> None:
     records: list[dict[str, Any]] = [{"id": 50, "email": "c@x"}, {"email": "d@x"}, {"id": "70", "email": "e@x"}]
     job = await shop.run("suppliers", records)

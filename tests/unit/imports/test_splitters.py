@@ -112,6 +112,14 @@ def test_a_line_over_the_limit_is_counted_but_not_kept() -> None:
     assert [(record.data is None, record.size) for record in found] == [(False, 2), (True, len(LONG)), (False, 2)]
 
 
+@pytest.mark.parametrize("cuts", [[], [5], list(range(20))], ids=["whole", "two chunks", "bytes"])
+@pytest.mark.parametrize(("limit", "is_kept"), [(7, True), (6, False)])
+def test_a_line_may_have_as_many_bytes_as_the_limit_says(cuts: list[int], limit: int, is_kept: bool) -> None:
+    found = feed(LineSplitter(Place(), limit), b"{}\n1234567\n{}\n1234567", cuts)
+    assert [record.data is not None for record in found] == [True, is_kept, True, is_kept]
+    assert [record.index for record in found] == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("cuts", [[], list(range(0, 5000, 64))])
 def test_an_element_over_the_limit_ends_the_array(cuts: list[int]) -> None:
     found: list[RawRecord] = []

@@ -87,10 +87,15 @@ async def test_the_format_is_detected_from_the_first_bytes(pieces: list[bytes], 
     ("name", "content_type"),
     [
         ("x", "application/json"),
+        ("x", "application/ndjson"),
+        ("x", "application/x-ndjson"),
+        ("x", "application/jsonl"),
+        ("x", "text/json"),
         ("x", "Text/Plain; charset=utf-8"),
         ("x.jsonl", "application/octet-stream"),
         ("x.json.zst", None),
         (None, "application/gzip"),
+        (None, "application/zstd"),
     ],
 )
 def test_an_upload_is_accepted_by_its_content_type_or_file_name(name: str | None, content_type: str | None) -> None:
@@ -106,6 +111,7 @@ def test_any_other_upload_is_refused(name: str | None, content_type: str | None)
 
 def test_options_are_read_from_forms_and_from_json() -> None:
     assert parse_options({}) == ImportOptions()
+    assert parse_options({"onConflict": "", "dryRun": "", "atomic": ""}) == ImportOptions()
     form = {"onConflict": "update", "dryRun": "True", "atomic": "false"}
     assert parse_options(form) == ImportOptions(OnConflict.UPDATE, dry_run=True, atomic=False)
     assert parse_options({"onConflict": "skip", "dryRun": False, "atomic": True, "x": 1}) == ImportOptions(
@@ -129,6 +135,7 @@ def test_requests_that_differ_in_anything_have_different_fingerprints() -> None:
         {"options": ImportOptions(atomic=True)},
         {"sha256": "b"},
         {"sha256": None, "url": "a"},
+        {"sha256": None, "url": "b"},
     ]
     first = {"table": ARTICLES, "format": ImportFormat.NDJSON, "options": ImportOptions(), "sha256": "a"}
     prints = [fingerprint(**{**first, **change}) for change in asked]

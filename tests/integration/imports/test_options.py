@@ -56,6 +56,12 @@ async def test_an_update_moves_the_time_of_the_last_change(
     assert await authored.rows(f"{query} where id = 9") == [{"old": True, "new": True}]
 
 
+async def test_a_new_article_with_a_date_is_published(authored: Bench) -> None:
+    await authored.run("articles", [article(1, id=1), article(2, id=2, published_at="2024-01-02")])
+    rows = await authored.rows("select status from wherry.articles order by id")
+    assert [row["status"] for row in rows] == ["draft", "published"]
+
+
 async def test_the_description_is_the_beginning_of_the_title(authored: Bench) -> None:
     for letter in "ab":  # a new article, then a change
         job = await authored.run("articles", [article(1, id=1, title=letter * 161)])

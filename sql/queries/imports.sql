@@ -3,8 +3,22 @@ copy wherry.import_errors (job_id, record_index, record_id, code, name, message,
 from stdin (format binary)
 
 -- name: delete_errors
+with rejects as (
+  delete from wherry.import_rejects
+  where job_id = %(job_id)s
+)
 delete from wherry.import_errors
 where job_id = %(job_id)s
+
+-- name: reject
+insert into wherry.import_rejects (job_id, indexes)
+values (%(job_id)s, %(indexes)s)
+
+-- name: rejects
+select unnest(indexes) as index
+from wherry.import_rejects
+where job_id = %(job_id)s
+order by index
 
 -- name: has_file_error
 select 1

@@ -26,6 +26,16 @@ where ctid = any(array(
   limit %(limit)s
 ))
 
+-- name: delete_import_rejects
+delete from wherry.import_rejects
+where ctid = any(array(
+  select import_rejects.ctid
+  from wherry.import_rejects
+  join wherry.jobs on jobs.id = import_rejects.job_id
+  where jobs.completed_at < now() - %(import_keep)s::interval
+  limit %(limit)s
+))
+
 -- name: delete_import_rows
 -- Of imports that ended when the database could not be reached.
 delete from wherry.import_rows

@@ -142,3 +142,87 @@ def test_nobody_sees_anybody_elses_job(running: Service) -> None:
         )
     assert stranger.status_code == never.status_code == 404
     assert stranger.json() == never.json()
+
+
+CSV = """name;Mail;shoe size
+"Ada; Countess";ada@example.com;38
+;bob@example.com;44
+Cleo;cleo-at-example.com;40
+"""
+
+
+def test_a_csv_file_is_imported_its_rejects_corrected_and_imported(running: Service) -> None:
+    columns = json.dumps({"Mail": "email"})
+    with running.admin() as client:
+
+        def send(content: bytes, **data: str) -> httpx.Response:
+            files = {"file": ("people.csv", content, "application/octet-stream")}
+            headers = {"Idempotency-Key": next(KEYS)}
+            return client.post(
+                "/api/v1/imports", headers=headers, files=files, data={"resource": "users", "columns": columns, **data}
+            )
+
+        answer = send(CSV.encode(), unknownFields="warn", maxErrors="10")
+        assert answer.status_code == 202, answer.text
+        job = answer.json()["importJob"]
+        assert (job["format"], job["maxErrors"], job["unknownFields"], job["warnings"]) == ("csv", 10, "warn", [])
+        assert job["columns"] == {"Mail": "email"}
+        job = finished(client, job["id"])
+        assert (job["status"], job["successCount"], job["errorCount"]) == ("partial", 1, 2)
+        assert [(each["code"], each["field"], each["count"]) for each in job["warnings"]] == [
+            ("UNKNOWN_FIELD", "shoe size", 3)
+        ]
+        rejects = client.get(f"/api/v1/imports/{job['id']}/rejects/download")
+        assert rejects.headers["Content-Type"].startswith("text/csv")
+        assert rejects.headers["Content-Disposition"] == f'attachment; filename="{job["id"]}-rejects.csv"'
+        assert rejects.text == "".join(line for line in CSV.splitlines(keepends=True) if "Ada" not in line)
+        corrected = rejects.text.replace(";bob", "Bob;bob").replace("-at-", "@")
+        job = finished(client, send(corrected.encode()).json()["importJob"]["id"])
+        assert (job["status"], job["successCount"], job["errorCount"]) == ("succeeded", 2, 0)
+        answer = client.get(f"/api/v1/imports/{job['id']}/rejects/download")
+        assert (answer.status_code, answer.json()["code"]) == (404, "NO_ERRORS")
+
+
+def test_rejects_are_gone_with_the_file(running: Service) -> None:
+    with running.admin() as client:
+        job = import_file(client, "users", b'{"email": "nobody"}\n', key=next(KEYS))
+        job = finished(client, job["id"])
+        assert job["errorCount"] == 1
+        (running.data_dir / "imports" / job["id"] / "source").unlink()
+        answer = client.get(f"/api/v1/imports/{job['id']}/rejects/download")
+    assert (answer.status_code, answer.json()["code"]) == (410, "DOWNLOAD_EXPIRED")
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"maxErrors": "-1"}, "maxErrors"),
+        ({"maxErrors": "many"}, "maxErrors"),
+        ({"unknownFields": "drop"}, "unknownFields"),
+        ({"columns": "{}"}, "columns"),
+        ({"columns": "[1]", "format": "csv"}, "columns"),
+        ({"columns": '{"a": "emial"}', "format": "csv"}, "columns"),
+        ({"recordsAt": "data", "format": "csv"}, "recordsAt"),
+        ({"recordsAt": "a..b"}, "recordsAt"),
+        ({"format": "xml"}, "format"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_named(running: Service, options: dict[str, str], field: str) -> None:
+    with running.admin() as client:
+        answer = client.post(
+            "/api/v1/imports",
+            headers={"Idempotency-Key": next(KEYS)},
+            files={"file": ("people", b"a,b\n", "text/plain")},
+            data={"resource": "users", **options},
+        )
+    assert (answer.status_code, list(answer.json()["errors"])) == (422, [field]), answer.text
+
+
+def test_an_unknown_charset_is_refused_before_the_file_is_read(running: Service) -> None:
+    with running.admin() as client:
+        answer = client.post(
+            "/api/v1/imports?resource=users",
+            headers={"Idempotency-Key": next(KEYS), "Content-Type": "text/csv; charset=klingon"},
+            content=b"name,email\n",
+        )
+    assert (answer.status_code, list(answer.json()["errors"])) == (422, ["file"])

@@ -38,7 +38,7 @@ from tests.benchmarks.exports import peak_megabytes, reset_peak
 from tests.benchmarks.own_table import OWN, OWN_TABLE
 from wherry.database import migrations
 from wherry.database.pools import Pool, make_pool
-from wherry.imports.models import ImportFormat, ImportOptions, OnConflict
+from wherry.imports.models import ImportOptions, OnConflict
 from wherry.imports.requests import TABLE, ImportSource, job_options
 from wherry.imports.runner import ImportRunner
 from wherry.jobs import ledger
@@ -121,7 +121,7 @@ async def job_seconds(pool: Pool, executor: Executor, case: str) -> tuple[float,
         kind=Kind.IMPORT,
         owner_id=None,
         resource="items" if is_own else "articles",
-        format=ImportFormat.JSON if case == "array" else ImportFormat.NDJSON,
+        format="json" if case == "array" else "ndjson",
         options=job_options(options, "admin") | ({TABLE: "shop.item"} if is_own else {}),
         source=ImportSource(case).as_json(),
     )

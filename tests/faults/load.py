@@ -1,7 +1,12 @@
-"""Imports to disturb, and checks of their results: into a built-in table, and into tables of the user's own."""
+"""Imports to disturb, and checks of their results: into a built-in table, and into tables of the user's own.
+
+The files are ndjson, csv with line ends in quotes, and records within a JSON document.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +49,23 @@ TABLES = '[tables]\nprices = "shop.price"\nevents = "shop.event"\n'
 Record = dict[str, Any]
 
 
+def _lines(records: list[Record]) -> bytes:
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+def _cells(records: list[Record]) -> bytes:
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(records[0])
+    for record in records:
+        writer.writerow(json.dumps(cell, indent=1) if isinstance(cell, dict) else cell for cell in record.values())
+    return file.getvalue().encode()
+
+
+def _document(records: list[Record]) -> bytes:
+    return json.dumps({"count": len(records), "data": records}).encode()
+
+
 @dataclass(frozen=True, eq=False)
 class Load:
     """A kind of import.
@@ -54,6 +76,7 @@ class Load:
         is_refused: whether that record is refused: by its number and how many there are.
         written: counts the rows that an import wrote, by its `number`.
         options: of the request.
+        file: the name of the file, which says its format, and its content.
     """
 
     resource: str
@@ -61,10 +84,11 @@ class Load:
     is_refused: Callable[[int, int], bool]
     written: str
     options: Mapping[str, str] = field(default_factory=dict)
+    file: tuple[str, Callable[[list[Record]], bytes]] = ("records.ndjson", _lines)
 
     def content(self, job: int, count: int) -> bytes:
-        """The records as ndjson."""
-        return b"".join(json.dumps(self.record(job, n, count)).encode() + b"\n" for n in range(count))
+        """So many records as a file."""
+        return self.file[1]([self.record(job, n, count) for n in range(count)])
 
     def refused(self, count: int) -> int:
         """How many of so many records are refused."""
@@ -112,6 +136,7 @@ PRICES = Load(
     lambda job, n, count: _price(job, n, n % 1000),
     lambda n, count: _is_broken(n),
     "select count(*) from shop.price where tenant = %(number)s and number is not null and 'S-' || (meta ->> 'n') = sku",
+    file=("records.csv", _cells),
 )
 # Updates rows and creates others. A row keeps what its first record says, whoever handles the second.
 CHANGED_PRICES = Load(
@@ -127,6 +152,8 @@ EVENTS = Load(
     lambda job, n, count: {"job": job, "n": f"{n}" if not _is_broken(n) else "much", "note": TEXT},
     lambda n, count: _is_broken(n),
     "select count(*) from shop.event where job = %(number)s",
+    {"recordsAt": "data"},
+    ("records.json", _document),
 )
 LOADS = (ARTICLES, PRICES, CHANGED_PRICES, EVENTS)
 
@@ -178,7 +205,7 @@ def submit_one(client: httpx.Client, number: int, records: int) -> Import:
     """Submit an import, whose number says of which kind it is."""
     load = LOADS[number % len(LOADS)]
     content = load.content(number, records)
-    job = import_file(client, load.resource, content, key=f"load-{number}", **load.options)
+    job = import_file(client, load.resource, content, key=f"load-{number}", name=load.file[0], **load.options)
     return Import(job["id"], number, load, records)
 
 

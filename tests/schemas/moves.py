@@ -27,8 +27,6 @@ from tests.schemas.json_text import SESSION
 from wherry.local.binaries import find_binaries
 from wherry.tables.declarations import parse_table_name
 
-TYPE_OF_FILE = {"ndjson": "records.ndjson", "json": "records.json"}
-
 
 @dataclass(frozen=True)
 class Running:
@@ -185,7 +183,7 @@ def import_one(client: httpx.Client, resource: str, content: bytes, format_: str
 
 def imported(client: httpx.Client, resource: str, content: bytes, format_: str, *, key: str) -> dict[str, Any]:
     """The job of an import, when it has ended."""
-    job = import_file(client, resource, content, key=key, name=TYPE_OF_FILE[format_], format=format_)
+    job = import_file(client, resource, content, key=key, name=f"records.{format_}", format=format_)
     return finished(client, job["id"])
 
 

@@ -7,6 +7,9 @@ before are thrown away first.
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -29,10 +32,10 @@ from tests.schemas.moves import (
     wipe,
 )
 from tests.schemas.reports import report
+from wherry.imports.readers import FORMATS
 
 pytestmark = [pytest.mark.schemas, pytest.mark.timeout(600)]
 
-FORMATS = ("ndjson", "json")
 CASES = [(name, format_) for name in APPLICATIONS for format_ in FORMATS]
 
 Case = tuple[Running, str]
@@ -69,11 +72,12 @@ def test_an_export_has_what_postgresql_says(case: Case) -> None:
     moved, format_ = case
     exported = export_all(moved, format_)
     with moved.connection() as connection:
-        expected = {
-            name: in_format(records(connection, moved.catalog, table), format_)
-            for name, table in moved.catalog.tables.items()
-        }
-    report(difference(moved, expected, exported, format_))
+        expected = {name: records(connection, moved.catalog, table) for name, table in moved.catalog.tables.items()}
+    if format_ == "csv":  # its values are compared when they have been imported
+        report({name: f"{len(lines)} records" for name, lines in expected.items() if not has(exported[name], lines)})
+    else:
+        files = {name: in_format(lines, format_) for name, lines in expected.items()}
+        report(difference(moved, files, exported, format_))
     assert dump(moved.url) == moved.before
 
 
@@ -109,6 +113,15 @@ def test_a_schema_that_was_wiped_is_restored_by_its_exports(case: Case) -> None:
         problems |= dict(stale_sequences(connection, moved.catalog))
     report(problems | faults)
     assert {*watcher.seen, dump(moved.url)} == {moved.before}
+
+
+def has(content: bytes | str, lines: list[str]) -> bool:
+    """Whether a csv file has these fields and so many records."""
+    if isinstance(content, str):
+        return False
+    header, *rows = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
+    names = [*json.loads(lines[0])] if lines else header
+    return header == names and len(rows) == len(lines) and all(len(row) == len(names) or not row for row in rows)
 
 
 def missing_rows_of_triggers(moved: Running, connection: psycopg.Connection, name: str) -> Iterator[tuple[str, str]]:
@@ -177,4 +190,4 @@ def _difference(expected: bytes | str, found: bytes | str, format_: str, is_orde
 
 def records_in(content: bytes, format_: str) -> list[bytes]:
     """The records of a file, roughly: a value with braces may be cut, but equal ones are cut equally."""
-    return content.splitlines() if format_ == "ndjson" else content[2:-2].split(b"},{")
+    return content[2:-2].split(b"},{") if format_ == "json" else content.splitlines()

@@ -32,6 +32,7 @@ from wherry.capsules.runner import slug
 from wherry.http.services import Services
 from wherry.imports.decode import Decoder
 from wherry.imports.models import RawRecord
+from wherry.imports.readers.records import JsonParser
 from wherry.settings import load_settings
 from wherry.tables.derivation import shape_of
 
@@ -244,7 +245,7 @@ SOUND = {
     ("resource", "field"), [(name, each.name) for name, found in TABLES.items() for each in shape_of(found).fields]
 )
 async def test_no_field_of_a_record_takes_more_than_linear_time(resource: str, field: str) -> None:
-    decoder = Decoder(TABLES[resource], caller_role="admin", max_bytes=16 << 20)
+    decoder = Decoder(TABLES[resource], JsonParser(), caller_role="admin", max_bytes=16 << 20)
     sound: dict[str, Any] = SOUND[resource]
     kinds: list[Callable[[str], str]] = [
         lambda text: json.dumps({**sound, field: text}, ensure_ascii=False),
@@ -281,10 +282,11 @@ async def _require_linear(send: Send) -> None:
 def test_a_slug_of_fifteen_megabytes_takes_little_memory() -> None:
     script = """
 import resource
-from tests.security.test_bounded_text import TABLES, Decoder, RawRecord
+from tests.security.test_bounded_text import TABLES, Decoder, JsonParser, RawRecord
 data = b'{"id":1,"title":"T","body":"B","author_id":1,"slug":"' + b"a-" * (15 << 19) + b'a"}'
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-entry = Decoder(TABLES["articles"], caller_role="user", max_bytes=16 << 20).decode(RawRecord(0, 0, data, len(data)))
+decoder = Decoder(TABLES["articles"], JsonParser(), caller_role="user", max_bytes=16 << 20)
+entry = decoder.decode(RawRecord(0, 0, data, len(data)))
 print(int(entry.errors[0].code), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -294,7 +296,7 @@ print(int(entry.errors[0].code), (resource.getrusage(resource.RUSAGE_SELF).ru_ma
 
 
 async def test_an_address_may_have_at_most_thirty_marks_in_a_row() -> None:
-    decoder = Decoder(TABLES["users"], caller_role="admin", max_bytes=16 << 20)
+    decoder = Decoder(TABLES["users"], JsonParser(), caller_role="admin", max_bytes=16 << 20)
 
     def codes(email: str) -> list[tuple[int, str | None]]:
         data = json.dumps({"email": email, "name": "A"}).encode()

@@ -8,8 +8,8 @@ from contextlib import suppress
 import pytest
 
 from wherry.errors import JobFailed
-from wherry.imports.arrays import ArraySplitter
 from wherry.imports.models import Place
+from wherry.imports.readers.arrays import ArraySplitter
 from wherry.settings import Settings
 
 pytestmark = pytest.mark.security

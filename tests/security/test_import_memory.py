@@ -14,11 +14,12 @@ DECODE = """
 import resource, sys
 from wherry.imports.decode import Decoder
 from wherry.imports.models import RawRecord
+from wherry.imports.readers.records import JsonParser
 from tests.builtin_tables import USERS
 
 many = b"[" + b"[]," * {lists} + b"[]]"
 data = {record}
-decoder = Decoder(USERS, caller_role="admin", max_bytes=16 << 20)
+decoder = Decoder(USERS, JsonParser(), caller_role="admin", max_bytes=16 << 20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 entry = decoder.decode(RawRecord(0, len(data), data, len(data)))
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

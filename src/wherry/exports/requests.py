@@ -30,7 +30,7 @@ class ExportRequest:
     selection: Selection
     format: str = "ndjson"
     compression: str | None = None
-    escape_formulas: bool = True
+    escape_formulas: bool = False
 
     def options(self) -> dict[str, Any]:
         """The value of `jobs.options`, which `of_job` reads."""
@@ -104,7 +104,7 @@ def parse_export(body: object, tables: TablesByName) -> ExportRequest:
         selection=selection,
         format=chosen.name,
         compression=None if compression is None else compression.name,
-        escape_formulas=escape is not False,
+        escape_formulas=escape is True,
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, TypeVar
 from uuid import UUID
 
-from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec import UNSET, Struct
+from msgspec.structs import asdict, fields, replace
 
 from wherry.capsules.view import CapsuleAccepted, CapsuleEvent, CapsuleEvents, CapsuleFile, CapsuleJob
 from wherry.exports.view import ExportAnswer, ExportJob
@@ -15,7 +15,7 @@ from wherry.http.api_tokens import ApiTokenFields, ApiTokensAnswer, NewApiTokenA
 from wherry.http.health import Health, Liveness
 from wherry.http.jobs import JobsPage, ListedExport, ListedImport
 from wherry.http.resources import RecordSchemas, ResourceItem, ResourceList
-from wherry.imports.models import ImportFormat, OnConflict
+from wherry.imports.models import OnConflict, UnknownFields
 from wherry.imports.view import ErrorsPage, ImportAnswer, ImportJob, ImportStatusAnswer, ReportedError
 from wherry.jobs.states import Status
 
@@ -30,8 +30,9 @@ Example = TypeVar("Example", bound=Struct)
 
 
 def _example(shape: type[Example], **given: Any) -> Example:
-    """A Struct whose other fields are null."""
-    return shape(**dict.fromkeys(shape.__struct_fields__) | given)
+    """A Struct whose other fields are null, or absent if they may be."""
+    others = [each.name for each in fields(shape) if each.default is not UNSET]
+    return shape(**dict.fromkeys(others) | given)
 
 
 _QUEUED = {"status": Status.QUEUED, "processed_records": 0, "progress": 0.0, "created_at": _CREATED}
@@ -40,7 +41,7 @@ _QUEUED_IMPORT = _example(
     id=_IMPORT_ID,
     **_QUEUED,
     entity_type="articles",
-    format=ImportFormat.NDJSON,
+    format="ndjson",
     success_count=0,
     error_count=0,
     idempotency_key="import-articles-001",
@@ -49,6 +50,8 @@ _QUEUED_IMPORT = _example(
     on_conflict=OnConflict.ERROR,
     dry_run=False,
     atomic=False,
+    unknown_fields=UnknownFields.IGNORE,
+    warnings=[],
 )
 _PARTIAL_IMPORT = replace(
     _QUEUED_IMPORT,
@@ -83,7 +86,7 @@ _QUEUED_EXPORT = _example(
     entity_type="users",
     format="ndjson",
     compression="gzip",
-    csv_escape_formulas=True,
+    csv_escape_formulas=False,
     fields=["id", "email", "name"],
     filters={"active": True},
     truncated=False,

@@ -88,7 +88,10 @@ class NewExport(Struct, rename="camel"):
     ] = None
     csv_escape_formulas: Annotated[
         bool | None,
-        Meta(description="Whether to escape text that spreadsheets would run as a formula. By default true."),
+        Meta(
+            description="Whether to escape text that spreadsheets would run as a formula. By default false. "
+            "A file with escaped text does not import back exactly."
+        ),
     ] = None
 
 

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from wherry.database.pools import brief_transaction
 from wherry.errors import (
+    DownloadExpired,
     EmptyFile,
     Invalid,
     JobFinished,
@@ -34,9 +35,12 @@ from wherry.http.schemas import Binary
 from wherry.http.security import BY_TOKEN, AccountRequest
 from wherry.http.services import Injected, Services
 from wherry.http.uploads import ENCODINGS, ImportByUrl, ImportForm, ImportQuery, WrappedImportByUrl, hand_in
-from wherry.imports import report
-from wherry.imports.models import ImportFormat
-from wherry.imports.requests import CONTENT_TYPES
+from wherry.imports import rejects, report
+from wherry.imports.models import Place
+from wherry.imports.readers import FORMATS
+from wherry.imports.readers.model import Opening
+from wherry.imports.requests import CONTENT_TYPES, options_of
+from wherry.imports.stored import source_text
 from wherry.imports.view import (
     ErrorsPage,
     ImportAnswer,
@@ -122,11 +126,34 @@ async def download_import_errors(job: Injected[Job], services: Injected[Services
     async with services.pool.connection() as connection:
         if not await report.exists(connection, job.id):
             raise NoErrors("this import has no errors")
-    lines = job.format == ImportFormat.NDJSON
-    headers = {"Content-Disposition": f'attachment; filename="{job.id}-errors.{job.format}"'}
-    media_type = "application/x-ndjson" if lines else "application/json"
-    chunks = report.stream(services.pool, job.id, ImportFormat(job.format))
+    extension, media_type = ("json", JSON) if FORMATS[job.format].is_array else ("ndjson", NDJSON)
+    headers = {"Content-Disposition": f'attachment; filename="{job.id}-errors.{extension}"'}
+    chunks = report.stream(services.pool, job.id, FORMATS[job.format])
     return Stream(chunks, media_type=media_type, headers=headers)
+
+
+@get(
+    "/imports/{job_id:str}/rejects/download",
+    described=Described(answers={200: {NDJSON: Binary, JSON: Any, "text/csv": Binary}}),
+    response_description="The refused records, as they were sent.",
+    responses=responses(*BY_TOKEN, JobNotFound, NoErrors, DownloadExpired),
+)
+async def download_import_rejects(job: Injected[Job], services: Injected[Services]) -> Stream:
+    """The records that an import refused, in its own format, so that they can be corrected and imported again.
+
+    csv is always in UTF-8 and begins with the header. If `recordsAt` was used, the file is an array of the records.
+    """
+    indexes = await rejects.read_indexes(services.pool, job.id)
+    if not indexes:
+        raise NoErrors("this import has refused no records")
+    table = await services.tables.find(job.resource)
+    source = source_text(services.import_store, job, services.settings)
+    if table is None or not await source.exists():
+        raise DownloadExpired("the file of this import is no longer stored")
+    format_ = FORMATS[job.format]
+    opening = Opening(source, Place(), table, options_of(job), services.settings.import_max_record_bytes)
+    headers = {"Content-Disposition": f'attachment; filename="{job.id}-rejects.{job.format}"'}
+    return Stream(rejects.stream(format_, opening, indexes), media_type=format_.content_type, headers=headers)
 
 
 @delete(
@@ -145,7 +172,14 @@ async def cancel_import(job: Injected[Job], services: Injected[Services]) -> Res
 
 import_router = Router(
     "/",
-    route_handlers=[import_records, get_import, list_import_errors, download_import_errors, cancel_import],
+    route_handlers=[
+        import_records,
+        get_import,
+        list_import_errors,
+        download_import_errors,
+        download_import_rejects,
+        cancel_import,
+    ],
     dependencies=provide_job(Kind.IMPORT),
     tags=["imports"],
 )

@@ -32,14 +32,17 @@ from wherry.http.schemas import Binary, TableName
 from wherry.http.security import AccountRequest
 from wherry.http.services import Services
 from wherry.imports.intake import RequestedImport
-from wherry.imports.models import ImportFormat, OnConflict
+from wherry.imports.models import OnConflict, UnknownFields
+from wherry.imports.options import check_options, parse_options
+from wherry.imports.readers import FormatName
+from wherry.imports.readers.csv import CSV
 from wherry.imports.requests import (
     CONTENT_TYPES,
     UNSUPPORTED_CONTENT_TYPE,
     ImportSource,
     check_upload,
+    parse_charset,
     parse_format,
-    parse_options,
     source_key,
 )
 from wherry.jobs.models import Job, new_job_id
@@ -59,6 +62,12 @@ DRY_RUN = Meta(description="Check and report everything, but change nothing.")
 ATOMIC = Meta(description="Import every record or none.")
 ON_CONFLICT = Meta(description="What to do if another row already has a record's natural key.")
 FORMAT = Meta(description="By default, detected from the file's name, content type or content.")
+MAX_ERRORS = Meta(description="If more records than this have errors, the import stops and fails.")
+UNKNOWN_FIELDS = Meta(description="What to do with fields that the table does not have.")
+COLUMNS = Meta(description="csv only: the field of each header, or null for those to ignore, as a JSON object.")
+RECORDS_AT = Meta(
+    description="json only: where in the document its records are, as keys joined by dots, such as `entry.resource`."
+)
 
 Flag: TypeAlias = bool | Literal["true", "false"] | None
 Text = TypeVar("Text", str, str | None)
@@ -71,10 +80,14 @@ class ImportForm(Struct, rename="camel"):
 
     file: Binary
     resource: TableName
-    format: Annotated[ImportFormat | UnsetType, FORMAT] = UNSET
+    format: Annotated[FormatName | UnsetType, FORMAT] = UNSET
     on_conflict: Annotated[OnConflict | UnsetType, ON_CONFLICT] = UNSET
     dry_run: Annotated[bool | UnsetType, DRY_RUN] = UNSET
     atomic: Annotated[bool | UnsetType, ATOMIC] = UNSET
+    max_errors: Annotated[int | UnsetType, MAX_ERRORS] = UNSET
+    unknown_fields: Annotated[UnknownFields | UnsetType, UNKNOWN_FIELDS] = UNSET
+    columns: Annotated[str | UnsetType, COLUMNS] = UNSET
+    records_at: Annotated[str | UnsetType, RECORDS_AT] = UNSET
 
 
 class ImportByUrl(Struct, rename="camel"):
@@ -82,10 +95,14 @@ class ImportByUrl(Struct, rename="camel"):
 
     resource: TableName
     url: str
-    format: Annotated[ImportFormat | None, FORMAT] = None
+    format: Annotated[FormatName | None, FORMAT] = None
     on_conflict: Annotated[OnConflict | None, ON_CONFLICT] = None
     dry_run: Annotated[Flag, DRY_RUN] = None
     atomic: Annotated[Flag, ATOMIC] = None
+    max_errors: Annotated[int | None, MAX_ERRORS] = None
+    unknown_fields: Annotated[UnknownFields | None, UNKNOWN_FIELDS] = None
+    columns: Annotated[dict[str, str | None] | None, COLUMNS] = None
+    records_at: Annotated[str | None, RECORDS_AT] = None
 
 
 class WrappedImportByUrl(Struct):
@@ -98,10 +115,14 @@ class ImportQuery(Struct, rename="camel"):
     """What to do with the records. `fileName` may be used only if the body is the file itself."""
 
     resource: Annotated[TableName | None, Meta(description=f"{IF_FILE}the resource of its records.")] = None
-    format: Annotated[ImportFormat | None, FORMAT] = None
+    format: Annotated[FormatName | None, FORMAT] = None
     on_conflict: Annotated[OnConflict | None, ON_CONFLICT] = None
     dry_run: Annotated[bool | None, DRY_RUN] = None
     atomic: Annotated[bool | None, ATOMIC] = None
+    max_errors: Annotated[int | None, MAX_ERRORS] = None
+    unknown_fields: Annotated[UnknownFields | None, UNKNOWN_FIELDS] = None
+    columns: Annotated[str | None, COLUMNS] = None
+    records_at: Annotated[str | None, RECORDS_AT] = None
     file_name: Annotated[str | None, Meta(description=f"{IF_FILE}its name, used to detect its format.")] = None
 
 
@@ -131,6 +152,8 @@ async def _take_in(request: AccountRequest, services: Services, key: str) -> tup
     try:
         fields, source = await _receive(request, services, job_id)
         asked = await _asked(services, fields, source, request.user, key)
+        charset = parse_charset(source.charset) if asked.format == CSV.name else None
+        source = msgspec.structs.replace(source, charset=charset)
         if asked.format is None and source.url is None:
             asked = replace(asked, format=await services.intake.detect_format(source))
         may_be_queued = True
@@ -171,9 +194,11 @@ async def _asked(
     if options.on_conflict is OnConflict.UPDATE and not table.is_updatable:
         message = f"onConflict cannot be update: wherry has no right to update {table.name}; use error or skip"
         raise Invalid(message, field="onConflict")
+    format_ = parse_format(fields.get("format"), source, options)
+    check_options(options, format_, table)
     return RequestedImport(
         table=table,
-        format=parse_format(fields.get("format"), source),
+        format=format_,
         options=options,
         owner_id=caller.id,
         owner_role=caller.role,
@@ -188,7 +213,7 @@ async def _from_form(request: AccountRequest, services: Services, job_id: UUID) 
 
     async def keep(segment: MultipartSegment, body: AsyncIterable[bytes]) -> ImportSource:
         check_upload(_file_name("file", segment.filename), segment.content_type)
-        return await services.intake.keep(job_id, body, segment.filename, segment.content_type)
+        return await services.intake.keep(job_id, body, segment.filename, segment.content_type, segment.charset)
 
     fields, file = await read_form(request.stream(), request.content_type[1].get("boundary"), keep)
     refuse_unknown(fields, (*FIELDS, FILE))
@@ -201,11 +226,14 @@ async def _from_form(request: AccountRequest, services: Services, job_id: UUID) 
 async def _from_body(request: AccountRequest, services: Services, job_id: UUID) -> Sent:
     given = once(_query(request, FILE_FIELDS), FILE_FIELDS)
     name, content_type = _file_name("fileName", given.get("fileName")), request.content_type[0]
+    charset = request.content_type[1].get("charset")
     # The query is checked before the body is read, so that a mistake in it costs no upload.
-    await _asked(services, given, ImportSource("", name, content_type=content_type), request.user, "")
+    asked = await _asked(services, given, ImportSource("", name, content_type=content_type), request.user, "")
+    if asked.format == CSV.name:
+        parse_charset(charset)
     content_coding(request, *ENCODINGS)  # which of them it is, the worker detects from the first bytes
     services.intake.check_declared(request.content_length)
-    return given, await services.intake.keep(job_id, request.stream(), name, content_type)
+    return given, await services.intake.keep(job_id, request.stream(), name, content_type, charset)
 
 
 async def _from_url(request: AccountRequest, services: Services, job_id: UUID) -> Sent:

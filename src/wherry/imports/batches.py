@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from wherry.errors import BrokenJson, ErrorCode, JobFailed
 from wherry.imports.decode import Decoder
 from wherry.imports.models import Batch, RawRecord
-from wherry.imports.splitters import Splitter
+from wherry.imports.readers.model import Splitter
 
 BATCH_BYTES = 8 << 20
 

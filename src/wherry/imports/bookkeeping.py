@@ -32,11 +32,22 @@ SINCE = "since"
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
+MAX_UNKNOWN_NAMES = 100
+"""Fields with other names are counted together."""
+
+
 class ReportState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What has been written to a report: how many bytes, and whether errors had to be left out."""
+    """What has been reported.
+
+    Attributes:
+        size: of the errors, in bytes.
+        truncated: whether errors had to be left out.
+        unknown: how many records had each unknown field; an empty name stands for all other names.
+    """
 
     size: int = msgspec.field(default=0, name="reportBytes")
     truncated: bool = msgspec.field(default=False, name="reportTruncated")
+    unknown: dict[str, int] = msgspec.field(default_factory=dict, name="unknown")
 
     @classmethod
     def of(cls, checkpoint: Mapping[str, Any] | None) -> Self:
@@ -55,9 +66,19 @@ class ReportState(msgspec.Struct, frozen=True, omit_defaults=True):
         for number, error in enumerate(errors):
             more = size + _bytes_of(error)
             if more > limit and size:
-                return errors[:number], ReportState(size, truncated=True)
+                return errors[:number], msgspec.structs.replace(self, size=size, truncated=True)
             size = more
-        return errors, ReportState(size)
+        return errors, msgspec.structs.replace(self, size=size)
+
+    def noting(self, unknown: Mapping[str, int]) -> ReportState:
+        """The state with more records that have unknown fields."""
+        if not unknown:
+            return self
+        counts = dict(self.unknown)
+        for name, count in unknown.items():
+            key = name if name in counts or len(counts) < MAX_UNKNOWN_NAMES else ""
+            counts[key] = counts.get(key, 0) + count
+        return msgspec.structs.replace(self, unknown=counts)
 
 
 class Bookkeeper:
@@ -91,8 +112,12 @@ class Bookkeeper:
 
     async def count(self, place: Place, since: str | None, tally: Tally, successes: int, percent: float) -> None:
         """Write a batch's errors and advance the lease to where to resume, inside a transaction."""
-        errors, self.report = self.report.admit(tally.errors, self._max_error_bytes)
+        errors, report = self.report.admit(tally.errors, self._max_error_bytes)
+        self.report = report.noting(tally.unknown)
         await _write_errors(self.connection, self._run.job.id, errors)
+        if tally.rejects:
+            values = {"job_id": self._run.job.id, "indexes": tally.rejects}
+            await self.connection.execute(load("imports")["reject"], values)
         step = Advance(
             successes=successes,
             errors=tally.failures,

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from wherry.database.pools import Connection, Pool
 from wherry.errors import EmptyFile, JobFailed, TooLarge
-from wherry.imports.models import ImportFormat, ImportOptions
+from wherry.imports.models import ImportOptions
+from wherry.imports.readers.json import JSON, detect_format
 from wherry.imports.requests import EMPTY_UPLOAD, ImportSource, fingerprint, job_options, source_key
 from wherry.imports.source import SourceText
-from wherry.imports.splitters import detect_format
 from wherry.jobs.models import Job, NewJob
 from wherry.jobs.queue import submit
 from wherry.jobs.states import Kind
@@ -26,7 +26,7 @@ class RequestedImport:
     """A requested import. `format` is None if it has to be detected from the content of the URL."""
 
     table: Table
-    format: ImportFormat | None
+    format: str | None
     options: ImportOptions
     owner_id: int
     owner_role: str
@@ -42,7 +42,12 @@ class Intake:
         self._max_file_bytes = max_file_bytes
 
     async def keep(
-        self, job_id: UUID, chunks: AsyncIterable[bytes], file_name: str | None, content_type: str | None
+        self,
+        job_id: UUID,
+        chunks: AsyncIterable[bytes],
+        file_name: str | None,
+        content_type: str | None,
+        charset: str | None = None,
     ) -> ImportSource:
         """Store an upload.
 
@@ -55,16 +60,18 @@ class Intake:
         if stored.size == 0:
             await self._store.delete(stored.key)
             raise EmptyFile(EMPTY_UPLOAD, field="file")
-        return ImportSource(stored.key, file_name, stored.size, stored.sha256, content_type=content_type)
+        return ImportSource(
+            stored.key, file_name, stored.size, stored.sha256, content_type=content_type, charset=charset
+        )
 
-    async def detect_format(self, source: ImportSource) -> ImportFormat:
+    async def detect_format(self, source: ImportSource) -> str:
         """The format of a stored upload, judged by its first bytes."""
         stored = SourceText(self._store, source.key, self._max_file_bytes)
         try:
             async with aclosing(stored.open()) as text:
                 return await detect_format(text)
         except JobFailed:  # the file is damaged, which the run will report
-            return ImportFormat.JSON
+            return JSON.name
 
     async def drop(self, job_id: UUID) -> None:
         """Remove an upload for which no job was created."""
@@ -78,7 +85,7 @@ class Intake:
         Raises:
             KeyReused: the idempotency key was already used for a different request.
         """
-        format_ = asked.format or ImportFormat.JSON
+        format_ = asked.format or JSON.name
         new = NewJob(
             id=job_id,
             kind=Kind.IMPORT,
@@ -88,7 +95,9 @@ class Intake:
             options=job_options(asked.options, asked.owner_role, asked.table, format_is_known=asked.format is not None),
             source=source.as_json(),
             idempotency_key=asked.idempotency_key,
-            fingerprint=fingerprint(asked.table, format_, asked.options, sha256=source.sha256, url=source.url),
+            fingerprint=fingerprint(
+                asked.table, format_, asked.options, sha256=source.sha256, url=source.url, charset=source.charset
+            ),
         )
         return await submit(connection, new)
 

@@ -33,7 +33,7 @@ from wherry.imports.copying import (
 )
 from wherry.imports.judge import Judge
 from wherry.imports.lookup import Lookup, encode, encode_fields
-from wherry.imports.models import Batch, DecodedRecord, OnConflict, RecordError
+from wherry.imports.models import Batch, DecodedRecord, OnConflict, RecordError, clipped
 from wherry.imports.plan import Created, Known, Plan, Rules, Updated, make_plan, related_to
 from wherry.tables.derivation import shape_of
 from wherry.tables.model import Table, Unique
@@ -86,6 +86,7 @@ class Tally:
     Attributes:
         highest: the highest value that new rows have in each column with a sequence.
         postponed: records that refer to rows of the same table that do not exist yet.
+        unknown: how many records have each unknown field, if that is noted.
     """
 
     successes: int = 0
@@ -93,6 +94,12 @@ class Tally:
     errors: list[RecordError] = field(default_factory=list)
     highest: Mapping[str, int] = field(default_factory=dict)
     postponed: Sequence[DecodedRecord] = ()
+    unknown: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def rejects(self) -> list[int]:
+        """The indexes of the records with errors, in order."""
+        return sorted({error.index for error in self.errors})
 
     @property
     def summary(self) -> dict[str, int]:
@@ -158,7 +165,8 @@ class Merger:
         if self._marks:
             await self._mark(connection, plan)
         self._learn(plan, batch, judged)
-        return Tally(plan.successes, plan.failures, plan.errors, highest, plan.postponed)
+        unknown = _unknown_fields(batch, plan.postponed)
+        return Tally(plan.successes, plan.failures, plan.errors, highest, plan.postponed, unknown)
 
     async def _judge_first(self, connection: Connection, batch: Batch, care: Care) -> tuple[Batch, Known | None]:
         """The batch with the faults that PostgreSQL finds in it, and what was looked up, both if `care` says so."""
@@ -486,6 +494,14 @@ class Merger:
         # Here it only chooses the message. Another session may have written the row since the import began.
         is_later = "pg_catalog.age(target.xmin) <= pg_catalog.age(%(since)s::pg_catalog.xid)"
         return is_later if self._table.is_locked else "false"
+
+
+def _unknown_fields(batch: Batch, postponed: Sequence[DecodedRecord]) -> Mapping[str, int]:
+    """How many records of a batch have each unknown field. Those that are postponed come again."""
+    if not any(entry.unknown for entry in batch):
+        return {}
+    again = {entry.index for entry in postponed}
+    return Counter(clipped(name) for entry in batch if entry.index not in again for name in entry.unknown)
 
 
 def session_name(job_id: UUID) -> str:

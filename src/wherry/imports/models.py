@@ -14,15 +14,10 @@ from wherry.tables.values import OversizedNumber
 
 REPORTED_CHARACTERS = 1000
 REPORTED_ITEMS = 10
+LOOKED_AT = 4 * REPORTED_CHARACTERS
+"""In bytes: the most that so many characters can take."""
 FILE_INDEX = -1
 """The `recordIndex` of an error that concerns the file as a whole."""
-
-
-class ImportFormat(StrEnum):
-    """The format of a file of records."""
-
-    NDJSON = "ndjson"
-    JSON = "json"
 
 
 class OnConflict(StrEnum):
@@ -33,12 +28,30 @@ class OnConflict(StrEnum):
     SKIP = "skip"
 
 
+class UnknownFields(StrEnum):
+    """What happens to fields that the table does not have."""
+
+    IGNORE = "ignore"
+    WARN = "warn"
+    ERROR = "error"
+
+
 class ImportOptions(msgspec.Struct, rename="camel", frozen=True):
-    """The options of an import, as stored with its job."""
+    """The options of an import, as stored with its job.
+
+    Attributes:
+        max_errors: if more records than this have errors, the import stops.
+        columns: the field of each header of a csv file, or None if it is to be ignored.
+        records_at: where the records of a JSON document are: keys joined by dots.
+    """
 
     on_conflict: OnConflict = OnConflict.ERROR
     dry_run: bool = False
     atomic: bool = False
+    max_errors: int | None = None
+    unknown_fields: UnknownFields = UnknownFields.IGNORE
+    columns: dict[str, str | None] | None = None
+    records_at: str | None = None
 
     @property
     def one_transaction(self) -> bool:
@@ -71,12 +84,14 @@ class RawRecord(msgspec.Struct, frozen=True, gc=False):
         offset: of the byte after it in the decompressed text, not counting a byte-order mark.
         data: its JSON text, or None if it is too long and was skipped.
         size: in bytes.
+        start: the offset of its first byte, if it was skipped.
     """
 
     index: int
     offset: int
     data: bytes | None
     size: int
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +121,7 @@ class DecodedRecord(msgspec.Struct, frozen=True, gc=False):
         errors: faults that are visible in the record alone. The planner adds those that depend on the tables.
         text: its JSON, if it may have to be decoded again.
         is_unparsed: whether it has values that only PostgreSQL can read, so that COPY cannot write it.
+        unknown: the names of its unknown fields, if these are only noted.
     """
 
     index: int
@@ -115,6 +131,7 @@ class DecodedRecord(msgspec.Struct, frozen=True, gc=False):
     errors: tuple[RecordError, ...]
     is_unparsed: bool = False
     text: bytes | None = None
+    unknown: tuple[str, ...] = ()
 
 
 Batch = list[DecodedRecord]

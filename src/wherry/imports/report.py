@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 from wherry.database.pools import Connection, Pool
 from wherry.database.queries import load
 from wherry.errors import Invalid
-from wherry.imports.models import ImportFormat
+from wherry.imports.readers.model import RecordsFormat
 from wherry.imports.view import ErrorsPage, ReportedError
 from wherry.times import rfc3339
 
@@ -32,13 +32,14 @@ async def exists(connection: Connection, job_id: UUID) -> bool:
     return bool((await page(connection, job_id, cursor=None, limit=1)).errors)
 
 
-async def stream(pool: Pool, job_id: UUID, format: ImportFormat) -> AsyncGenerator[bytes, None]:
-    """The whole report: one object per line, or an array of objects. If there are no errors, it is empty.
+async def stream(pool: Pool, job_id: UUID, format: RecordsFormat) -> AsyncGenerator[bytes, None]:
+    """The whole report: an array of objects for formats that are arrays, otherwise one object per line.
+
+    If there are no errors, it is empty.
 
     No connection is used while errors are being sent, so slow clients do not use up the pool.
     """
-    lines = format is ImportFormat.NDJSON
-    lead, between, closing = (b"", b"\n", b"\n") if lines else (b"[", b",\n", b"]\n")
+    lead, between, closing = (b"[", b",\n", b"]\n") if format.is_array else (b"", b"\n", b"\n")
     place = _BEFORE_ALL
     while True:
         async with pool.connection() as connection:

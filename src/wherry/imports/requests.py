@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -11,32 +10,33 @@ import msgspec
 from msgspec.structs import asdict
 
 from wherry.errors import Invalid, UnsupportedFormat
-from wherry.imports.models import ImportFormat, ImportOptions, OnConflict
+from wherry.imports.models import ImportOptions
+from wherry.imports.readers import FORMATS
+from wherry.imports.readers.json import JSON
+from wherry.imports.readers.ndjson import NDJSON
 from wherry.jobs.models import Job
 from wherry.tables.model import Table
 
-FORMAT_OF_EXTENSION = {".json": ImportFormat.JSON, ".ndjson": ImportFormat.NDJSON, ".jsonl": ImportFormat.NDJSON}
 COMPRESSIONS = (".gz", ".zst")
+_FORMAT_OF_EXTENSION = {extension: each.name for each in FORMATS.values() for extension in each.extensions}
+_FORMAT_OF_TYPE = {content_type: each.name for each in FORMATS.values() for content_type in each.content_types}
 CONTENT_TYPES = frozenset(
-    {
-        "application/json",
-        "application/ndjson",
-        "application/x-ndjson",
-        "application/jsonl",
-        "text/plain",
-        "text/json",
-        "application/gzip",
-        "application/zstd",
-    }
+    {"text/plain", "application/gzip", "application/zstd"}.union(*(each.content_types for each in FORMATS.values()))
 )
 """Content types of uploads that are accepted whatever the file's name is."""
+
+CHARSETS = frozenset(
+    {"utf-8", "utf-16", "utf-16le", "utf-16be", "us-ascii", "koi8-r", "koi8-u", "macintosh"}
+    | {"shift-jis", "euc-jp", "euc-kr", "gbk", "gb2312", "gb18030", "big5"}
+    | {f"iso-8859-{number}" for number in range(1, 17) if number != 12}
+    | {f"windows-{number}" for number in (874, *range(1250, 1259))}
+    | {f"cp{number}" for number in (437, 850, 852, 858, 866, 874, 932, 936, 949, 950, *range(1250, 1259))}
+)
+"""The encodings of csv files that a content type may name."""
 
 UNSUPPORTED_CONTENT_TYPE = "Unsupported content type"
 EMPTY_UPLOAD = "Uploaded file is empty"
 """Clients of the older service match these two messages word for word."""
-
-JSON_TYPES = frozenset({"application/json", "text/json"})
-"""Content types that are used for arrays as well as for ndjson."""
 
 DETECT_FORMAT = "detectFormat"
 """The option that marks a job whose format has to be detected, once the URL's content has been fetched."""
@@ -44,16 +44,19 @@ DETECT_FORMAT = "detectFormat"
 CALLER_ROLE = "callerRole"
 """The option with the role that the owner had when the import was requested, and may have lost since."""
 
+_DEFAULTS = asdict(ImportOptions())
+_FIRST_OPTIONS = ("on_conflict", "dry_run", "atomic")
+"""The options that every fingerprint contains. Others came later; unless they are used, fingerprints stay the same."""
+
 TABLE = "table"
 """The option with the name of a table that is not built in: the resource may name another table one day."""
-
-_WORDS = {"true": True, "false": False}
 
 
 class ImportSource(msgspec.Struct, rename="camel", frozen=True):
     """Where an import's bytes are stored, or will be. `sha256` and `file_size` are None until they are known.
 
-    `content_type` is that of an upload, and is only used to determine its format.
+    `content_type` is that of an upload, and is only used to determine its format. `charset` is the encoding of a csv
+    file that is not in UTF-8.
     """
 
     key: str
@@ -62,6 +65,7 @@ class ImportSource(msgspec.Struct, rename="camel", frozen=True):
     sha256: str | None = None
     url: str | None = None
     content_type: str | None = None
+    charset: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """As stored with the job."""
@@ -73,7 +77,7 @@ def source_key(job_id: UUID) -> str:
     return f"{job_id}/source"
 
 
-def parse_format(explicit: object, source: ImportSource) -> ImportFormat | None:
+def parse_format(explicit: object, source: ImportSource, options: ImportOptions) -> str | None:
     """The requested format, else that of the file name, else that of the content type, else ndjson.
 
     None if it depends on the content: for `.json` files, for `application/json`, and for a URL without an extension.
@@ -83,23 +87,24 @@ def parse_format(explicit: object, source: ImportSource) -> ImportFormat | None:
     """
     extension = extension_of(source.file_name)
     if explicit is None or explicit == "":
-        return _implied_format(extension, source)
+        implied = _implied_format(extension, source)
+        return JSON.name if implied is None and options.records_at is not None else implied
     name = explicit.strip().lower() if isinstance(explicit, str) else None
-    if name not in tuple(ImportFormat):
-        raise UnsupportedFormat(f"format must be one of {', '.join(ImportFormat)}", field="format")
-    requested = ImportFormat(name)
-    if extension is not None and FORMAT_OF_EXTENSION[extension] is not requested:
-        raise Invalid(f"format {requested} does not match file extension ({extension})", field="format")
-    return requested
+    if name not in FORMATS:
+        raise UnsupportedFormat(f"format must be one of {', '.join(FORMATS)}", field="format")
+    if extension is not None and _FORMAT_OF_EXTENSION[extension] != name:
+        raise Invalid(f"format {name} does not match file extension ({extension})", field="format")
+    return name
 
 
-def _implied_format(extension: str | None, source: ImportSource) -> ImportFormat | None:
+def _implied_format(extension: str | None, source: ImportSource) -> str | None:
     if extension is not None:
-        implied = FORMAT_OF_EXTENSION[extension]
-        return None if implied is ImportFormat.JSON else implied
-    if source.url is not None or media_type(source.content_type) in JSON_TYPES:
+        implied = _FORMAT_OF_EXTENSION[extension]
+    elif source.url is not None:
         return None
-    return ImportFormat.NDJSON
+    else:
+        implied = _FORMAT_OF_TYPE.get(media_type(source.content_type), NDJSON.name)
+    return None if implied == JSON.name else implied  # such files may be ndjson, too
 
 
 def extension_of(file_name: str | None) -> str | None:
@@ -107,7 +112,7 @@ def extension_of(file_name: str | None) -> str | None:
     name = (file_name or "").lower()
     for compression in COMPRESSIONS:
         name = name.removesuffix(compression)
-    return next((extension for extension in FORMAT_OF_EXTENSION if name.endswith(extension)), None)
+    return next((extension for extension in _FORMAT_OF_EXTENSION if name.endswith(extension)), None)
 
 
 def media_type(content_type: str | None) -> str:
@@ -123,35 +128,22 @@ def check_upload(file_name: str | None, content_type: str | None) -> None:
     """
     if media_type(content_type) not in CONTENT_TYPES and extension_of(file_name) is None:
         raise UnsupportedFormat(
-            f"{UNSUPPORTED_CONTENT_TYPE}: file must be JSON or ndjson, plain or compressed with gzip or zstd",
+            f"{UNSUPPORTED_CONTENT_TYPE}: file must be {', '.join(FORMATS)}, plain or compressed with gzip or zstd",
             fields={"file": [UNSUPPORTED_CONTENT_TYPE]},
         )
 
 
-def parse_options(fields: Mapping[str, object]) -> ImportOptions:
-    """Parse `onConflict`, `dryRun` and `atomic`, which may be missing, from form fields or JSON members.
+def parse_charset(charset: str | None) -> str | None:
+    """The encoding of a csv file, by the `charset` of its content type; None if it is UTF-8 or not given.
 
     Raises:
-        Invalid: on every invalid field.
+        UnsupportedFormat: on `file`: there is no such encoding.
     """
-    faults: dict[str, list[str]] = {}
-    on_conflict = fields.get("onConflict")
-    choices = tuple(OnConflict)
-    if on_conflict in (None, ""):
-        on_conflict = OnConflict.ERROR
-    elif on_conflict not in choices:
-        faults["onConflict"] = [f"onConflict must be one of {', '.join(choices)}"]
-    flags = {name: _flag(fields.get(name)) for name in ("dryRun", "atomic")}
-    faults |= {name: [f"{name} must be true or false"] for name, flag in flags.items() if flag is None}
-    if faults:
-        raise Invalid(next(iter(faults.values()))[0], fields=faults)
-    return ImportOptions(OnConflict(str(on_conflict)), bool(flags["dryRun"]), bool(flags["atomic"]))
-
-
-def _flag(value: object) -> bool | None:
-    if value is None or value == "":
-        return False
-    return value if isinstance(value, bool) else _WORDS.get(str(value).strip().lower())
+    name = (charset or "utf-8").strip().lower().replace("_", "-")
+    if name not in CHARSETS:
+        message = f"charset {name[:100]} is not supported; use utf-8, utf-16, windows-1252, iso-8859-1 or the like"
+        raise UnsupportedFormat(message, field="file")
+    return None if name == "utf-8" else name
 
 
 def job_options(
@@ -180,18 +172,21 @@ def options_of(job: Job) -> ImportOptions:
 
 def fingerprint(
     table: Table,
-    format: ImportFormat,
+    format: str,
     options: ImportOptions,
     *,
     sha256: str | None = None,
     url: str | None = None,
+    charset: str | None = None,
 ) -> str:
     """A digest of everything that is requested. An idempotency key cannot be reused with another fingerprint."""
+    given = asdict(options)
     asked = {
         "resource": table.name,
         **_table_options(table),
         "format": format,
-        **asdict(options),
+        **{name: value for name, value in given.items() if name in _FIRST_OPTIONS or value != _DEFAULTS[name]},
+        **({"charset": charset} if charset else {}),
         "sha256": sha256,
         "url": url,
     }

@@ -13,10 +13,13 @@ from wherry.database.pools import Pool
 from wherry.errors import ErrorCode, JobFailed, Unavailable
 from wherry.imports.batches import Batches
 from wherry.imports.decode import Decoder
-from wherry.imports.models import Batch, ImportFormat, Place
+from wherry.imports.models import Batch, Place
+from wherry.imports.readers import FORMATS
+from wherry.imports.readers.json import detect_format
+from wherry.imports.readers.model import Opening, Reader, RecordParser, RecordsFormat
 from wherry.imports.requests import CALLER_ROLE, DETECT_FORMAT, TABLE, options_of, table_option
 from wherry.imports.source import SourceText
-from wherry.imports.splitters import SPLITTERS, detect_format
+from wherry.imports.stored import source_text
 from wherry.imports.writers import ImportTask, Writer, all_or_nothing, batch_by_batch, is_committed
 from wherry.jobs import ledger
 from wherry.jobs.ledger import Position
@@ -97,16 +100,17 @@ class ImportRunner:
             raise JobFailed(ErrorCode.DATABASE_ERROR, f"{CHANGED}: it cannot be imported into now")
         return table
 
-    async def _import(self, task: ImportTask, format_: ImportFormat, writer: Writer) -> int:
+    async def _import(self, task: ImportTask, format_: RecordsFormat, writer: Writer) -> int:
         """Write every batch; return how many records the file has.
 
         Raises:
             JobFailed: the file as a whole is invalid.
         """
-        source, run = self._source(task.run), task.run
-        decoder = self._decoder(task, format_)
+        source, run = source_text(self._store, task.run.job, self._settings), task.run
+        reader = await with_ticks(format_.open(self._opening(task, source)), run.look, seconds=LOOK_SECONDS)
+        decoder = self._decoder(task, reader.parser)
         total = task.place.index
-        read = self._batches(task, format_, source, decoder)
+        read = self._batches(task, reader, decoder)
         failure: JobFailed | None = None
         async with aclosing(_read_ahead(read, writer.encode_ahead, run)) as batches:
             while True:
@@ -126,27 +130,21 @@ class ImportRunner:
             raise JobFailed(ErrorCode.EMPTY_FILE, "The file contains no records")
         return total
 
-    def _source(self, run: Run) -> SourceText:
-        return SourceText(self._store, str((run.job.source or {})["key"]), self._settings.import_max_file_size)
+    def _opening(self, task: ImportTask, source: SourceText) -> Opening:
+        return Opening(source, task.place, task.table, task.options, self._settings.import_max_record_bytes)
 
-    def _decoder(self, task: ImportTask, format_: ImportFormat) -> Decoder:
+    def _decoder(self, task: ImportTask, parser: RecordParser) -> Decoder:
         return Decoder(
             task.table,
+            parser,
             caller_role=task.authority.role or "",
             max_bytes=self._settings.import_max_record_bytes,
-            stop_at_broken_syntax=format_ is ImportFormat.JSON,
+            unknown_fields=task.options.unknown_fields,
         )
 
-    def _batches(
-        self, task: ImportTask, format_: ImportFormat, source: SourceText, decoder: Decoder
-    ) -> AsyncGenerator[Batch]:
-        return Batches(
-            source.open(task.place.offset),
-            SPLITTERS[format_](task.place, self._settings.import_max_record_bytes),
-            decoder,
-            size=self._settings.import_batch_size,
-            max_records=task.max_records,
-        ).read()
+    def _batches(self, task: ImportTask, reader: Reader, decoder: Decoder) -> AsyncGenerator[Batch]:
+        size, most = self._settings.import_batch_size, task.max_records
+        return Batches(reader.chunks, reader.splitter, decoder, size=size, max_records=most).read()
 
     async def _obtain(self, run: Run) -> None:
         """If the source is a URL, download it into storage, unless an earlier run has."""
@@ -163,15 +161,15 @@ class ImportRunner:
         async with self._pool.connection() as connection, connection.transaction():
             await ledger.record_source(connection, run.lease, found)
 
-    async def _format(self, run: Run) -> ImportFormat:
+    async def _format(self, run: Run) -> RecordsFormat:
         """The job's format; if it is not known yet, detect it from the content and record it on the job."""
         if not run.job.options.get(DETECT_FORMAT):
-            return ImportFormat(run.job.format)
-        async with aclosing(self._source(run).open()) as text:
+            return FORMATS[run.job.format]
+        async with aclosing(source_text(self._store, run.job, self._settings).open()) as text:
             found = await with_ticks(detect_format(text), run.look, seconds=LOOK_SECONDS)
         async with self._pool.connection() as connection, connection.transaction():
             await ledger.record_format(connection, run.lease, found)
-        return found
+        return FORMATS[found]
 
 
 async def _read_ahead(

@@ -8,8 +8,10 @@ it up to there is decompressed again.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from wherry.errors import ErrorCode, JobFailed
@@ -19,6 +21,7 @@ from wherry.storage.streams import limited
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_UTF32_MARK = b"\xff\xfe\0\0"
 _HEAD_BYTES = 4  # enough for every byte-order mark and magic number
 
 SMALLEST_RECORD_BYTES = 16
@@ -47,13 +50,27 @@ class ReadingProgress:
 
 
 class SourceText:
-    """A stored source that can be opened at any offset. `max_bytes` is the size limit of its decompressed text."""
+    """A stored source that can be opened at any offset. Its text is in UTF-8.
 
-    def __init__(self, store: Store, key: str, max_bytes: int) -> None:
+    Args:
+        max_bytes: size limit of its decompressed text.
+        charset: the encoding in which it is stored, if that is not UTF-8.
+        may_be_utf16: whether a byte-order mark of UTF-16 is accepted.
+    """
+
+    def __init__(
+        self, store: Store, key: str, max_bytes: int, *, charset: str | None = None, may_be_utf16: bool = False
+    ) -> None:
         self._store = store
         self._key = key
         self._max_bytes = max_bytes
+        self._charset = charset
+        self._may_be_utf16 = may_be_utf16
         self.progress = ReadingProgress()
+
+    async def exists(self) -> bool:
+        """Whether it is still stored."""
+        return await self._store.size(self._key) is not None
 
     async def open(self, offset: int = 0) -> AsyncGenerator[bytes]:
         """The text from `offset` on.
@@ -64,7 +81,11 @@ class SourceText:
         """
         head = await self._head()
         make_inflater = inflater_for(head)
-        if make_inflater is None:
+        encoding = await self._encoding(head, make_inflater)
+        if encoding is not None:
+            stored = self._stored(0) if make_inflater is None else self._inflated(make_inflater)
+            text = _after(_in_utf8(limited(stored, self._max_bytes, self._too_large), encoding), offset)
+        elif make_inflater is None:
             start = mark_bytes(head) + offset
             self.progress.read = start
             self.progress.is_plain = True
@@ -81,6 +102,20 @@ class SourceText:
         self.progress = ReadingProgress(size=size)
         return b"".join([chunk async for chunk in self._store.read(self._key, 0, min(size, _HEAD_BYTES))])
 
+    async def _encoding(self, head: bytes, make_inflater: type[Inflater] | None) -> str | None:
+        """The encoding, if it is not UTF-8. A byte-order mark overrides the one that was named."""
+        if not self._may_be_utf16:
+            return self._charset
+        if make_inflater is not None:
+            async with aclosing(self._inflated(make_inflater)) as chunks:
+                head = await anext(chunks, b"")
+            self.progress.read = 0
+        if head.startswith(_UTF32_MARK):
+            raise JobFailed(ErrorCode.ENCODING_ERROR, "The file is in UTF-32; it must be in UTF-8 or UTF-16")
+        if head.startswith(UTF16_MARKS):
+            return "utf-16"
+        return None if head.startswith(BYTE_ORDER_MARK) else self._charset
+
     async def _stored(self, start: int) -> AsyncIterator[bytes]:
         if start >= self.progress.size:
             return  # the run resumes after the last record, and the store does not accept an empty range
@@ -91,7 +126,7 @@ class SourceText:
         except FileNotFoundError as error:
             raise _gone() from error
 
-    async def _inflated(self, make_inflater: type[Inflater]) -> AsyncIterator[bytes]:
+    async def _inflated(self, make_inflater: type[Inflater]) -> AsyncGenerator[bytes]:
         inflater = make_inflater()
         try:
             async for chunk in self._stored(0):
@@ -110,6 +145,21 @@ class SourceText:
 
 def _gone() -> JobFailed:
     return JobFailed(ErrorCode.FILE_READ_ERROR, "The source is no longer stored")
+
+
+async def _in_utf8(chunks: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+
+    def transcoded(chunk: bytes, *, is_last: bool) -> bytes:
+        return decoder.decode(chunk, is_last).encode()
+
+    try:
+        async for chunk in chunks:
+            yield await asyncio.to_thread(transcoded, chunk, is_last=False)
+        yield transcoded(b"", is_last=True)
+    except UnicodeError as error:
+        reason = getattr(error, "reason", error)
+        raise JobFailed(ErrorCode.ENCODING_ERROR, f"The file is not valid {encoding}: {reason}") from error
 
 
 async def _after(chunks: AsyncIterator[bytes], offset: int) -> AsyncIterator[bytes]:

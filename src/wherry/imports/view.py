@@ -8,7 +8,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
 
 from wherry.imports.bookkeeping import ReportState
-from wherry.imports.models import ImportFormat, OnConflict
+from wherry.imports.models import OnConflict, UnknownFields
+from wherry.imports.readers import FormatName
 from wherry.imports.requests import options_of
 from wherry.jobs.models import Job
 from wherry.jobs.view import RecordsJob, common_fields
@@ -23,10 +24,19 @@ class LastError(Struct):
     message: str
 
 
+class Warning(Struct):
+    """Something that was noticed, but is no error."""
+
+    code: Literal["UNKNOWN_FIELD"]
+    field: Annotated[str | None, Meta(description="The name of the field; null stands for all further names.")]
+    count: Annotated[int, Meta(description="How many records have it.")]
+    message: str
+
+
 class ImportJob(RecordsJob, kw_only=True):
     """An import."""
 
-    format: ImportFormat
+    format: FormatName
     success_count: int
     error_count: Annotated[int, Meta(description="Number of records that were refused, however many errors each has.")]
     file_name: str | None
@@ -35,6 +45,8 @@ class ImportJob(RecordsJob, kw_only=True):
     on_conflict: OnConflict
     dry_run: bool
     atomic: bool
+    max_errors: Annotated[int | None, Meta(description="If more records than this have errors, the import stops.")]
+    unknown_fields: UnknownFields
     error_summary: Annotated[
         dict[str, int | LastError] | None,
         Meta(
@@ -42,6 +54,13 @@ class ImportJob(RecordsJob, kw_only=True):
             "If the job failed, `lastError` says why. Null if there is neither."
         ),
     ]
+    warnings: Annotated[list[Warning], Meta(description="What was noticed, but is no error.")]
+    columns: Annotated[
+        dict[str, str | None] | UnsetType, Meta(description="csv: the field of each header, if that was requested.")
+    ] = UNSET
+    records_at: Annotated[
+        str | UnsetType, Meta(description="json: where the records are in the document, if that was requested.")
+    ] = UNSET
 
 
 class ImportAnswer(Struct, rename="camel"):
@@ -85,17 +104,34 @@ class ErrorsPage(Struct, rename="camel"):
 def import_job(job: Job) -> ImportJob:
     """The import itself."""
     source = job.source or {}
+    options = asdict(options_of(job))
+    for name in ("columns", "records_at"):
+        options[name] = UNSET if options[name] is None else options[name]
     return ImportJob(
         **common_fields(job),
-        format=ImportFormat(job.format),
+        format=job.format,
         success_count=job.success_count,
         error_count=job.error_count,
         file_name=source.get("fileName"),
         file_size=source.get("fileSize"),
         source_url=source.get("url"),
-        **asdict(options_of(job)),
+        **options,
         error_summary=_summary(job),
+        warnings=_warnings(job),
     )
+
+
+def _warnings(job: Job) -> list[Warning]:
+    counts = ReportState.of(job.checkpoint).unknown
+    return [
+        Warning(
+            "UNKNOWN_FIELD",
+            name or None,
+            count,
+            f"{job.resource} has no {f'field {name}' if name else 'such fields'}; ignored in {count} records",
+        )
+        for name, count in counts.items()
+    ]
 
 
 def _summary(job: Job) -> dict[str, int | LastError] | None:

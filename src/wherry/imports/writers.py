@@ -95,9 +95,17 @@ class Writer(ABC):
         Raises:
             LeaseLost, JobCancelled: see `Run`.
             JobReleased: the worker is stopping, or other transactions kept interfering.
-            JobFailed: the import's owner has lost the role that it needs.
+            JobFailed: the import's owner has lost the role that it needs, or too many records have errors.
         """
+        self._require_few_errors()
         await self._write(batch, progress, self._merger.care)
+        self._require_few_errors()
+
+    def _require_few_errors(self) -> None:
+        most = self._task.options.max_errors
+        if most is not None and self.position.error_count > most:
+            message = f"More than {most} records have errors (maxErrors); the rest of the file was not read"
+            raise JobFailed(ErrorCode.BATCH_FAILED, message, detail={"limit": most})
 
     async def write_postponed(self, decode: Callable[[RawRecord], DecodedRecord], progress: ReadingProgress) -> None:
         """At the end of the file, commit the records that were postponed, as often as that makes others possible.
@@ -105,6 +113,7 @@ class Writer(ABC):
         Raises:
             LeaseLost, JobCancelled, JobReleased, JobFailed: see `write`.
         """
+        self._require_few_errors()
         if not self._task.table.refers_to_itself:
             return
         self._end = AtEnd.POSTPONED

@@ -48,7 +48,8 @@ class Retention:
         removed = {
             "artifacts": await _until_done(self._remove_artifacts),
             "sources": await _until_done(self._remove_sources),
-            "import_errors": await _until_done(self._delete_errors),
+            "import_errors": await _until_done(partial(self._delete_reports, "delete_import_errors")),
+            "import_rejects": await _until_done(partial(self._delete_reports, "delete_import_rejects")),
             "import_rows": await _until_done(partial(self._delete_notes, "delete_import_rows")),
             "import_postponed": await _until_done(partial(self._delete_notes, "delete_import_postponed")),
             "jobs": await _until_done(self._delete_jobs),
@@ -76,10 +77,10 @@ class Retention:
                 await ledger.retire_source(connection, row["id"])
         return len(rows)
 
-    async def _delete_errors(self) -> int:
+    async def _delete_reports(self, query: str) -> int:
         values = {"import_keep": self.import_keep, "limit": BATCH}
         async with self.pool.connection() as connection:
-            return (await connection.execute(load("retention")["delete_import_errors"], values)).rowcount
+            return (await connection.execute(load("retention")[query], values)).rowcount
 
     async def _delete_notes(self, query: str) -> int:
         """Delete what imports noted that ended while the database could not be reached."""

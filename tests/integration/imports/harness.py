@@ -74,6 +74,7 @@ class Bench:
         url: str | None = None,
         format_is_known: bool = True,
         owner_id: int | None = None,
+        charset: str | None = None,
     ) -> Job:
         """A queued import of these bytes."""
         job_id = new_job_id()
@@ -88,7 +89,7 @@ class Bench:
             options=job_options(
                 options or ImportOptions(), role, await self.tables.find(resource), format_is_known=format_is_known
             ),
-            source=ImportSource(source_key(job_id), file_size=len(data or b""), url=url).as_json(),
+            source=ImportSource(source_key(job_id), file_size=len(data or b""), url=url, charset=charset).as_json(),
         )
         async with self.pool.connection() as connection, connection.transaction():
             job, _ = await ledger.create(connection, new)

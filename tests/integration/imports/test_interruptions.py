@@ -23,9 +23,10 @@ from wherry.imports.decode import Decoder
 from wherry.imports.merge import Merger, session_name
 from wherry.imports.models import ImportOptions, OnConflict, Place
 from wherry.imports.plan import Rules
+from wherry.imports.readers.ndjson import LineSplitter
+from wherry.imports.readers.records import JsonParser
 from wherry.imports.requests import options_of
 from wherry.imports.source import ReadingProgress
-from wherry.imports.splitters import LineSplitter
 from wherry.imports.writers import ImportTask, all_or_nothing
 from wherry.jobs import ledger
 from wherry.jobs.models import Advance, Job
@@ -185,7 +186,7 @@ async def test_the_locks_of_a_suspended_worker_do_not_block_its_successor(author
     old = await claimed(authored, job)
     async with authored.pool.connection() as stopped, stopped.transaction(force_rollback=True):
         merger = Merger(ARTICLES, job.id, Rules(OnConflict.ERROR, NOBODYS))
-        decoder = Decoder(ARTICLES, caller_role="admin", max_bytes=1000)
+        decoder = Decoder(ARTICLES, JsonParser(), caller_role="admin", max_bytes=1000)
         batch = [decoder.decode(raw) for raw in LineSplitter(Place(), 1000).feed(lines(RECORDS[:50]))]
         await merger.write(stopped, batch, merger.care)  # the worker is suspended here, with its rows locked
         async with asyncio.timeout(pools.ABANDONED_SECONDS - 5):  # the server would end an idle session, too
@@ -281,7 +282,7 @@ async def test_an_atomic_import_that_is_cancelled_after_its_last_batch_writes_no
     task = ImportTask(
         run, ARTICLES, options_of(job), NOBODYS, batch_size=100, max_records=1000, max_error_bytes=1 << 20
     )
-    decoder = Decoder(ARTICLES, caller_role="admin", max_bytes=1000)
+    decoder = Decoder(ARTICLES, JsonParser(), caller_role="admin", max_bytes=1000)
     batch = [decoder.decode(raw) for raw in LineSplitter(Place(), 1000).feed(lines(RECORDS[:5]))]
 
     async def write_and_cancel() -> None:

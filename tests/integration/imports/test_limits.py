@@ -29,15 +29,25 @@ def forget_peak() -> int:
     return peak()
 
 
-async def test_a_line_of_a_gigabyte_is_not_kept_in_memory(bench: Bench) -> None:
+LONG_LINES = {
+    "ndjson": (b'{"id":1,"email":"a@b.c","name":"', b'"}\n{"id":2,"email":"b@b.c","name":"b"}\n'),
+    "csv": (b"id,email,name\n1,a@b.c,", b"\n2,b@b.c,b\n"),
+}
+
+
+@pytest.mark.parametrize("format", LONG_LINES)
+async def test_a_line_of_a_gigabyte_is_not_kept_in_memory(bench: Bench, format: str) -> None:
+    before, after = LONG_LINES[format]
+
     async def file(megabytes: int) -> AsyncIterator[bytes]:
-        yield b'{"id":1,"email":"a@b.c","name":"'
+        yield before
         for _ in range(megabytes):
             yield b"x" * MEGABYTE
-        yield b'"}\n{"id":2,"email":"b@b.c","name":"b"}\n'
+        yield after
 
     async def imported(megabytes: int) -> Job:
-        job = await bench.submit("users", b"", options=ImportOptions(on_conflict=OnConflict.UPDATE))
+        options = ImportOptions(on_conflict=OnConflict.UPDATE)
+        job = await bench.submit("users", b"", format=format, options=options)
         await bench.store.put(f"{job.id}/source", file(megabytes))
         return await bench.execute(job)
 

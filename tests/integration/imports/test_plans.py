@@ -9,7 +9,8 @@ from wherry.imports.decode import Decoder
 from wherry.imports.merge import Merger
 from wherry.imports.models import OnConflict, Place
 from wherry.imports.plan import Rules
-from wherry.imports.splitters import LineSplitter
+from wherry.imports.readers.ndjson import LineSplitter
+from wherry.imports.readers.records import JsonParser
 
 PREPARED_AFTER = 5  # executions, by psycopg
 GENERIC_AFTER = 5  # executions of the prepared statement, by PostgreSQL
@@ -19,7 +20,7 @@ async def test_lookups_are_planned_for_the_current_size_of_the_table(authored: B
     """A generic plan that was made while the table was small would scan all of it for every batch once it is large."""
     records = [article(n) for n in range(1, 11)]
     job = await authored.submit("articles", lines(records))
-    decoder = Decoder(ARTICLES, caller_role="admin", max_bytes=1000)
+    decoder = Decoder(ARTICLES, JsonParser(), caller_role="admin", max_bytes=1000)
     batch = [decoder.decode(raw) for raw in LineSplitter(Place(), 1000).feed(lines(records))]
     async with authored.pool.connection() as connection:
         for _ in range(PREPARED_AFTER + GENERIC_AFTER + 5):

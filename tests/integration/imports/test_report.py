@@ -10,7 +10,10 @@ import pytest
 
 from tests.integration.imports.harness import Bench, article, user
 from wherry.errors import Invalid
-from wherry.imports.models import ImportFormat, ImportOptions
+from wherry.imports.models import ImportOptions
+from wherry.imports.readers.json import JSON
+from wherry.imports.readers.model import RecordsFormat
+from wherry.imports.readers.ndjson import NDJSON
 from wherry.imports.report import exists, page, stream
 from wherry.imports.view import import_job, import_status
 from wherry.jobs.models import Job
@@ -22,15 +25,15 @@ async def faulty(bench: Bench, records: int) -> Job:
     return await bench.run("users", [user(n, name="", role=[n, 1.10, "é"]) for n in range(1, records + 1)])
 
 
-async def whole(bench: Bench, job: Job, format: ImportFormat) -> bytes:
+async def whole(bench: Bench, job: Job, format: RecordsFormat) -> bytes:
     return b"".join([chunk async for chunk in stream(bench.pool, job.id, format)])
 
 
 @pytest.mark.parametrize("records", [1, 250, 251, 700])
 async def test_the_report_contains_every_error_in_order_as_lines_and_as_an_array(bench: Bench, records: int) -> None:
     job = await faulty(bench, records)
-    lines = [json.loads(line) for line in (await whole(bench, job, ImportFormat.NDJSON)).splitlines()]
-    assert lines == json.loads(await whole(bench, job, ImportFormat.JSON))
+    lines = [json.loads(line) for line in (await whole(bench, job, NDJSON)).splitlines()]
+    assert lines == json.loads(await whole(bench, job, JSON))
     assert [line["recordIndex"] for line in lines] == [index for index in range(records) for _ in range(2)]
     assert [line["field"] for line in lines[:2]] == ["name", "role"]
     assert list(lines[0]) == MEMBERS
@@ -40,7 +43,7 @@ async def test_the_report_contains_every_error_in_order_as_lines_and_as_an_array
 
 async def test_a_slow_client_uses_no_database_connection(bench: Bench) -> None:
     job = await faulty(bench, 600)
-    sending = stream(bench.pool, job.id, ImportFormat.NDJSON)
+    sending = stream(bench.pool, job.id, NDJSON)
     async for _ in sending:
         stats = bench.pool.get_stats()
         assert stats["pool_size"] == stats["pool_available"]
@@ -64,7 +67,7 @@ async def test_an_import_without_errors_has_no_report(bench: Bench) -> None:
     job = await bench.run("users", [user(1)])
     async with bench.pool.connection() as connection:
         assert not await exists(connection, job.id)
-    assert await whole(bench, job, ImportFormat.JSON) == b""
+    assert await whole(bench, job, JSON) == b""
     assert msgspec.to_builtins(import_status(job, bench.settings)).keys() == {"importJob"}
 
 

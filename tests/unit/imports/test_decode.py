@@ -15,6 +15,7 @@ from tests.builtin_tables import TABLES
 from wherry.errors import BrokenJson, ErrorCode
 from wherry.imports.decode import Decoder
 from wherry.imports.models import DecodedRecord, RawRecord
+from wherry.imports.readers.records import JsonParser
 from wherry.tables.builtin.rules import parse_instant
 from wherry.tables.derivation import shape_of
 from wherry.tables.model import Table
@@ -27,7 +28,7 @@ SOUND: dict[str, dict[str, Any]] = {"users": USER, "articles": ARTICLE, "comment
 
 def decode(resource: str, record: Any, *, role: str = "admin") -> DecodedRecord:
     data = record if isinstance(record, bytes) else json.dumps(record).encode()
-    decoder = Decoder(TABLES[resource], caller_role=role, max_bytes=1000)
+    decoder = Decoder(TABLES[resource], JsonParser(), caller_role=role, max_bytes=1000)
     return decoder.decode(RawRecord(3, 100, data, len(data)))
 
 
@@ -191,13 +192,13 @@ def test_long_values_are_shortened_in_errors() -> None:
 
 
 def test_the_error_of_a_too_long_record_names_the_limit() -> None:
-    entry = Decoder(TABLES["users"], caller_role="admin", max_bytes=10).decode(RawRecord(0, 50, None, 50))
+    entry = Decoder(TABLES["users"], JsonParser(), caller_role="admin", max_bytes=10).decode(RawRecord(0, 50, None, 50))
     assert faults(entry) == [(1004, None)]
     assert entry.errors[0].details == {"bytes": 50, "limit": 10}
 
 
 def test_broken_syntax_can_be_raised_instead_of_reported() -> None:
-    decoder = Decoder(TABLES["users"], caller_role="admin", max_bytes=10, stop_at_broken_syntax=True)
+    decoder = Decoder(TABLES["users"], JsonParser(stops_at_broken_syntax=True), caller_role="admin", max_bytes=10)
     with pytest.raises(BrokenJson):
         decoder.decode(RawRecord(0, 5, b"{nope", 5))
     assert decoder.decode(RawRecord(0, 5, b'"\\ud800"', 8)).errors[0].code is ErrorCode.ENCODING_ERROR
@@ -250,5 +251,7 @@ def test_the_fast_path_accepts_nothing_that_the_rules_would_change(resource: Tab
     record = {**SOUND[resource.name], **data.draw(st.dictionaries(st.sampled_from(names), ANY, max_size=4))}
     rules_only = replace(resource, policy=replace(shape, is_clean=lambda _: False))
     raw = RawRecord(0, 0, json.dumps(record).encode(), 0)
-    quick, slow = (Decoder(kind, caller_role="user", max_bytes=9).decode(raw) for kind in (resource, rules_only))
+    quick, slow = (
+        Decoder(kind, JsonParser(), caller_role="user", max_bytes=9).decode(raw) for kind in (resource, rules_only)
+    )
     assert quick == slow

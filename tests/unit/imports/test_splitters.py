@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wherry.errors import BrokenJson, ErrorCode, JobFailed
-from wherry.imports.arrays import ArraySplitter
 from wherry.imports.models import Place, RawRecord
-from wherry.imports.splitters import LineSplitter
+from wherry.imports.readers.arrays import ArraySplitter
+from wherry.imports.readers.ndjson import LineSplitter
 
 MAX = 1 << 20
 PLAIN = st.none() | st.booleans() | st.integers() | st.text('[]{},:"\\ \nx', max_size=8)

@@ -1,8 +1,8 @@
 """csv: RFC 4180 with a header line, in UTF-8.
 
 Null is an empty cell, a boolean is `true` or `false`, and arrays and JSON are JSON. Text is always quoted, so that null
-and an empty text differ. Text that a spreadsheet would run as a formula is prefixed with an apostrophe (OWASP, "CSV
-Injection"), unless the request turns this off.
+and an empty text differ. If the request asks for it, text that a spreadsheet would run as a formula is prefixed with an
+apostrophe (OWASP, "CSV Injection"); such a file does not import back exactly.
 """
 
 from __future__ import annotations

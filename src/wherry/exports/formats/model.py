@@ -41,7 +41,7 @@ class Layout:
 
     table: Table
     columns: tuple[Column, ...]
-    escape_formulas: bool = True
+    escape_formulas: bool = False
     workspace: Path = Path()
     signals: EncoderSignals = field(default_factory=EncoderSignals)
 

@@ -14,6 +14,7 @@ from tests.hostile import AMBIGUOUS
 from wherry.accounts.validation import normalize_email
 from wherry.imports.decode import Decoder
 from wherry.imports.models import RawRecord
+from wherry.imports.readers.records import JsonParser
 from wherry.tables.builtin import rules
 from wherry.tables.builtin.users import USERS
 from wherry.tables.values import Fault
@@ -48,7 +49,7 @@ def test_the_typed_record_and_the_rule_have_the_same_pattern() -> None:
 
 @pytest.mark.parametrize(("resource", "record"), HOSTILE, ids=range(len(HOSTILE)))
 def test_no_value_takes_long_to_check(resource: str, record: dict[str, object]) -> None:
-    decoder = Decoder(TABLES[resource], caller_role="user", max_bytes=1 << 24)
+    decoder = Decoder(TABLES[resource], JsonParser(), caller_role="user", max_bytes=1 << 24)
     data = msgspec.json.encode(record)
     began = time.process_time()
     decoder.decode(RawRecord(0, len(data), data, len(data)))
@@ -58,7 +59,7 @@ def test_no_value_takes_long_to_check(resource: str, record: dict[str, object]) 
 
 @pytest.mark.parametrize("email", AMBIGUOUS)
 def test_no_account_is_imported_with_an_address_that_can_be_mistaken_for_another(email: str) -> None:
-    decoder = Decoder(TABLES["users"], caller_role="user", max_bytes=1000)
+    decoder = Decoder(TABLES["users"], JsonParser(), caller_role="user", max_bytes=1000)
     data = msgspec.json.encode({"email": email, "name": "N"})
     (error,) = decoder.decode(RawRecord(0, len(data), data, len(data))).errors
 
@@ -66,7 +67,7 @@ def test_no_account_is_imported_with_an_address_that_can_be_mistaken_for_another
 
 
 def test_an_address_is_imported_in_the_form_that_registration_stores() -> None:
-    decoder = Decoder(TABLES["users"], caller_role="user", max_bytes=1000)
+    decoder = Decoder(TABLES["users"], JsonParser(), caller_role="user", max_bytes=1000)
     data = msgspec.json.encode({"email": "jose\u0301@example.com", "name": "N"})
     entry = decoder.decode(RawRecord(0, len(data), data, len(data)))
 

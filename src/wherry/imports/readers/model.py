@@ -1,0 +1,112 @@
+"""How a format of import files is declared.
+
+A new format is one file like `ndjson.py`, and its line in `__init__.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+from wherry.imports.models import ImportOptions, Place, RawRecord, RecordError
+from wherry.imports.source import SourceText
+from wherry.tables.model import Table
+from wherry.tables.values import Fault
+
+
+class Unread(NamedTuple):
+    """A field that its format could not convert to JSON: the text as JSON, and the fault to report."""
+
+    text: msgspec.Raw
+    fault: Fault
+
+
+Fields: TypeAlias = Mapping[str, msgspec.Raw | Unread]
+"""All fields of a record, by the names that they have in the file, or the columns that these stand for."""
+
+
+class Splitter(Protocol):
+    """Splits text into records. It is fed chunks, from a checkpoint on, in a thread."""
+
+    def feed(self, chunk: bytes) -> Iterator[RawRecord]:
+        """The records that end in this chunk.
+
+        Raises:
+            BrokenJson, JobFailed: the rest of the text cannot be read.
+        """
+
+    def finish(self) -> Iterator[RawRecord]:
+        """The records that only the end of the text ends.
+
+        Raises:
+            BrokenJson, JobFailed: the text is incomplete.
+        """
+
+
+class RecordParser(ABC):
+    """Converts the text of single records to JSON."""
+
+    @abstractmethod
+    def as_json(self, data: bytes) -> bytes | None:
+        """The record as a JSON object, or None if only `fields` can tell. It may be invalid JSON."""
+
+    @abstractmethod
+    def fields(self, index: int, data: bytes) -> Fields | RecordError:
+        """The JSON of every field, or what is wrong with the record as a whole.
+
+        Raises:
+            BrokenJson: the rest of the file cannot be read either.
+        """
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a format needs in order to read a source from a checkpoint on. `max_bytes` is the limit of one record."""
+
+    source: SourceText
+    place: Place
+    table: Table
+    options: ImportOptions
+    max_bytes: int
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A source that is open.
+
+    Attributes:
+        chunks: of text, from the checkpoint on.
+        splitter: of that text.
+        parser: of its records.
+        heading: what a file of some of the records must begin with.
+    """
+
+    chunks: AsyncGenerator[bytes]
+    splitter: Splitter
+    parser: RecordParser
+    heading: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordsFormat:
+    """A format of files of records.
+
+    Attributes:
+        name: its name in requests.
+        content_type: of a file.
+        extensions: of file names.
+        content_types: that mean this format, if the file's name does not say another one.
+        open: opens a source, and reads what precedes its records. Raises `JobFailed` if the file cannot be read.
+        is_array: whether a file is a JSON array, and not lines.
+    """
+
+    name: str
+    content_type: str
+    extensions: tuple[str, ...]
+    content_types: tuple[str, ...] = ()
+    open: Callable[[Opening], Awaitable[Reader]]
+    is_array: bool = False

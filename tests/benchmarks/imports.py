@@ -11,6 +11,7 @@ clean   articles of about 700 bytes that are all new
 bad     the same, two in a hundred with a fault
 update  the same again, over rows that are there
 array   clean, as one JSON array
+nested  clean, as the member `data` of a JSON object
 gzip    clean, compressed
 own     a table that only a line of TOML declares: ten columns of nine types, a unique key and a CHECK
 own-bad, own-update   as above
@@ -52,7 +53,9 @@ from wherry.storage.store import Store
 from wherry.tables.registry import Tables
 from wherry.this_process import collect_garbage_less_often, share_threads_fairly
 
-CASES = ("clean", "bad", "update", "array", "gzip", "own", "own-bad", "own-update")
+CASES = ("clean", "bad", "update", "array", "nested", "gzip", "own", "own-bad", "own-update")
+ENVELOPES = {"array": (b"[", b",\n", b"]\n"), "nested": (b'{"data":[', b",\n", b'],"nextCursor":null}\n')}
+"""What precedes the records, what separates them, and what follows them, if they are not lines."""
 AUTHORS = 1000
 WORDS = ("harbour", "lantern", "copper", "meadow", "\\u00fcber", "quiet", '\\"so\\"', "winter", "granite", "north")
 
@@ -93,13 +96,12 @@ def article(number: int, *, broken: bool) -> bytes:
 def write_source(case: str, rows: int, path: Path) -> None:
     """The file of a case."""
     with path.open("wb") as plain, gzip.open(plain, "wb", 6) if case == "gzip" else nullcontext(plain) as file:
-        if case == "array":
-            file.write(b"[")
+        lead, between, closing = ENVELOPES.get(case, (b"", b"\n", b"\n"))
+        file.write(lead)
         for number in range(rows):
-            separator = b"" if number == 0 else b",\n" if case == "array" else b"\n"
             make = item if case.startswith("own") else article
-            file.write(separator + make(number, broken=case.endswith("bad") and number % 50 == 0))
-        file.write(b"]\n" if case == "array" else b"\n")
+            file.write((between if number else b"") + make(number, broken=case.endswith("bad") and number % 50 == 0))
+        file.write(closing)
 
 
 def psql_seconds(url: str, table_rows: Path, twin: LiteralString) -> float:
@@ -115,13 +117,14 @@ def psql_seconds(url: str, table_rows: Path, twin: LiteralString) -> float:
 async def job_seconds(pool: Pool, executor: Executor, case: str) -> tuple[float, Job]:
     """How long a job takes to import the file that is stored under its case's name."""
     is_own = case.startswith("own")
-    options = ImportOptions(OnConflict.UPDATE if case.endswith("update") else OnConflict.ERROR)
+    on_conflict = OnConflict.UPDATE if case.endswith("update") else OnConflict.ERROR
+    options = ImportOptions(on_conflict, records_at="data" if case == "nested" else None)
     new = NewJob(
         id=new_job_id(),
         kind=Kind.IMPORT,
         owner_id=None,
         resource="items" if is_own else "articles",
-        format="json" if case == "array" else "ndjson",
+        format="json" if case in ENVELOPES else "ndjson",
         options=job_options(options, "admin") | ({TABLE: "shop.item"} if is_own else {}),
         source=ImportSource(case).as_json(),
     )

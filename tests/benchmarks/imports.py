@@ -12,21 +12,24 @@ bad     the same, two in a hundred with a fault
 update  the same again, over rows that are there
 array   clean, as one JSON array
 nested  clean, as the member `data` of a JSON object
+csv     clean, as csv
 gzip    clean, compressed
 own     a table that only a line of TOML declares: ten columns of nine types, a unique key and a CHECK
-own-bad, own-update   as above
+own-bad, own-update, own-csv, own-nested   as above
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import csv
 import gzip
+import io
 import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, LiteralString
@@ -53,7 +56,10 @@ from wherry.storage.store import Store
 from wherry.tables.registry import Tables
 from wherry.this_process import collect_garbage_less_often, share_threads_fairly
 
-CASES = ("clean", "bad", "update", "array", "nested", "gzip", "own", "own-bad", "own-update")
+CASES = (
+    *("clean", "bad", "update", "array", "nested", "csv", "gzip"),
+    *("own", "own-bad", "own-update", "own-csv", "own-nested"),
+)
 ENVELOPES = {"array": (b"[", b",\n", b"]\n"), "nested": (b'{"data":[', b",\n", b'],"nextCursor":null}\n')}
 """What precedes the records, what separates them, and what follows them, if they are not lines."""
 AUTHORS = 1000
@@ -96,12 +102,26 @@ def article(number: int, *, broken: bool) -> bytes:
 def write_source(case: str, rows: int, path: Path) -> None:
     """The file of a case."""
     with path.open("wb") as plain, gzip.open(plain, "wb", 6) if case == "gzip" else nullcontext(plain) as file:
-        lead, between, closing = ENVELOPES.get(case, (b"", b"\n", b"\n"))
-        file.write(lead)
+        lead, between, closing = ENVELOPES.get(case.removeprefix("own-"), (b"", b"\n", b"\n"))
+        make = item if case.startswith("own") else article
+        is_csv = case.endswith("csv")
+        file.write(csv_line(msgspec.json.decode(make(0, broken=False))) if is_csv else lead)
         for number in range(rows):
-            make = item if case.startswith("own") else article
-            file.write((between if number else b"") + make(number, broken=case.endswith("bad") and number % 50 == 0))
-        file.write(closing)
+            record = make(number, broken=case.endswith("bad") and number % 50 == 0)
+            if is_csv:
+                file.write(csv_line(msgspec.json.decode(record).values()))
+            else:
+                file.write((between if number else b"") + record)
+        file.write(b"" if is_csv else closing)
+
+
+def csv_line(cells: Iterable[Any]) -> bytes:
+    """Cells as the standard library writes them."""
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(
+        msgspec.json.encode(cell).decode() if isinstance(cell, (dict, list, bool)) else cell for cell in cells
+    )
+    return line.getvalue().encode()
 
 
 def psql_seconds(url: str, table_rows: Path, twin: LiteralString) -> float:
@@ -118,13 +138,13 @@ async def job_seconds(pool: Pool, executor: Executor, case: str) -> tuple[float,
     """How long a job takes to import the file that is stored under its case's name."""
     is_own = case.startswith("own")
     on_conflict = OnConflict.UPDATE if case.endswith("update") else OnConflict.ERROR
-    options = ImportOptions(on_conflict, records_at="data" if case == "nested" else None)
+    options = ImportOptions(on_conflict, records_at="data" if case.endswith("nested") else None)
     new = NewJob(
         id=new_job_id(),
         kind=Kind.IMPORT,
         owner_id=None,
         resource="items" if is_own else "articles",
-        format="json" if case in ENVELOPES else "ndjson",
+        format="csv" if case.endswith("csv") else "json" if case.removeprefix("own-") in ENVELOPES else "ndjson",
         options=job_options(options, "admin") | ({TABLE: "shop.item"} if is_own else {}),
         source=ImportSource(case).as_json(),
     )

@@ -235,7 +235,7 @@ def test_the_description_names_every_route_and_its_refusals(anyone: httpx.Client
             guarded = path.startswith(("/api/v1", "/v1", "/api/user/"))
             assert not guarded or {"401", "503"} <= operation["responses"].keys(), f"{method} {path}"
     page = {parameter["name"] for parameter in described["/api/v1/exports"]["get"]["parameters"]}
-    assert page == {"resource", "format", "limit", "cursor", "filters", "fields"}
+    assert page == {"resource", "format", "limit", "cursor", "filters", "fields", "references"}
     assert described["/api/v1/imports"]["post"]["requestBody"]["content"].keys() >= {"multipart/form-data"}
 
 

@@ -43,6 +43,7 @@ comment on constraint amount_not_negative on shop.stock is 'Nobody owes us goods
 create table shop.changing (id int primary key, gone text, kept text);
 """
 OTHERS = """
+named = { table = "shop.price", references = { supplier_id = "email" } }
 sealed = { table = "shop.two_keys", import = false }
 open = { table = "shop.supplier", import_roles = ["admin", "user"], export_roles = ["admin", "user"] }
 """
@@ -152,7 +153,7 @@ def test_list_show_check_and_order_agree_with_the_database(
 def test_show_list_and_check_say_what_an_import_needs_and_what_it_leaves_out(database: str, tmp_path: Path) -> None:
     (tmp_path / "tables.toml").write_text(
         """[tables]
-        price = { table = "shop.price", read_only = ["updated_at"] }
+        price = { table = "shop.price", read_only = ["updated_at"], references = { supplier_id = "email" } }
         sealed = { table = "shop.two_keys", import = false }
         """
     )
@@ -161,6 +162,7 @@ def test_show_list_and_check_say_what_an_import_needs_and_what_it_leaves_out(dat
     uses = {cells[1].strip(): cells[5].strip() for line in shown.splitlines() if len(cells := line.split("│")) == 8}
     assert (uses["amount"], uses["label"]) == ("required", "optional")
     assert (uses["updated_at"], uses["doubled"]) == ("no: read_only", "no: generated")
+    assert uses["supplier"] == "in place of supplier_id"
     assert "import: no: import = false" in command(database, tmp_path, "show", "sealed").stdout
     assert "import: by admin, user; a new row needs email, name" in command(database, tmp_path, "show", "users").stdout
     listed = [json.loads(line) for line in command(database, tmp_path, "list", "--json").stdout.splitlines()]
@@ -169,7 +171,10 @@ def test_show_list_and_check_say_what_an_import_needs_and_what_it_leaves_out(dat
     assert tables["price"]["notImported"] == {"updated_at": "read_only", "doubled": "generated"}
     assert (tables["sealed"]["importRoles"], tables["users"]["importRoles"]) == ([], ["admin", "user"])
     checked = command(database, tmp_path, "check").stdout
-    assert checked == "sealed cannot be imported into: import = false\n5 tables can be used, 4 of them for imports\n"
+    assert checked == (
+        "warning: whoever may import into shop.price can find out which values shop.supplier has in email, because of "
+        "references\nsealed cannot be imported into: import = false\n5 tables can be used, 4 of them for imports\n"
+    )
 
 
 @pytest.fixture
@@ -293,6 +298,28 @@ def test_an_exported_record_is_valid_by_the_schemas_of_exports_and_imports(
         Draft202012Validator(components["PriceExport"], validate_formats=True).validate(record)
         Draft202012Validator(components["PriceImport"], validate_formats=True).validate(record)
     assert page["data"]
+
+
+def test_records_with_references_by_key_are_valid_by_the_schemas(running: Service, admin: httpx.Client) -> None:
+    components = admin.get("/openapi.json").json()["components"]["schemas"]
+    query = "resource=named&format=json&references=key"
+    page = admin.get(f"/api/v1/exports?{query}").raise_for_status().json()
+    for record in page["data"]:
+        assert record["supplier"] == {"email": "a@example.com"}
+        assert "supplier_id" not in record
+        for way in ("Export", "Import"):
+            validator = Draft202012Validator(components[f"Named{way}"])
+            validator.validate(record)
+            assert not validator.is_valid({**record, "supplier": {"id": 1}})
+            assert validator.is_valid({**record, "supplier": None})
+    assert page["data"]
+    [author] = [components[name]["properties"]["author"] for name in ("ArticlesImport",)]
+    assert author["properties"].keys() == {"email"}
+    refused = admin.get(f"/api/v1/exports?{query.replace('=key', '=id')}")
+    assert (refused.status_code, refused.json()["errors"].keys()) == (422, {"references"})
+    created = admin.post("/api/v1/exports", json={"resource": "named", "references": "key", "fields": ["supplier"]})
+    job = finished(admin, created.json()["exportJob"]["id"])
+    assert admin.get(job["downloadUrl"]).text.splitlines()[0] == '{"supplier":{"email":"a@example.com"}}'
 
 
 def test_a_declared_table_is_exported_as_a_job_and_as_a_page(admin: httpx.Client) -> None:

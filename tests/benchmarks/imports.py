@@ -16,6 +16,8 @@ csv     clean, as csv
 gzip    clean, compressed
 own     a table that only a line of TOML declares: ten columns of nine types, a unique key and a CHECK
 own-bad, own-update, own-csv, own-nested   as above
+own-id, own-ref     own, with a reference to one of 1,000 rows: by id, and by key
+own-ids, own-refs   the same, each to another row
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ from wherry.this_process import collect_garbage_less_often, share_threads_fairly
 
 CASES = (
     *("clean", "bad", "update", "array", "nested", "csv", "gzip"),
-    *("own", "own-bad", "own-update", "own-csv", "own-nested"),
+    *("own", "own-bad", "own-update", "own-csv", "own-nested", "own-id", "own-ref", "own-ids", "own-refs"),
 )
 ENVELOPES = {"array": (b"[", b",\n", b"]\n"), "nested": (b'{"data":[', b",\n", b'],"nextCursor":null}\n')}
 """What precedes the records, what separates them, and what follows them, if they are not lines."""
@@ -71,6 +73,8 @@ create table twin (like wherry.articles including all);
 alter table twin add constraint twin_author_fkey foreign key (author_id) references wherry.users (id);
 """
 OWN_TWIN = "drop table if exists twin; create table twin (like shop.item including all)"
+MAKERS = 1000
+BY_REFERENCE = ("own-id", "own-ref", "own-ids", "own-refs")
 
 
 def item(number: int, *, broken: bool) -> bytes:
@@ -84,6 +88,15 @@ def item(number: int, *, broken: bool) -> bytes:
         f'"meta":{{"colour":"blue","sizes":[1,2,{number % 10}],"note":"made of {number % 77} parts"}}}}'
     )
     return text.encode()
+
+
+def part(number: int, case: str) -> bytes:
+    """One record that refers to a maker."""
+    maker = number if case.endswith("s") else number % MAKERS
+    given = (
+        f'"maker_id":{maker}' if case in ("own-id", "own-ids") else f'"maker":{{"email":"maker{maker}@example.org"}}'
+    )
+    return item(number, broken=False)[:-1] + f",{given}}}".encode()
 
 
 def article(number: int, *, broken: bool) -> bytes:
@@ -107,7 +120,8 @@ def write_source(case: str, rows: int, path: Path) -> None:
         is_csv = case.endswith("csv")
         file.write(csv_line(msgspec.json.decode(make(0, broken=False))) if is_csv else lead)
         for number in range(rows):
-            record = make(number, broken=case.endswith("bad") and number % 50 == 0)
+            is_broken = case.endswith("bad") and number % 50 == 0
+            record = part(number, case) if case in BY_REFERENCE else make(number, broken=is_broken)
             if is_csv:
                 file.write(csv_line(msgspec.json.decode(record).values()))
             else:
@@ -136,16 +150,18 @@ def psql_seconds(url: str, table_rows: Path, twin: LiteralString) -> float:
 
 async def job_seconds(pool: Pool, executor: Executor, case: str) -> tuple[float, Job]:
     """How long a job takes to import the file that is stored under its case's name."""
-    is_own = case.startswith("own")
+    resource, table = "articles", None
+    if case.startswith("own"):
+        resource, table = ("parts", "shop.part") if case in BY_REFERENCE else ("items", "shop.item")
     on_conflict = OnConflict.UPDATE if case.endswith("update") else OnConflict.ERROR
     options = ImportOptions(on_conflict, records_at="data" if case.endswith("nested") else None)
     new = NewJob(
         id=new_job_id(),
         kind=Kind.IMPORT,
         owner_id=None,
-        resource="items" if is_own else "articles",
+        resource=resource,
         format="csv" if case.endswith("csv") else "json" if case.removeprefix("own-") in ENVELOPES else "ndjson",
-        options=job_options(options, "admin") | ({TABLE: "shop.item"} if is_own else {}),
+        options=job_options(options, "admin") | ({} if table is None else {TABLE: table}),
         source=ImportSource(case).as_json(),
     )
     async with pool.connection() as connection, connection.transaction():
@@ -169,6 +185,11 @@ def prepare(url: str, rows: int, folder: Path) -> Path:
             "select n || '@example.org', 'user' || n, 'User ' || n from generate_series(1, %s) as n",
             [AUTHORS],
         )
+        connection.execute("truncate shop.maker cascade")
+        connection.execute(
+            "insert into shop.maker select n, 'maker' || n || '@example.org' from generate_series(0, %s) as n", [rows]
+        )
+        connection.execute("analyze shop.maker")
     path = folder / "rows.txt"
     job_id, now = new_job_id(), "2024-01-01 00:00:00+00"
     with path.open("w") as file:
@@ -218,7 +239,7 @@ async def measure(url: str, rows: int, folder: Path, asked: argparse.Namespace) 
                 async with pool.connection() as connection:
                     await connection.execute("drop table twin")
                     if not case.endswith("update"):
-                        await connection.execute("truncate wherry.articles, wherry.comments, shop.item")
+                        await connection.execute("truncate wherry.articles, wherry.comments, shop.item, shop.part")
                     await connection.execute("checkpoint")
                 reset_peak()
                 seconds, _job = await job_seconds(pool, executor, case)

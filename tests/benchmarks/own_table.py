@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from wherry.tables.declarations import Declaration, Declarations
 
-OWN = Declarations(tables={"items": Declaration(table="shop.item")})
+OWN = Declarations(
+    tables={
+        "items": Declaration(table="shop.item"),
+        "parts": Declaration(table="shop.part", references={"maker_id": "email"}),
+    }
+)
 OWN_TABLE = """
 create schema shop;
 create type shop.state as enum ('new', 'sold', 'gone');
@@ -20,4 +25,6 @@ create table shop.item (
   state shop.state not null,
   meta jsonb
 );
+create table shop.maker (id bigint primary key, email text not null unique);
+create table shop.part (like shop.item including all, maker_id bigint references shop.maker);
 """

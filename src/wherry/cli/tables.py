@@ -20,6 +20,7 @@ from wherry.cli.tables_terminal import (
     not_imported,
     required_fields,
     use_in_imports,
+    warnings_of,
 )
 from wherry.cli.users_terminal import printable
 from wherry.database.pools import Connection, make_pool
@@ -100,6 +101,11 @@ def show(name: str, /) -> None:
         nullable = "yes" if column.is_nullable else "no"
         use = use_in_imports(table, column, declared)
         grid.add_row(*map(_cell, (field, column.declared, schema, nullable, use, column.comment or "")))
+        for each in table.reference_fields:
+            if each.column == field:
+                schema, nullable = msgspec.json.encode(each.schema).decode(), "yes" if each.is_nullable else "no"
+                kind = f"a row of {each.target}"
+                grid.add_row(*map(_cell, (each.name, kind, schema, nullable, f"in place of {field}", "")))
     Console().print(grid)
 
 
@@ -108,7 +114,7 @@ def check() -> None:
     """Compare the declarations with the database. The exit status is 2 if a declared table cannot be used."""
     found = _find()
     for table in found.tables:
-        for warning in table.warnings:
+        for warning in warnings_of(table):
             _say(f"warning: {warning}")
         reason = not_imported(table, found.declared.get(table.name))
         if reason is not None:
@@ -137,7 +143,7 @@ def add(pattern: str, /) -> None:
         for table in found.tables.values():
             _say(f"added {table.name}: {table.relation}")
             _say(f"  import: {import_summary(table, Declaration(table=str(table.relation)))}")
-            for warning in table.warnings:
+            for warning in warnings_of(table):
                 _say(f"  warning: {warning}")
         for relation, reason in found.refused.items():
             _say(f"not added: {relation}: {reason}")

@@ -60,6 +60,17 @@ def import_summary(table: Table, declared: Declaration | None) -> str:
     return "; ".join(parts)
 
 
+def warnings_of(table: Table) -> Iterator[str]:
+    """What to know before a table is offered."""
+    yield from table.warnings
+    if not table.is_built_in and table.import_roles:
+        for each in table.reference_fields:
+            yield (
+                f"whoever may import into {table.relation} can find out which values {each.target} has in "
+                f"{each.key.name}, because of references"
+            )
+
+
 def left_out_fields(table: Table, declared: Declaration | None) -> Iterator[tuple[str, str]]:
     """The columns that imports do not write, each with the reason."""
     if table.policy is None:

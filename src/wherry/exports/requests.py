@@ -14,7 +14,7 @@ from wherry.errors import Invalid
 from wherry.exports.compression import find_compression
 from wherry.exports.filters import is_storable
 from wherry.exports.formats import PAGE_FORMATS, find_format
-from wherry.exports.selection import Selection, parse_selection
+from wherry.exports.selection import Selection, parse_selection, require_targets
 from wherry.jobs.models import Job
 from wherry.tables.model import Table
 from wherry.tables.registry import TablesByName, find_table
@@ -84,13 +84,15 @@ def parse_export(body: object, tables: TablesByName) -> ExportRequest:
 
     Raises:
         Invalid: on the first invalid member.
+        Forbidden: on `references`; see `require_targets`.
     """
     if isinstance(body, Mapping) and isinstance(body.get("export"), Mapping):
         body = body["export"]
     if not isinstance(body, Mapping):
         raise Invalid("the body must be a JSON object", field="export")
     table = find_table(tables, body.get("resource"))
-    selection = parse_selection(table, body.get("filters"), body.get("fields"))
+    selection = parse_selection(table, body.get("filters"), body.get("fields"), body.get("references"))
+    require_targets(selection, tables.values())
     chosen = find_format(body.get("format"))
     if chosen.needs_key:
         if not table.key:
@@ -114,21 +116,24 @@ def parse_page(
     """Validate the query of a request for a page.
 
     Args:
-        query: all values of each parameter: `resource`, and optionally `format`, `limit`, `cursor` and `fields`. Only
-            `fields` may be repeated.
+        query: all values of each parameter: `resource`, and optionally `format`, `limit`, `cursor`, `references` and
+            `fields`. Only `fields` may be repeated.
         tables: those that may be exported.
         filters: a JSON object or its text, or None for no filters.
         max_limit: the highest `limit`.
 
     Raises:
         Invalid: on the first invalid parameter.
+        Forbidden: on `references`; see `require_targets`.
     """
-    fields = list(query.get("fields") or ()) or None
+    fields, references = list(query.get("fields") or ()) or None, _single(query, "references")
     table = find_table(tables, _single(query, "resource"))
     if not table.key:
         raise Invalid(f"{table.name} has no key, so it has no pages; export it as a file", field="resource")
+    selection = parse_selection(table, filters, fields, references)
+    require_targets(selection, tables.values())
     return PageRequest(
-        selection=parse_selection(table, filters, fields),
+        selection=selection,
         format=find_format(_single(query, "format"), PAGE_FORMATS).name,
         limit=_number(query, "limit", 1, max_limit, min(DEFAULT_PAGE_LIMIT, max_limit)),
         after=_read_cursor(table, query),

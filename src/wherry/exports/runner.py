@@ -14,10 +14,11 @@ import structlog
 
 from wherry.accounts.authority import LOST, Authority, read_authority
 from wherry.database.pools import Pool
-from wherry.errors import ErrorCode, Invalid, JobFailed
+from wherry.errors import ErrorCode, Forbidden, Invalid, JobFailed
 from wherry.exports import artifact
 from wherry.exports.artifact import Artifact
 from wherry.exports.requests import ExportRequest
+from wherry.exports.selection import require_targets
 from wherry.exports.snapshot import Snapshot, require_chunked_rows
 from wherry.jobs import ledger
 from wherry.jobs.models import Advance, Outcome
@@ -102,9 +103,17 @@ class ExportRunner:
         if authority.owner_id is not None and authority.role not in table.export_roles:
             raise JobFailed(ErrorCode.FORBIDDEN, LOST)
         try:
-            return ExportRequest.of_job(run.job, table)
+            request = ExportRequest.of_job(run.job, table)
         except Invalid as error:
             raise JobFailed(ErrorCode.DATABASE_ERROR, f"{CHANGED}: {error}") from error
+        if request.selection.shown_references:
+            others = (await self._tables.current()).values()
+            allowed = [each for each in others if authority.owner_id is None or authority.role in each.export_roles]
+            try:
+                require_targets(request.selection, allowed)
+            except Forbidden as error:
+                raise JobFailed(ErrorCode.FORBIDDEN, str(error)) from error
+        return request
 
     async def _produce(self, output: Artifact, key: str, progress: _Progress) -> Stored:
         """Store the artifact, and report progress meanwhile."""

@@ -8,24 +8,36 @@ from typing import Any
 
 import msgspec
 
-from wherry.errors import Invalid
+from wherry.errors import Forbidden, Invalid
 from wherry.exports.filters import NOT_AN_OBJECT, Condition, FilterValue, conditions, parse_filters
-from wherry.tables.model import Column, Table, find_column
+from wherry.tables.model import Column, ReferenceField, Table, find_column
 from wherry.texts import SHOWN_CHARACTERS
+
+BY_KEY = "key"
+"""The value of `references`."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The fields in the requested order, and the filters as `parse_filters` returns them."""
+    """The fields in the requested order, and the filters as `parse_filters` returns them.
+
+    `references` are those that are exported in place of their columns, whether or not the fields include them.
+    """
 
     table: Table
     fields: tuple[str, ...]
     filters: Mapping[str, FilterValue] = field(default_factory=dict)
+    references: tuple[ReferenceField, ...] = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns of the fields."""
-        return self.table.columns_of(self.fields)
+        return self.table.columns_of(self.fields, self.references)
+
+    @property
+    def shown_references(self) -> tuple[ReferenceField, ...]:
+        """The references among the fields."""
+        return tuple(each for each in self.references if each.name in self.fields)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -39,7 +51,9 @@ class Selection:
 
     def to_json(self) -> dict[str, Any]:
         """The selection as JSON. Equal selections have equal JSON, however they were spelled."""
-        return {"fields": list(self.fields), "filters": {name: self.filters[name] for name in sorted(self.filters)}}
+        references = {"references": BY_KEY} if self.references else {}
+        filters = {name: self.filters[name] for name in sorted(self.filters)}
+        return {"fields": list(self.fields), "filters": filters, **references}
 
     @classmethod
     def from_json(cls, table: Table, value: Mapping[str, Any]) -> Selection:
@@ -49,13 +63,15 @@ class Selection:
             Invalid: the table no longer has a field or a filter.
         """
         filters = {each.column for each in table.filters}
-        gone = [*(set(value["fields"]) - set(table.fields)), *(value["filters"].keys() - filters)]
+        references = _references(table, value.get("references"))
+        known = {*table.fields, *(each.name for each in references)}
+        gone = [*(set(value["fields"]) - known), *(value["filters"].keys() - filters)]
         if gone:
             raise Invalid(f"{table.name} no longer has {', '.join(sorted(gone))}", field="fields")
-        return cls(table, tuple(value["fields"]), value["filters"])
+        return cls(table, tuple(value["fields"]), value["filters"], references)
 
 
-def parse_selection(table: Table, filters: object, fields: object) -> Selection:
+def parse_selection(table: Table, filters: object, fields: object, references: object = None) -> Selection:
     """Validate the selection of a request.
 
     Args:
@@ -63,11 +79,37 @@ def parse_selection(table: Table, filters: object, fields: object) -> Selection:
         filters: a JSON object or its text; None selects every record.
         fields: the field names in order: a string with commas or with a JSON array, or a list of such strings; None for
             every field.
+        references: `key` to export references by key; None for the values of their columns.
 
     Raises:
-        Invalid: on `filters` or `fields`.
+        Invalid: on `filters`, `fields` or `references`.
     """
-    return Selection(table, _fields(table, fields), parse_filters(table, _json(filters)))
+    replaced = _references(table, references)
+    return Selection(table, _fields(table, fields, replaced), parse_filters(table, _json(filters)), replaced)
+
+
+def require_targets(selection: Selection, exportable: Iterable[Table]) -> None:
+    """Check that whoever exports a selection may export the keys of the rows that its records refer to.
+
+    Raises:
+        Forbidden: some of them are not among the columns of the tables that may be exported.
+    """
+    allowed = {(table.relation, name) for table in exportable for name in table.fields}
+    for each in selection.shown_references:
+        if (each.target, each.key.name) not in allowed:
+            raise Forbidden(
+                f"references=key needs the right to export {each.key.name} of {each.target}, "
+                f"to which {each.column} refers; leave {each.name} out of fields, or export without references=key",
+                field="references",
+            )
+
+
+def _references(table: Table, given: object) -> tuple[ReferenceField, ...]:
+    if given is None or given == "":
+        return ()
+    if given != BY_KEY:
+        raise Invalid(f"references must be {BY_KEY} (got {str(given)[:SHOWN_CHARACTERS]!r})", field="references")
+    return table.reference_fields
 
 
 def _json(filters: object) -> object:
@@ -79,16 +121,19 @@ def _json(filters: object) -> object:
         raise Invalid(NOT_AN_OBJECT, field="filters") from None
 
 
-def _fields(table: Table, given: object) -> tuple[str, ...]:
+def _fields(table: Table, given: object, references: Iterable[ReferenceField]) -> tuple[str, ...]:
+    replaced = {each.column: each.name for each in references}
+    every = tuple(replaced.get(name, name) for name in table.fields)
     if given is None:
-        return table.fields
-    names = list(dict.fromkeys(_names(given, table.fields)))
-    found = {name: find_column(name, table.fields) for name in names}
+        return every
+    known = (*every, *replaced)
+    names = list(dict.fromkeys(_names(given, known)))
+    found = {name: find_column(name, known) for name in names}
     unknown = next((name for name, column in found.items() if column is None), None)
     if unknown is not None or not names:
         fault = "fields is empty" if unknown is None else f"fields contains the unknown {unknown[:SHOWN_CHARACTERS]!r}"
-        raise Invalid(f"{fault}; the fields of {table.name} are {', '.join(table.fields)}", field="fields")
-    return tuple(dict.fromkeys(column for column in found.values() if column is not None))
+        raise Invalid(f"{fault}; the fields of {table.name} are {', '.join(every)}", field="fields")
+    return tuple(dict.fromkeys(replaced.get(name, name) for name in found.values() if name is not None))
 
 
 def _names(given: object, fields: Collection[str]) -> Iterable[str]:

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
 from psycopg import sql
 
 from wherry.exports.filters import Operator
 from wherry.exports.selection import Selection
-from wherry.tables.model import Column, Table
+from wherry.tables.model import Column, ReferenceField, Table
 from wherry.tables.types import Form
 
 
@@ -23,31 +24,37 @@ class Shape(NamedTuple):
     table: Table
     fields: tuple[str, ...]
     tests: tuple[tuple[str, Operator], ...]
+    references: tuple[ReferenceField, ...]
 
     @classmethod
     def of(cls, selection: Selection) -> Shape:
         """The shape of a selection."""
         tests = tuple((test.column, test.operator) for test in selection.conditions)
-        return cls(selection.table, selection.fields, tests)
+        return cls(selection.table, selection.fields, tests, selection.shown_references)
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns of the fields."""
-        return self.table.columns_of(self.fields)
+        return self.table.columns_of(self.fields, self.references)
 
     @property
     def shows_key(self) -> bool:
         """Whether the key can be read from the fields: it is one of them, and an integer."""
-        return self.table.has_integer_key and self.table.key[0] in self.fields
+        others = {each.name for each in self.references}
+        return self.table.has_integer_key and self.table.key[0] in set(self.fields) - others
 
 
 @lru_cache(maxsize=256)
 def export(shape: Shape) -> str:
     """At most `%(limit)s` records, in the order of the table's key: the fields."""
     return (
-        sql.SQL("select {values}\nfrom {table} as r\nwhere {where}\n{order}limit %(limit)s")
+        sql.SQL("select {values}\nfrom {table} as r{joins}\nwhere {where}\n{order}limit %(limit)s")
         .format(
-            values=sql.SQL(", ").join(_values(shape)), table=_table(shape), where=_where(shape), order=_order(shape)
+            values=sql.SQL(", ").join(_values(shape)),
+            table=_table(shape),
+            joins=_joins(shape),
+            where=_where(shape),
+            order=_order(shape),
         )
         .as_string()
     )
@@ -81,7 +88,7 @@ def page(shape: Shape, *, after: bool) -> str:
             "    sum({size}) over (order by {keys} rows between unbounded preceding and 1 preceding) as size_before\n"
             "  from (\n"
             "    select {named}\n"
-            "    from {table} as r\n"
+            "    from {table} as r{joins}\n"
             "    where {where}\n"
             "    {order}"
             "    limit %(limit)s\n"
@@ -99,6 +106,7 @@ def page(shape: Shape, *, after: bool) -> str:
             named=sql.SQL(", ").join(named),
             order=_order(shape),
             table=_table(shape),
+            joins=_joins(shape),
             where=sql.SQL("\n  and ").join([_where(shape), *([_after(shape)] if after else [])]),
         )
         .as_string()
@@ -140,9 +148,47 @@ def _table(shape: Shape) -> sql.Composable:
 
 
 def _values(shape: Shape) -> Iterator[sql.Composable]:
-    for column in shape.columns:
-        name, reads = _column(column.name), column.type.reads
-        yield sql.SQL(reads).format(*[name] * reads.count("{}"))
+    references = {each.name: _key_object(place, each) for place, each in enumerate(shape.references)}
+    for name in shape.fields:
+        yield references[name] if name in references else _read(shape.table.columns[name].type.reads, _column(name))
+
+
+def _joins(shape: Shape) -> sql.Composable:
+    """The rows that references name, which have the names `ref_0`, `ref_1` …"""
+    parts = [
+        sql.SQL("\nleft join {} as {} on {}").format(
+            _name(*each.target.parts),
+            sql.Identifier(f"ref_{place}"),
+            _compared(_referenced(place, each.referenced), "=", _column(each.column), each.referenced),
+        )
+        for place, each in enumerate(shape.references)
+    ]
+    return sql.SQL("").join(parts)
+
+
+def _key_object(place: int, reference: ReferenceField) -> sql.Composable:
+    """The JSON of a reference. The key is null if we may not see the row."""
+    key, reads = _referenced(place, reference.key), reference.key.type.reads_array
+    # The JSON of an array is known for every type; that of its only element stands between the brackets.
+    array = _read(reads, sql.SQL("array[{}]").format(key))
+    value = (
+        sql.SQL("pg_catalog.to_json({})::pg_catalog.text").format(key)
+        if reads == "{}"
+        else sql.SQL("pg_catalog.btrim({}, '[]')").format(array)
+    )
+    member = msgspec.json.encode(reference.key.name).decode()
+    opening = sql.SQL(sql.Literal(f"{{{member}:").as_string().replace("%", "%%"))
+    return sql.SQL("case when {} is not null then pg_catalog.concat({}, coalesce({}, 'null'), {}) end").format(
+        _column(reference.column), opening, value, sql.Literal("}")
+    )
+
+
+def _referenced(place: int, column: Column) -> sql.Composable:
+    return sql.SQL("{}.{}").format(sql.Identifier(f"ref_{place}"), _name(column.name))
+
+
+def _read(reads: str, value: sql.Composable) -> sql.Composable:
+    return sql.SQL(reads).format(*[value] * reads.count("{}"))
 
 
 def _where(shape: Shape) -> sql.Composed:

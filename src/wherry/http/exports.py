@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlencode
 
 import psycopg
@@ -58,6 +58,13 @@ Words: TypeAlias = Annotated[str, Meta(min_length=1)]
 ExportFormat: TypeAlias = Annotated[str, one_of("ExportFormat", FORMATS)]
 PageFormat: TypeAlias = Annotated[str, one_of("PageFormat", PAGE_FORMATS)]
 Compression: TypeAlias = Annotated[str, one_of("Compression", COMPRESSIONS)]
+References: TypeAlias = Annotated[
+    Literal["key"],
+    Meta(
+        description="If `key`, columns that refer to other tables are replaced as far as that is declared: `author` "
+        '`{"email": …}` for `author_id`. By default, they have their own values.'
+    ),
+]
 FILE = {
     NDJSON: Binary,
     JSON: Any,
@@ -86,6 +93,7 @@ class NewExport(Struct, rename="camel"):
         Words | Annotated[list[Words], Meta(min_length=1)] | None,
         Meta(description="The fields of each record, in order: an array, or separated by commas. By default, all."),
     ] = None
+    references: References | None = None
     csv_escape_formulas: Annotated[
         bool | None,
         Meta(
@@ -119,6 +127,7 @@ class PageQuery(Struct):
         str | None,
         Meta(description="Fields separated by commas, or as a JSON array. Or use `fields[]=name`."),
     ] = None
+    references: References | None = None
 
 
 @get(

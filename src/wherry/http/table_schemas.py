@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from wherry.http.schemas import Schema
-from wherry.tables.model import Table
+from wherry.tables.derivation import references_of
+from wherry.tables.model import ReferenceField, Table
 from wherry.tables.registry import TablesByName
 
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
@@ -20,7 +21,7 @@ _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9]+")
 
 def export_schema(table: Table) -> Schema:
     """The JSON Schema of a record that has every field."""
-    return {
+    schema = {
         "$schema": JSON_SCHEMA,
         "title": table.name,
         "type": "object",
@@ -28,20 +29,40 @@ def export_schema(table: Table) -> Schema:
         "required": list(table.fields),
         "additionalProperties": False,
     }
+    return _with_references(schema, table.reference_fields, "With `references=key`")
 
 
 def import_schema(table: Table) -> Schema:
     """The JSON Schema of a record that creates a row."""
     if table.policy is not None:
-        return msgspec.json.schema(table.policy.record)
+        schema = msgspec.json.schema(table.policy.record)
+        for each in schema["$defs"].values():
+            each |= _with_references(each, table.reference_fields, "May be given")
+        return schema
     columns = [column for column in table.columns.values() if column.is_importable]
-    return {
+    schema = {
         "$schema": JSON_SCHEMA,
         "title": table.name,
         "type": "object",
         "properties": {column.name: _with_digits(_property(table, column.name)) for column in columns},
         "required": [column.name for column in columns if column.is_required],
     }
+    return _with_references(schema, references_of(table), "May be given")
+
+
+def _with_references(schema: Schema, references: Iterable[ReferenceField], when: str) -> Schema:
+    """The schema of a record that may have these fields in place of their columns, which are not required then."""
+    properties = dict(schema["properties"])
+    for each in references:
+        key = {each.key.name: _with_items(each.key.type.schema)}
+        value = {**each.schema, "properties": key}
+        if each.name == each.column:
+            properties[each.name] = {"anyOf": [properties[each.name], value]}
+        else:
+            choices = {"anyOf": [value, {"type": "null"}]} if each.is_nullable else value
+            properties[each.name] = {**choices, "description": f"{when}, in place of `{each.column}`."}
+    replaced = {each.column for each in references if each.name != each.column}
+    return {**schema, "properties": properties, "required": [n for n in schema["required"] if n not in replaced]}
 
 
 def components_of(tables: TablesByName, taken: Collection[str]) -> dict[str, Schema]:

@@ -7,8 +7,9 @@ normalised (trimmed, for example), is decoded again, field by field, by the rule
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import astuple
@@ -17,9 +18,10 @@ from wherry.errors import ErrorCode
 from wherry.imports.json_values import MAX_BUILT_BYTES, read_value
 from wherry.imports.models import DecodedRecord, RawRecord, RecordError, UnknownFields, clipped, report_value
 from wherry.imports.readers.model import Fields, RecordParser, Unread
+from wherry.imports.referring import Keys, ReferringRecords
 from wherry.tables.builtin.users import ADMIN
-from wherry.tables.derivation import shape_of
-from wherry.tables.model import Table
+from wherry.tables.derivation import import_fields, references_of, shape_of
+from wherry.tables.model import ReferenceField, Table
 from wherry.tables.shape import ImportField
 from wherry.tables.values import Fault, has_unparsed
 
@@ -50,9 +52,11 @@ class Decoder:
         self._table = table
         self._parser = parser
         self._shape = shape_of(table)
-        self._typed = msgspec.json.Decoder(self._shape.record)
+        self._references = references_of(table)
+        self._typed = ReferringRecords(table).decode if self._references else _without_keys(self._shape.record)
+        self._key_fields = {each.column: (each, _key_field(each)) for each in self._references}
         self._unknown_fields = unknown_fields
-        self._known = {field.name for field in self._shape.fields} | set(table.columns)
+        self._known = import_fields(table) | set(table.columns)
         self._forbidden = {} if caller_role == ADMIN else dict(self._shape.admin_only)
         self._keeps_text = table.refers_to_itself
         self._max_bytes = max_bytes
@@ -70,12 +74,13 @@ class Decoder:
 
     def _decoded(self, raw: RawRecord) -> DecodedRecord:
         text = raw.data if self._keeps_text else None
-        record = None if raw.data is None else self._decode_clean(self._parser.as_json(raw.data))
-        if record is not None:
-            return DecodedRecord(raw.index, raw.offset, raw.size, record, (), text=text)
-        record, errors = self._decode_slowly(raw)
+        clean = None if raw.data is None else self._decode_clean(self._parser.as_json(raw.data))
+        if clean is not None:
+            record, keys = clean
+            return DecodedRecord(raw.index, raw.offset, raw.size, record, (), text=text, keys=keys)
+        record, errors, keys = self._decode_slowly(raw)
         is_unparsed = record is not None and any(map(has_unparsed, astuple(record)))
-        return DecodedRecord(raw.index, raw.offset, raw.size, record, errors, is_unparsed, text)
+        return DecodedRecord(raw.index, raw.offset, raw.size, record, errors, is_unparsed, text, keys=keys)
 
     def _with_unknown(self, entry: DecodedRecord, data: bytes) -> DecodedRecord:
         """The entry with its unknown fields: noted, or as errors."""
@@ -93,8 +98,8 @@ class Decoder:
         )
         return msgspec.structs.replace(entry, errors=(*entry.errors, *errors))
 
-    def _decode_clean(self, data: bytes | None) -> Any:
-        """The record if it is clean and allowed, otherwise None."""
+    def _decode_clean(self, data: bytes | None) -> tuple[Any, Keys] | None:
+        """The record and its keys if it is clean and allowed, otherwise None."""
         if data is None or _ESCAPED_NUL in data:
             return None
         if self._shape.has_signed_zero and _NEGATIVE_ZERO.search(data):
@@ -102,51 +107,93 @@ class Decoder:
         try:
             if not data.isascii():
                 data.decode()  # the typed decoder does not check the UTF-8 of unknown fields
-            record = self._typed.decode(data)
+            record, keys = self._typed(data)
         except (ValueError, RecursionError):
             return None
         if self._shape.is_clean is not None and not self._shape.is_clean(record):
             return None
         if self._forbidden and any(getattr(record, name) == value for name, value in self._forbidden.items()):
             return None
-        return record
+        return record, keys
 
-    def _decode_slowly(self, raw: RawRecord) -> tuple[Any, tuple[RecordError, ...]]:
+    def _decode_slowly(self, raw: RawRecord) -> tuple[Any, tuple[RecordError, ...], Keys]:
         if raw.data is None:
             message = f"Record is longer than {self._max_bytes} bytes"
             details = {"bytes": raw.size, "limit": self._max_bytes}
-            return None, (RecordError(raw.index, None, ErrorCode.FIELD_TOO_LONG, message, details=details),)
+            return None, (RecordError(raw.index, None, ErrorCode.FIELD_TOO_LONG, message, details=details),), ()
         fields = self._parser.fields(raw.index, raw.data)
         if isinstance(fields, RecordError):
-            return None, (fields,)
+            return None, (fields,), ()
         return self._apply_rules(raw.index, fields)
 
-    def _apply_rules(self, index: int, fields: Fields) -> tuple[Any, tuple[RecordError, ...]]:
+    def _apply_rules(self, index: int, fields: Fields) -> tuple[Any, tuple[RecordError, ...], Keys]:
         valid: dict[str, object] = {}
+        keys: dict[str, object] = {}
         faults: list[tuple[str, Fault]] = []
         given: set[str] = set()
         for field in self._shape.fields:
-            value = self._value(field, fields.get(field.name))
+            name, value = self._given(field, fields)
             if value is not msgspec.UNSET:
                 given.add(field.name)
             if isinstance(value, Fault):
-                faults.append((field.name, value))
+                faults.append((name, value))
+            elif isinstance(value, _Key):
+                keys[field.name] = value.value
             elif value is not msgspec.UNSET:
                 valid[field.name] = value
         faults.extend(
             self._shape.check(valid, frozenset(given - {name for name, fault in faults if fault is _REQUIRED}))
         )
         record = self._shape.make(valid)
+        found = tuple([keys.get(each.column, msgspec.UNSET) for each in self._references]) if keys else ()
         if not faults:
-            return record, ()
-        name = self._record_name(fields)
-        return record, tuple(self._error(index, name, field, fault, fields) for field, fault in faults)
+            return record, (), found
+        record_name = self._record_name(fields)
+        return record, tuple(self._error(index, record_name, field, fault, fields) for field, fault in faults), found
+
+    def _given(self, field: ImportField, fields: Fields) -> tuple[str, object]:
+        """What a record gives for a field, and by which name: a value or `_Key`, a `Fault`, or UNSET."""
+        raw = fields.get(field.name)
+        if field.name in self._key_fields:
+            reference, key_field = self._key_fields[field.name]
+            key = self._key(reference, key_field, fields.get(reference.name))
+            if key is not msgspec.UNSET:
+                if reference.name == field.name or self._is_absent(raw):
+                    return reference.name, key
+                fault = Fault(ErrorCode.INVALID_FIELD_FORMAT, f"must not be given together with {field.name}")
+                return reference.name, fault
+        return field.name, self._value(field, raw)
+
+    def _is_absent(self, raw: msgspec.Raw | Unread | None) -> bool:
+        if isinstance(raw, Unread):
+            return False
+        return raw is None or (bytes(raw) == b"null" and self._shape.null_is_absent)
+
+    def _key(self, reference: ReferenceField, field: ImportField, raw: msgspec.Raw | Unread | None) -> object:
+        """The `_Key` by which a field names a row, None if it names none, a `Fault`, or UNSET if it is absent."""
+        if raw is None or self._is_absent(raw):
+            return msgspec.UNSET
+        text = bytes(raw.text if isinstance(raw, Unread) else raw)
+        if reference.name == reference.column and not text.lstrip().startswith(b"{"):
+            return msgspec.UNSET  # it is a value of the column itself
+        if text == b"null":
+            return None if reference.is_nullable else _REQUIRED
+        try:
+            members = _decode_members(text) if len(text) <= MAX_BUILT_BYTES else {}
+        except (ValueError, RecursionError):
+            members = {}
+        if members.keys() != {reference.key.name} or bytes(members[reference.key.name]) == b"null":
+            return Fault(ErrorCode.INVALID_FIELD_TYPE, f"must be {reference.form}")
+        value = self._value(field, members[reference.key.name])
+        if isinstance(value, Fault):
+            return Fault(value.code, f"must be {reference.form}, but {reference.key.name} {value.text}")
+        return _Key(value)
 
     def _value(self, field: ImportField, raw: msgspec.Raw | Unread | None) -> object:
         """The value of a field, a `Fault`, or UNSET if it is absent."""
         if isinstance(raw, Unread):
             return raw.fault
-        if raw is None or (bytes(raw) == b"null" and self._shape.null_is_absent):
+        if raw is None or self._is_absent(raw):
             return _REQUIRED if field.required else msgspec.UNSET
         if bytes(raw) == b"null":
             return None if field.nullable else _REQUIRED
@@ -180,10 +227,28 @@ class Decoder:
 
     def _error(self, index: int, name: str | None, field: str, fault: Fault, fields: Fields) -> RecordError:
         value = report_value(_value_of(fields[field])) if field in fields else None
-        message = f"{self._table.columns[field].label} {fault.text}"
+        message = f"{self._table.label_of(field)} {fault.text}"
         return RecordError(index, name, fault.code, message, field, value)
 
 
+class _Key(NamedTuple):
+    """The key by which a record names a row of another table."""
+
+    value: object
+
+
+def _key_field(reference: ReferenceField) -> ImportField:
+    rule = reference.rule
+    typed = msgspec.json.Decoder(rule.typed) if rule.keeps is None else None  # else the rule judges every value
+    return ImportField(reference.key.name, rule.rule, typed=typed)
+
+
+def _without_keys(record: type[msgspec.Struct]) -> Callable[[bytes], tuple[Any, Keys]]:
+    decode = msgspec.json.Decoder(record).decode
+    return lambda data: (decode(data), ())
+
+
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _TOO_LARGE = Fault(
     ErrorCode.INVALID_FIELD_FORMAT, f"must be a plain array if it has more than {MAX_BUILT_BYTES} bytes of JSON"
 )

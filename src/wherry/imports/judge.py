@@ -192,8 +192,8 @@ class Judge:
         values = astuple(entry.record)
         places = self._shape.places
         given = tuple([name for name in self._checked if values[places[name]] is not UNSET])
-        faulty = [error.field for error in entry.errors if error.field is not None and error.field in places]
-        unknown = frozenset([name for name in faulty if values[places[name]] is UNSET])
+        faulty = {self._table.column_of(error.field) for error in entry.errors}
+        unknown = frozenset([name for name in places if name in faulty and values[places[name]] is UNSET])
         return given, unknown, None if known is None else naming_unique(known, self._table, entry)
 
     def _check_error(self, entry: DecodedRecord, number: int) -> RecordError:

@@ -35,6 +35,7 @@ from wherry.imports.judge import Judge
 from wherry.imports.lookup import Lookup, encode, encode_fields
 from wherry.imports.models import Batch, DecodedRecord, OnConflict, RecordError, clipped
 from wherry.imports.plan import Created, Known, Plan, Rules, Updated, make_plan, related_to
+from wherry.imports.references import Resolver
 from wherry.tables.derivation import shape_of
 from wherry.tables.model import Table, Unique
 from wherry.tables.shape import Row
@@ -123,6 +124,7 @@ class Merger:
         self._job_id = job_id
         self._rules = rules
         self._judge = Judge(table)
+        self._resolver = Resolver(table)
         self._columns = [table.columns[name] for name in self._shape.columns]
         self._marks = self._shape.marker is None and rules.on_conflict is OnConflict.UPDATE and bool(table.uniques)
         self._lookup = Lookup(table, job_id, self._mine())
@@ -149,6 +151,7 @@ class Merger:
         """
         await self._prepare(connection)
         _, encoded = self._ahead.pop(id(batch), (batch, None))
+        batch, waiting = await self._resolver.resolve(connection, batch, is_last=is_last)
         highest: dict[str, int] = {}
         self._drawn.clear()
         judged = batch
@@ -166,7 +169,7 @@ class Merger:
             await self._mark(connection, plan)
         self._learn(plan, batch, judged)
         unknown = _unknown_fields(batch, plan.postponed)
-        return Tally(plan.successes, plan.failures, plan.errors, highest, plan.postponed, unknown)
+        return Tally(plan.successes, plan.failures, plan.errors, highest, [*waiting, *plan.postponed], unknown)
 
     async def _judge_first(self, connection: Connection, batch: Batch, care: Care) -> tuple[Batch, Known | None]:
         """The batch with the faults that PostgreSQL finds in it, and what was looked up, both if `care` says so."""
@@ -191,7 +194,7 @@ class Merger:
 
     def encode_ahead(self, batch: Batch) -> None:
         """In another thread, encode the rows of the batch that is written next, if they will probably be new."""
-        if self.care == Care() and not self._marks:
+        if self.care == Care() and not self._marks and not any(entry.keys for entry in batch):
             try:
                 encoded = self._ahead_encoder.encode_ahead(batch)
             except UNENCODABLE:

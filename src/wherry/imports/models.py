@@ -122,6 +122,8 @@ class DecodedRecord(msgspec.Struct, frozen=True, gc=False):
         text: its JSON, if it may have to be decoded again.
         is_unparsed: whether it has values that only PostgreSQL can read, so that COPY cannot write it.
         unknown: the names of its unknown fields, if these are only noted.
+        keys: by which it names rows of other tables, until these are found: in the order of `references_of`, and UNSET
+            for those that it does not give. The columns that they stand for are absent.
     """
 
     index: int
@@ -132,6 +134,7 @@ class DecodedRecord(msgspec.Struct, frozen=True, gc=False):
     is_unparsed: bool = False
     text: bytes | None = None
     unknown: tuple[str, ...] = ()
+    keys: tuple[Any, ...] = ()
 
 
 Batch = list[DecodedRecord]

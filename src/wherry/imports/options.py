@@ -13,7 +13,7 @@ from wherry.errors import Invalid
 from wherry.imports.models import ImportOptions, OnConflict, UnknownFields
 from wherry.imports.readers.csv import CSV
 from wherry.imports.readers.json import JSON
-from wherry.tables.derivation import shape_of
+from wherry.tables.derivation import import_fields
 from wherry.tables.model import Table
 from wherry.texts import whole_number
 
@@ -68,7 +68,7 @@ def check_options(options: ImportOptions, format: str | None, table: Table) -> N
         raise Invalid("columns is only for csv files", field="columns")
     if options.records_at is not None and format != JSON.name:
         raise Invalid("recordsAt is only for json files", field="recordsAt")
-    known = {field.name for field in shape_of(table).fields}
+    known = import_fields(table)
     for name in (options.columns or {}).values():
         if name is not None and name not in known:
             nearest = get_close_matches(name, sorted(known), 1)

@@ -278,7 +278,7 @@ class _Planner:
         errors = list(entry.errors)
         if entry.record is None:
             return errors
-        faulty = {error.field for error in errors}
+        faulty = {self._table.column_of(error.field) for error in errors}
         key_is_faulty = any(name in faulty for place in self._naming for name in self._uniques[place].fields)
         if not key_is_faulty or self._table.policy is None:
             tokens = self._tokens_of(entry)

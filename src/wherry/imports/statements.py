@@ -15,7 +15,7 @@ from functools import lru_cache
 from psycopg import sql
 
 from wherry.tables.derivation import shape_of
-from wherry.tables.model import Column, Reference, Table, Unique
+from wherry.tables.model import Column, Reference, ReferenceField, Table, Unique
 
 Composable = sql.Composable
 
@@ -154,6 +154,31 @@ def missing(table: Table, reference: Reference) -> str:
         given=_given(table, reference.columns, numbered=True),
         target=name(*reference.target.parts),
         same=sql.SQL(" and ").join(same),
+    )
+
+
+@lru_cache(maxsize=1024)
+def resolve(reference: ReferenceField) -> str:
+    """The numbers of those of `%(rows)s` whose key `k` a row has, and what refers to that row."""
+    key, reads = reference.key, reference.referenced.type.reads
+    column = sql.SQL("target.{}").format(name(reference.referenced.name))
+    template = (
+        "select given.i, {referenced}\n"
+        "from pg_catalog.json_to_recordset(%(rows)s::pg_catalog.json) as given (k {sent}, i pg_catalog.int4)\n"
+        "join {target} as target on {same}\nwhere {column} is not null"
+    )
+    return (
+        sql.SQL(template)
+        .format(
+            referenced=sql.SQL(reads).format(*[column] * reads.count("{}")),
+            column=column,
+            sent=_raw(key.type.sent or key.base),  # a length or a precision would change the key
+            target=name(*reference.target.parts),
+            same=_compared(
+                sql.SQL("target.{}").format(name(key.name)), sql.SQL(key.type.writes.replace("{}", "given.k")), key
+            ),
+        )
+        .as_string()
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from psycopg import sql
@@ -13,6 +13,7 @@ from wherry.database.queries import fetch_all, load
 from wherry.errors import Misconfigured
 from wherry.tables.declarations import Declaration, nearest, owner_of
 from wherry.tables.model import Check, Column, Constraint, Filter, Reference, Table, TableName, Unique
+from wherry.tables.reference_fields import ForeignKey, Target, reference_field
 from wherry.tables.types import CatalogType, Form, base_of, domain_checks, find_type, is_not_null
 
 _KINDS_WITHOUT_KEYS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
@@ -43,15 +44,25 @@ async def matching(connection: Connection, schema: str, name: str) -> list[Table
 
 
 async def read_tables(
-    connection: Connection, declared: Mapping[str, Declaration]
+    connection: Connection, declared: Mapping[str, Declaration], others: Iterable[Declaration] = ()
 ) -> tuple[dict[str, Table], dict[str, str]]:
-    """The tables that are declared, by the names of their resources, and why some cannot be used."""
+    """The tables that are declared, by the names of their resources, and why some cannot be used.
+
+    `others` are further declarations, whose excluded columns must not be known either.
+    """
     names = [declaration.relation for declaration in declared.values()]
     found, types = await _read(connection, names)
+    targets = await _read_targets(connection, declared.values(), found, types)
+    hidden = {(each.relation, name) for each in (*declared.values(), *others) for name in each.exclude}
     tables, faults = {}, {}
     for (resource, declaration), name, each in zip(declared.items(), names, found, strict=True):
         try:
-            tables[resource] = combine(resource, declaration, await _existing(connection, name, each), types)
+            table = combine(resource, declaration, await _existing(connection, name, each), types)
+            references = tuple(
+                reference_field(table, column, key, _keys_of(each, column, targets), hidden)
+                for column, key in declaration.references.items()
+            )
+            tables[resource] = replace(table, reference_fields=references)
         except Misconfigured as error:
             faults[resource] = str(error)
     return tables, faults
@@ -73,6 +84,48 @@ async def _read(connection: Connection, names: Sequence[TableName]) -> tuple[lis
         for row in rows:
             by_table[-1].setdefault(row["table"], []).append(row)
     return [Found(row, *(part.get(row["oid"], []) for part in by_table)) for row in relations], types
+
+
+async def _read_targets(
+    connection: Connection, declared: Iterable[Declaration], found: Sequence[Found], types: dict[int, CatalogType]
+) -> dict[TableName, Target]:
+    """The tables to which columns refer that are declared as references. Adds their types to `types`."""
+    names = list(
+        dict.fromkeys(
+            TableName(row["target_schema"], row["target_name"])
+            for declaration, each in zip(declared, found, strict=True)
+            for column in declaration.references
+            for row in _foreign_keys_of(each, column)
+        )
+    )
+    if not names:
+        return {}
+    targets, more = await _read(connection, names)
+    types.update(more)
+    return {name: _as_target(name, each, types) for name, each in zip(names, targets, strict=True)}
+
+
+def _as_target(relation: TableName, found: Found, types: Mapping[int, CatalogType]) -> Target:
+    declared = Declaration(table=str(relation))
+    may_read = found.relation["may_enter"] and found.relation["may_select"]
+    unique = [tuple(index["columns"]) for index in found.indexes if _is_checked_row_by_row(index)]
+    return Target(
+        relation=relation,
+        names=tuple(column["name"] for column in found.columns),
+        columns={
+            column["name"]: _column(column, declared, types)
+            for column in found.columns
+            if may_read and column["may_select"]
+        },
+        unique=frozenset(() if found.relation["has_children"] else (names[0] for names in unique if len(names) == 1)),
+    )
+
+
+def _keys_of(found: Found, column: str, targets: Mapping[TableName, Target]) -> list[ForeignKey]:
+    return [
+        ForeignKey(targets[TableName(row["target_schema"], row["target_name"])], row["target_columns"][0])
+        for row in _foreign_keys_of(found, column)
+    ]
 
 
 async def _existing(connection: Connection, name: TableName, found: Found) -> Found:
@@ -210,6 +263,11 @@ def _foreign_keys(found: Found, columns: Mapping[str, Column]) -> Iterator[Refer
                 target_columns=tuple(row["target_columns"]),
                 target_label=str(target),
             )
+
+
+def _foreign_keys_of(found: Found, column: str) -> list[Row]:
+    """The foreign keys of this column alone."""
+    return [row for row in found.constraints if row["type"] == "f" and row["columns"] == [column]]
 
 
 def _others(found: Found, columns: Mapping[str, Column]) -> Iterator[Constraint]:

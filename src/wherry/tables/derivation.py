@@ -9,10 +9,10 @@ import msgspec
 from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 
-from wherry.tables.model import Column, Table
+from wherry.tables.model import Column, ReferenceField, Table
 from wherry.tables.shape import ImportField, ImportShape
 
-_UNREADABLE = re.compile(r'[\\"\x00-\x1f]')
+UNREADABLE = re.compile(r'[\\"\x00-\x1f]')
 """What a field's name must not contain for the typed decoder; without it, each field is decoded on its own."""
 
 
@@ -22,10 +22,20 @@ def shape_of(table: Table) -> ImportShape:
     return table.policy or _derived(table)
 
 
+def references_of(table: Table) -> tuple[ReferenceField, ...]:
+    """The fields by which records that are imported may name rows of other tables."""
+    return tuple(each for each in table.reference_fields if each.column in shape_of(table).places)
+
+
+def import_fields(table: Table) -> set[str]:
+    """The names of all fields that records may give."""
+    return {*shape_of(table).places, *(each.name for each in references_of(table))}
+
+
 def _derived(table: Table) -> ImportShape:
     columns = [column for column in table.columns.values() if column.is_importable]
     names = {f"f{place}": column.name for place, column in enumerate(columns)}
-    is_readable = not any(_UNREADABLE.search(name) for name in names.values())
+    is_readable = not any(UNREADABLE.search(name) for name in names.values())
     record = msgspec.defstruct(
         "Record",
         [(name, _annotation(table, column), UNSET) for name, column in zip(names, columns, strict=True)],

@@ -9,8 +9,8 @@ from functools import cached_property
 
 from psycopg import sql
 
-from wherry.tables.shape import ImportShape
-from wherry.tables.types import ValueType
+from wherry.tables.shape import FieldRule, ImportShape
+from wherry.tables.types import Form, JsonSchema, ValueType
 
 MAX_NAME_CHARACTERS = 200
 """A longer name is not compared: no column has one (PostgreSQL's limit is 63 bytes)."""
@@ -130,6 +130,49 @@ class Reference(Constraint):
     target_label: str
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReferenceField:
+    """A field that names a row of another table by its key: `"supplier": {"email": "a@x"}`.
+
+    Attributes:
+        name: of the field.
+        column: the column that it stands for.
+        target: the table with the row.
+        referenced: the column of the target that `column` refers to.
+        key: the column of the target that names the row, and the one member of the field's values.
+        rule: of the key in records that are imported.
+        is_nullable: whether null is a value: the row refers to none.
+        label: what messages call the field.
+    """
+
+    name: str
+    column: str
+    target: TableName
+    referenced: Column
+    key: Column
+    rule: FieldRule
+    is_nullable: bool
+    label: str
+
+    @property
+    def form(self) -> str:
+        """What its values look like, for messages."""
+        return f'{{"{self.key.name}": …}}'
+
+    @property
+    def schema(self) -> JsonSchema:
+        """The JSON Schema of its values that are not null."""
+        name = self.key.name
+        properties = {name: self.key.type.schema}
+        return {"type": "object", "properties": properties, "required": [name], "additionalProperties": False}
+
+    @cached_property
+    def exported(self) -> Column:
+        """The column that an export may have in place of `column`."""
+        type_ = ValueType(form=Form.JSON, schema=self.schema, is_json=True)
+        return Column(name=self.name, type=type_, declared="json", cast="json", label=self.label)
+
+
 class FilterType(StrEnum):
     """The values that a filter accepts."""
 
@@ -169,6 +212,7 @@ class Table:
         uniques: what no two rows may have in common; those that name a row come first, the primary key before others.
         checks: what PostgreSQL checks about each row.
         foreign_keys: the references that it checks.
+        reference_fields: the fields by which records may name rows of other tables.
         constraints: all of these, and others that are only known by their names, by name.
         is_copied: whether COPY can write it; otherwise rows are inserted.
         is_locked: whether rows can be locked before they are updated.
@@ -194,6 +238,7 @@ class Table:
     uniques: tuple[Unique, ...] = ()
     checks: tuple[Check, ...] = ()
     foreign_keys: tuple[Reference, ...] = ()
+    reference_fields: tuple[ReferenceField, ...] = ()
     constraints: Mapping[str, Constraint] = field(default_factory=dict)
     is_copied: bool = True
     is_locked: bool = True
@@ -216,7 +261,8 @@ class Table:
     @cached_property
     def refers_to_itself(self) -> bool:
         """Whether a row may refer to another row of the table."""
-        return any(each.target == self.relation for each in self.foreign_keys)
+        targets = [each.target for each in self.foreign_keys] + [each.target for each in self.reference_fields]
+        return self.relation in targets
 
     @cached_property
     def has_integer_key(self) -> bool:
@@ -228,9 +274,20 @@ class Table:
         """The columns of the key."""
         return self.columns_of(self.key)
 
-    def columns_of(self, fields: Iterable[str]) -> tuple[Column, ...]:
-        """The columns of these fields."""
-        return tuple(self.columns[name] for name in fields)
+    def label_of(self, field: str) -> str:
+        """What messages call a field."""
+        if field in self.columns:
+            return self.columns[field].label
+        return next(each.label for each in self.reference_fields if each.name == field)
+
+    def column_of(self, field: str | None) -> str | None:
+        """The column that a field gives; None for None."""
+        return next((each.column for each in self.reference_fields if each.name == field), field)
+
+    def columns_of(self, fields: Iterable[str], references: Iterable[ReferenceField] = ()) -> tuple[Column, ...]:
+        """The columns of these fields, some of which may be references."""
+        columns = {**self.columns, **{each.name: each.exported for each in references}}
+        return tuple(columns[name] for name in fields)
 
 
 def find_column(name: str, columns: Collection[str]) -> str | None:

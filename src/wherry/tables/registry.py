@@ -79,7 +79,7 @@ class Tables:
         if name not in self._declared or self._is_built_in(name):
             return (await self.current()).get(name)  # only migrations change the built-in ones
         async with self._pool.connection() as connection:
-            found, _ = await read_tables(connection, {name: self._declared[name]})
+            found, _ = await read_tables(connection, {name: self._declared[name]}, self._declared.values())
         return found.get(name)
 
     async def reread(self) -> TablesByName:

@@ -44,6 +44,21 @@ class ImportField:
     has_signed_zero: bool = False
 
 
+@dataclass(frozen=True)
+class FieldRule:
+    """The rule of a field.
+
+    Attributes:
+        typed: what the typed decoder reads. It must not accept more than the rule.
+        rule: judges every value or, if `keeps` is None, those that the typed decoder refuses.
+        keeps: whether the rule keeps a value that the typed decoder accepted as it is; None if it always does.
+    """
+
+    typed: Any
+    rule: Rule
+    keeps: Callable[[Any], bool] | None = None
+
+
 class RowPolicy(ABC):
     """Rules about whole rows. Judges the records of one batch in order, and keeps count of those that it let pass.
 

@@ -115,6 +115,18 @@ async def test_a_key_may_be_declared_in_any_order(pool: Pool) -> None:
         ),
         ({"table": "shop.price", "references": {"nope": "id"}}, "references: shop.price has no column nope"),
         (
+            {"table": "shop.price", "references": {"supplier_id": "emial"}},
+            "references: shop.supplier has no column emial, or excludes it; did you mean email?",
+        ),
+        (
+            {"table": "shop.price", "references": {"supplier_id": "parent_id"}},
+            "references: parent_id of shop.supplier is not unique, so it cannot name a row",
+        ),
+        (
+            {"table": "shop.price", "references": {"label": "email"}},
+            "references: label of shop.price is not a foreign key of one column",
+        ),
+        (
             {"table": "shop.live"},
             "shop.live is a view, so the columns that identify a record must be declared: key = […]",
         ),
@@ -129,6 +141,56 @@ async def test_a_table_that_cannot_be_used_is_refused_with_the_reason(
     pool: Pool, declared: dict[str, Any], reason: str
 ) -> None:
     assert reason in await fault(pool, **declared)
+
+
+async def test_a_reference_has_the_name_of_its_column_without_the_suffix_if_it_is_free(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("alter table shop.price add parent_id bigint references shop.supplier, add parent int")
+        await connection.execute("alter table shop.price add maker bigint references shop.supplier, add _id bigint")
+        await connection.execute("alter table shop.price add foreign key (_id) references shop.supplier")
+    names = ("supplier_id", "parent_id", "maker", "_id")
+    table = await read(pool, table="shop.price", references=dict.fromkeys(names, "email"))
+    fields = {each.column: each.name for each in table.reference_fields}
+    assert fields == {"supplier_id": "supplier", "parent_id": "parent_id", "maker": "maker", "_id": "_id"}
+    assert {(each.target, each.referenced.name, each.key.name) for each in table.reference_fields} == {
+        (TableName("shop", "supplier"), "id", "email")
+    }
+
+
+async def test_an_excluded_column_is_no_target_of_references(pool: Pool) -> None:
+    declared = {
+        "prices": Declaration(table="shop.price", references={"supplier_id": "email"}),
+        "suppliers": Declaration(table="shop.supplier", exclude=("email",)),
+    }
+    async with pool.connection() as connection:
+        together = await read_tables(connection, declared)
+        alone = await read_tables(connection, {"prices": declared["prices"]}, declared.values())
+    for found, faults in (together, alone):
+        assert "prices" not in found
+        assert faults["prices"] == "references: shop.supplier has no column email, or excludes it"
+
+
+async def test_tables_of_wherry_are_no_targets_of_references(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("create schema if not exists wherry")
+        await connection.execute("create table wherry.secret (id int primary key, token text not null unique)")
+        await connection.execute("create table shop.guess (id int primary key, secret_id int references wherry.secret)")
+    refused = await fault(pool, table="shop.guess", references={"secret_id": "token"})
+    assert refused == "references: wherry.secret belongs to wherry itself"
+
+
+async def test_a_target_that_the_role_may_not_read_is_refused(pool: Pool) -> None:
+    declared = {"it": Declaration(table="shop.price", references={"supplier_id": "email"})}
+    async with pool.connection() as connection, connection.transaction(force_rollback=True):
+        await connection.execute("create role stranger nosuperuser")
+        await connection.execute("grant usage on schema shop to stranger; grant select on shop.price to stranger")
+        await connection.execute("set local role stranger")
+        _, nothing = await read_tables(connection, declared)
+        await connection.execute("reset role; grant select (id) on shop.supplier to stranger")
+        await connection.execute("set local role stranger")
+        _, too_little = await read_tables(connection, declared)
+    for faults in (nothing, too_little):
+        assert faults["it"] == "references: the database role may not read the column email of shop.supplier"
 
 
 UNUSABLE = """

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import msgspec
@@ -21,7 +22,7 @@ import msgspec
 from wherry.errors import ErrorCode, JobFailed
 from wherry.imports.models import LOOKED_AT, Place, RawRecord, RecordError, clipped
 from wherry.imports.readers.model import Fields, Opening, Reader, RecordParser, RecordsFormat, Unread
-from wherry.tables.derivation import shape_of
+from wherry.tables.derivation import import_fields
 from wherry.tables.model import Table
 from wherry.tables.types import Form
 from wherry.tables.values import Fault
@@ -153,7 +154,7 @@ class CellParser(RecordParser):
         self._width = len(header.names)
         self._cell = re.compile(_cell_pattern(header.delimiter))
         self._named = [(place, name, _converter(table, name)) for place, name in enumerate(header.names) if name]
-        importable = {field.name for field in shape_of(table).fields}
+        importable = import_fields(table)
         self._importable = [each for each in self._named if each[1] in importable]
 
     def as_json(self, data: bytes) -> bytes | None:
@@ -238,7 +239,7 @@ async def _records(chunks: AsyncIterator[bytes], splitter: CellSplitter) -> Asyn
 
 
 def _header(opening: Opening, raw: RawRecord, line: bytes) -> Header:
-    known = {field.name for field in shape_of(opening.table).fields} | set(opening.table.columns)
+    known = import_fields(opening.table) | set(opening.table.columns)
     columns = opening.options.columns or {}
     best: tuple[str, list[str]] = ",", []
     most = 0
@@ -298,7 +299,18 @@ Converter: TypeAlias = Callable[[str], object]
 
 def _converter(table: Table, name: str) -> Converter | None:
     column = table.columns.get(name)
-    return None if column is None else _CONVERTERS.get(column.type.form)
+    convert = None if column is None else _CONVERTERS.get(column.type.form)
+    if not any(each.name == name for each in table.reference_fields):
+        return convert
+    return _json if column is None else partial(_perhaps_object, convert)
+
+
+def _perhaps_object(convert: Converter | None, cell: str) -> object:
+    """The value of a cell that has an object, or a value of a column."""
+    found = _json(cell) if cell.lstrip().startswith("{") else None
+    if isinstance(found, msgspec.Raw):
+        return found
+    return cell if convert is None else convert(cell)
 
 
 def _number(cell: str) -> object:

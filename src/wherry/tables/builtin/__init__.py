@@ -7,13 +7,17 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from wherry.database.schema import SCHEMA
+from wherry.tables.builtin import rules
 from wherry.tables.builtin.articles import ARTICLES
 from wherry.tables.builtin.comments import COMMENTS
 from wherry.tables.builtin.users import USERS
-from wherry.tables.declarations import Declaration
-from wherry.tables.model import Column, Filter, FilterType, Table, Unique
+from wherry.tables.declarations import Declaration, Role
+from wherry.tables.model import Column, Filter, FilterType, ReferenceField, Table, Unique
 from wherry.tables.shape import ImportShape
 from wherry.tables.types import INSTANT, INSTANT_IN_MILLISECONDS, ValueType
+
+_KEY_RULES = {"email": rules.ADDRESS, "slug": rules.SLUG}
+"""Of the columns by which records of other tables name a row."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class BuiltIn:
             uniques=uniques,
             checks=(),  # the rules imply them
             foreign_keys=tuple(replace(key, target_label=key.target.name) for key in table.foreign_keys),
+            reference_fields=tuple(map(_own_reference, table.reference_fields)),
             policy=self.policy,
             is_built_in=True,
         )
@@ -67,8 +72,14 @@ def _own_type(column: Column) -> ValueType:
     return replace(column.type, schema={**column.type.schema, "minimum": 1}) if column.name == "id" else column.type
 
 
-def _declared(name: str) -> Declaration:
-    return Declaration(table=f"{SCHEMA}.{name}", import_roles=("admin", "user"), export_roles=("admin", "user"))
+def _own_reference(field: ReferenceField) -> ReferenceField:
+    """The field with the rule that its key has in its own table."""
+    return replace(field, rule=_KEY_RULES[field.key.name], label=field.name.capitalize())
+
+
+def _declared(name: str, **references: str) -> Declaration:
+    roles: tuple[Role, ...] = ("admin", "user")
+    return Declaration(table=f"{SCHEMA}.{name}", references=references, import_roles=roles, export_roles=roles)
 
 
 BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
@@ -89,7 +100,7 @@ BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
             same={"username": "email"},
         ),
         "articles": BuiltIn(
-            _declared("articles"),
+            _declared("articles", author_id="email"),
             ("id", "slug", "title", "body", "author_id", "tags", "published_at", "status"),
             (
                 Filter("id", FilterType.ID),
@@ -103,7 +114,7 @@ BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType(
             names=("slug",),
         ),
         "comments": BuiltIn(
-            _declared("comments"),
+            _declared("comments", article_id="slug", user_id="email"),
             ("id", "article_id", "user_id", "body", "created_at"),
             (
                 Filter("id", FilterType.ID),

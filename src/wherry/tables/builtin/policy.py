@@ -11,25 +11,10 @@ from msgspec import UNSET
 from msgspec.structs import astuple
 
 from wherry.errors import ErrorCode
-from wherry.tables.shape import ImportField, ImportShape, Row, RowPolicy
-from wherry.tables.values import Fault, Rule
+from wherry.tables.shape import FieldRule, ImportField, ImportShape, Row, RowPolicy
+from wherry.tables.values import Fault
 
 MARKER = "import_job_id"
-
-
-@dataclass(frozen=True)
-class FieldRule:
-    """The rule of a field.
-
-    Attributes:
-        typed: what the typed decoder reads. It must not accept more than the rule.
-        rule: the authoritative rule.
-        keeps: whether the rule keeps a value that the typed decoder accepted as it is; None if it always does.
-    """
-
-    typed: Any
-    rule: Rule
-    keeps: Callable[[Any], bool] | None = None
 
 
 @dataclass(frozen=True)

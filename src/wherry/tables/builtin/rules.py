@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from wherry.errors import ErrorCode
 from wherry.tables import values
-from wherry.tables.builtin.policy import FieldRule
+from wherry.tables.shape import FieldRule
 from wherry.tables.values import Fault, OversizedNumber, Rule, too_long
 from wherry.texts import MAX_EMAIL_CHARACTERS, MAX_MARKS, has_long_run_of_marks
 

@@ -192,6 +192,7 @@ RESPONSES: dict[str, object] = {
     ),
     "listImportErrors": ErrorsPage([_ERROR], next_cursor="NDEuMQ"),
     "downloadImportErrors": [_ERROR],
+    "downloadImportRejects": [{"id": 41, "title": ""}],
     "cancelImport": ImportAnswer(_CANCELLED_IMPORT),
     "createExport": ExportAnswer(_QUEUED_EXPORT),
     "getExport": ExportAnswer(_SUCCEEDED_EXPORT),

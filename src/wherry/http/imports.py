@@ -13,6 +13,7 @@ from wherry.errors import (
     DownloadExpired,
     EmptyFile,
     Invalid,
+    JobFailed,
     JobFinished,
     JobNotFound,
     NoErrors,
@@ -144,16 +145,22 @@ async def download_import_rejects(job: Injected[Job], services: Injected[Service
     csv is always in UTF-8 and begins with the header. If `recordsAt` was used, the file is an array of the records.
     """
     indexes = await rejects.read_indexes(services.pool, job.id)
+    source = source_text(services.import_store, job, services.settings)
+    if job.error_count and not await source.exists():
+        raise DownloadExpired("the file of this import is no longer stored")
     if not indexes:
         raise NoErrors("this import has refused no records")
     table = await services.tables.find(job.resource)
-    source = source_text(services.import_store, job, services.settings)
-    if table is None or not await source.exists():
-        raise DownloadExpired("the file of this import is no longer stored")
+    if table is None:
+        raise DownloadExpired("the table of this import is no longer declared")
     format_ = FORMATS[job.format]
     opening = Opening(source, Place(), table, options_of(job), services.settings.import_max_record_bytes)
+    try:
+        reader = await format_.open(opening)
+    except JobFailed as failed:
+        raise DownloadExpired(f"the file of this import cannot be read as it was: {failed.message}") from failed
     headers = {"Content-Disposition": f'attachment; filename="{job.id}-rejects.{job.format}"'}
-    return Stream(rejects.stream(format_, opening, indexes), media_type=format_.content_type, headers=headers)
+    return Stream(rejects.stream(format_, opening, reader, indexes), media_type=format_.content_type, headers=headers)
 
 
 @delete(

@@ -20,7 +20,7 @@ from wherry.imports.models import DecodedRecord, RawRecord, RecordError, Unknown
 from wherry.imports.readers.model import Fields, RecordParser, Unread
 from wherry.imports.referring import Keys, ReferringRecords
 from wherry.tables.builtin.users import ADMIN
-from wherry.tables.derivation import import_fields, references_of, shape_of
+from wherry.tables.derivation import known_fields, references_of, shape_of
 from wherry.tables.model import ReferenceField, Table
 from wherry.tables.shape import ImportField
 from wherry.tables.values import Fault, has_unparsed
@@ -29,6 +29,10 @@ _ESCAPED_NUL = b"\\u0000"
 _NUL_IN_JSON = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _NEGATIVE_ZERO = re.compile(rb"(?<![\w.+\-\"])-0(?![\w.])")
 """In a number or an array of numbers. In other texts it may find more, which only costs time."""
+
+
+MAX_UNKNOWN = 100
+"""The most unknown fields of one record that are reported."""
 
 
 class Decoder:
@@ -52,11 +56,22 @@ class Decoder:
         self._table = table
         self._parser = parser
         self._shape = shape_of(table)
+        self._typed = msgspec.json.Decoder(self._shape.record).decode
+        self._exact: Callable[[bytes], Any] | None = None
+        """Decodes records without other fields, and so without keys, until it fails the first time."""
         self._references = references_of(table)
-        self._typed = ReferringRecords(table).decode if self._references else _without_keys(self._shape.record)
+        self._referring = ReferringRecords(table) if self._references else None
+        # A field that may be a column's value as well as a key can be an object in both cases.
+        if self._referring is not None and not any(each.name == each.column for each in self._references):
+            exact = msgspec.defstruct(
+                "Record", [], bases=(self._shape.record,), forbid_unknown_fields=True, kw_only=True
+            )
+            self._exact = msgspec.json.Decoder(exact).decode
         self._key_fields = {each.column: (each, _key_field(each)) for each in self._references}
+        self._converts = parser.converts
+        self._notes_unknown = unknown_fields is not UnknownFields.IGNORE
         self._unknown_fields = unknown_fields
-        self._known = import_fields(table) | set(table.columns)
+        self._known = known_fields(table)
         self._forbidden = {} if caller_role == ADMIN else dict(self._shape.admin_only)
         self._keeps_text = table.refers_to_itself
         self._max_bytes = max_bytes
@@ -67,20 +82,18 @@ class Decoder:
         Raises:
             BrokenJson: the rest of the file cannot be read either.
         """
-        entry = self._decoded(raw)
-        if self._unknown_fields is UnknownFields.IGNORE or raw.data is None:
-            return entry
-        return self._with_unknown(entry, raw.data)
-
-    def _decoded(self, raw: RawRecord) -> DecodedRecord:
-        text = raw.data if self._keeps_text else None
-        clean = None if raw.data is None else self._decode_clean(self._parser.as_json(raw.data))
-        if clean is not None:
-            record, keys = clean
-            return DecodedRecord(raw.index, raw.offset, raw.size, record, (), text=text, keys=keys)
-        record, errors, keys = self._decode_slowly(raw)
-        is_unparsed = record is not None and any(map(has_unparsed, astuple(record)))
-        return DecodedRecord(raw.index, raw.offset, raw.size, record, errors, is_unparsed, text, keys=keys)
+        data = raw.data
+        if self._converts and data is not None:
+            data = raw.json if raw.json is not None else self._parser.as_json(data)
+        record = self._decode_clean(data)
+        if record is not None:
+            text = raw.data if self._keeps_text else None
+            entry = DecodedRecord(raw.index, raw.offset, raw.size, record, (), False, text)
+        else:
+            entry = self._decode_keys(raw, data) or self._decode_slowly(raw)
+        if self._notes_unknown and raw.data is not None:
+            return self._with_unknown(entry, raw.data)
+        return entry
 
     def _with_unknown(self, entry: DecodedRecord, data: bytes) -> DecodedRecord:
         """The entry with its unknown fields: noted, or as errors."""
@@ -89,34 +102,64 @@ class Decoder:
         if not names or isinstance(fields, RecordError):
             return entry
         if self._unknown_fields is UnknownFields.WARN:
-            return msgspec.structs.replace(entry, unknown=tuple(names))
+            return msgspec.structs.replace(entry, unknown=tuple(names[:MAX_UNKNOWN]))
         name = self._record_name(fields)
         message, code = f"{self._table.name} has no such field", ErrorCode.INVALID_RECORD_STRUCTURE
         errors = tuple(
             RecordError(entry.index, name, code, message, clipped(each), report_value(_value_of(fields[each])))
-            for each in names
+            for each in names[:MAX_UNKNOWN]
         )
         return msgspec.structs.replace(entry, errors=(*entry.errors, *errors))
 
-    def _decode_clean(self, data: bytes | None) -> tuple[Any, Keys] | None:
-        """The record and its keys if it is clean and allowed, otherwise None."""
-        if data is None or _ESCAPED_NUL in data:
-            return None
-        if self._shape.has_signed_zero and _NEGATIVE_ZERO.search(data):
+    def _decode_clean(self, data: bytes | None) -> Any:
+        """The record if it is clean and allowed, and names no rows by keys; otherwise None."""
+        if data is None:
             return None
         try:
-            if not data.isascii():
-                data.decode()  # the typed decoder does not check the UTF-8 of unknown fields
-            record, keys = self._typed(data)
+            record = self._typed(data) if self._referring is None else self._without_keys(data, self._referring)
         except (ValueError, RecursionError):
             return None
-        if self._shape.is_clean is not None and not self._shape.is_clean(record):
-            return None
-        if self._forbidden and any(getattr(record, name) == value for name, value in self._forbidden.items()):
-            return None
-        return record, keys
+        return record if record is None or self._is_clean(data, record) else None
 
-    def _decode_slowly(self, raw: RawRecord) -> tuple[Any, tuple[RecordError, ...], Keys]:
+    def _without_keys(self, data: bytes, referring: ReferringRecords) -> Any:
+        if self._exact is not None:
+            try:
+                return self._exact(data)
+            except (ValueError, RecursionError):
+                self._exact = None  # the file may have many records that it does not decode
+        return None if referring.may_have_keys(data) else self._typed(data)
+
+    def _decode_keys(self, raw: RawRecord, data: bytes | None) -> DecodedRecord | None:
+        """A record that is clean and allowed, and names rows by keys; otherwise None."""
+        if self._referring is None or data is None:
+            return None
+        try:
+            record, keys = self._referring.decode(data)
+        except (ValueError, RecursionError):
+            return None
+        if not self._is_clean(data, record):
+            return None
+        text = raw.data if self._keeps_text else None
+        return DecodedRecord(raw.index, raw.offset, raw.size, record, (), text=text, keys=keys)
+
+    def _is_clean(self, data: bytes, record: Any) -> bool:
+        """Whether a record that the typed decoder accepted is allowed, and needs no change by the rules."""
+        shape = self._shape
+        if _ESCAPED_NUL in data or (shape.has_signed_zero and _NEGATIVE_ZERO.search(data)):
+            return False
+        if not data.isascii() and not _is_utf8(data):  # the typed decoder does not check unknown fields
+            return False
+        if shape.is_clean is not None and not shape.is_clean(record):
+            return False
+        return not (self._forbidden and any(getattr(record, name) == value for name, value in self._forbidden.items()))
+
+    def _decode_slowly(self, raw: RawRecord) -> DecodedRecord:
+        record, errors, keys = self._judged(raw)
+        is_unparsed = record is not None and any(map(has_unparsed, astuple(record)))
+        text = raw.data if self._keeps_text else None
+        return DecodedRecord(raw.index, raw.offset, raw.size, record, errors, is_unparsed, text, keys=keys)
+
+    def _judged(self, raw: RawRecord) -> tuple[Any, tuple[RecordError, ...], Keys]:
         if raw.data is None:
             message = f"Record is longer than {self._max_bytes} bytes"
             details = {"bytes": raw.size, "limit": self._max_bytes}
@@ -157,8 +200,12 @@ class Decoder:
         if field.name in self._key_fields:
             reference, key_field = self._key_fields[field.name]
             key = self._key(reference, key_field, fields.get(reference.name))
+            # In a table of cells, a field that is not given is null.
+            is_empty = self._converts and raw is not None and not isinstance(raw, Unread) and bytes(raw) == b"null"
+            if key is None and self._converts and not self._is_absent(raw) and not is_empty:
+                key = msgspec.UNSET
             if key is not msgspec.UNSET:
-                if reference.name == field.name or self._is_absent(raw):
+                if reference.name == field.name or is_empty or self._is_absent(raw):
                     return reference.name, key
                 fault = Fault(ErrorCode.INVALID_FIELD_FORMAT, f"must not be given together with {field.name}")
                 return reference.name, fault
@@ -243,9 +290,12 @@ def _key_field(reference: ReferenceField) -> ImportField:
     return ImportField(reference.key.name, rule.rule, typed=typed)
 
 
-def _without_keys(record: type[msgspec.Struct]) -> Callable[[bytes], tuple[Any, Keys]]:
-    decode = msgspec.json.Decoder(record).decode
-    return lambda data: (decode(data), ())
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -124,7 +124,7 @@ class Merger:
         self._job_id = job_id
         self._rules = rules
         self._judge = Judge(table)
-        self._resolver = Resolver(table)
+        self._resolver = Resolver(table, updates=rules.on_conflict is OnConflict.UPDATE)
         self._columns = [table.columns[name] for name in self._shape.columns]
         self._marks = self._shape.marker is None and rules.on_conflict is OnConflict.UPDATE and bool(table.uniques)
         self._lookup = Lookup(table, job_id, self._mine())

@@ -85,6 +85,7 @@ class RawRecord(msgspec.Struct, frozen=True, gc=False):
         data: its JSON text, or None if it is too long and was skipped.
         size: in bytes.
         start: the offset of its first byte, if it was skipped.
+        json: the record as JSON, if its format is another and has converted it already.
     """
 
     index: int
@@ -92,6 +93,7 @@ class RawRecord(msgspec.Struct, frozen=True, gc=False):
     data: bytes | None
     size: int
     start: int = 0
+    json: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,9 @@ class RecordError:
 
     @property
     def summary_key(self) -> str:
-        """Its key in `errorSummary`: the name of its code, then a dot and the field if it concerns one."""
-        return self.code.name if self.field is None else f"{self.code.name}.{self.field}"
+        """Its key in `errorSummary`: the name of its code, then a dot and the field if it is one of the table's."""
+        has_field = self.field is not None and self.code is not ErrorCode.INVALID_RECORD_STRUCTURE  # an unknown one
+        return f"{self.code.name}.{self.field}" if has_field else self.code.name
 
 
 class DecodedRecord(msgspec.Struct, frozen=True, gc=False):

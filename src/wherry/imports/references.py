@@ -7,20 +7,22 @@ done with a batch, one statement for each such column finds the rows of all keys
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
+import psycopg
 from msgspec import UNSET
 from msgspec.structs import astuple
 from psycopg.rows import tuple_row
 
 from wherry.database.pools import Connection
+from wherry.database.queries import load
 from wherry.errors import ErrorCode
 from wherry.imports import statements
 from wherry.imports.json_values import read_value
 from wherry.imports.lookup import encode
 from wherry.imports.models import Batch, DecodedRecord, RecordError, clipped, report_value
-from wherry.imports.referring import Keys
 from wherry.imports.tokens import entry_name, hashable, token_reader
 from wherry.tables.derivation import references_of, shape_of
 from wherry.tables.model import ReferenceField, Table
@@ -28,10 +30,15 @@ from wherry.tables.values import Fault, has_unparsed
 
 
 class Resolver:
-    """Finds the rows that records of one table name by their keys."""
+    """Finds the rows that records of one table name by their keys.
 
-    def __init__(self, table: Table) -> None:
+    Args:
+        updates: whether records may change the keys of rows that exist.
+    """
+
+    def __init__(self, table: Table, *, updates: bool) -> None:
         self._table = table
+        self._updates = updates
         self._shape = shape_of(table)
         self._references = references_of(table)
         self._attributes = [self._shape.attributes[each.column] for each in self._references]
@@ -49,39 +56,74 @@ class Resolver:
         if not any(entry.keys for entry in batch):
             return batch, []
         found = [await self._find(connection, batch, number) for number in range(len(self._references))]
+        touched = [_Touched(each, self._table, batch if self._updates else []) for each in self._references]
         resolved: Batch = []
         waiting: list[DecodedRecord] = []
         for entry in batch:
             if not entry.keys or entry.record is None:
                 resolved.append(entry)
                 continue
-            given, missing = self._values(entry.keys, found)
-            if not missing:
-                resolved.append(_with_values(entry, given))
-            elif is_last or all(reference.target != self._table.relation for reference, _ in missing):
-                errors = [self._broken(entry, reference, key) for reference, key in missing]
+            given, missing = self._values(entry, found)
+            if not is_last and any(map(partial(self._must_wait, entry), self._references, entry.keys, found, touched)):
+                waiting.append(entry)
+            elif missing:
+                errors = [self._broken(entry, reference, key, found) for reference, key in missing]
                 faulty = msgspec.structs.replace(entry, errors=(*entry.errors, *errors))
                 resolved.append(_with_values(faulty, given))
             else:
-                waiting.append(entry)
+                resolved.append(_with_values(entry, given))
         return resolved, waiting
 
+    def _must_wait(
+        self,
+        entry: DecodedRecord,
+        reference: ReferenceField,
+        key: Any,
+        found: Mapping[Hashable, Any],
+        touched: _Touched,
+    ) -> bool:
+        """Whether which row a key names may depend on this batch or on later records."""
+        if reference.target != self._table.relation or key is UNSET or key is None:
+            return False
+        value = found.get(hashable(key), UNSET)
+        if isinstance(value, Fault) or self._names_itself(entry, reference, key) is not UNSET:
+            return False
+        return value is UNSET or hashable(key) in touched.keys or hashable(value) in touched.values
+
+    def _names_itself(self, entry: DecodedRecord, reference: ReferenceField, key: Any) -> Any:
+        """The value of the record's own column if the record names itself, else UNSET."""
+        place = self._shape.places.get(reference.referenced.name)
+        if reference.target != self._table.relation or place is None:
+            return UNSET
+        values = astuple(entry.record)
+        own = token_reader(self._table, (reference.key.name,))(values)
+        return values[place] if own == hashable(key) and values[place] is not None else UNSET
+
     def _values(
-        self, keys: Keys, found: Sequence[Mapping[Hashable, Any]]
+        self, entry: DecodedRecord, found: Sequence[Mapping[Hashable, Any]]
     ) -> tuple[dict[str, Any], list[tuple[ReferenceField, Any]]]:
         """The values of the record's attributes for its keys, and those references that no row has the key of."""
         given: dict[str, Any] = {}
         missing = []
-        for number, key in enumerate(keys):
+        for number, key in enumerate(entry.keys):
             if key is not UNSET:
-                value = found[number].get(hashable(key), UNSET)
+                value = self._names_itself(entry, self._references[number], key)
                 if value is UNSET:
+                    value = found[number].get(hashable(key), UNSET)
+                if value is UNSET or isinstance(value, Fault):
                     missing.append((self._references[number], key))
                 else:
                     given[self._attributes[number]] = value
         return given, missing
 
-    def _broken(self, entry: DecodedRecord, reference: ReferenceField, key: Any) -> RecordError:
+    def _broken(
+        self, entry: DecodedRecord, reference: ReferenceField, key: Any, found: Sequence[Mapping[Hashable, Any]]
+    ) -> RecordError:
+        fault = found[self._references.index(reference)].get(hashable(key))
+        if isinstance(fault, Fault):
+            message = f"{reference.label} {fault.text}"
+            name = entry_name(self._table, entry)
+            return RecordError(entry.index, name, fault.code, message, reference.name, report_value({}))
         shown = f"with the {reference.key.name} {clipped(str(key))}"
         target = reference.target.name if self._table.is_built_in else reference.target
         message = f"{reference.label} {shown} does not exist in {target}"
@@ -98,13 +140,22 @@ class Resolver:
             return {}
         tokens, to_json = list(keys), reference.key.type.to_json
         rows = [{"i": place, "k": key if to_json is None else to_json(key)} for place, key in enumerate(keys.values())]
-        async with connection.cursor(row_factory=tuple_row) as cursor:
-            # Not prepared, for the reason that `Lookup` has.
-            await cursor.execute(statements.resolve(reference).encode(), {"rows": encode(rows)}, prepare=False)
-            found = await cursor.fetchall()
+        unreadable: dict[int, str] = {}
+        try:
+            async with connection.transaction():
+                found = await _fetch(connection, statements.resolve(reference), rows)
+        except (psycopg.DataError, psycopg.ProgrammingError):
+            unreadable = await _unreadable(connection, reference, rows)
+            if not unreadable:
+                raise
+            rows = [row for row in rows if row["i"] not in unreadable]
+            found = await _fetch(connection, statements.resolve(reference), rows)
         values = self._as_imported(reference, [value for _, value in found])
-        known = {tokens[place]: value for (place, _), value in zip(found, values, strict=True)}
-        return known if reference.target != self._table.relation else {**self._created(reference, batch), **known}
+        faults = {
+            tokens[place]: Fault(ErrorCode.INVALID_FIELD_FORMAT, f"has a key that cannot be read: {message}")
+            for place, message in unreadable.items()
+        }
+        return {tokens[place]: value for (place, _), value in zip(found, values, strict=True)} | faults
 
     def _as_imported(self, reference: ReferenceField, read: Sequence[Any]) -> list[Any]:
         """Values that were read, as the decoder returns those that a record gives."""
@@ -120,18 +171,41 @@ class Resolver:
                 values.append(UNSET if isinstance(ruled, Fault) else ruled)
         return values
 
-    def _created(self, reference: ReferenceField, batch: Batch) -> dict[Hashable, Any]:
-        """The values that sound records of the batch give to rows of the table itself, as far as they say."""
-        place = self._shape.places.get(reference.referenced.name)
-        if place is None:
-            return {}
-        read = token_reader(self._table, (reference.key.name,))
-        records = [astuple(entry.record) for entry in reversed(batch) if not entry.errors]
-        return {
-            read(values): values[place]
-            for values in records
-            if values[place] is not UNSET and values[place] is not None and read(values) is not None
-        }
+
+class _Touched:
+    """What the records of a batch may change in the rows that records of the same table name."""
+
+    def __init__(self, reference: ReferenceField, table: Table, batch: Batch) -> None:
+        self.keys: set[Hashable] = set()
+        self.values: set[Hashable] = set()
+        if reference.target != table.relation:
+            return
+        place = shape_of(table).places.get(reference.referenced.name)
+        read = token_reader(table, (reference.key.name,))
+        for entry in batch:
+            if entry.record is not None:
+                values = astuple(entry.record)
+                self.keys.add(read(values))
+                if place is not None:
+                    self.values.add(hashable(values[place]))
+
+
+async def _fetch(connection: Connection, query: str, rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        # Not prepared, for the reason that `Lookup` has.
+        await cursor.execute(query.encode(), {"rows": encode(rows)}, prepare=False)
+        return await cursor.fetchall()
+
+
+async def _unreadable(
+    connection: Connection, reference: ReferenceField, rows: Sequence[Mapping[str, Any]]
+) -> dict[int, str]:
+    """Why PostgreSQL cannot read some of the keys, by their number."""
+    type_ = reference.key.type
+    sent, expression = type_.sent or reference.key.base, type_.writes.replace("{}", "x")
+    asked = [{"i": row["i"], "v": row["k"], "t": sent, "x": expression} for row in rows]
+    found = await _fetch(connection, load("imports")["input_faults"], asked)
+    return {place: message for place, _, message, _ in found}
 
 
 def _with_values(entry: DecodedRecord, given: Mapping[str, Any]) -> DecodedRecord:

@@ -28,13 +28,13 @@ async def read_indexes(pool: Pool, job_id: UUID) -> array[int]:
     return found
 
 
-async def stream(format: RecordsFormat, opening: Opening, indexes: array[int]) -> AsyncGenerator[bytes]:
+async def stream(format: RecordsFormat, opening: Opening, reader: Reader, indexes: array[int]) -> AsyncGenerator[bytes]:
     """A file of the records with these indexes, in the format of the import.
 
     Args:
         opening: of the whole source.
+        reader: that was opened with it.
     """
-    reader = await format.open(opening)
     lead, between, closing = (b"[", b",\n", b"]\n") if format.is_array else (reader.heading, b"\n", b"\n")
     async with aclosing(_chosen(reader, indexes)) as raws:
         async for batch in raws:

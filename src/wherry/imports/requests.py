@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from typing import Any
 from uuid import UUID
@@ -25,14 +26,27 @@ CONTENT_TYPES = frozenset(
 )
 """Content types of uploads that are accepted whatever the file's name is."""
 
-CHARSETS = frozenset(
-    {"utf-8", "utf-16", "utf-16le", "utf-16be", "us-ascii", "koi8-r", "koi8-u", "macintosh"}
-    | {"shift-jis", "euc-jp", "euc-kr", "gbk", "gb2312", "gb18030", "big5"}
-    | {f"iso-8859-{number}" for number in range(1, 17) if number != 12}
-    | {f"windows-{number}" for number in (874, *range(1250, 1259))}
-    | {f"cp{number}" for number in (437, 850, 852, 858, 866, 874, 932, 936, 949, 950, *range(1250, 1259))}
+_CHARSETS = frozenset(
+    {"ascii", "utf-16", "utf-16-le", "utf-16-be", "koi8-r", "koi8-u", "mac-roman", "shift_jis", "euc_jp", "euc_kr"}
+    | {
+        "gb2312",
+        "gbk",
+        "gb18030",
+        "big5",
+        "cp437",
+        "cp850",
+        "cp852",
+        "cp858",
+        "cp866",
+        "cp874",
+        "cp932",
+        "cp949",
+        "cp950",
+    }
+    | {f"cp{number}" for number in range(1250, 1259)}
+    | {f"iso8859-{number}" for number in range(1, 17) if number != 12}
 )
-"""The encodings of csv files that a content type may name."""
+"""The encodings of csv files that a content type may name, as Python's codecs call them."""
 
 UNSUPPORTED_CONTENT_TYPE = "Unsupported content type"
 EMPTY_UPLOAD = "Uploaded file is empty"
@@ -139,11 +153,17 @@ def parse_charset(charset: str | None) -> str | None:
     Raises:
         UnsupportedFormat: on `file`: there is no such encoding.
     """
-    name = (charset or "utf-8").strip().lower().replace("_", "-")
-    if name not in CHARSETS:
+    name = (charset or "utf-8").strip().lower()
+    try:
+        found = codecs.lookup("cp874" if name == "windows-874" else name).name
+    except LookupError:
+        found = ""
+    if found == "utf-8":
+        return None
+    if found not in _CHARSETS:
         message = f"charset {name[:100]} is not supported; use utf-8, utf-16, windows-1252, iso-8859-1 or the like"
         raise UnsupportedFormat(message, field="file")
-    return None if name == "utf-8" else name
+    return found
 
 
 def job_options(

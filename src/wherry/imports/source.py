@@ -24,8 +24,8 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _UTF32_MARK = b"\xff\xfe\0\0"
 _HEAD_BYTES = 4  # enough for every byte-order mark and magic number
 
-SMALLEST_RECORD_BYTES = 16
-"""Less than the size of any record with an id: `{"id":1,"name":"x"}` is longer."""
+SMALLEST_RECORD_BYTES = 2
+"""The size of the smallest record with an id: a line of csv that consists of a digit."""
 
 
 @dataclass

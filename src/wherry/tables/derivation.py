@@ -32,6 +32,11 @@ def import_fields(table: Table) -> set[str]:
     return {*shape_of(table).places, *(each.name for each in references_of(table))}
 
 
+def known_fields(table: Table) -> set[str]:
+    """The names of all fields that a record of the table may have, including those that an import ignores."""
+    return import_fields(table) | {*table.columns, *(each.name for each in table.reference_fields)}
+
+
 def _derived(table: Table) -> ImportShape:
     columns = [column for column in table.columns.values() if column.is_importable]
     names = {f"f{place}": column.name for place, column in enumerate(columns)}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.integration.imports.harness import Bench, article, comment
-from tests.integration.imports.test_declared_tables import SHOP, declare, price, reported
+from tests.integration.imports.test_declared_tables import SHOP, TENANT, declare, price, reported
 from wherry.imports.models import ImportOptions, OnConflict, UnknownFields
 from wherry.jobs.states import Status
 from wherry.tables.declarations import Declaration
@@ -359,3 +359,62 @@ async def test_names_of_any_kind_work(bench: Bench) -> None:
     records = [{"id": 1, "ü/%": {'k "%\\': "x"}}, {"id": 2, "ü/%": {'k "%\\': "y"}}, {"id": 3, "ü/%_id": 7}]
     assert await reported(place, "us", records) == [(1, 1008, "ü/%", None)]
     assert await place.rows('select id, "ü/%%_id" as t from u order by id') == [{"id": 1, "t": 7}, {"id": 3, "t": 7}]
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+@pytest.mark.parametrize("on_conflict", [OnConflict.ERROR, OnConflict.SKIP])
+async def test_a_record_that_is_not_written_names_nothing(bench: Bench, size: int, on_conflict: OnConflict) -> None:
+    place = (await tree(bench, "")).with_settings(import_batch_size=size)
+    await place.run("nodes", [{"id": 5, "code": "old"}])
+    records = [{"id": 5, "code": "x"}, {"id": 6, "code": "y", "parent": {"code": "x"}}]
+    job = await place.run("nodes", records, options=ImportOptions(on_conflict))
+    refused = [(0, "DUPLICATE_VALUE", "id")] if on_conflict is OnConflict.ERROR else []
+    assert await place.faults(job) == [*refused, (1, "INVALID_REFERENCE", "parent")]
+    assert await parents(place) == {"old": None}
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+async def test_a_record_names_a_row_by_the_key_that_earlier_records_gave_it(bench: Bench, size: int) -> None:
+    place = (await tree(bench, "")).with_settings(import_batch_size=size)
+    await place.run("nodes", [{"id": 5, "code": "x"}, {"id": 6, "code": "y"}])
+    records = [{"id": 5, "code": "z"}, {"id": 6, "code": "x"}, {"id": 7, "code": "c", "parent": {"code": "x"}}]
+    job = await place.run("nodes", records, options=ImportOptions(OnConflict.UPDATE))
+    assert await place.faults(job) == []
+    assert await place.rows("select parent_id from node where id = 7") == [{"parent_id": 6}]
+
+
+async def test_a_node_may_be_its_own_parent(bench: Bench) -> None:
+    place = await tree(bench, "")
+    job = await place.run("nodes", [{"id": 1, "code": "a", "parent": {"code": "a"}}])
+    assert await place.faults(job) == []
+    assert await parents(place) == {"a": "a"}
+
+
+async def test_every_key_that_cannot_be_read_is_reported_under_its_field_with_the_other_faults(bench: Bench) -> None:
+    sql = """
+    create table day (id int primary key, day date not null unique);
+    create table visit (id int primary key, day_id int references day, n int check (n > 0));
+    insert into day values (1, '2024-01-01');
+    """
+    place = await declare(bench, sql, visits=Declaration(table="public.visit", references={"day_id": "day"}))
+    days = ["2024-01-01", "13/45/2020", "2024-01-02", "no day", "13/45/2020"]
+    job = await place.run("visits", [{"id": n, "day": {"day": day}, "n": n % 2 or -1} for n, day in enumerate(days)])
+    found = {(n, name, field) for n, name, field in await place.faults(job)}
+    assert found == {
+        *((n, "INVALID_FIELD_FORMAT", "n") for n in (0, 2, 4)),
+        *((n, "INVALID_FIELD_FORMAT", "day") for n in (1, 3, 4)),
+        (2, "INVALID_REFERENCE", "day"),
+    }
+
+
+async def test_in_csv_an_empty_cell_is_no_reference_beside_another(shop: Bench) -> None:
+    text = b'tenant,sku,amount,supplier,supplier_id\n%b,A,1,"{""email"": ""b@x""}",\n%b,B,1,,1\n%b,C,1,,\n' % (
+        (TENANT.encode(),) * 3
+    )
+    job = await shop.run("prices", text, format="csv")
+    assert await shop.faults(job) == []
+    assert await shop.rows("select sku, supplier_id from shop.price order by sku") == [
+        {"sku": "A", "supplier_id": 2},
+        {"sku": "B", "supplier_id": 1},
+        {"sku": "C", "supplier_id": None},
+    ]

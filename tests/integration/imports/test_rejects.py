@@ -25,7 +25,9 @@ async def rejected(bench: Bench, job: Job) -> bytes:
     assert table is not None
     source = source_text(bench.store, job, bench.settings)
     opening = Opening(source, Place(), table, options_of(job), bench.settings.import_max_record_bytes)
-    return b"".join([chunk async for chunk in rejects.stream(FORMATS[job.format], opening, indexes)])
+    format_ = FORMATS[job.format]
+    reader = await format_.open(opening)
+    return b"".join([chunk async for chunk in rejects.stream(format_, opening, reader, indexes)])
 
 
 def file_of(format: str, records: list[dict[str, Any]]) -> bytes:

@@ -90,8 +90,10 @@ async def test_an_imports_source_and_errors_are_removed_when_they_expire(
                 " select %s, n, 3001, 'PARSE_ERROR', 'm' from generate_series(1, 700) as n",
                 [job.id],
             )
+            rejects = "insert into wherry.import_rejects (job_id, indexes) values (%s, '{1, 2}')"
+            await connection.execute(rejects, [job.id])
         removed = await retention.sweep()
-        assert (removed["sources"], removed["import_errors"]) == (1, 700)
+        assert (removed["sources"], removed["import_errors"], removed["import_rejects"]) == (1, 700, 1)
         left = await (await connection.execute("select distinct job_id from wherry.import_errors")).fetchall()
         assert left == [(young.id,)]
     assert await _keys(store) == {f"{young.id}/source"}

@@ -107,6 +107,8 @@ def parser(*names: str | None, delimiter: str = ",") -> CellParser:
         (("id", "name"), b'"1,5",x', {"id": "1,5", "name": "x"}),
         (("id", "name"), b"1 000,x", {"id": "1 000", "name": "x"}),
         (("id", "name"), b".,x", {"id": ".", "name": "x"}),
+        (("id", "name"), b"E10,x", {"id": "E10", "name": "x"}),
+        (("id", "name"), b"-.e5,x", {"id": "-.e5", "name": "x"}),
         (("id", "name"), b".5e3,x", {"id": 500.0, "name": "x"}),
         (("id", "active", "name"), b"1,TRUE,x", {"id": 1, "active": True, "name": "x"}),
         (("id", "active", "name"), b"1,no,x", {"id": 1, "active": False, "name": "x"}),
@@ -151,6 +153,11 @@ def test_a_line_that_is_no_record_is_reported(line: bytes, code: ErrorCode, mess
     assert isinstance(error, RecordError)
     assert (error.index, error.code) == (3, code)
     assert error.message.startswith(message)
+
+
+def test_a_header_may_have_only_columns_that_are_not_imported() -> None:
+    found = CellParser(ARTICLES, Header(b"", 0, ",", ("description", None)))
+    assert found.all_as_json([b"a,b", b"c", b"d,e"]) == [b"{}", None, b"{}"]
 
 
 def test_a_cell_that_must_be_json_and_is_not_is_a_fault_of_its_field() -> None:
@@ -201,6 +208,7 @@ async def _texts(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         b"sep=;\r\nslug;title\r\na;T\r\n",
         b"SEP=,\nslug,title\na,T\n",
         b'"a\nb",slug,title,\n1,a,T,\n',
+        b'slug;"a\nb";title\na;1;T\n',
     ],
 )
 async def test_the_header_says_how_a_file_is_written(sources: Store, text: bytes) -> None:
@@ -222,7 +230,8 @@ async def test_columns_rename_headers_and_ignore_some(sources: Store) -> None:
         (b"slug,title,slug\n", ErrorCode.PARSE_ERROR, "has slug more than once"),
         (b"", ErrorCode.EMPTY_FILE, "no records"),
         (b"\n \n", ErrorCode.EMPTY_FILE, "no records"),
-        (b"slug," + b"x" * MAX + b"\n", ErrorCode.PARSE_ERROR, "longer than"),
+        (b"slug," + b"x" * (1 << 20) + b"\n", ErrorCode.PARSE_ERROR, "longer than"),
+        (b"slug" + b",x" * 5000 + b"\n", ErrorCode.PARSE_ERROR, "longer than"),
         ("Gr\xf6\xdfe,slug\n".encode("cp1252"), ErrorCode.ENCODING_ERROR, "`charset`"),
     ],
 )
@@ -232,3 +241,16 @@ async def test_a_header_that_cannot_be_used_ends_the_import(
     with pytest.raises(JobFailed, match=message) as failed:
         await opened(sources, text)
     assert failed.value.code == code.name
+
+
+def test_a_long_record_with_too_many_cells_is_refused_without_building_them() -> None:
+    found = parser("slug", "title")
+    line = b"a," * 500_000
+    assert found.as_json(line) is None
+    error = found.fields(0, line)
+    assert isinstance(error, RecordError)
+    assert (error.code, error.message) == (
+        ErrorCode.INVALID_RECORD_STRUCTURE,
+        "Record has more cells than the header, which has 2",
+    )
+    assert found.as_json(b"a," + b"x" * 500_000) is not None

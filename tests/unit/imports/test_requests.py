@@ -12,7 +12,14 @@ from wherry.errors import Invalid
 from wherry.imports.models import ImportOptions, OnConflict
 from wherry.imports.options import parse_options
 from wherry.imports.readers.json import detect_format
-from wherry.imports.requests import ImportSource, check_upload, fingerprint, job_options, parse_format
+from wherry.imports.requests import (
+    ImportSource,
+    check_upload,
+    fingerprint,
+    job_options,
+    parse_charset,
+    parse_format,
+)
 
 
 @pytest.mark.parametrize(
@@ -159,3 +166,29 @@ def test_a_job_stores_the_options_and_the_role() -> None:
         "recordsAt": None,
         "callerRole": "user",
     }
+
+
+@pytest.mark.parametrize(
+    ("charset", "encoding"),
+    [
+        (None, None),
+        ("UTF8", None),
+        ("utf-8", None),
+        ("latin1", "iso8859-1"),
+        ("Windows-1252", "cp1252"),
+        ("windows-874", "cp874"),
+        ("us-ascii", "ascii"),
+        ("utf-16le", "utf-16-le"),
+        ("macintosh", "mac-roman"),
+        ("Shift_JIS", "shift_jis"),
+    ],
+)
+def test_a_charset_is_an_encoding(charset: str | None, encoding: str | None) -> None:
+    assert parse_charset(charset) == encoding
+
+
+@pytest.mark.parametrize("charset", ["klingon", "idna", "rot13", "utf-7", "hex"])
+def test_a_charset_that_is_no_encoding_of_texts_is_refused(charset: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_charset(charset)
+    assert list(refused.value.fields) == ["file"]

@@ -50,6 +50,9 @@ class Splitter(Protocol):
 class RecordParser(ABC):
     """Converts the text of single records to JSON."""
 
+    converts = True
+    """Whether the text is anything but JSON."""
+
     @abstractmethod
     def as_json(self, data: bytes) -> bytes | None:
         """The record as a JSON object, or None if only `fields` can tell. It may be invalid JSON."""

@@ -21,6 +21,8 @@ class JsonParser(RecordParser):
         stops_at_broken_syntax: whether the rest of the file cannot be read after a record that is not JSON.
     """
 
+    converts = False
+
     def __init__(self, *, stops_at_broken_syntax: bool = False) -> None:
         self._stops = stops_at_broken_syntax
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests.builtin_tables import ARTICLES
 from wherry.imports.models import Place, RecordError
-from wherry.imports.readers.csv import CellParser, CellSplitter, Header
+from wherry.imports.readers.csv_cells import CellParser, Header
+from wherry.imports.readers.csv_records import CellSplitter
 
 pytestmark = pytest.mark.security
 

@@ -16,7 +16,9 @@ from tests.builtin_tables import ARTICLES, USERS
 from tests.integration.imports.harness import chunks_of
 from wherry.errors import ErrorCode, JobFailed
 from wherry.imports.models import ImportOptions, Place, RawRecord, RecordError
-from wherry.imports.readers.csv import CellParser, CellSplitter, Header, open_csv
+from wherry.imports.readers.csv import open_csv
+from wherry.imports.readers.csv_cells import CellParser, Header
+from wherry.imports.readers.csv_records import CellSplitter
 from wherry.imports.readers.model import Opening, Unread
 from wherry.imports.source import SourceText
 from wherry.storage.store import Store

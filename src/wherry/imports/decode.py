@@ -145,9 +145,10 @@ class Decoder:
     def _is_clean(self, data: bytes, record: Any) -> bool:
         """Whether a record that the typed decoder accepted is allowed, and needs no change by the rules."""
         shape = self._shape
-        if _ESCAPED_NUL in data or (shape.has_signed_zero and _NEGATIVE_ZERO.search(data)):
+        if shape.has_signed_zero and _NEGATIVE_ZERO.search(data):
             return False
-        if not data.isascii() and not _is_utf8(data):  # the typed decoder does not check unknown fields
+        # What a parser has converted is valid, without unknown fields, which the typed decoder does not check.
+        if not self._converts and (_ESCAPED_NUL in data or not (data.isascii() or _is_utf8(data))):
             return False
         if shape.is_clean is not None and not shape.is_clean(record):
             return False

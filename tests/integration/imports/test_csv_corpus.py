@@ -127,6 +127,12 @@ CASES = [
     ok("a name with a quote", 'id,"a""b"\n1,x\n', {"id": "1", 'a"b': "x"}),
     ok("unicode", "id,name\n1,\N{SNOWMAN}\N{PILE OF POO}\n", {"id": "1", "name": "\N{SNOWMAN}\N{PILE OF POO}"}),
     bad("NUL", b"id,name\n1,a\n2,b\0b\n", (1, FORM, "name"), rows=[A]),
+    bad(
+        "NUL in JSON",
+        'id,extra,tags\n1,"{""a"": ""\\u0000""}","[""\\u0000""]"\n',
+        (0, FORM, "tags"),
+        (0, FORM, "extra"),
+    ),
     # Types
     ok(
         "numbers",

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from itertools import chain, islice
 
+from msgspec.structs import force_setattr
+
 from wherry.errors import ErrorCode, JobFailed
 from wherry.imports.models import Place, RawRecord, clipped
 from wherry.imports.readers.csv_cells import CellParser, Header
@@ -48,10 +50,9 @@ class _Converting:
         while block := list(islice(raws, CONVERTED_AT_ONCE)):
             texts = self._parser.all_as_json([raw.data or b"" for raw in block])
             for raw, text in zip(block, texts, strict=True):
-                if raw.data is None or text is None:
-                    yield raw
-                else:
-                    yield RawRecord(raw.index, raw.offset, raw.data, raw.size, raw.start, text)
+                if raw.data is not None:
+                    force_setattr(raw, "json", text)  # nobody has seen the record yet
+                yield raw
 
 
 async def open_csv(opening: Opening) -> Reader:

@@ -96,7 +96,8 @@ class CellParser(RecordParser):
         }
         objects = map(self._record, *values) if values else repeat({})
         for number, (place, each) in enumerate(zip(places, objects, strict=False)):
-            if number not in unread:
+            record = records[place]
+            if number not in unread and b"\0" not in record and b"\\u0000" not in record:
                 found[place] = _encode(each)
         return found
 

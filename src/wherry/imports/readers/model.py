@@ -55,7 +55,10 @@ class RecordParser(ABC):
 
     @abstractmethod
     def as_json(self, data: bytes) -> bytes | None:
-        """The record as a JSON object, or None if only `fields` can tell. It may be invalid JSON."""
+        """The record as a JSON object, or None if only `fields` can tell.
+
+        If the text was anything but JSON, the object is valid and has no NUL; otherwise it may be invalid.
+        """
 
     @abstractmethod
     def fields(self, index: int, data: bytes) -> Fields | RecordError:

@@ -130,7 +130,8 @@ async def test_a_refused_record_can_be_read_again(bench: Bench) -> None:
     assert (job.status, job.error_count) == ("partial", 2)
     source = SourceText(bench.store, str((job.source or {})["key"]), 1 << 20)
     opening = Opening(source, Place(), USERS, DATA, 1 << 20)
-    assert b"".join([piece async for piece in stream(JSON, opening, array("q", [1, 2]))]) == (
+    reader = await JSON.open(opening)
+    assert b"".join([piece async for piece in stream(JSON, opening, reader, array("q", [1, 2]))]) == (
         '[{"id":2,"é":1.0},\n3]\n'.encode()
     )
 

@@ -15,8 +15,7 @@ create table import_postponed (
   constraint import_postponed_pkey primary key (job_id, record_index)
 );
 
--- The error that PostgreSQL raises for a JSON value that is read as a type and converted by an expression of `x`; null
--- if there is none.
+-- Why PostgreSQL cannot read a JSON value as a type, and convert it by an expression of `x`; null if it can.
 create function input_fault(value json, type text, expression text, out state text, out message text, out constraint_name text)
 language plpgsql
 as $$

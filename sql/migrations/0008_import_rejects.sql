@@ -6,3 +6,6 @@ create table import_rejects (
   constraint import_rejects_pkey primary key (job_id, seq),
   constraint import_rejects_job_id_fkey foreign key (job_id) references jobs (id) on delete cascade
 );
+
+-- An older `wherry migrate` gave it a search path on which it does not find the types of the user's own tables.
+alter function input_fault(json, text, text) reset search_path;

@@ -44,9 +44,9 @@ class Batches:
         failure: JobFailed | None = None
         try:
             async for chunk in self._chunks:
-                async for batch in self._full_batches(self._splitter.feed(chunk)):
+                async for batch in self._full_batches(self._decoder.prepared(self._splitter.feed(chunk))):
                     yield batch
-            async for batch in self._full_batches(self._splitter.finish()):
+            async for batch in self._full_batches(self._decoder.prepared(self._splitter.finish())):
                 yield batch
         except JobFailed as fault:
             failure = fault

@@ -115,8 +115,8 @@ class Bookkeeper:
         errors, report = self.report.admit(tally.errors, self._max_error_bytes)
         self.report = report.noting(tally.unknown)
         await _write_errors(self.connection, self._run.job.id, errors)
-        if tally.rejects:
-            values = {"job_id": self._run.job.id, "indexes": tally.rejects}
+        if rejects := tally.rejects:
+            values = {"job_id": self._run.job.id, "indexes": rejects}
             await self.connection.execute(load("imports")["reject"], values)
         step = Advance(
             successes=successes,

@@ -7,7 +7,7 @@ normalised (trimmed, for example), is decoded again, field by field, by the rule
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -75,6 +75,10 @@ class Decoder:
         self._forbidden = {} if caller_role == ADMIN else dict(self._shape.admin_only)
         self._keeps_text = table.refers_to_itself
         self._max_bytes = max_bytes
+
+    def prepared(self, raws: Iterator[RawRecord]) -> Iterator[RawRecord]:
+        """The same records, some of which may be converted already."""
+        return self._parser.converted(raws)
 
     def decode(self, raw: RawRecord) -> DecodedRecord:
         """Decode a record, or collect its errors.

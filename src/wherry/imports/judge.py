@@ -14,13 +14,12 @@ import msgspec
 import psycopg
 from msgspec import UNSET
 from msgspec.structs import astuple
-from psycopg.rows import tuple_row
 
 from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.errors import ErrorCode
 from wherry.imports import statements
-from wherry.imports.lookup import encode, encode_fields
+from wherry.imports.lookup import encode, encode_fields, fetch
 from wherry.imports.models import Batch, DecodedRecord, RecordError, report_value
 from wherry.imports.plan import Known, against, naming_unique
 from wherry.imports.statements import Expressions
@@ -95,7 +94,7 @@ class Judge:
             return batch
         faults: dict[int, dict[str, RecordError]] = defaultdict(dict)
         query = load("imports")["input_faults"]
-        for place, state, message, constraint in await _fetch(connection, query, {"rows": encode(rows)}):
+        for place, state, message, constraint in await fetch(connection, query, {"rows": encode(rows)}):
             number, name = places[place]
             faults[number][name] = self._input_fault(batch[number], name, state, message, constraint)
         return [self._with_faults(entry, faults.get(number, {})) for number, entry in enumerate(batch)]
@@ -129,7 +128,7 @@ class Judge:
             rows = encode_fields(self._table, fields, [astuple(batch[number].record) for number in numbers])
             try:
                 async with connection.transaction():
-                    found = await _fetch(connection, query, {"rows": rows})
+                    found = await fetch(connection, query, {"rows": rows})
             except (*REFUSALS, psycopg.ProgrammingError, psycopg.InternalError):
                 continue  # an expression fails, or needs what we may not see: the table decides
             for place, checks in found:
@@ -144,7 +143,7 @@ class Judge:
         if self._expressions is None:
             async with connection.transaction(force_rollback=True):
                 await connection.execute("set local search_path = pg_catalog")  # so that all names are qualified
-                rows = await _fetch(connection, load("catalog")["expressions"], {"table": str(self._table.relation)})
+                rows = await fetch(connection, load("catalog")["expressions"], {"table": str(self._table.relation)})
             columns, checks = ({name: sql for kind, name, sql in rows if kind == each} for each in ("column", "check"))
             self._expressions = Expressions(columns, checks)
         return self._expressions
@@ -242,9 +241,3 @@ def _meaning(state: str) -> tuple[ErrorCode, str]:
         if state.startswith(prefix):
             return code, text
     return ErrorCode.DATABASE_ERROR, "was refused by the database"
-
-
-async def _fetch(connection: Connection, query: Any, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
-    async with connection.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute(query.encode() if isinstance(query, str) else query, values, prepare=False)
-        return await cursor.fetchall()

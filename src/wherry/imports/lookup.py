@@ -131,12 +131,18 @@ class Lookup:
         """The result of a query over these fields of records, which are numbered from 0."""
         encoded = encode_fields(self._table, fields, records)
         values = {"rows": encoded, "job_id": self._job_id, "since": self._since}
-        async with connection.cursor(row_factory=tuple_row) as cursor:
-            # A prepared statement could keep a generic plan that was made while the table was small, and scans all of
-            # it. Setting plan_cache_mode would also replan the foreign key checks of each row, which takes 30 % of
-            # an import's time.
-            await cursor.execute(query.encode(), values, prepare=False)
-            return await cursor.fetchall()
+        return await fetch(connection, query, values)
+
+
+async def fetch(connection: Connection, query: Any, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
+    """The rows of a query over records, which is not prepared.
+
+    A prepared statement could keep a generic plan that was made while the table was small, and scans all of it. Setting
+    plan_cache_mode would also replan the foreign key checks of each row, which takes 30 % of an import's time.
+    """
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(query.encode() if isinstance(query, str) else query, values, prepare=False)
+        return await cursor.fetchall()
 
 
 def encode_fields(table: Table, fields: Sequence[str], records: Iterable[Sequence[Any]]) -> str:

@@ -41,7 +41,7 @@ class ImportOptions(msgspec.Struct, rename="camel", frozen=True):
 
     Attributes:
         max_errors: if more records than this have errors, the import stops.
-        columns: the field of each header of a csv file, or None if it is to be ignored.
+        columns: the field of each header of a csv file, or None if it is ignored.
         records_at: where the records of a JSON document are: keys joined by dots.
     """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from wherry.errors import Invalid
 from wherry.imports.models import ImportOptions, OnConflict, UnknownFields
 from wherry.imports.readers.csv import CSV
 from wherry.imports.readers.json import JSON
+from wherry.tables.declarations import nearest
 from wherry.tables.derivation import import_fields
 from wherry.tables.model import Table
 from wherry.texts import whole_number
@@ -71,9 +71,9 @@ def check_options(options: ImportOptions, format: str | None, table: Table) -> N
     known = import_fields(table)
     for name in (options.columns or {}).values():
         if name is not None and name not in known:
-            nearest = get_close_matches(name, sorted(known), 1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise Invalid(f"columns: {table.name} has no field {name[:MAX_NAME]}{hint}", field="columns")
+            raise Invalid(
+                f"columns: {table.name} has no field {name[:MAX_NAME]}{nearest(name, sorted(known))}", field="columns"
+            )
 
 
 def _choice(value: object, choices: type[Choice]) -> Choice:

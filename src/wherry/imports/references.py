@@ -14,14 +14,13 @@ import msgspec
 import psycopg
 from msgspec import UNSET
 from msgspec.structs import astuple
-from psycopg.rows import tuple_row
 
 from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.errors import ErrorCode
 from wherry.imports import statements
 from wherry.imports.json_values import read_value
-from wherry.imports.lookup import encode
+from wherry.imports.lookup import encode, fetch
 from wherry.imports.models import Batch, DecodedRecord, RecordError, clipped, report_value
 from wherry.imports.tokens import entry_name, hashable, token_reader
 from wherry.tables.derivation import references_of, shape_of
@@ -67,7 +66,7 @@ class Resolver:
             if not is_last and any(map(partial(self._must_wait, entry), self._references, entry.keys, found, touched)):
                 waiting.append(entry)
             elif missing:
-                errors = [self._broken(entry, reference, key, found) for reference, key in missing]
+                errors = [self._broken(entry, *each) for each in missing]
                 faulty = msgspec.structs.replace(entry, errors=(*entry.errors, *errors))
                 resolved.append(_with_values(faulty, given))
             else:
@@ -101,8 +100,11 @@ class Resolver:
 
     def _values(
         self, entry: DecodedRecord, found: Sequence[Mapping[Hashable, Any]]
-    ) -> tuple[dict[str, Any], list[tuple[ReferenceField, Any]]]:
-        """The values of the record's attributes for its keys, and those references that no row has the key of."""
+    ) -> tuple[dict[str, Any], list[tuple[ReferenceField, Any, Any]]]:
+        """The values of the record's attributes for its keys, and the references whose keys no row has.
+
+        With each of these comes its key, and a `Fault` if the key cannot be read.
+        """
         given: dict[str, Any] = {}
         missing = []
         for number, key in enumerate(entry.keys):
@@ -111,24 +113,20 @@ class Resolver:
                 if value is UNSET:
                     value = found[number].get(hashable(key), UNSET)
                 if value is UNSET or isinstance(value, Fault):
-                    missing.append((self._references[number], key))
+                    missing.append((self._references[number], key, value))
                 else:
                     given[self._attributes[number]] = value
         return given, missing
 
-    def _broken(
-        self, entry: DecodedRecord, reference: ReferenceField, key: Any, found: Sequence[Mapping[Hashable, Any]]
-    ) -> RecordError:
-        fault = found[self._references.index(reference)].get(hashable(key))
+    def _broken(self, entry: DecodedRecord, reference: ReferenceField, key: Any, fault: Any) -> RecordError:
         if isinstance(fault, Fault):
-            message = f"{reference.label} {fault.text}"
-            name = entry_name(self._table, entry)
-            return RecordError(entry.index, name, fault.code, message, reference.name, report_value({}))
-        shown = f"with the {reference.key.name} {clipped(str(key))}"
-        target = reference.target.name if self._table.is_built_in else reference.target
-        message = f"{reference.label} {shown} does not exist in {target}"
+            code, text = fault.code, fault.text
+        else:
+            target = reference.target.name if self._table.is_built_in else reference.target
+            code = ErrorCode.INVALID_REFERENCE
+            text = f"with the {reference.key.name} {clipped(str(key))} does not exist in {target}"
         name = entry_name(self._table, entry)
-        return RecordError(entry.index, name, ErrorCode.INVALID_REFERENCE, message, reference.name, report_value({}))
+        return RecordError(entry.index, name, code, f"{reference.label} {text}", reference.name, report_value({}))
 
     async def _find(self, connection: Connection, batch: Batch, number: int) -> Mapping[Hashable, Any]:
         """The values of the column for the keys of the batch."""
@@ -143,13 +141,13 @@ class Resolver:
         unreadable: dict[int, str] = {}
         try:
             async with connection.transaction():
-                found = await _fetch(connection, statements.resolve(reference), rows)
+                found = await fetch(connection, statements.resolve(reference), {"rows": encode(rows)})
         except (psycopg.DataError, psycopg.ProgrammingError):
             unreadable = await _unreadable(connection, reference, rows)
             if not unreadable:
                 raise
             rows = [row for row in rows if row["i"] not in unreadable]
-            found = await _fetch(connection, statements.resolve(reference), rows)
+            found = await fetch(connection, statements.resolve(reference), {"rows": encode(rows)})
         values = self._as_imported(reference, [value for _, value in found])
         faults = {
             tokens[place]: Fault(ErrorCode.INVALID_FIELD_FORMAT, f"has a key that cannot be read: {message}")
@@ -190,13 +188,6 @@ class _Touched:
                     self.values.add(hashable(values[place]))
 
 
-async def _fetch(connection: Connection, query: str, rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    async with connection.cursor(row_factory=tuple_row) as cursor:
-        # Not prepared, for the reason that `Lookup` has.
-        await cursor.execute(query.encode(), {"rows": encode(rows)}, prepare=False)
-        return await cursor.fetchall()
-
-
 async def _unreadable(
     connection: Connection, reference: ReferenceField, rows: Sequence[Mapping[str, Any]]
 ) -> dict[int, str]:
@@ -204,7 +195,7 @@ async def _unreadable(
     type_ = reference.key.type
     sent, expression = type_.sent or reference.key.base, type_.writes.replace("{}", "x")
     asked = [{"i": row["i"], "v": row["k"], "t": sent, "x": expression} for row in rows]
-    found = await _fetch(connection, load("imports")["input_faults"], asked)
+    found = await fetch(connection, load("imports")["input_faults"], {"rows": encode(asked)})
     return {place: message for place, _, message, _ in found}
 
 

@@ -35,7 +35,8 @@ async def stream(format: RecordsFormat, opening: Opening, reader: Reader, indexe
         opening: of the whole source.
         reader: that was opened with it.
     """
-    lead, between, closing = (b"[", b",\n", b"]\n") if format.is_array else (reader.heading, b"\n", b"\n")
+    opening_bracket, between, closing = format.frame
+    lead = reader.heading + opening_bracket
     async with aclosing(_chosen(reader, indexes)) as raws:
         async for batch in raws:
             for raw in batch:

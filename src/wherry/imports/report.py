@@ -39,7 +39,7 @@ async def stream(pool: Pool, job_id: UUID, format: RecordsFormat) -> AsyncGenera
 
     No connection is used while errors are being sent, so slow clients do not use up the pool.
     """
-    lead, between, closing = (b"[", b",\n", b"]\n") if format.is_array else (b"", b"\n", b"\n")
+    lead, between, closing = format.frame
     place = _BEFORE_ALL
     while True:
         async with pool.connection() as connection:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -13,7 +15,19 @@ from wherry.tables.model import Column, ReferenceField, Table
 from wherry.tables.shape import ImportField, ImportShape
 
 UNREADABLE = re.compile(r'[\\"\x00-\x1f]')
-"""What a field's name must not contain for the typed decoder; without it, each field is decoded on its own."""
+"""What the name of a Struct's field must not contain. Without the typed decoder, each field is decoded on its own."""
+
+
+def object_maker(names: Sequence[str]) -> Callable[..., Any]:
+    """Makes values that are encoded as JSON objects with these members.
+
+    A Struct that is filled by position is encoded in C, four times as fast as a dict per object. Its own names are
+    plain, because a member may have any name.
+    """
+    if any(map(UNREADABLE.search, names)):
+        return lambda *values: dict(zip(names, values, strict=True))
+    attributes = {f"field_{place}": name for place, name in enumerate(names)}
+    return msgspec.defstruct("Record", [(each, Any) for each in attributes], rename=attributes, gc=False)
 
 
 @lru_cache(maxsize=256)

@@ -10,11 +10,9 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
-from itertools import chain, islice
-
-from msgspec.structs import force_setattr
+from itertools import chain
 
 from wherry.errors import ErrorCode, JobFailed
 from wherry.imports.models import Place, RawRecord, clipped
@@ -24,35 +22,12 @@ from wherry.imports.readers.model import Opening, Reader, RecordsFormat
 from wherry.tables.derivation import known_fields
 
 DELIMITERS = ",;\t|"
-CONVERTED_AT_ONCE = 200
 MAX_HEADER_BYTES = 1 << 20
 MAX_CELLS = 5000
 """Of a header; PostgreSQL's tables have at most 1,600 columns."""
 
 _SEPARATOR_LINE = re.compile(rb"sep=([,;\t|])\r?", re.IGNORECASE)
 """The first line of some files, which tells spreadsheets how cells are separated."""
-
-
-class _Converting:
-    """A splitter that also converts its records to JSON, many at a time."""
-
-    def __init__(self, splitter: CellSplitter, parser: CellParser) -> None:
-        self._splitter = splitter
-        self._parser = parser
-
-    def feed(self, chunk: bytes) -> Iterator[RawRecord]:
-        return self._converted(self._splitter.feed(chunk))
-
-    def finish(self) -> Iterator[RawRecord]:
-        return self._converted(self._splitter.finish())
-
-    def _converted(self, raws: Iterator[RawRecord]) -> Iterator[RawRecord]:
-        while block := list(islice(raws, CONVERTED_AT_ONCE)):
-            texts = self._parser.all_as_json([raw.data or b"" for raw in block])
-            for raw, text in zip(block, texts, strict=True):
-                if raw.data is not None:
-                    force_setattr(raw, "json", text)  # nobody has seen the record yet
-                yield raw
 
 
 async def open_csv(opening: Opening) -> Reader:
@@ -65,7 +40,7 @@ async def open_csv(opening: Opening) -> Reader:
     place = opening.place if opening.place.offset else Place(0, header.end)
     splitter = CellSplitter(place, opening.max_bytes, header.delimiter, keeps_blank=len(header.names) == 1)
     parser = CellParser(opening.table, header)
-    return Reader(opening.source.open(place.offset), _Converting(splitter, parser), parser, heading=header.line)
+    return Reader(opening.source.open(place.offset), splitter, parser, heading=header.line)
 
 
 async def _read_header(opening: Opening) -> Header:
@@ -124,7 +99,7 @@ def _header_cells(raw: RawRecord, delimiter: str) -> tuple[str, list[str]]:
 
 
 def _name(cell: str, known: set[str], columns: dict[str, str | None]) -> str | None:
-    """The field that a header means, else the header itself; None if it is to be ignored."""
+    """The field that a header means, else the header itself; None if it is ignored."""
     for text in (cell, cell.strip()):
         if text in columns:
             return columns[text]

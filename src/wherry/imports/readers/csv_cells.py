@@ -5,23 +5,25 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
-from typing import Any, TypeAlias
+from itertools import islice, repeat
+from typing import TypeAlias
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from wherry.errors import ErrorCode
-from wherry.imports.models import LOOKED_AT, RecordError, clipped
+from wherry.imports.models import RawRecord, RecordError, clipped
 from wherry.imports.readers.csv_records import cell_pattern
-from wherry.imports.readers.model import Fields, RecordParser, Unread
-from wherry.tables.derivation import UNREADABLE, import_fields
+from wherry.imports.readers.model import Fields, RecordParser, Unread, not_utf8
+from wherry.tables.derivation import import_fields, object_maker
 from wherry.tables.model import Table
 from wherry.tables.types import Form
 from wherry.tables.values import Fault
 
+CONVERTED_AT_ONCE = 200
 LONG_TEXT = 1 << 18
 """Longer records are only split into cells if they do not have too many."""
 
@@ -77,10 +79,18 @@ class CellParser(RecordParser):
         self._doubtful = [
             n for n, (_, _, convert) in enumerate(self._importable) if convert not in (None, _number, _boolean)
         ]
-        self._record = _record_of([name for _, name, _ in self._importable])
+        self._record = object_maker([name for _, name, _ in self._importable])
 
     def as_json(self, data: bytes) -> bytes | None:
         return self.all_as_json([data])[0]
+
+    def converted(self, raws: Iterator[RawRecord]) -> Iterator[RawRecord]:
+        while block := list(islice(raws, CONVERTED_AT_ONCE)):
+            texts = self.all_as_json([raw.data or b"" for raw in block])
+            for raw, text in zip(block, texts, strict=True):
+                if raw.data is not None:
+                    force_setattr(raw, "json", text)  # nobody else has seen the record yet
+                yield raw
 
     def all_as_json(self, records: Sequence[bytes]) -> list[bytes | None]:
         """The same for several records, column by column, which takes half the time."""
@@ -106,8 +116,7 @@ class CellParser(RecordParser):
             text = data.decode()
             (cells,) = self._cells([text])
         except UnicodeDecodeError:
-            message, value = "Record is not valid UTF-8", clipped(data[:LOOKED_AT].decode(errors="replace"))
-            return RecordError(index, None, ErrorCode.ENCODING_ERROR, message, value=value)
+            return not_utf8(index, data)
         except _TooWide:
             message = f"Record has more cells than the header, which has {self._width}"
             return RecordError(index, None, ErrorCode.INVALID_RECORD_STRUCTURE, message, value=clipped(text))
@@ -158,14 +167,6 @@ class CellParser(RecordParser):
                 places.add(place)
             at, place = found.end() + 1, place + 1
         return places
-
-
-def _record_of(names: Sequence[str]) -> Callable[..., object]:
-    """Makes a value that is encoded as an object with these members; a Struct is encoded faster than a dict."""
-    if any(map(UNREADABLE.search, names)):
-        return lambda *values: dict(zip(names, values, strict=True))
-    attributes = {f"field_{place}": name for place, name in enumerate(names)}
-    return msgspec.defstruct("Record", [(each, Any) for each in attributes], rename=attributes, gc=False)
 
 
 Converter: TypeAlias = Callable[[str], object]

@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from wherry.imports.models import ImportOptions, Place, RawRecord, RecordError
+from wherry.errors import ErrorCode
+from wherry.imports.models import LOOKED_AT, ImportOptions, Place, RawRecord, RecordError, clipped
 from wherry.imports.source import SourceText
 from wherry.tables.model import Table
 from wherry.tables.values import Fault
@@ -59,6 +60,10 @@ class RecordParser(ABC):
 
         If the text was anything but JSON, the object is valid and has no NUL; otherwise it may be invalid.
         """
+
+    def converted(self, raws: Iterator[RawRecord]) -> Iterator[RawRecord]:
+        """The same records, with their JSON if many are converted faster at a time."""
+        return raws
 
     @abstractmethod
     def fields(self, index: int, data: bytes) -> Fields | RecordError:
@@ -116,3 +121,14 @@ class RecordsFormat:
     content_types: tuple[str, ...] = ()
     open: Callable[[Opening], Awaitable[Reader]]
     is_array: bool = False
+
+    @property
+    def frame(self) -> tuple[bytes, bytes, bytes]:
+        """What is before, between and after the items of a list: an array if the format is one, otherwise lines."""
+        return (b"[", b",\n", b"]\n") if self.is_array else (b"", b"\n", b"\n")
+
+
+def not_utf8(index: int, data: bytes) -> RecordError:
+    """The error of a record that is not UTF-8."""
+    message, value = "Record is not valid UTF-8", clipped(data[:LOOKED_AT].decode(errors="replace"))
+    return RecordError(index, None, ErrorCode.ENCODING_ERROR, message, value=value)

@@ -8,8 +8,8 @@ import msgspec
 
 from wherry.errors import BrokenJson, ErrorCode
 from wherry.imports.json_values import read_value
-from wherry.imports.models import LOOKED_AT, RecordError, clipped, report_value
-from wherry.imports.readers.model import Fields, RecordParser
+from wherry.imports.models import RecordError, clipped, report_value
+from wherry.imports.readers.model import Fields, RecordParser, not_utf8
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -39,8 +39,7 @@ class JsonParser(RecordParser):
                 return RecordError(index, None, ErrorCode.INVALID_RECORD_STRUCTURE, message, value=value)
             return _decode(data)
         except UnicodeDecodeError:
-            message, value = "Record is not valid UTF-8", clipped(data[:LOOKED_AT].decode(errors="replace"))
-            return RecordError(index, None, ErrorCode.ENCODING_ERROR, message, value=value)
+            return not_utf8(index, data)
         except RecursionError:
             message, value = "Record is nested too deeply", clipped(text)
             return RecordError(index, None, ErrorCode.PARSE_ERROR, message, value=value)

@@ -88,6 +88,7 @@ async def test_cells_of_json_arrays_and_bytes(people: Bench) -> None:
         (gzip.compress("id,name\n1,Stra\xdfe\n".encode("utf-16-le")), "utf-16le"),
         ("\ufeffid,name\n1,Stra\xdfe\n".encode(), "windows-1252"),  # the mark is right, whatever is declared
     ],
+    ids=["cp1252", "utf-16", "gzip-utf-16le", "utf-8-mark"],  # gzip data holds a time: no name for a test
 )
 async def test_files_in_other_encodings(people: Bench, text: bytes, charset: str | None) -> None:
     job = await people.run("people", text, format="csv", charset=charset)

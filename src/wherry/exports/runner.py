@@ -5,6 +5,7 @@ A run that fails, is cancelled or loses its lease leaves no file behind. A job t
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
@@ -19,7 +20,7 @@ from wherry.exports import artifact
 from wherry.exports.artifact import Artifact
 from wherry.exports.requests import ExportRequest
 from wherry.exports.selection import require_targets
-from wherry.exports.snapshot import Snapshot, require_chunked_rows
+from wherry.exports.snapshot import ReadConnection, Snapshot, connected_ahead, require_chunked_rows
 from wherry.jobs import ledger
 from wherry.jobs.models import Advance, Outcome
 from wherry.jobs.runs import Run
@@ -65,13 +66,17 @@ class ExportRunner:
 
     async def run(self, run: Run) -> Outcome:
         """Run a job; see `Runner`."""
+        with connected_ahead(self._read_conninfo) as connecting:
+            return await self._run(run, connecting)
+
+    async def _run(self, run: Run, connecting: Future[ReadConnection]) -> Outcome:
         authority = await read_authority(self._pool, run.job.owner_id, self._settings.transfer_roles)
         authority.require(authority.role)
         request = await self._request(run, authority)
         key = artifact.key(run.job.id, run.lease.epoch, request)
         await self._remove_older(run)
         snapshot = Snapshot(
-            self._read_conninfo,
+            connecting,
             request.selection,
             batch_rows=self._settings.export_batch_size,
             max_rows=self._settings.export_max_records,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from wherry.exports.statements import Shape
 
 RecordRow = tuple[Any, ...]
 RowBatch = Sequence[RecordRow]
+ReadConnection = psycopg.Connection[RecordRow]
 
 BATCH_ROWS = 250
 """How many rows libpq returns at a time. One at a time takes twice as long; a thousand do not fit into the CPU cache,
@@ -52,26 +54,58 @@ def require_chunked_rows() -> None:
         raise Misconfigured(f"exports need libpq 17 or newer, which psycopg[binary] includes: {error}") from error
 
 
+@contextmanager
+def connected_ahead(conninfo: str) -> Iterator[Future[ReadConnection]]:
+    """A connection to read from, opened in a thread while the caller prepares what to read. Closed in the end.
+
+    Connecting takes as long as reading ten thousand records.
+    """
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="export-connect")
+    connecting = thread.submit(_connect, conninfo)
+    thread.shutdown(wait=False)
+    try:
+        yield connecting
+    finally:
+        connecting.add_done_callback(_disconnect)
+
+
+def _connect(conninfo: str) -> ReadConnection:
+    connection = psycopg.connect(conninfo, autocommit=True, **basic_options("wherry export"))
+    try:
+        connection.execute("select repeat(' ', %s)", [RECEIVE_BYTES])
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _disconnect(connecting: Future[ReadConnection]) -> None:
+    if connecting.exception() is None:
+        connecting.result().close()
+
+
 class Snapshot:
     """Reads one selection once. `batches` runs in one thread; `stop` may be called from any other.
 
     Meanwhile, `rows` is the number of rows read so far, and `estimate` the number that the planner expects.
 
     Args:
-        conninfo: the database, a hot standby of it, or a transaction pooler.
+        connecting: to the database, a hot standby of it, or a transaction pooler; see `connected_ahead`.
         selection: what to read.
         batch_rows: reads at most this many rows at a time, and at most `BATCH_ROWS`.
         max_rows: reads no more than this; afterwards `truncated` tells whether there were more.
     """
 
-    def __init__(self, conninfo: str, selection: Selection, *, batch_rows: int, max_rows: int) -> None:
-        self._conninfo = conninfo
+    def __init__(
+        self, connecting: Future[ReadConnection], selection: Selection, *, batch_rows: int, max_rows: int
+    ) -> None:
+        self._connecting = connecting
         self._selection = selection
         self._shape = Shape.of(selection)
         self._batch_rows = min(batch_rows, BATCH_ROWS)
         self._max_rows = max_rows
         self._stopping = threading.Event()
-        self._connection: psycopg.Connection[RecordRow] | None = None
+        self._connection: ReadConnection | None = None
         self.rows = 0
         self.estimate: int | None = None
         self.truncated = False
@@ -83,11 +117,9 @@ class Snapshot:
             SnapshotStopped: `stop` was called.
             psycopg.Error: the database refused a statement or could not be reached.
         """
-        options = basic_options("wherry export")
-        with closing(psycopg.connect(self._conninfo, autocommit=True, **options)) as connection:
+        with closing(self._connecting.result()) as connection:
             self._connection = connection
             try:
-                connection.execute("select repeat(' ', %s)", [RECEIVE_BYTES])
                 connection.execute("begin isolation level repeatable read read only")
                 connection.execute(TRANSACTION_SETTINGS)  # not in `options`, which a pooler would refuse
                 # The transaction blocks nobody, so it may be idle while slow storage catches up.
@@ -117,7 +149,7 @@ class Snapshot:
         if self._stopping.is_set():
             raise SnapshotStopped
 
-    def _read(self, connection: psycopg.Connection[RecordRow]) -> Iterator[RowBatch]:
+    def _read(self, connection: ReadConnection) -> Iterator[RowBatch]:
         # One record more than there may be shows whether there are more.
         values = statements.values(self._selection, limit=self._max_rows + 1)
         size = self._rows_at_a_time(connection)
@@ -133,13 +165,13 @@ class Snapshot:
                         yield kept
                     self._check()
 
-    def _estimate(self, connection: psycopg.Connection[RecordRow]) -> int:
+    def _estimate(self, connection: ReadConnection) -> int:
         statement = statements.estimate(self._shape)
         row = connection.execute(statement, statements.values(self._selection)).fetchone()
         planned = int(row[0][0]["Plan"]["Plan Rows"]) if row else 0
         return min(planned, self._max_rows)
 
-    def _rows_at_a_time(self, connection: psycopg.Connection[RecordRow]) -> int:
+    def _rows_at_a_time(self, connection: ReadConnection) -> int:
         row = connection.execute(load("exports")["row_bytes"], vars(self._selection.table.relation)).fetchone()
         average = row[0] if row else None
         most = BATCH_ROWS_UNKNOWN if average is None else BATCH_BYTES // max(1, int(average))

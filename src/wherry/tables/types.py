@@ -25,6 +25,7 @@ from wherry.tables import values
 from wherry.tables.values import Rule
 
 JsonSchema = Mapping[str, Any]
+Reformat = Callable[[Sequence[str]], Sequence[str]]
 
 
 class Form(StrEnum):
@@ -46,7 +47,7 @@ class ValueType:
         schema: their JSON Schema.
         operators: the schema of the operators that compare values; None if they cannot be compared.
         reads: the SQL that reads a column, which is `{}` in it.
-        reformat: changes the text that this SQL returns, which takes less time than to let PostgreSQL do it (measured).
+        reformat: changes the texts that this SQL returns, which takes less time than to let PostgreSQL do it (measured).
         is_json: whether the result is JSON as text.
         reads_array: the SQL that reads an array of them, as JSON text unless it is only `{}`.
         annotation: what the typed decoder of import records reads.
@@ -66,7 +67,7 @@ class ValueType:
     schema: JsonSchema
     operators: str | None = "pg_catalog"
     reads: str = "{}::pg_catalog.text"
-    reformat: Callable[[str], str] | None = None
+    reformat: Reformat | None = None
     is_json: bool = False
     reads_array: str = "pg_catalog.to_json({}::pg_catalog.text[])::pg_catalog.text"
     annotation: Any = str
@@ -85,7 +86,10 @@ class ValueType:
         """Values that were read, in their final form."""
         if self.reformat is None:
             return values
-        return [None if value is None else self.reformat(value) for value in values]
+        if None not in values:
+            return self.reformat(values)
+        present = iter(self.reformat([value for value in values if value is not None]))
+        return [None if value is None else next(present) for value in values]
 
 
 def _integer(bits: int) -> ValueType:
@@ -112,7 +116,7 @@ def _moment(
     name: str,
     annotation: Any,
     *,
-    reformat: Callable[[str], str] | None = None,
+    reformat: Reformat | None = None,
     reads_array: str = _TO_JSON,
     rule: Rule = values.unparsed,
 ) -> ValueType:
@@ -142,16 +146,20 @@ def _float(bits: int, most: float) -> ValueType:
     )
 
 
-def _local_moment(text: str) -> str:
-    return text.replace(" ", "T", 1)  # infinity has none, and years before Christ have two
+def _moments(texts: Sequence[str]) -> Sequence[str]:
+    """Moments of PostgreSQL in the form of RFC 3339; infinity stays as it is. All at once takes a third of the time."""
+    joined = "\n".join(texts)
+    if " BC" in joined:
+        return [text.replace(" ", "T", 1).replace("+00", "Z") for text in texts]
+    return joined.replace(" ", "T").replace("+00", "Z").split("\n")
 
 
-def _instant(text: str) -> str:
-    return text.replace(" ", "T", 1).replace("+00", "Z", 1)
-
-
-def _number(text: str) -> str:
-    return text if text[-1] <= "9" else f'"{text}"'  # NaN and infinity
+def _numbers(texts: Sequence[str]) -> Sequence[str]:
+    """Numbers as JSON, which has neither NaN nor infinity: these become strings."""
+    joined = "".join(texts)
+    if "N" not in joined and "I" not in joined:
+        return texts
+    return [text if text[-1] <= "9" else f'"{text}"' for text in texts]
 
 
 def _json_bytes(raw: msgspec.Raw) -> bytes | None:
@@ -187,7 +195,7 @@ BOOLEAN = ValueType(
 NUMERIC = ValueType(
     form=Form.NUMBER,
     schema={"type": ["number", "string"], "pattern": "^(NaN|-?Infinity|[-+0-9.eE]+)$"},
-    reformat=_number,
+    reformat=_numbers,
     is_json=True,
     reads_array=_TO_JSON,
     annotation=Decimal,
@@ -227,7 +235,7 @@ INSTANT = _moment(
     "date-time",
     "timestamptz",
     Annotated[datetime, Meta(tz=True)],
-    reformat=_instant,
+    reformat=_moments,
     reads_array=f"pg_catalog.replace({_TO_JSON}, '+00:00', 'Z')",
 )
 # `to_char` cuts milliseconds off, and turns infinity into null.
@@ -286,7 +294,7 @@ FAMILIES: Mapping[str, ValueType] = MappingProxyType(
             "date-time",
             "timestamp",
             Annotated[datetime, Meta(tz=False)],
-            reformat=_local_moment,
+            reformat=_moments,
             rule=values.local_moment,
         ),
         "timestamptz": INSTANT,

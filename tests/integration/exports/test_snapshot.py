@@ -13,7 +13,7 @@ from psycopg import sql
 from tests.integration.exports.conftest import Exports
 from wherry.exports import statements
 from wherry.exports.requests import parse_export
-from wherry.exports.snapshot import Snapshot
+from wherry.exports.snapshot import Snapshot, connected_ahead
 
 ARTICLES = 60
 WRITES = 3
@@ -64,15 +64,16 @@ async def test_each_export_equals_its_snapshot_despite_concurrent_writes(exports
 async def test_what_is_committed_after_the_first_row_is_not_in_the_export(exports: Exports) -> None:
     await exports.fill(20)
     selection = parse_export({"resource": "users", "fields": "id,name"}, await exports.tables().current()).selection
-    snapshot = Snapshot(exports.url, selection, batch_rows=5, max_rows=1000)
-    batches = snapshot.batches()
-    first = await asyncio.to_thread(next, batches)
-    await exports.sql("update wherry.users set name = 'changed'")
-    await exports.sql("delete from wherry.comments")
-    await exports.sql("delete from wherry.articles")
-    await exports.sql("delete from wherry.users where id > 10")
-    await exports.sql("insert into wherry.users (email, username, name) values ('late', 'late', 'late')")
-    rows = [*first, *(row for batch in await asyncio.to_thread(list, batches) for row in batch)]
+    with connected_ahead(exports.url) as connecting:
+        snapshot = Snapshot(connecting, selection, batch_rows=5, max_rows=1000)
+        batches = snapshot.batches()
+        first = await asyncio.to_thread(next, batches)
+        await exports.sql("update wherry.users set name = 'changed'")
+        await exports.sql("delete from wherry.comments")
+        await exports.sql("delete from wherry.articles")
+        await exports.sql("delete from wherry.users where id > 10")
+        await exports.sql("insert into wherry.users (email, username, name) values ('late', 'late', 'late')")
+        rows = [*first, *(row for batch in await asyncio.to_thread(list, batches) for row in batch)]
     assert rows == [(number, f"User {number}") for number in range(1, 21)]
     assert (snapshot.rows, snapshot.truncated) == (20, False)
 
@@ -92,6 +93,7 @@ async def test_the_snapshot_is_read_only(exports: Exports, monkeypatch: pytest.M
     writing = sql.SQL("update wherry.users set name = 'changed' where id < %(limit)s returning name")
     monkeypatch.setattr(statements, "export", lambda selection: writing.format())
     selection = parse_export({"resource": "users", "fields": "name"}, await exports.tables().current()).selection
-    snapshot = Snapshot(exports.url, selection, batch_rows=5, max_rows=10)
-    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-        await asyncio.to_thread(list, snapshot.batches())
+    with connected_ahead(exports.url) as connecting:
+        snapshot = Snapshot(connecting, selection, batch_rows=5, max_rows=10)
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            await asyncio.to_thread(list, snapshot.batches())

@@ -45,7 +45,11 @@ class RecordEncoder:
 def _values(type_: ValueType, values: Sequence[Any]) -> Sequence[Any]:
     """The values of a column, for the encoder."""
     finished = type_.finished(values)
-    return [None if text is None else msgspec.Raw(text) for text in finished] if type_.is_json else finished
+    if not type_.is_json:
+        return finished
+    if None not in finished:
+        return list(map(msgspec.Raw, finished))
+    return [None if text is None else msgspec.Raw(text) for text in finished]
 
 
 def encode_ndjson(batches: Iterable[RowBatch], layout: Layout) -> Iterator[bytes]:

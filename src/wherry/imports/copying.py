@@ -13,23 +13,51 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 from msgspec import UNSET
 from psycopg._copy_base import format_row_binary  # documented as `Copy.write_row`, but that cannot run in a thread
 from psycopg.abc import Transformer as AnyTransformer
-from psycopg.adapt import AdaptersMap, Transformer
+from psycopg.adapt import AdaptersMap, Dumper, Transformer
 from psycopg.pq import Format
 from psycopg.types.string import BytesBinaryDumper
 
 from wherry.imports.models import Batch
 from wherry.tables.derivation import shape_of
-from wherry.tables.model import Column, Table
+from wherry.tables.model import Table
 from wherry.tables.shape import Row
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
+_NULL = b"null"
+
+
+class _JsonDumper(Dumper):
+    """Copies JSON as it is; `null` is NULL."""
+
+    format = Format.BINARY
+    oid = psycopg.adapters.types["json"].oid
+
+    def dump(self, obj: msgspec.Raw) -> bytes | None:
+        text = bytes(obj)
+        return None if text == _NULL else text
+
+
+class _JsonbDumper(Dumper):
+    """The same for jsonb, whose binary form is a version number, then the text."""
+
+    format = Format.BINARY
+    oid = psycopg.adapters.types["jsonb"].oid
+
+    def dump(self, obj: msgspec.Raw) -> bytes | None:
+        data = b"\x01" + obj
+        return None if data == b"\x01null" else data
+
+
 _ADAPTERS = AdaptersMap(psycopg.adapters)
 _ADAPTERS.register_dumper(bytes, BytesBinaryDumper)  # the driver's own choice for bytea is far slower
+_ADAPTERS.register_dumper(msgspec.Raw, _JsonDumper)
+_ADAPTERS.register_dumper(msgspec.Raw, _JsonbDumper)
 
 UNENCODABLE = (psycopg.DataError, OverflowError, ValueError)
 """What the driver raises for a value that it cannot encode, such as a number with too many digits."""
@@ -106,26 +134,15 @@ class RowEncoder:
             names = [str(column.type.copy) for column in columns] + ["uuid"] * (self._marker is not None)
             transformer = Transformer(_ADAPTERS)
             transformer.set_dumper_types([psycopg.adapters.types.get_oid(name) for name in names], Format.BINARY)
-            self._parts[places] = self._picker(places, columns), transformer
+            self._parts[places] = self._picker(places), transformer
         return self._parts[places]
 
-    def _picker(self, places: Places, columns: Sequence[Column]) -> Callable[[Row], Sequence[Any]]:
-        """Takes the values of some columns from a row, as COPY has them."""
-        is_whole = len(places) == len(self._columns)
-        converted = [(place, column.type.to_copy) for place, column in enumerate(columns) if column.type.to_copy]
-        extra = () if self._marker is None else (self._job_id,)
-        if is_whole and not converted:
-            return (lambda row: (*row, *extra)) if extra else (lambda row: row)
-        take = tuple if is_whole else picker(places)
-
-        def pick(row: Row) -> Sequence[Any]:
-            values = [*take(row), *extra]
-            for place, convert in converted:
-                if values[place] is not None:
-                    values[place] = convert(values[place])
-            return values
-
-        return pick
+    def _picker(self, places: Places) -> Callable[[Row], Sequence[Any]]:
+        """Takes the values of some columns from a row, and adds that of the marker."""
+        take: Callable[[Row], Row] = tuple if len(places) == len(self._columns) else picker(places)
+        if self._marker is None:
+            return take
+        return lambda row: (*take(row), self._job_id)
 
 
 def highest_of(values: Iterable[int | None]) -> int:

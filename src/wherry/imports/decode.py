@@ -25,6 +25,7 @@ from wherry.tables.model import ReferenceField, Table
 from wherry.tables.shape import ImportField
 from wherry.tables.values import Fault, has_unparsed
 
+_BACKSLASH = 0x5C
 _ESCAPED_NUL = b"\\u0000"
 _NUL_IN_JSON = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _NEGATIVE_ZERO = re.compile(rb"(?<![\w.+\-\"])-0(?![\w.])")
@@ -152,8 +153,12 @@ class Decoder:
         if shape.has_signed_zero and _NEGATIVE_ZERO.search(data):
             return False
         # What a parser has converted is valid, without unknown fields, which the typed decoder does not check.
-        if not self._converts and (_ESCAPED_NUL in data or not (data.isascii() or _is_utf8(data))):
-            return False
+        if not self._converts:
+            # A single byte is found ten times as fast as several.
+            if _BACKSLASH in data and _ESCAPED_NUL in data:
+                return False
+            if not (data.isascii() or _is_utf8(data)):
+                return False
         if shape.is_clean is not None and not shape.is_clean(record):
             return False
         return not (self._forbidden and any(getattr(record, name) == value for name, value in self._forbidden.items()))

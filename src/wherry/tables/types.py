@@ -47,14 +47,13 @@ class ValueType:
         schema: their JSON Schema.
         operators: the schema of the operators that compare values; None if they cannot be compared.
         reads: the SQL that reads a column, which is `{}` in it.
-        reformat: changes the texts that this SQL returns, which takes less time than to let PostgreSQL do it (measured).
+        reformat: changes the texts that this SQL returns, in less time than PostgreSQL would need (measured).
         is_json: whether the result is JSON as text.
         reads_array: the SQL that reads an array of them, as JSON text unless it is only `{}`.
         annotation: what the typed decoder of import records reads.
         rule: judges what the typed decoder refuses.
         copy: what binary COPY calls the type; None if its values can only be inserted.
         copy_array: the same for an array of them.
-        to_copy: converts a value for COPY; None if it is copied as it is.
         to_json: converts a value to one whose JSON PostgreSQL reads as the type; None if no value needs it.
         sent: the type that PostgreSQL reads the JSON as, if it is not the column's own; `writes` converts it.
         writes: the SQL that converts a value that was sent, which is `{}` in it.
@@ -74,7 +73,6 @@ class ValueType:
     rule: Rule = values.unparsed
     copy: str | None = None
     copy_array: str | None = None
-    to_copy: Callable[[Any], object] | None = None
     to_json: Callable[[Any], object] | None = None
     sent: str | None = None
     writes: str = "{}"
@@ -162,16 +160,6 @@ def _numbers(texts: Sequence[str]) -> Sequence[str]:
     return [text if text[-1] <= "9" else f'"{text}"' for text in texts]
 
 
-def _json_bytes(raw: msgspec.Raw) -> bytes | None:
-    text = bytes(raw)
-    return None if text == b"null" else text
-
-
-def _jsonb_bytes(raw: msgspec.Raw) -> bytes | None:
-    text = bytes(raw)
-    return None if text == b"null" else b"\x01" + text  # a version number, then the text
-
-
 def _float_as_json(value: float) -> object:
     return value if math.isfinite(value) else str(value)  # JSON has no other numbers
 
@@ -227,8 +215,7 @@ JSON_TEXT = ValueType(
     reads_array=_ONE_LINE.format(_TO_JSON),
     annotation=msgspec.Raw,
     rule=values.json,
-    copy="bytea",  # sent as it is: COPY needs no type's name
-    to_copy=_json_bytes,
+    copy="json",
     accepts=values.is_plain_json,
 )
 INSTANT = _moment(
@@ -304,7 +291,7 @@ FAMILIES: Mapping[str, ValueType] = MappingProxyType(
             JSON_TEXT,
             reads="{}::pg_catalog.text",
             reads_array=_TO_JSON,
-            to_copy=_jsonb_bytes,
+            copy="jsonb",
         ),
     }
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import filterfalse
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
@@ -160,7 +161,7 @@ def grouped(rows: Iterable[Row]) -> dict[Places, list[Row]]:
     groups: dict[Places, list[Row]] = defaultdict(list)
     whole: list[Row] = []
     for row in rows:
-        if UNSET in row:
+        if UNSET in filterfalse(None, row):  # UNSET is false, and some types take long to compare
             groups[given(row)].append(row)
         else:
             whole.append(row)

@@ -16,50 +16,26 @@ where source ? 'key'
 order by completed_at
 limit %(limit)s
 
--- name: delete_import_errors
-delete from wherry.import_errors
-where ctid = any(array(
-  select import_errors.ctid
-  from wherry.import_errors
-  join wherry.jobs on jobs.id = import_errors.job_id
+-- name: delete_expired
+delete from {table} as expired
+where expired.ctid = any(array(
+  select rows.ctid
+  from {table} as rows
+  join wherry.jobs on jobs.id = rows.job_id
   where jobs.completed_at < now() - %(import_keep)s::interval
   limit %(limit)s
 ))
 
--- name: delete_import_rejects
-delete from wherry.import_rejects
-where ctid = any(array(
-  select import_rejects.ctid
-  from wherry.import_rejects
-  join wherry.jobs on jobs.id = import_rejects.job_id
-  where jobs.completed_at < now() - %(import_keep)s::interval
-  limit %(limit)s
-))
-
--- name: delete_import_rows
+-- name: delete_abandoned
 -- Of imports that ended when the database could not be reached.
-delete from wherry.import_rows
-where ctid = any(array(
-  select import_rows.ctid
-  from wherry.import_rows
+delete from {table} as abandoned
+where abandoned.ctid = any(array(
+  select rows.ctid
+  from {table} as rows
   where not exists (
     select
     from wherry.jobs
-    where id = import_rows.job_id
-      and status in ('queued', 'running')
-  )
-  limit %(limit)s
-))
-
--- name: delete_import_postponed
-delete from wherry.import_postponed
-where ctid = any(array(
-  select import_postponed.ctid
-  from wherry.import_postponed
-  where not exists (
-    select
-    from wherry.jobs
-    where id = import_postponed.job_id
+    where id = rows.job_id
       and status in ('queued', 'running')
   )
   limit %(limit)s

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from psycopg import sql
 
 from wherry.database.pools import Pool
 from wherry.database.queries import fetch_all, load
@@ -48,10 +49,10 @@ class Retention:
         removed = {
             "artifacts": await _until_done(self._remove_artifacts),
             "sources": await _until_done(self._remove_sources),
-            "import_errors": await _until_done(partial(self._delete_reports, "delete_import_errors")),
-            "import_rejects": await _until_done(partial(self._delete_reports, "delete_import_rejects")),
-            "import_rows": await _until_done(partial(self._delete_notes, "delete_import_rows")),
-            "import_postponed": await _until_done(partial(self._delete_notes, "delete_import_postponed")),
+            "import_errors": await _until_done(partial(self._delete, "delete_expired", "import_errors")),
+            "import_rejects": await _until_done(partial(self._delete, "delete_expired", "import_rejects")),
+            "import_rows": await _until_done(partial(self._delete, "delete_abandoned", "import_rows")),
+            "import_postponed": await _until_done(partial(self._delete, "delete_abandoned", "import_postponed")),
             "jobs": await _until_done(self._delete_jobs),
             "orphans": await self._remove_orphans(),
             "workspaces": await asyncio.to_thread(remove_abandoned),
@@ -77,15 +78,12 @@ class Retention:
                 await ledger.retire_source(connection, row["id"])
         return len(rows)
 
-    async def _delete_reports(self, query: str) -> int:
-        values = {"import_keep": self.import_keep, "limit": BATCH}
+    async def _delete(self, query: str, table: str) -> int:
+        """Delete rows of one of wherry's tables."""
+        statement = sql.SQL(load("retention")[query]).format(table=sql.Identifier("wherry", table))
         async with self.pool.connection() as connection:
-            return (await connection.execute(load("retention")[query], values)).rowcount
-
-    async def _delete_notes(self, query: str) -> int:
-        """Delete what imports noted that ended while the database could not be reached."""
-        async with self.pool.connection() as connection:
-            return (await connection.execute(load("retention")[query], {"limit": BATCH})).rowcount
+            values = {"import_keep": self.import_keep, "limit": BATCH}
+            return (await connection.execute(statement, values)).rowcount
 
     async def _delete_jobs(self) -> int:
         async with self.pool.connection() as connection:

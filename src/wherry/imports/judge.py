@@ -19,7 +19,7 @@ from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.errors import ErrorCode
 from wherry.imports import statements
-from wherry.imports.lookup import encode, encode_fields, fetch
+from wherry.imports.lookup import encode_fields, fetch, input_faults
 from wherry.imports.models import Batch, DecodedRecord, RecordError, report_value
 from wherry.imports.plan import Known, against, naming_unique
 from wherry.imports.statements import Expressions
@@ -80,23 +80,15 @@ class Judge:
 
     async def check_inputs(self, connection: Connection, batch: Batch, which: Sequence[int]) -> Batch:
         """The batch with the faults of values of some records that PostgreSQL cannot read; they are then absent."""
-        rows: list[dict[str, object]] = []
-        places: list[tuple[int, str]] = []
-        for number in which:
-            entry = batch[number]
-            for name, value in self._doubtful(entry):
-                column = self._table.columns[name]
-                shown = value if column.type.to_json is None else column.type.to_json(value)
-                type_, expression = column.type.sent or column.declared, column.type.writes.replace("{}", "x")
-                rows.append({"i": len(places), "v": shown, "t": type_, "x": expression})
-                places.append((number, name))
-        if not rows:
-            return batch
+        doubtful = [(number, name, value) for number in which for name, value in self._doubtful(batch[number])]
+        columns = self._table.columns
+        values = [(columns[name].type, columns[name].declared, value) for _, name, value in doubtful]
         faults: dict[int, dict[str, RecordError]] = defaultdict(dict)
-        query = load("imports")["input_faults"]
-        for place, state, message, constraint in await fetch(connection, query, {"rows": encode(rows)}):
-            number, name = places[place]
+        for place, state, message, constraint in await input_faults(connection, values):
+            number, name, _ = doubtful[place]
             faults[number][name] = self._input_fault(batch[number], name, state, message, constraint)
+        if not faults:
+            return batch
         return [self._with_faults(entry, faults.get(number, {})) for number, entry in enumerate(batch)]
 
     async def check_rows(

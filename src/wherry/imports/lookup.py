@@ -12,12 +12,14 @@ from msgspec.structs import astuple
 from psycopg.rows import tuple_row
 
 from wherry.database.pools import Connection
+from wherry.database.queries import load
 from wherry.imports import statements
 from wherry.imports.models import DecodedRecord
 from wherry.imports.plan import Known, KnownRow
 from wherry.imports.tokens import Token, token_reader
 from wherry.tables.derivation import shape_of
 from wherry.tables.model import Reference, Table, Unique
+from wherry.tables.types import ValueType
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode  # for `Unparsed`
 
@@ -143,6 +145,26 @@ async def fetch(connection: Connection, query: Any, values: Mapping[str, object]
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(query.encode() if isinstance(query, str) else query, values, prepare=False)
         return await cursor.fetchall()
+
+
+async def input_faults(
+    connection: Connection, values: Iterable[tuple[ValueType, str, Any]]
+) -> list[tuple[int, str, str, str | None]]:
+    """Why PostgreSQL cannot read some of these values, each of which comes with its type, and the type's name in SQL.
+
+    Returns:
+        The position of each such value, the SQLSTATE, the message, and the constraint of a domain that it breaks.
+    """
+    rows: list[dict[str, object]] = [
+        {
+            "i": place,
+            "v": value if type_.to_json is None else type_.to_json(value),
+            "t": type_.sent or name,
+            "x": type_.writes.replace("{}", "x"),
+        }
+        for place, (type_, name, value) in enumerate(values)
+    ]
+    return await fetch(connection, load("imports")["input_faults"], {"rows": encode(rows)}) if rows else []
 
 
 def encode_fields(table: Table, fields: Sequence[str], records: Iterable[Sequence[Any]]) -> str:

@@ -7,7 +7,6 @@ done with a batch, one statement for each such column finds the rows of all keys
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,11 +15,10 @@ from msgspec import UNSET
 from msgspec.structs import astuple
 
 from wherry.database.pools import Connection
-from wherry.database.queries import load
 from wherry.errors import ErrorCode
 from wherry.imports import statements
 from wherry.imports.json_values import read_value
-from wherry.imports.lookup import encode, fetch
+from wherry.imports.lookup import encode, fetch, input_faults
 from wherry.imports.models import Batch, DecodedRecord, RecordError, clipped, report_value
 from wherry.imports.tokens import entry_name, hashable, token_reader
 from wherry.tables.derivation import references_of, shape_of
@@ -55,68 +53,52 @@ class Resolver:
         if not any(entry.keys for entry in batch):
             return batch, []
         found = [await self._find(connection, batch, number) for number in range(len(self._references))]
-        touched = [_Touched(each, self._table, batch if self._updates else []) for each in self._references]
+        own = [self._own_rows(each, batch) for each in self._references]
         resolved: Batch = []
         waiting: list[DecodedRecord] = []
         for entry in batch:
             if not entry.keys or entry.record is None:
                 resolved.append(entry)
                 continue
-            given, missing = self._values(entry, found)
-            if not is_last and any(map(partial(self._must_wait, entry), self._references, entry.keys, found, touched)):
+            given, missing, may_change = self._values(entry, found, own)
+            if may_change and not is_last:
                 waiting.append(entry)
-            elif missing:
-                errors = [self._broken(entry, *each) for each in missing]
-                faulty = msgspec.structs.replace(entry, errors=(*entry.errors, *errors))
-                resolved.append(_with_values(faulty, given))
             else:
-                resolved.append(_with_values(entry, given))
+                resolved.append(_with_values(entry, given, [self._broken(entry, *each) for each in missing]))
         return resolved, waiting
 
-    def _must_wait(
-        self,
-        entry: DecodedRecord,
-        reference: ReferenceField,
-        key: Any,
-        found: Mapping[Hashable, Any],
-        touched: _Touched,
-    ) -> bool:
-        """Whether which row a key names may depend on this batch or on later records."""
-        if reference.target != self._table.relation or key is UNSET or key is None:
-            return False
-        value = found.get(hashable(key), UNSET)
-        if isinstance(value, Fault) or self._names_itself(entry, reference, key) is not UNSET:
-            return False
-        return value is UNSET or hashable(key) in touched.keys or hashable(value) in touched.values
-
-    def _names_itself(self, entry: DecodedRecord, reference: ReferenceField, key: Any) -> Any:
-        """The value of the record's own column if the record names itself, else UNSET."""
-        place = self._shape.places.get(reference.referenced.name)
-        if reference.target != self._table.relation or place is None:
-            return UNSET
-        values = astuple(entry.record)
-        own = token_reader(self._table, (reference.key.name,))(values)
-        return values[place] if own == hashable(key) and values[place] is not None else UNSET
+    def _own_rows(self, reference: ReferenceField, batch: Batch) -> _OwnRows | None:
+        """The rows of this table that a reference may name; None if it names rows of another one."""
+        if reference.target != self._table.relation:
+            return None
+        return _OwnRows(reference, self._table, batch if self._updates else [])
 
     def _values(
-        self, entry: DecodedRecord, found: Sequence[Mapping[Hashable, Any]]
-    ) -> tuple[dict[str, Any], list[tuple[ReferenceField, Any, Any]]]:
-        """The values of the record's attributes for its keys, and the references whose keys no row has.
+        self, entry: DecodedRecord, found: Sequence[Mapping[Hashable, Any]], own: Sequence[_OwnRows | None]
+    ) -> tuple[dict[str, Any], list[tuple[ReferenceField, Any, Any]], bool]:
+        """What the keys of a record stand for.
 
-        With each of these comes its key, and a `Fault` if the key cannot be read.
+        Returns:
+            The values of its attributes; the references whose keys no row has, each with its key, and a `Fault` if the
+            key cannot be read; and whether this batch or later records may change which rows the keys name.
         """
         given: dict[str, Any] = {}
-        missing = []
+        missing: list[tuple[ReferenceField, Any, Any]] = []
+        may_change = False
+        record = astuple(entry.record)
         for number, key in enumerate(entry.keys):
-            if key is not UNSET:
-                value = self._names_itself(entry, self._references[number], key)
-                if value is UNSET:
-                    value = found[number].get(hashable(key), UNSET)
-                if value is UNSET or isinstance(value, Fault):
-                    missing.append((self._references[number], key, value))
-                else:
-                    given[self._attributes[number]] = value
-        return given, missing
+            if key is UNSET:
+                continue
+            rows = own[number]
+            value = UNSET if rows is None else rows.named_by_itself(record, key)
+            if value is UNSET:
+                value = found[number].get(hashable(key), UNSET)
+                may_change = may_change or (rows is not None and rows.may_change(key, value))
+            if value is UNSET or isinstance(value, Fault):
+                missing.append((self._references[number], key, value))
+            else:
+                given[self._attributes[number]] = value
+        return given, missing, may_change
 
     def _broken(self, entry: DecodedRecord, reference: ReferenceField, key: Any, fault: Any) -> RecordError:
         if isinstance(fault, Fault):
@@ -143,7 +125,8 @@ class Resolver:
             async with connection.transaction():
                 found = await fetch(connection, statements.resolve(reference), {"rows": encode(rows)})
         except (psycopg.DataError, psycopg.ProgrammingError):
-            unreadable = await _unreadable(connection, reference, rows)
+            inputs = [(reference.key.type, reference.key.base, key) for key in keys.values()]
+            unreadable = {place: message for place, _, message, _ in await input_faults(connection, inputs)}
             if not unreadable:
                 raise
             rows = [row for row in rows if row["i"] not in unreadable]
@@ -170,37 +153,43 @@ class Resolver:
         return values
 
 
-class _Touched:
-    """What the records of a batch may change in the rows that records of the same table name."""
+class _OwnRows:
+    """The rows that a reference of a table to itself may name.
+
+    Args:
+        batch: the records that may change rows that exist.
+    """
 
     def __init__(self, reference: ReferenceField, table: Table, batch: Batch) -> None:
-        self.keys: set[Hashable] = set()
-        self.values: set[Hashable] = set()
-        if reference.target != table.relation:
-            return
-        place = shape_of(table).places.get(reference.referenced.name)
-        read = token_reader(table, (reference.key.name,))
+        self._read_key = token_reader(table, (reference.key.name,))
+        self._place = shape_of(table).places.get(reference.referenced.name)
+        self._keys: set[Hashable] = set()
+        self._values: set[Hashable] = set()
         for entry in batch:
             if entry.record is not None:
-                values = astuple(entry.record)
-                self.keys.add(read(values))
-                if place is not None:
-                    self.values.add(hashable(values[place]))
+                record = astuple(entry.record)
+                self._keys.add(self._read_key(record))
+                if self._place is not None:
+                    self._values.add(hashable(record[self._place]))
+
+    def named_by_itself(self, record: Sequence[Any], key: Any) -> Any:
+        """The value that refers to the record's own row if that has the key, else UNSET."""
+        if self._place is None or record[self._place] is None or self._read_key(record) != hashable(key):
+            return UNSET
+        return record[self._place]
+
+    def may_change(self, key: Any, value: Any) -> bool:
+        """Whether another row may have the key after this batch or later records. Now it stands for the value."""
+        if isinstance(value, Fault):
+            return False
+        return value is UNSET or hashable(key) in self._keys or hashable(value) in self._values
 
 
-async def _unreadable(
-    connection: Connection, reference: ReferenceField, rows: Sequence[Mapping[str, Any]]
-) -> dict[int, str]:
-    """Why PostgreSQL cannot read some of the keys, by their number."""
-    type_ = reference.key.type
-    sent, expression = type_.sent or reference.key.base, type_.writes.replace("{}", "x")
-    asked = [{"i": row["i"], "v": row["k"], "t": sent, "x": expression} for row in rows]
-    found = await fetch(connection, load("imports")["input_faults"], {"rows": encode(asked)})
-    return {place: message for place, _, message, _ in found}
-
-
-def _with_values(entry: DecodedRecord, given: Mapping[str, Any]) -> DecodedRecord:
-    record = msgspec.structs.replace(entry.record, **given)
-    if any(map(has_unparsed, given.values())):
-        return msgspec.structs.replace(entry, record=record, keys=(), is_unparsed=True)
-    return msgspec.structs.replace(entry, record=record, keys=())
+def _with_values(entry: DecodedRecord, given: Mapping[str, Any], errors: Sequence[RecordError]) -> DecodedRecord:
+    return msgspec.structs.replace(
+        entry,
+        record=msgspec.structs.replace(entry.record, **given),
+        errors=(*entry.errors, *errors),
+        is_unparsed=entry.is_unparsed or any(map(has_unparsed, given.values())),
+        keys=(),
+    )

@@ -181,10 +181,7 @@ class Merger:
         if care.looks_up or (care.judges and self._rules.on_conflict is not OnConflict.ERROR):
             known = await self._lookup.known(connection, batch, self.since, every=care.is_thorough)
         if care.judges:
-            which = list(everything)
-            if known is not None and self._rules.on_conflict is OnConflict.SKIP:
-                which = [place for place in which if not known.names_row(self._table, batch[place])]
-            batch = await self._check_rows(connection, batch, known, which)
+            batch = await self._check_rows(connection, batch, known, everything)
         return batch, known
 
     @property
@@ -268,7 +265,7 @@ class Merger:
         plan = await self._plan_faulty(connection, batch, is_judged=is_judged, is_last=is_last)
         if plan is None or plan.updated or len(plan.segments) > 1:
             return None
-        plan.successes = count_sound(batch)
+        plan.successes = len(batch) - plan.failures - len(plan.postponed)
         if encoded is None:
             sound = [entry for entry in batch if not entry.errors]
             plan.segments[0].creates = [Created(entry, self._shape.new(entry.record)) for entry in sound]
@@ -332,9 +329,11 @@ class Merger:
     async def _check_rows(
         self, connection: Connection, batch: Batch, known: Known | None, which: Sequence[int]
     ) -> Batch:
-        """The batch with the CHECK constraints that some of its records break."""
+        """The batch with the CHECK constraints that some of its records break. Those that are skipped break none."""
         if self._table.has_own_rules:
             return batch
+        if known is not None and self._rules.on_conflict is OnConflict.SKIP:
+            which = [place for place in which if not known.names_row(self._table, batch[place])]
         updates = self._rules.on_conflict is OnConflict.UPDATE
         return await self._judge.check_rows(connection, batch, which, known if updates else None)
 

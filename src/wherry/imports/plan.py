@@ -285,11 +285,12 @@ class _Planner:
             named = self._named(tokens)
             conflict = self._conflict(named)
             if conflict is not None and self._on_conflict is OnConflict.SKIP:
-                return errors
+                # Whether the rows that it refers to exist does not matter then.
+                return [error for error in errors if error.code is not ErrorCode.INVALID_REFERENCE]
             errors.extend(
                 error
                 for error in self._row_errors(entry, tokens, named, conflict)
-                if error.field not in faulty or error.field is None
+                if error.field is None or self._table.column_of(error.field) not in faulty
             )
         errors.extend(self._reference_errors(entry, turn))
         return errors

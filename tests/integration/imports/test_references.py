@@ -129,6 +129,38 @@ async def test_an_unknown_row_is_reported_with_all_other_faults_of_the_record(sh
     assert await suppliers_of(shop) == {"OLD": None, "A": "a@x", "B": "b@x"}
 
 
+@pytest.mark.parametrize("size", [1, 2, 100])
+async def test_a_record_that_is_skipped_may_name_an_unknown_row(shop: Bench, size: int) -> None:
+    place = shop.with_settings(import_batch_size=size)
+    await place.run("prices", [price("OLD")])
+    records: list[Any] = [
+        named("OLD", "z@x"),
+        named("OLD", "z@x", amount=-1),  # breaks a CHECK constraint
+        named("OLD", "z@x", amount="?"),
+        price("A"),
+        price("B"),
+        named("A", "z@x"),
+        named("C", "z@x"),
+    ]
+    job = await place.run("prices", records, options=SKIP)
+    assert await place.faults(job) == [(2, "INVALID_FIELD_TYPE", "amount"), (6, "INVALID_REFERENCE", "supplier")]
+    assert (job.success_count, job.error_count) == (5, 2)
+    by_id = [price("OLD", supplier_id=99), price("OLD", supplier_id=99, amount=-1)]
+    assert (await place.run("prices", by_id, options=SKIP)).status is Status.SUCCEEDED
+
+
+async def test_a_record_whose_key_needs_the_reference_is_not_skipped(bench: Bench) -> None:
+    sql = """
+    create table maker (id int primary key, code text not null unique);
+    create table thing (maker_id int references maker, n int, primary key (maker_id, n));
+    insert into maker values (1, 'a'); insert into thing values (1, 1);
+    """
+    place = await declare(bench, sql, things=Declaration(table="public.thing", references={"maker_id": "code"}))
+    records = [{"maker": {"code": "a"}, "n": 1}, {"maker": {"code": "b"}, "n": 1}]
+    job = await place.run("things", records, options=SKIP)
+    assert await place.faults(job) == [(1, "INVALID_REFERENCE", "maker")]
+
+
 async def test_a_required_column_is_given_by_its_reference(bench: Bench) -> None:
     sql = """
     create table maker (id uuid primary key default gen_random_uuid(), code int not null unique);

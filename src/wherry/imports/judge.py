@@ -23,7 +23,7 @@ from wherry.imports.lookup import encode_fields, fetch, input_faults
 from wherry.imports.models import Batch, DecodedRecord, RecordError, report_value
 from wherry.imports.plan import Known, against, naming_unique
 from wherry.imports.statements import Expressions
-from wherry.imports.tokens import entry_name, value_of
+from wherry.imports.tokens import entry_name, labels_of, value_of
 from wherry.tables.derivation import shape_of
 from wherry.tables.model import Check, Table, Unique
 from wherry.tables.values import has_unparsed, surely
@@ -189,7 +189,7 @@ class Judge:
 
     def _check_error(self, entry: DecodedRecord, number: int) -> RecordError:
         check = self._table.checks[number]
-        label = ", ".join(self._table.columns[name].label for name in check.columns)
+        label = labels_of(self._table, entry, check.columns)
         expression = "" if self._expressions is None else self._expressions.checks[check.name]
         message = f"{label or 'Record'}: {check.description or f'breaks {check.name}: {expression}'}"
         return against(self._table, entry, ErrorCode.INVALID_FIELD_FORMAT, check, check.columns, message[:1000])
@@ -201,7 +201,7 @@ def refusal(table: Table, entry: DecodedRecord, error: psycopg.Error) -> RecordE
     constraint = table.constraints.get(error.diag.constraint_name or "")
     if constraint is not None:
         fields = next((unique.fields for unique in table.uniques if unique.name == constraint.name), constraint.columns)
-        label = ", ".join(table.columns[name].label for name in fields) or "Record"
+        label = labels_of(table, entry, fields) or "Record"
         described = constraint.description if isinstance(constraint, Check) else None
         return against(table, entry, code, constraint, fields, described or f"{label} {text}")
     name = error.diag.column_name if error.diag.column_name in table.columns else None

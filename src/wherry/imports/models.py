@@ -125,8 +125,8 @@ class DecodedRecord(msgspec.Struct, frozen=True, gc=False):
         text: its JSON, if it may have to be decoded again.
         is_unparsed: whether it has values that only PostgreSQL can read, so that COPY cannot write it.
         unknown: the names of its unknown fields, if these are only noted.
-        keys: by which it names rows of other tables, until these are found: in the order of `references_of`, and UNSET
-            for those that it does not give. The columns that they stand for are absent.
+        keys: by which it names rows of other tables: in the order of `references_of`, and UNSET for those that it does
+            not give. The columns that they stand for are absent until `Resolver` has found these rows.
     """
 
     index: int

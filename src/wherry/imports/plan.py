@@ -26,7 +26,7 @@ from wherry.errors import ErrorCode
 from wherry.imports.copying import Copied
 from wherry.imports.models import Batch, DecodedRecord, OnConflict, RecordError, clipped, report_value
 from wherry.imports.own_references import OwnReferences, Turn
-from wherry.imports.tokens import Token, entry_name, token_reader, value_of
+from wherry.imports.tokens import Token, entry_name, key_given, labels_of, token_reader, unknown_key, value_of
 from wherry.tables.derivation import shape_of
 from wherry.tables.model import Constraint, Reference, Table, Unique
 from wherry.tables.shape import ImportShape, Row, State
@@ -390,14 +390,18 @@ class _Planner:
             if isinstance(value, tuple)
             else str(value)
         )
-        label = ", ".join(map(self._label, reference.columns))
-        message = f"{label} {clipped(str(shown))} does not exist in {reference.target_label}"
+        given = key_given(self._table, entry, reference.columns[0]) if len(reference.columns) == 1 else None
+        if given is None:
+            label = labels_of(self._table, entry, reference.columns)
+            message = f"{label} {clipped(str(shown))} does not exist in {reference.target_label}"
+        else:
+            message = unknown_key(self._table, *given)
         return self._against(entry, ErrorCode.INVALID_REFERENCE, reference, reference.columns, message)
 
     def _duplicate(self, entry: DecodedRecord, place: int, tokens: Sequence[Token], *, mine: bool) -> RecordError:
         unique = self._uniques[place]
         what = "is duplicated in this import" if mine else "is already in use"
-        message = f"{', '.join(map(self._label, unique.fields))} {what}"
+        message = f"{labels_of(self._table, entry, unique.fields)} {what}"
         return self._against(entry, ErrorCode.DUPLICATE_VALUE, unique, unique.fields, message)
 
     def _against(
@@ -484,5 +488,7 @@ def against(
     """The error of a record that breaks a constraint: of its field, or of the whole record if it has several."""
     name = fields[0] if len(fields) == 1 else None
     value = None if name is None else value_of(table, entry, name)
+    if name is not None and (given := key_given(table, entry, name)) is not None:
+        name, value = given[0].name, {}
     details = None if table.is_built_in or constraint.is_hidden else {"constraint": constraint.name}
     return RecordError(entry.index, entry_name(table, entry), code, message, name, report_value(value), details)

@@ -19,8 +19,8 @@ from wherry.errors import ErrorCode
 from wherry.imports import statements
 from wherry.imports.json_values import read_value
 from wherry.imports.lookup import encode, fetch, input_faults
-from wherry.imports.models import Batch, DecodedRecord, RecordError, clipped, report_value
-from wherry.imports.tokens import entry_name, hashable, token_reader
+from wherry.imports.models import Batch, DecodedRecord, RecordError, report_value
+from wherry.imports.tokens import entry_name, hashable, token_reader, unknown_key
 from wherry.tables.derivation import references_of, shape_of
 from wherry.tables.model import ReferenceField, Table
 from wherry.tables.values import Fault, has_unparsed
@@ -89,11 +89,11 @@ class Resolver:
         for number, key in enumerate(entry.keys):
             if key is UNSET:
                 continue
-            rows = own[number]
-            value = UNSET if rows is None else rows.named_by_itself(record, key)
-            if value is UNSET:
-                value = found[number].get(hashable(key), UNSET)
-                may_change = may_change or (rows is not None and rows.may_change(key, value))
+            rows, value = own[number], found[number].get(hashable(key), UNSET)
+            if rows is not None and rows.may_change(key, value):
+                itself = rows.named_by_itself(record, key)
+                may_change = may_change or itself is UNSET
+                value = value if itself is UNSET else itself
             if value is UNSET or isinstance(value, Fault):
                 missing.append((self._references[number], key, value))
             else:
@@ -102,13 +102,10 @@ class Resolver:
 
     def _broken(self, entry: DecodedRecord, reference: ReferenceField, key: Any, fault: Any) -> RecordError:
         if isinstance(fault, Fault):
-            code, text = fault.code, fault.text
+            code, message = fault.code, f"{reference.label} {fault.text}"
         else:
-            target = reference.target.name if self._table.is_built_in else reference.target
-            code = ErrorCode.INVALID_REFERENCE
-            text = f"with the {reference.key.name} {clipped(str(key))} does not exist in {target}"
-        name = entry_name(self._table, entry)
-        return RecordError(entry.index, name, code, f"{reference.label} {text}", reference.name, report_value({}))
+            code, message = ErrorCode.INVALID_REFERENCE, unknown_key(self._table, reference, key)
+        return RecordError(entry.index, entry_name(self._table, entry), code, message, reference.name, report_value({}))
 
     async def _find(self, connection: Connection, batch: Batch, number: int) -> Mapping[Hashable, Any]:
         """The values of the column for the keys of the batch."""
@@ -191,5 +188,4 @@ def _with_values(entry: DecodedRecord, given: Mapping[str, Any], errors: Sequenc
         record=msgspec.structs.replace(entry.record, **given),
         errors=(*entry.errors, *errors),
         is_unparsed=entry.is_unparsed or any(map(has_unparsed, given.values())),
-        keys=(),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, TypeAlias, cast
@@ -11,8 +11,8 @@ from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 
 from wherry.imports.models import DecodedRecord, clipped
-from wherry.tables.derivation import shape_of
-from wherry.tables.model import Table
+from wherry.tables.derivation import references_of, shape_of
+from wherry.tables.model import ReferenceField, Table
 
 Token: TypeAlias = Hashable
 """Stands for the values of a unique index: equal tokens stand for equal values. None if the record does not give them.
@@ -60,6 +60,24 @@ def value_of(table: Table, entry: DecodedRecord, field: str) -> Any:
         return None
     value = astuple(entry.record)[places[field]]
     return None if value is UNSET else _text_of(value) if value.__class__ is Raw else value
+
+
+def key_given(table: Table, entry: DecodedRecord, column: str) -> tuple[ReferenceField, Any] | None:
+    """The reference by which a record gives a column, and its key; None if it does not give the column by a key."""
+    given = zip(references_of(table), entry.keys, strict=False)
+    return next(((each, key) for each, key in given if each.column == column and key is not UNSET), None)
+
+
+def unknown_key(table: Table, reference: ReferenceField, key: Any) -> str:
+    """The message for a key that no row has."""
+    target = reference.target.name if table.is_built_in else reference.target
+    return f"{reference.label} with the {reference.key.name} {clipped(str(key))} does not exist in {target}"
+
+
+def labels_of(table: Table, entry: DecodedRecord, columns: Iterable[str]) -> str:
+    """What messages call the fields by which a record gives some columns."""
+    given = ((key_given(table, entry, name), name) for name in columns)
+    return ", ".join(table.columns[name].label if by is None else by[0].label for by, name in given)
 
 
 def entry_name(table: Table, entry: DecodedRecord) -> str | None:

@@ -422,6 +422,38 @@ async def test_a_node_may_be_its_own_parent(bench: Bench) -> None:
     assert await parents(place) == {"a": "a"}
 
 
+@pytest.mark.parametrize("options", [ImportOptions(), UPDATE, SKIP])
+async def test_a_broken_reference_is_reported_under_the_field_that_the_record_gave(
+    bench: Bench, options: ImportOptions
+) -> None:
+    place = await tree(bench, "")
+    await place.do("alter table node add unique (parent_id), add constraint n check (parent_id <> n)")
+    await place.run("nodes", [{"id": 1, "code": "a"}, {"id": 2, "code": "b", "parent": {"code": "a"}}])
+    records: list[Any] = [
+        {"id": 3, "code": "c", "parent": {"code": "c"}, "n": "?"},  # there will be no such parent
+        {"id": 4, "code": "d", "parent_id": 4, "n": "?"},
+        {"id": 5, "code": "e", "parent": {"code": "a"}},
+        {"id": 6, "code": "f", "parent": {"code": "b"}, "n": 2},
+    ]
+    job = await place.run("nodes", records, options=options)
+    errors = [(e["recordIndex"], e["field"], e["message"]) for e in await place.errors(job)]
+    assert set(errors) == {
+        (0, "n", "n must be an integer"),
+        (0, "parent", "parent with the code c does not exist in public.node"),
+        (1, "n", "n must be an integer"),
+        (1, "parent_id", "parent_id 4 does not exist in public.node"),
+        (2, "parent", "parent is already in use"),
+        (3, None, "parent, n: breaks n: (parent_id <> n)"),
+    }
+
+
+async def test_a_record_with_the_key_of_another_row_does_not_name_itself(bench: Bench) -> None:
+    place = await tree(bench, "")
+    await place.run("nodes", [{"id": 1, "code": "a"}])
+    job = await place.run("nodes", [{"id": 2, "code": "a", "parent": {"code": "a"}}])
+    assert await place.faults(job) == [(0, "DUPLICATE_VALUE", "code")]
+
+
 async def test_every_key_that_cannot_be_read_is_reported_under_its_field_with_the_other_faults(bench: Bench) -> None:
     sql = """
     create table day (id int primary key, day date not null unique);

@@ -69,6 +69,7 @@ select a.attrelid::int8 as table,
          where d.adrelid = a.attrelid
            and d.adnum = a.attnum
        ) as is_drawn,
+       quote_ident(c.nspname) || '.' || quote_ident(l.collname) as collation,
        coalesce(l.collisdeterministic, true) as is_deterministic,
        s.name as sequence,
        has_sequence_privilege(s.oid, 'update') and has_sequence_privilege(s.oid, 'usage, select') as may_move,
@@ -78,6 +79,7 @@ select a.attrelid::int8 as table,
        has_column_privilege(a.attrelid, a.attnum, 'update') as may_update
 from pg_attribute a
 left join pg_collation l on l.oid = a.attcollation
+left join pg_namespace c on c.oid = l.collnamespace
 left join lateral (
   select quote_ident(n.nspname) || '.' || quote_ident(q.relname) as name, q.oid
   from pg_depend p

@@ -159,11 +159,17 @@ def _joins(shape: Shape) -> sql.Composable:
         sql.SQL("\nleft join {} as {} on {}").format(
             _name(*each.target.parts),
             sql.Identifier(f"ref_{place}"),
-            _compared(_referenced(place, each.referenced), "=", _column(each.column), each.referenced),
+            _compared(_referenced(place, each.referenced), "=", _collated(each), each.referenced),
         )
         for place, each in enumerate(shape.references)
     ]
     return sql.SQL("").join(parts)
+
+
+def _collated(reference: ReferenceField) -> sql.Composable:
+    """The column that refers, in the collation by which PostgreSQL checks its foreign key: that of the other column."""
+    column, collation = _column(reference.column), reference.referenced.collation
+    return column if collation is None else sql.SQL("{} collate {}").format(column, _raw(collation))
 
 
 def _key_object(place: int, reference: ReferenceField) -> sql.Composable:
@@ -234,11 +240,15 @@ def _column(name: str) -> sql.Composable:
 
 def _name(*parts: str) -> sql.Composable:
     """An identifier in a statement with parameters, where the driver takes `%` for the beginning of a placeholder."""
-    return sql.SQL(sql.Identifier(*parts).as_string().replace("%", "%%"))
+    return _raw(sql.Identifier(*parts).as_string())
+
+
+def _raw(text: str) -> sql.Composable:
+    return sql.SQL(text.replace("%", "%%"))
 
 
 def _cast(value: sql.Composable, column: Column) -> sql.Composed:
-    return sql.SQL("{}::{}").format(value, sql.SQL(column.cast.replace("%", "%%")))
+    return sql.SQL("{}::{}").format(value, _raw(column.cast))
 
 
 def _sizes(columns: Sequence[Column], names: Sequence[sql.Identifier]) -> Iterator[sql.Composable]:

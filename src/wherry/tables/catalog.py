@@ -208,6 +208,7 @@ def _column(row: Row, declared: Declaration, types: Mapping[int, CatalogType]) -
         declared=row["declared"],
         cast=types[row["type"]].sql_name,
         base=base_of(row["type"], types).sql_name,
+        collation=row["collation"],
         is_drawn=bool(row["identity"]) or row["is_drawn"],
         is_nullable=is_nullable,
         is_required=is_importable and not is_nullable and not has_default,

@@ -49,6 +49,7 @@ class Column:
         declared: the type in SQL, such as `numeric(12,2)`.
         cast: the same without length and precision, to which SQL can cast a value without changing it.
         base: the same as `cast`, or the type that it restricts if it is a domain.
+        collation: by which its texts are compared, quoted as in SQL; None if its values are no texts.
         is_drawn: whether its default is the next value of a sequence.
         is_generated: whether it is computed from other columns.
         is_nullable: whether null is a value.
@@ -66,6 +67,7 @@ class Column:
     declared: str
     cast: str
     base: str = ""
+    collation: str | None = None
     is_drawn: bool = False
     is_generated: bool = False
     is_nullable: bool = True

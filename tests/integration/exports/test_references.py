@@ -188,6 +188,21 @@ async def test_a_key_of_any_type_comes_back(shop: Exports, type_: str, literal: 
     assert await place.sql("select id, a_id from b") == [(1, 5)]
 
 
+async def test_a_column_may_have_another_collation_than_the_one_that_it_refers_to(shop: Exports) -> None:
+    await shop.sql("create collation \"a%%b\" (locale = 'C')")
+    await shop.sql('create table a (code text collate "a%%b" primary key, k text not null unique)')
+    await shop.sql('create table b (id int primary key, a_id text collate "POSIX" references a)')
+    await shop.sql("insert into a values ('x', 'one'); insert into b values (1, 'x')")
+    tables = {"as": Declaration(table="public.a"), "bs": Declaration(table="public.b", references={"a_id": "k"})}
+    place = replace(shop, declarations=Declarations(tables=tables))
+    content = await place.exported(resource="bs", references="key")
+    assert content == b'{"id":1,"a":{"k":"one"}}\n' == await paged(place, resource="bs", references="key")
+    await shop.sql("delete from b")
+    job = await Bench(place.pool, place.store, place.settings, place.declarations).run("bs", content)
+    assert job.status is Status.SUCCEEDED
+    assert await place.sql("select id, a_id from b") == [(1, "x")]
+
+
 @pytest.mark.parametrize("format", ["ndjson", "json", "csv"])
 async def test_declared_tables_come_back_even_if_their_ids_change(shop: Exports, format: str) -> None:
     options = {"format": format, "references": "key", "csvEscapeFormulas": False}

@@ -78,7 +78,7 @@ def record_frames(
     """
     uris = Uris()
     for record in records:
-        title, name = record.get(title_field), "/".join(str(record[field]) for field in key)
+        title, name = _named(record.get(title_field)), "/".join(str(_named(record[field])) for field in key)
         lines = (f"{field}: {as_text(value)}" for field, value in record.items() if value is not None)
         yield Frame(
             uri=uris.unique(f"mv2://{resource}/{name}"),
@@ -89,6 +89,11 @@ def record_frames(
             labels=[resource],
             metadata=bounded(record),
         )
+
+
+def _named(value: Any) -> Any:
+    """What a URI or a title has of a value. A reference is an object with one value: the key of the row it names."""
+    return next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value
 
 
 def as_text(value: Any) -> str:

@@ -242,3 +242,11 @@ async def test_built_in_tables_come_back_even_if_their_ids_change(exports: Expor
 async def test_a_capsule_has_references(shop: Exports) -> None:
     content = await shop.exported(resource="prices", references="key", format="mv2", filters={"id": 2})
     assert b"b@x" in content
+
+
+async def test_a_capsule_names_records_by_the_keys_of_the_rows_that_name_them(shop: Exports) -> None:
+    await shop.sql("create table note (supplier bigint references shop.supplier, n int, primary key (supplier, n))")
+    await shop.sql("insert into note values (2, 7)")
+    notes = Declaration(table="public.note", references={"supplier": "email"})
+    place = replace(shop, declarations=Declarations(tables={"suppliers": SUPPLIERS, "notes": notes}))
+    assert b"mv2://notes/b@x/7" in await place.exported(resource="notes", references="key", format="mv2")

@@ -18,3 +18,10 @@ def test_records_become_frames_with_their_id_in_the_uri() -> None:
     assert restore(made.title) == record["title"]
     assert restore(made.text) == 'id: 7\ntitle: \u241b \ud800\nbody: %PDF-1.4\ntags: ["x"]'
     msgspec.msgpack.encode(made.text)
+
+
+def test_a_reference_is_known_by_its_key() -> None:
+    record = {"title": {"name": "a b"}, "user": {"email": "a@x"}, "n": 1}
+    (made,) = record_frames("seats", ["user", "n"], "title", [record])
+    assert (made.uri, made.title) == ("mv2://seats/a@x/1", "a b")
+    assert (made.text, made.metadata) == ('title: {"name":"a b"}\nuser: {"email":"a@x"}\nn: 1', record)

@@ -62,6 +62,7 @@ class Artifact:
         layout = Layout(
             table=self._request.selection.table,
             columns=self._request.selection.columns,
+            references=self._request.selection.shown_references,
             escape_formulas=self._request.escape_formulas,
             workspace=folder,
             signals=self._signals,

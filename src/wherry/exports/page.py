@@ -103,7 +103,7 @@ class _Reading:
         self._selection = request.selection
         self._shape = Shape.of(request.selection)
         self._encode, self._opening, self._between, self._closing = _FRAMES[request.format]
-        self._encoder = RecordEncoder(request.selection.columns)
+        self._encoder = RecordEncoder(request.selection.columns, request.selection.shown_references)
         self._after = request.after
         self._left = request.limit
         self._begun = False

@@ -68,7 +68,7 @@ class Selection:
         gone = [*(set(value["fields"]) - known), *(value["filters"].keys() - filters)]
         if gone:
             raise Invalid(f"{table.name} no longer has {', '.join(sorted(gone))}", field="fields")
-        return cls(table, tuple(value["fields"]), value["filters"], references)
+        return cls(table, _replaced(value["fields"], references), value["filters"], references)
 
 
 def parse_selection(table: Table, filters: object, fields: object, references: object = None) -> Selection:
@@ -109,7 +109,12 @@ def _references(table: Table, given: object) -> tuple[ReferenceField, ...]:
         return ()
     if given != BY_KEY:
         raise Invalid(f"references must be {BY_KEY} (got {str(given)[:SHOWN_CHARACTERS]!r})", field="references")
-    return table.reference_fields
+    return tuple(each for each in table.reference_fields if _can_replace(table, each))
+
+
+def _can_replace(table: Table, reference: ReferenceField) -> bool:
+    """Whether a reference may stand for its column. A row without a key needs the column, as a field of its own."""
+    return not reference.may_lack_key or reference.column not in (reference.name, *table.key)
 
 
 def _json(filters: object) -> object:
@@ -122,18 +127,23 @@ def _json(filters: object) -> object:
 
 
 def _fields(table: Table, given: object, references: Iterable[ReferenceField]) -> tuple[str, ...]:
-    replaced = {each.column: each.name for each in references}
-    every = tuple(replaced.get(name, name) for name in table.fields)
+    every = _replaced(table.fields, references)
     if given is None:
         return every
-    known = (*every, *replaced)
+    known = (*every, *(each.column for each in references))
     names = list(dict.fromkeys(_names(given, known)))
     found = {name: find_column(name, known) for name in names}
     unknown = next((name for name, column in found.items() if column is None), None)
     if unknown is not None or not names:
         fault = "fields is empty" if unknown is None else f"fields contains the unknown {unknown[:SHOWN_CHARACTERS]!r}"
         raise Invalid(f"{fault}; the fields of {table.name} are {', '.join(every)}", field="fields")
-    return tuple(dict.fromkeys(replaced.get(name, name) for name in found.values() if name is not None))
+    return _replaced((name for name in found.values() if name is not None), references)
+
+
+def _replaced(fields: Iterable[str], references: Iterable[ReferenceField]) -> tuple[str, ...]:
+    """The fields, each once, with references in place of their columns."""
+    replaced = {name: each.fields for each in references for name in (each.column, each.name)}
+    return tuple(dict.fromkeys(each for name in fields for each in replaced.get(name, (name,))))
 
 
 def _names(given: object, fields: Collection[str]) -> Iterable[str]:

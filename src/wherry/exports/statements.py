@@ -40,7 +40,7 @@ class Shape(NamedTuple):
     @property
     def shows_key(self) -> bool:
         """Whether the key can be read from the fields: it is one of them, and an integer."""
-        others = {each.name for each in self.references}
+        others = {name for each in self.references for name in each.fields}
         return self.table.has_integer_key and self.table.key[0] in set(self.fields) - others
 
 
@@ -148,9 +148,17 @@ def _table(shape: Shape) -> sql.Composable:
 
 
 def _values(shape: Shape) -> Iterator[sql.Composable]:
+    columns = {name: _column(name) for name in shape.table.columns}
+    for place, each in enumerate(shape.references):
+        if each.may_lack_key:
+            key = _referenced(place, each.key)
+            columns[each.column] = sql.SQL("case when {} is null then {} end").format(key, _column(each.column))
     references = {each.name: _key_object(place, each) for place, each in enumerate(shape.references)}
     for name in shape.fields:
-        yield references[name] if name in references else _read(shape.table.columns[name].type.reads, _column(name))
+        if name in references:
+            yield references[name]
+        else:
+            yield _read(shape.table.columns[name].type.reads, columns[name])
 
 
 def _joins(shape: Shape) -> sql.Composable:
@@ -173,7 +181,7 @@ def _collated(reference: ReferenceField) -> sql.Composable:
 
 
 def _key_object(place: int, reference: ReferenceField) -> sql.Composable:
-    """The JSON of a reference. The key is null if we may not see the row."""
+    """The JSON of a reference, or null if there is none, or the row may lack a key and does."""
     key, reads = _referenced(place, reference.key), reference.key.type.reads_array
     # The JSON of an array is known for every type; that of its only element stands between the brackets.
     array = _read(reads, sql.SQL("array[{}]").format(key))
@@ -185,7 +193,7 @@ def _key_object(place: int, reference: ReferenceField) -> sql.Composable:
     member = msgspec.json.encode(reference.key.name).decode()
     opening = sql.SQL(sql.Literal(f"{{{member}:").as_string().replace("%", "%%"))
     return sql.SQL("case when {} is not null then pg_catalog.concat({}, coalesce({}, 'null'), {}) end").format(
-        _column(reference.column), opening, value, sql.Literal("}")
+        key if reference.may_lack_key else _column(reference.column), opening, value, sql.Literal("}")
     )
 
 

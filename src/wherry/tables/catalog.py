@@ -118,6 +118,7 @@ def _as_target(relation: TableName, found: Found, types: Mapping[int, CatalogTyp
             if may_read and column["may_select"]
         },
         unique=frozenset(() if found.relation["has_children"] else (names[0] for names in unique if len(names) == 1)),
+        is_restricted=found.relation["is_restricted"],
     )
 
 

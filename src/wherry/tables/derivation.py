@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -19,13 +19,14 @@ UNREADABLE = re.compile(r'[\\"\x00-\x1f]')
 
 
 def object_maker(names: Sequence[str]) -> Callable[..., Any]:
-    """Makes values that are encoded as JSON objects with these members.
+    """Makes values that are encoded as JSON objects with these members, without those that are UNSET.
 
     A Struct that is filled by position is encoded in C, four times as fast as a dict per object. Its own names are
     plain, because a member may have any name.
     """
     if any(map(UNREADABLE.search, names)):
-        return lambda *values: dict(zip(names, values, strict=True))
+        pairs = partial(zip, names, strict=True)
+        return lambda *values: {name: value for name, value in pairs(values) if value is not UNSET}
     attributes = {f"field_{place}": name for place, name in enumerate(names)}
     return msgspec.defstruct("Record", [(each, Any) for each in attributes], rename=attributes, gc=False)
 

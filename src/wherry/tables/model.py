@@ -144,6 +144,7 @@ class ReferenceField:
         key: the column of the target that names the row, and the one member of the field's values.
         rule: of the key in records that are imported.
         is_nullable: whether null is a value: the row refers to none.
+        may_lack_key: whether there may be rows whose key is null, or may not be read.
         label: what messages call the field.
     """
 
@@ -154,6 +155,7 @@ class ReferenceField:
     key: Column
     rule: FieldRule
     is_nullable: bool
+    may_lack_key: bool
     label: str
 
     @property
@@ -167,6 +169,11 @@ class ReferenceField:
         name = self.key.name
         properties = {name: self.key.type.schema}
         return {"type": "object", "properties": properties, "required": [name], "additionalProperties": False}
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of an export that has it in place of `column`. A row without a key has the column."""
+        return (self.name, self.column) if self.may_lack_key else (self.name,)
 
     @cached_property
     def exported(self) -> Column:

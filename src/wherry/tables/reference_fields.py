@@ -24,12 +24,14 @@ class Target:
         names: of all columns.
         columns: those that we may read, by name.
         unique: the names of those that no two rows have the same value of.
+        is_restricted: whether row-level security decides which rows we may read.
     """
 
     relation: TableName
     names: Sequence[str]
     columns: Mapping[str, Column]
     unique: Collection[str]
+    is_restricted: bool
 
 
 class ForeignKey(NamedTuple):
@@ -78,6 +80,7 @@ def reference_field(
         key=target.columns[key],
         rule=FieldRule(type_.annotation, type_.rule),
         is_nullable=table.columns[column].is_nullable or table.has_own_rules,
+        may_lack_key=target.columns[key].is_nullable or target.is_restricted,
         label=name,
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wherry.exports.snapshot import RowBatch
-from wherry.tables.model import Column, Table
+from wherry.tables.model import Column, ReferenceField, Table
 
 
 class EncoderSignals:
@@ -34,6 +34,7 @@ class Layout:
     Attributes:
         table: the table of the rows.
         columns: of a row, in order.
+        references: that some of the columns are.
         escape_formulas: whether to escape text that a spreadsheet would run (csv).
         workspace: an empty directory for this export, for formats that must build a file first.
         signals: for formats that work for a long time before the first chunk.
@@ -41,6 +42,7 @@ class Layout:
 
     table: Table
     columns: tuple[Column, ...]
+    references: tuple[ReferenceField, ...] = ()
     escape_formulas: bool = False
     workspace: Path = Path()
     signals: EncoderSignals = field(default_factory=EncoderSignals)

@@ -8,8 +8,8 @@ import pytest
 
 from tests.builtin_tables import ARTICLES
 from wherry.imports.models import Place, RecordError
-from wherry.imports.readers.csv_cells import CellParser, Header
-from wherry.imports.readers.csv_records import CellSplitter
+from wherry.imports.readers.csv_cells import CellSplitter
+from wherry.imports.readers.csv_parser import CellParser, Header
 
 pytestmark = pytest.mark.security
 

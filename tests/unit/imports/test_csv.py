@@ -6,7 +6,10 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator
+from copy import copy
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,8 +20,9 @@ from tests.integration.imports.harness import chunks_of
 from wherry.errors import ErrorCode, JobFailed
 from wherry.imports.models import ImportOptions, Place, RawRecord, RecordError
 from wherry.imports.readers.csv import open_csv
-from wherry.imports.readers.csv_cells import CellParser, Header
-from wherry.imports.readers.csv_records import CellSplitter
+from wherry.imports.readers.csv_cells import CellSplitter
+from wherry.imports.readers.csv_parser import CellParser, Header
+from wherry.imports.readers.csv_records import RecordSplitter
 from wherry.imports.readers.model import Opening, Unread
 from wherry.imports.source import SourceText
 from wherry.storage.store import Store
@@ -26,15 +30,20 @@ from wherry.storage.store import Store
 MAX = 1 << 16
 
 
-def split(text: bytes, cuts: list[int], place: Place | None = None, delimiter: str = ",") -> list[RawRecord]:
+def fed(splitter: RecordSplitter, text: bytes, cuts: list[int]) -> list[RawRecord]:
     """All records of a text that arrives in pieces."""
-    splitter = CellSplitter(place or Place(), MAX, delimiter)
-    at, found = 0, []
-    for cut in sorted({cut % (len(text) + 1) for cut in cuts}):
-        found.extend(splitter.feed(text[at:cut]))
-        at = cut
-    found.extend(splitter.feed(text[at:]))
+    places = sorted({0, *(cut % (len(text) + 1) for cut in cuts), len(text)})
+    found = [record for start, end in pairwise(places) for record in splitter.feed(text[start:end])]
     return [*found, *splitter.finish()]
+
+
+def split(text: bytes, cuts: list[int], place: Place | None = None, delimiter: str = ",") -> list[RawRecord]:
+    """The same without their cells, which are only known of some."""
+    return [without_cells(raw) for raw in fed(CellSplitter(place or Place(), MAX, delimiter), text, cuts)]
+
+
+def without_cells(raw: RawRecord) -> RawRecord:
+    return RawRecord(raw.index, raw.offset, raw.data, raw.size, raw.start)
 
 
 CELLS = st.text(st.sampled_from("ab,;\"\n\r\t|'\N{SNOWMAN} "), max_size=6)
@@ -64,6 +73,49 @@ def test_any_text_is_split_the_same_however_it_arrives(text: bytes, cuts: list[i
     kept = b"\n".join(raw.data or b"" for raw in whole)
     assert [*filter(None, kept.replace(b" ", b"").replace(b"\r", b"").split(b"\n"))] == [
         *filter(None, text.replace(b" ", b"").replace(b"\r", b"").split(b"\n"))
+    ]
+
+
+PIECES = st.sampled_from(["a", ",", ";", '"', '""', "\n", "\r\n", "\r", " ", "1.5", "\\u0000", "\0", "\N{SNOWMAN}"])
+TEXTS = st.lists(PIECES.map(str.encode) | st.just(b"\xff"), max_size=40).map(b"".join)
+
+
+@given(
+    st.lists(st.lists(CELLS, min_size=1, max_size=3), max_size=6),
+    TEXTS,
+    st.lists(st.integers(0, 200), max_size=6),
+    st.integers(1, 30),
+    st.sampled_from(",;"),
+    st.booleans(),
+)
+def test_records_are_the_same_whether_or_not_their_cells_are_read_at_once(
+    rows: list[list[str]], text: bytes, cuts: list[int], most: int, delimiter: str, keeps_blank: bool
+) -> None:
+    file = io.StringIO(newline="")
+    csv.writer(file, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    text = file.getvalue().encode() + text
+    expected = fed(RecordSplitter(Place(), most, delimiter, keeps_blank=keeps_blank), text, [])
+    found = fed(CellSplitter(Place(), most, delimiter, keeps_blank=keeps_blank), text, cuts)
+    assert [without_cells(raw) for raw in found] == expected
+    parsers = [parser(*("slug", "title", "body")[:width], delimiter=delimiter) for width in (1, 2, 3)]
+    alone = [[raw.data if raw.data is None else each.as_json(raw.data) for raw in expected] for each in parsers]
+    at_once = [[raw.json for raw in each.converted(map(copy, found))] for each in parsers]
+    assert at_once == alone
+    for record in found:  # a run may resume after any of them
+        resumed = CellSplitter(Place(record.index + 1, record.offset), most, delimiter, keeps_blank=keeps_blank)
+        rest = [without_cells(raw) for raw in fed(resumed, text[record.offset :], cuts)]
+        assert rest == expected[record.index + 1 :]
+
+
+def test_cells_are_read_at_once_up_to_the_first_fault_of_a_chunk() -> None:
+    records = fed(CellSplitter(Place(), MAX, ","), b'z,z\na,"b\nc"\nd,\ne,""\nf,"g"h\ni,j\n', [])
+    assert [getattr(raw, "cells", None) for raw in records] == [
+        None,
+        ["a", "b\nc"],
+        ["d", None],
+        ["e", ""],
+        None,
+        None,
     ]
 
 
@@ -159,7 +211,45 @@ def test_a_line_that_is_no_record_is_reported(line: bytes, code: ErrorCode, mess
 
 def test_a_header_may_have_only_columns_that_are_not_imported() -> None:
     found = CellParser(ARTICLES, Header(b"", 0, ",", ("description", None)))
-    assert found.all_as_json([b"a,b", b"c", b"d,e"]) == [b"{}", None, b"{}"]
+    records = [*found.converted(iter(split(b"a,b\nc\nd,e\n", [])))]
+    assert [record.json for record in records] == [b"{}", None, b"{}"]
+
+
+NUMBERS = st.text(st.sampled_from("-+.,e01 "), max_size=6) | st.decimals(allow_nan=False, allow_infinity=False).map(str)
+BOOLEANS = st.sampled_from(["true", "F", "no", "1", "maybe", ""])
+LISTS = st.sampled_from(["[]", '[""x""]', "[1", "],[", "{x,y}", " null ", '{""slug"":""a""}'])
+
+
+@given(st.lists(st.tuples(NUMBERS, BOOLEANS) | st.tuples(st.integers().map(str), st.just("true")), max_size=5))
+def test_numbers_and_booleans_have_the_same_json_in_columns_as_alone(rows: list[tuple[str, str]]) -> None:
+    lines = [f'"{number}",{boolean}'.encode() for number, boolean in rows]
+    check_columns(parser("id", "active"), lines)
+
+
+@given(st.lists(LISTS | st.just('[""y""]'), max_size=5))
+def test_json_has_the_same_value_in_columns_as_alone(cells: list[str]) -> None:
+    check_columns(parser("slug", "tags"), [f'a,"{cell}"'.encode() for cell in cells])
+
+
+def check_columns(found: CellParser, lines: list[bytes]) -> None:
+    """Several records have the same JSON as each of them alone, and that of their fields."""
+    records = [*found.converted(iter(split(b"\n".join([*lines, b""]), [])))]
+    for record, line in zip(records, lines, strict=True):
+        alone = found.as_json(line)
+        assert (record.json is None) == (alone is None)
+        fields = found.fields(0, line)
+        assert not isinstance(fields, RecordError)
+        values = list(fields.values())
+        assert any(isinstance(value, Unread) for value in values) == (alone is None)
+        if record.json is not None and alone is not None:
+            assert parsed(record.json) == parsed(alone)
+            texts = ["null" if isinstance(value, Unread) else str(value, "utf-8") for value in values]
+            assert list(parsed(record.json).values()) == [parsed(text) for text in texts]
+
+
+def parsed(text: bytes | str) -> Any:
+    """The value of a JSON text, with its numbers as they are written."""
+    return json.loads(text, parse_int=str, parse_float=str)
 
 
 def test_a_cell_that_must_be_json_and_is_not_is_a_fault_of_its_field() -> None:

@@ -16,8 +16,8 @@ from itertools import chain
 
 from wherry.errors import ErrorCode, JobFailed
 from wherry.imports.models import Place, RawRecord, clipped
-from wherry.imports.readers.csv_cells import CellParser, Header
-from wherry.imports.readers.csv_records import CellSplitter
+from wherry.imports.readers.csv_cells import CellSplitter
+from wherry.imports.readers.csv_parser import CellParser, Header
 from wherry.imports.readers.model import Opening, Reader, RecordsFormat
 from wherry.tables.derivation import known_fields
 

@@ -1,224 +1,101 @@
-"""Converts the cells of csv records to JSON, by the types of their columns."""
+"""Splits csv (RFC 4180) into records and their cells."""
 
 from __future__ import annotations
 
 import csv
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from itertools import islice, repeat
+from collections.abc import Generator, Iterator, Sequence
+from io import StringIO
 from typing import TypeAlias
 
-import msgspec
-from msgspec.structs import force_setattr
+from wherry.imports.models import Place, RawRecord
+from wherry.imports.readers.csv_records import RecordSplitter, cell_pattern, is_blank
 
-from wherry.errors import ErrorCode
-from wherry.imports.models import RawRecord, RecordError, clipped
-from wherry.imports.readers.csv_records import cell_pattern
-from wherry.imports.readers.model import Fields, RecordParser, Unread, not_utf8
-from wherry.tables.derivation import import_fields, object_maker
-from wherry.tables.model import Table
-from wherry.tables.types import Form
-from wherry.tables.values import Fault
-
-CONVERTED_AT_ONCE = 200
-LONG_TEXT = 1 << 18
-"""Longer records are only split into cells if they do not have too many."""
-
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?")
-"""A number as JSON has it."""
-_OTHER_NUMBER = re.compile(r"(?=[-+]?\.?[0-9])([-+]?)0*+([0-9]*+)(\.[0-9]*+)?([eE][-+]?[0-9]++)?")
-_TRUE, _FALSE = ("true", "t", "yes", "1"), ("false", "f", "no", "0")
-_BOOLEANS = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
-_NOT_JSON = Fault(ErrorCode.INVALID_FIELD_FORMAT, "must be JSON")
+PORTION_BYTES = 1 << 16
+"""How much text is split at once, which limits the memory that cells take."""
 
 csv.field_size_limit(sys.maxsize)  # the size of a whole record is limited instead
-
-_encode = msgspec.json.Encoder().encode
-_check_json = msgspec.json.Decoder(msgspec.Raw).decode
-
-
-@dataclass(frozen=True)
-class Header:
-    """The header of a file.
-
-    Attributes:
-        line: as it is in the file, with its line end.
-        end: the offset after it.
-        delimiter: between cells.
-        names: of the cells of a record: fields, or what the header calls a cell that is none. None if it is ignored.
-    """
-
-    line: bytes
-    end: int
-    delimiter: str
-    names: tuple[str | None, ...]
-
 
 Cells: TypeAlias = Sequence[str | None]
 """The cells of a record; None for those that are empty and not quoted."""
 
 
-class _TooWide(csv.Error):
-    """A long record has more cells than the header."""
+class CellsRecord(RawRecord, frozen=True, gc=False):
+    """A record whose cells are known. They have no NUL."""
+
+    cells: Cells = ()
 
 
-class CellParser(RecordParser):
-    """Parses the records of a file with this header."""
+class CellSplitter(RecordSplitter):
+    """Splits text into the same records, and reads the cells of those that have no faults.
 
-    def __init__(self, table: Table, header: Header) -> None:
-        self._delimiter = header.delimiter
-        self._width = len(header.names)
-        self._cell = re.compile(cell_pattern(header.delimiter))
-        self._named = [(place, name, _converter(table, name)) for place, name in enumerate(header.names) if name]
-        importable = import_fields(table)
-        self._importable = [each for each in self._named if each[1] in importable]
-        # The values of which may be an `Unread`.
-        self._doubtful = [
-            n for n, (_, _, convert) in enumerate(self._importable) if convert not in (None, _number, _boolean)
-        ]
-        self._record = object_maker([name for _, name, _ in self._importable])
+    Python's reader finds cells and the ends of records in one go, which is faster than to look for the ends first. The
+    rest of a portion that it refuses is split without it, as is a record that lies in two portions.
+    """
 
-    def as_json(self, data: bytes) -> bytes | None:
-        return self.all_as_json([data])[0]
+    def __init__(self, place: Place, max_bytes: int, delimiter: str, *, keeps_blank: bool = False) -> None:
+        super().__init__(place, max_bytes, delimiter, keeps_blank=keeps_blank)
+        self._delimiter = delimiter
+        self._cell = re.compile(cell_pattern(delimiter))
 
-    def converted(self, raws: Iterator[RawRecord]) -> Iterator[RawRecord]:
-        while block := list(islice(raws, CONVERTED_AT_ONCE)):
-            texts = self.all_as_json([raw.data or b"" for raw in block])
-            for raw, text in zip(block, texts, strict=True):
-                if raw.data is not None:
-                    force_setattr(raw, "json", text)  # nobody else has seen the record yet
-                yield raw
+    def feed(self, chunk: bytes) -> Iterator[RawRecord]:
+        for start in range(0, len(chunk), PORTION_BYTES):
+            yield from super().feed(chunk[start : start + PORTION_BYTES])
 
-    def all_as_json(self, records: Sequence[bytes]) -> list[bytes | None]:
-        """The same for several records, column by column, which takes half the time."""
-        rows = self._rows(records)
-        found: list[bytes | None] = [None] * len(rows)
-        places = [place for place, row in enumerate(rows) if row is not None and len(row) == self._width]
-        columns = list(zip(*[rows[place] or () for place in places], strict=True))
-        if not columns:
-            return found
-        values = [_converted(columns[place], convert) for place, _, convert in self._importable]
-        unread = {
-            place for number in self._doubtful for place, each in enumerate(values[number]) if type(each) is Unread
-        }
-        objects = map(self._record, *values) if values else repeat({})
-        for number, (place, each) in enumerate(zip(places, objects, strict=False)):
-            record = records[place]
-            if number not in unread and b"\0" not in record and b"\\u0000" not in record:
-                found[place] = _encode(each)
-        return found
+    def _split(self, lines: Sequence[bytes]) -> Iterator[RawRecord]:
+        done = 0
+        while self._size and done < len(lines):  # of a record that began in an earlier portion
+            yield from super()._split(lines[done : done + 1])
+            done += 1
+        lines = lines[done:]
+        done = yield from self._read(lines)
+        yield from super()._split(lines[done:])
 
-    def fields(self, index: int, data: bytes) -> Fields | RecordError:
+    def _read(self, lines: Sequence[bytes]) -> Generator[RawRecord, None, int]:
+        """The records up to the first one that has a fault or no end; returns how many lines they take."""
+        done, text = 0, b"\n".join(lines)
+        if may_have_nul(text):
+            return done
         try:
-            text = data.decode()
-            (cells,) = self._cells([text])
-        except UnicodeDecodeError:
-            return not_utf8(index, data)
-        except _TooWide:
-            message = f"Record has more cells than the header, which has {self._width}"
-            return RecordError(index, None, ErrorCode.INVALID_RECORD_STRUCTURE, message, value=clipped(text))
-        except csv.Error as error:
-            message = f"Record is not valid csv: {error}"
-            return RecordError(index, None, ErrorCode.PARSE_ERROR, message, value=clipped(text))
-        if len(cells) != self._width:
-            message = f"Record has {len(cells)} cells, but the header has {self._width}"
-            return RecordError(index, None, ErrorCode.INVALID_RECORD_STRUCTURE, message, value=clipped(text))
-        return {name: _as_field(cells[place], convert) for place, name, convert in self._named}
-
-    def _rows(self, records: Sequence[bytes]) -> list[Cells | None]:
-        """The cells of each record; None if it cannot be read."""
-        try:
-            rows = self._cells([record.decode() for record in records])
+            reader = csv.reader(StringIO(text.decode(), newline="\n"), delimiter=self._delimiter, strict=True)
+            for row in reader:
+                end = reader.line_num
+                data = lines[done] if end == done + 1 else b"\n".join(lines[done:end])
+                size = len(data)
+                if size > self._max_bytes:
+                    break
+                done = end
+                self._offset += size + 1
+                if len(row) > 1 or self._keeps_blank or not is_blank(data):
+                    cells = with_nulls(row, data, self._cell) if "" in row or not row else row
+                    yield CellsRecord(self._index, self._offset, data, size, cells=cells)
+                    self._index += 1
         except (UnicodeDecodeError, csv.Error):
-            rows = []
-        if len(rows) == len(records):
-            return [*rows]
-        return [None] if len(records) == 1 else [row for record in records for row in self._rows([record])]
-
-    def _cells(self, texts: Sequence[str]) -> list[Cells]:
-        if any(len(text) > LONG_TEXT and self._is_too_wide(text) for text in texts):
-            raise _TooWide
-        rows: list[Cells] = [row or [""] for row in csv.reader(texts, delimiter=self._delimiter, strict=True)]
-        for place, row in enumerate(rows):
-            if "" in row:
-                text = texts[place]
-                quoted = self._empty_texts(text.rstrip("\r")) if '""' in text else set()
-                rows[place] = [cell or ("" if number in quoted else None) for number, cell in enumerate(row)]
-        return rows
-
-    def _is_too_wide(self, text: str) -> bool:
-        """Whether a record has more cells than the header, without building them: there could be millions."""
-        at = 0
-        for _ in range(self._width):
-            found = self._cell.match(text, at)
-            if found is None or found.end() >= len(text):
-                return False
-            at = found.end() + 1
-        return True
-
-    def _empty_texts(self, text: str) -> set[int]:
-        """The positions of the cells that are `""`. Python 3.11's reader does not distinguish them from empty ones."""
-        places, at, place = set(), 0, 0
-        while at <= len(text) and (found := self._cell.match(text, at)):
-            if found.group() == '""':
-                places.add(place)
-            at, place = found.end() + 1, place + 1
-        return places
+            return done
+        return done
 
 
-Converter: TypeAlias = Callable[[str], object]
-"""Turns a cell that is not empty into a value that can be encoded as JSON, or into an `Unread`."""
+def may_have_nul(text: bytes) -> bool:
+    """Whether a text has NUL, or what may be one in JSON."""
+    return b"\0" in text or (b"\\" in text and b"\\u0000" in text)
 
 
-def _converter(table: Table, name: str) -> Converter | None:
-    column = table.columns.get(name)
-    convert = None if column is None else _CONVERTERS.get(column.type.form)
-    if not any(each.name == name for each in table.reference_fields):
-        return convert
-    return _json if column is None else partial(_perhaps_object, convert)
+def with_nulls(row: list[str], data: bytes, cell: re.Pattern[str]) -> Cells:
+    """The cells of a record that Python 3.11 read, which does not distinguish `""` from an empty cell.
+
+    Args:
+        data: the text of the record.
+        cell: the pattern of a cell.
+    """
+    written = written_cells(data.decode().rstrip("\r"), cell) if b'""' in data else ()
+    quoted = {place for place, text in enumerate(written) if text == '""'}
+    return [each or ("" if place in quoted else None) for place, each in enumerate(row or [""])]
 
 
-def _perhaps_object(convert: Converter | None, cell: str) -> object:
-    """The value of a cell that has an object, or a value of a column."""
-    found = _json(cell) if cell.lstrip().startswith("{") else None
-    if isinstance(found, msgspec.Raw):
-        return found
-    return cell if convert is None else convert(cell)
-
-
-def _converted(cells: Sequence[str | None], convert: Converter | None) -> Sequence[object]:
-    """The values of a column."""
-    return cells if convert is None else [convert(cell) if cell else cell for cell in cells]
-
-
-def _number(cell: str) -> object:
-    if _NUMBER.fullmatch(cell):
-        return msgspec.Raw(cell)
-    found = _OTHER_NUMBER.fullmatch(cell.strip())
-    if found is None:
-        return cell
-    sign, whole, fraction, exponent = found.groups("")
-    return msgspec.Raw(sign.strip("+") + (whole or "0") + (fraction if fraction != "." else "") + exponent)
-
-
-def _boolean(cell: str) -> object:
-    return _BOOLEANS.get(cell.strip().lower(), cell)
-
-
-def _json(cell: str) -> object:
-    try:
-        _check_json(cell)
-    except (ValueError, RecursionError):
-        return Unread(msgspec.Raw(_encode(cell)), _NOT_JSON)
-    return msgspec.Raw(cell)
-
-
-_CONVERTERS = {Form.NUMBER: _number, Form.BOOLEAN: _boolean, Form.JSON: _json}
-
-
-def _as_field(cell: str | None, convert: Converter | None) -> msgspec.Raw | Unread:
-    value = convert(cell) if cell and convert is not None else cell
-    return value if isinstance(value, (msgspec.Raw, Unread)) else msgspec.Raw(_encode(value))
+def written_cells(text: str, cell: re.Pattern[str]) -> Iterator[str]:
+    """The cells of a record with their quotes, one by one: there could be millions."""
+    at = 0
+    while at <= len(text) and (found := cell.match(text, at)):
+        yield found.group()
+        at = found.end() + 1

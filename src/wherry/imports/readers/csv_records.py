@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from wherry.imports.models import Place, RawRecord
 
 
-class CellSplitter:
-    """Splits csv at the ends of lines that are not inside quotes.
+class RecordSplitter:
+    """Splits any text into records, without reading their cells.
 
     Blank lines are skipped and not counted, unless there is only one column. A record of more than `max_bytes` is
     counted and skipped, and never kept in memory.
@@ -31,28 +31,24 @@ class CellSplitter:
 
     def feed(self, chunk: bytes) -> Iterator[RawRecord]:
         """The records that end in this chunk."""
-        first, *rest = chunk.split(b"\n")
+        first, *lines = chunk.split(b"\n")
         self._keep(first)
-        if not rest:
-            return
-        yield from self._end_line()
-        last = rest.pop()
-        for line in rest:
-            size = len(line)
-            if self._size or size > self._max_bytes or (b'"' in line and self._whole.match(line) is None):
-                self._keep(line)
-                yield from self._end_line()
-                continue
-            self._offset += size + 1
-            if self._keeps_blank or not _is_blank(line):
-                yield RawRecord(self._index, self._offset, line, size)
-                self._index += 1
-        self._keep(last)
+        if lines:
+            last = lines.pop()
+            yield from self._end_line()
+            yield from self._split(lines)
+            self._keep(last)
 
     def finish(self) -> Iterator[RawRecord]:
         """The last record, if no line end follows it. If it ends inside quotes, its parser reports that."""
         if self._size:
             yield from self._end_record(b"".join(self._pieces), newline=0)
+
+    def _split(self, lines: Sequence[bytes]) -> Iterator[RawRecord]:
+        """The records that end in these lines."""
+        for line in lines:
+            self._keep(line)
+            yield from self._end_line()
 
     def _keep(self, piece: bytes) -> None:
         self._size += len(piece)
@@ -87,7 +83,7 @@ class CellSplitter:
         self._pieces.clear()
         self._size = self._quotes = 0
         too_long = size > self._max_bytes
-        if too_long or self._keeps_blank or not _is_blank(data):
+        if too_long or self._keeps_blank or not is_blank(data):
             kept, start = (None, start) if too_long else (data, 0)
             yield RawRecord(self._index, self._offset, kept, size, start)
             self._index += 1
@@ -99,5 +95,5 @@ def cell_pattern(delimiter: str) -> str:
     return rf'"[^"]*+(?:""[^"]*+)*+"{other}|[^"{delimiter}]{other}|'
 
 
-def _is_blank(line: bytes) -> bool:
+def is_blank(line: bytes) -> bool:
     return not line.strip(b" \r\n")

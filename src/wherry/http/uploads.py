@@ -34,8 +34,7 @@ from wherry.http.services import Services
 from wherry.imports.intake import RequestedImport
 from wherry.imports.models import OnConflict, UnknownFields
 from wherry.imports.options import check_options, parse_options
-from wherry.imports.readers import FormatName
-from wherry.imports.readers.csv import CSV
+from wherry.imports.readers import FORMATS, FormatName
 from wherry.imports.requests import (
     CONTENT_TYPES,
     UNSUPPORTED_CONTENT_TYPE,
@@ -71,8 +70,7 @@ RECORDS_AT = Meta(
 
 Flag: TypeAlias = bool | Literal["true", "false"] | None
 Text = TypeVar("Text", str, str | None)
-Sent: TypeAlias = tuple[Mapping[str, Any], ImportSource]
-"""The options of an import, and its source."""
+Received: TypeAlias = tuple[RequestedImport, ImportSource]
 
 
 class ImportForm(Struct, rename="camel"):
@@ -150,10 +148,7 @@ async def _take_in(request: AccountRequest, services: Services, key: str) -> tup
     job_id = new_job_id()
     may_be_queued = False
     try:
-        fields, source = await _receive(request, services, job_id)
-        asked = await _asked(services, fields, source, request.user, key)
-        charset = parse_charset(source.charset) if asked.format == CSV.name else None
-        source = msgspec.structs.replace(source, charset=charset)
+        asked, source = await _receive(request, services, job_id, key)
         if asked.format is None and source.url is None:
             asked = replace(asked, format=await services.intake.detect_format(source))
         may_be_queued = True
@@ -171,14 +166,14 @@ async def _take_in(request: AccountRequest, services: Services, key: str) -> tup
     return job, replayed, headers
 
 
-async def _receive(request: AccountRequest, services: Services, job_id: UUID) -> Sent:
+async def _receive(request: AccountRequest, services: Services, job_id: UUID, key: str) -> Received:
     media_type = request.content_type[0].lower()
     if media_type == "multipart/form-data":
-        return await _from_form(request, services, job_id)
+        return await _from_form(request, services, job_id, key)
     if media_type == "application/json" and "resource" not in query_of(request):
-        return await _from_url(request, services, job_id)
+        return await _from_url(request, services, job_id, key)
     if media_type in CONTENT_TYPES:
-        return await _from_body(request, services, job_id)
+        return await _from_body(request, services, job_id, key)
     if not media_type and not has_body(request.headers):
         raise Invalid(NO_SOURCE, field="source")
     raise UnsupportedMedia(
@@ -206,7 +201,12 @@ async def _asked(
     )
 
 
-async def _from_form(request: AccountRequest, services: Services, job_id: UUID) -> Sent:
+def _encoding(asked: RequestedImport, charset: str | None) -> str | None:
+    """The encoding of a file if it is not UTF-8, by the `charset` that its content type names."""
+    return parse_charset(charset) if asked.format and FORMATS[asked.format].any_encoding else None
+
+
+async def _from_form(request: AccountRequest, services: Services, job_id: UUID, key: str) -> Received:
     content_coding(request)  # a form must not be compressed; the file in it may be
     query = _query(request, FIELDS)
     services.intake.check_declared((request.content_length or 0) - MAX_FORM_OVERHEAD)
@@ -220,23 +220,22 @@ async def _from_form(request: AccountRequest, services: Services, job_id: UUID) 
     if file is None:
         raise Invalid(NO_SOURCE, field="source")
     given = {name: [*fields.get(name, []), *query.get(name, [])] for name in FIELDS}
-    return once(given, FIELDS), file
+    asked = await _asked(services, once(given, FIELDS), file, request.user, key)
+    return asked, msgspec.structs.replace(file, charset=_encoding(asked, file.charset))
 
 
-async def _from_body(request: AccountRequest, services: Services, job_id: UUID) -> Sent:
+async def _from_body(request: AccountRequest, services: Services, job_id: UUID, key: str) -> Received:
     given = once(_query(request, FILE_FIELDS), FILE_FIELDS)
     name, content_type = _file_name("fileName", given.get("fileName")), request.content_type[0]
-    charset = request.content_type[1].get("charset")
     # The query is checked before the body is read, so that a mistake in it costs no upload.
-    asked = await _asked(services, given, ImportSource("", name, content_type=content_type), request.user, "")
-    if asked.format == CSV.name:
-        parse_charset(charset)
+    asked = await _asked(services, given, ImportSource("", name, content_type=content_type), request.user, key)
+    charset = _encoding(asked, request.content_type[1].get("charset"))
     content_coding(request, *ENCODINGS)  # which of them it is, the worker detects from the first bytes
     services.intake.check_declared(request.content_length)
-    return given, await services.intake.keep(job_id, request.stream(), name, content_type, charset)
+    return asked, await services.intake.keep(job_id, request.stream(), name, content_type, charset)
 
 
-async def _from_url(request: AccountRequest, services: Services, job_id: UUID) -> Sent:
+async def _from_url(request: AccountRequest, services: Services, job_id: UUID, key: str) -> Received:
     options = once(_query(request, FIELDS), FIELDS)
     body = await json_within(request, MAX_JSON_BYTES)
     fields = body.get("import") if isinstance(body, dict) and isinstance(body.get("import"), dict) else body
@@ -250,7 +249,8 @@ async def _from_url(request: AccountRequest, services: Services, job_id: UUID) -
         raise Invalid("url must be a string", field="url")
     url = judge(_storable("url", url), services.settings.import_allowed_hosts)
     name = urlsplit(url).path.rpartition("/")[2] or None
-    return {**fields, **options}, ImportSource(source_key(job_id), name, url=url)
+    source = ImportSource(source_key(job_id), name, url=url)
+    return await _asked(services, {**fields, **options}, source, request.user, key), source
 
 
 def _query(request: AccountRequest, known: Collection[str]) -> dict[str, list[str]]:

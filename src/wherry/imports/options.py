@@ -10,8 +10,7 @@ import msgspec
 
 from wherry.errors import Invalid
 from wherry.imports.models import ImportOptions, OnConflict, UnknownFields
-from wherry.imports.readers.csv import CSV
-from wherry.imports.readers.json import JSON
+from wherry.imports.readers import FORMATS
 from wherry.tables.declarations import nearest
 from wherry.tables.derivation import import_fields
 from wherry.tables.model import Table
@@ -64,10 +63,10 @@ def check_options(options: ImportOptions, format: str | None, table: Table) -> N
     Raises:
         Invalid: on `columns` or `recordsAt`.
     """
-    if options.columns is not None and format != CSV.name:
-        raise Invalid("columns is only for csv files", field="columns")
-    if options.records_at is not None and format != JSON.name:
-        raise Invalid("recordsAt is only for json files", field="recordsAt")
+    for name, value in msgspec.to_builtins(options).items():
+        formats = [each.name for each in FORMATS.values() if name in each.own_options]
+        if value is not None and formats and format not in formats:
+            raise Invalid(f"{name} is only for {' and '.join(formats)} files", field=name)
     known = import_fields(table)
     for name in (options.columns or {}).values():
         if name is not None and name not in known:

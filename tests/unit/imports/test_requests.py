@@ -10,7 +10,8 @@ import pytest
 from tests.builtin_tables import ARTICLES, USERS
 from wherry.errors import Invalid
 from wherry.imports.models import ImportOptions, OnConflict
-from wherry.imports.options import parse_options
+from wherry.imports.options import check_options, parse_options
+from wherry.imports.readers import FORMATS
 from wherry.imports.readers.json import detect_format
 from wherry.imports.requests import (
     ImportSource,
@@ -192,3 +193,23 @@ def test_a_charset_that_is_no_encoding_of_texts_is_refused(charset: str) -> None
     with pytest.raises(Invalid) as refused:
         parse_charset(charset)
     assert list(refused.value.fields) == ["file"]
+
+
+@pytest.mark.parametrize("format_", [None, *FORMATS])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (ImportOptions(columns={}), "columns is only for csv files"),
+        (ImportOptions(records_at="data"), "recordsAt is only for json files"),
+    ],
+)
+def test_an_option_is_refused_for_formats_that_do_not_have_it(
+    options: ImportOptions, message: str, format_: str | None
+) -> None:
+    name = message.partition(" ")[0]
+    if format_ is not None and name in FORMATS[format_].own_options:
+        check_options(options, format_, USERS)
+    else:
+        with pytest.raises(Invalid, match=message) as refused:
+            check_options(options, format_, USERS)
+        assert refused.value.fields == {name: [message]}

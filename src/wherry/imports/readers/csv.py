@@ -118,4 +118,6 @@ CSV = RecordsFormat(
     extensions=(".csv", ".tsv"),
     content_types=("text/csv", "text/tab-separated-values"),
     open=open_csv,
+    own_options=("columns",),
+    any_encoding=True,
 )

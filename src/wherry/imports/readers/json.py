@@ -52,6 +52,7 @@ JSON = RecordsFormat(
     extensions=(".json",),
     content_types=("application/json", "text/json"),
     open=open_json,
+    own_options=("recordsAt",),
     is_array=True,
 )
 

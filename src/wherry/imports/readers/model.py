@@ -112,6 +112,8 @@ class RecordsFormat:
         extensions: of file names.
         content_types: that mean this format, if the file's name does not say another one.
         open: opens a source, and reads what precedes its records. Raises `JobFailed` if the file cannot be read.
+        own_options: the options, as requests name them, that only such formats have.
+        any_encoding: whether files may be in other encodings than UTF-8.
         is_array: whether a file is a JSON array, and not lines.
     """
 
@@ -120,6 +122,8 @@ class RecordsFormat:
     extensions: tuple[str, ...]
     content_types: tuple[str, ...] = ()
     open: Callable[[Opening], Awaitable[Reader]]
+    own_options: tuple[str, ...] = ()
+    any_encoding: bool = False
     is_array: bool = False
 
     @property

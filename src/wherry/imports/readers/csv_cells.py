@@ -30,8 +30,8 @@ class CellsRecord(RawRecord, frozen=True, gc=False):
 class CellSplitter(RecordSplitter):
     """Splits text into the same records, and reads the cells of those that have no faults.
 
-    Python's reader finds cells and the ends of records in one go, which is faster than to look for the ends first. The
-    rest of a portion that it refuses is split without it, as is a record that lies in two portions.
+    Python's reader finds cells and the ends of records in one go, which is faster than looking for the ends first. From
+    the first fault to the end of a portion, and if a record spans two portions, text is split without it.
     """
 
     def __init__(self, place: Place, max_bytes: int, delimiter: str, *, keeps_blank: bool = False) -> None:
@@ -82,9 +82,10 @@ def may_have_nul(text: bytes) -> bool:
 
 
 def with_nulls(row: list[str], data: bytes, cell: re.Pattern[str]) -> Cells:
-    """The cells of a record that Python 3.11 read, which does not distinguish `""` from an empty cell.
+    """The cells of a record, with None for those that are empty and not quoted.
 
     Args:
+        row: the cells as Python 3.11 reads them: it does not distinguish `""` from an empty cell.
         data: the text of the record.
         cell: the pattern of a cell.
     """

@@ -33,17 +33,17 @@ class Converter(NamedTuple):
 
     Attributes:
         cell: converts one that is not empty, to an `Unread` if it is invalid.
-        column: converts all at once, which is faster; returns None if one of them is unusual.
-        is_sure: whether no cell is invalid.
+        column: converts all at once, which is faster, or returns None if one of them is unusual. Optional.
+        is_sure: whether `cell` accepts everything.
     """
 
     cell: Callable[[str], object]
-    column: Callable[[Sequence[str]], Sequence[object] | None]
+    column: Callable[[Sequence[str]], Sequence[object] | None] | None
     is_sure: bool
 
     def values(self, cells: Sequence[str | None]) -> Sequence[object]:
         """The values of a column."""
-        found = None if None in cells else self.column(cast("Sequence[str]", cells))
+        found = None if self.column is None or None in cells else self.column(cast("Sequence[str]", cells))
         return [self.cell(cell) if cell else cell for cell in cells] if found is None else found
 
 
@@ -53,7 +53,7 @@ def converter_for(table: Table, name: str) -> Converter | None:
     found = None if column is None else _CONVERTERS.get(column.type.form)
     if not any(each.name == name for each in table.reference_fields):
         return found
-    return _JSON if column is None else Converter(partial(_perhaps_object, found), _not_at_once, is_sure=False)
+    return _JSON if column is None else Converter(partial(_perhaps_object, found), None, is_sure=False)
 
 
 def as_field(cell: str | None, converter: Converter | None) -> msgspec.Raw | Unread:
@@ -113,10 +113,6 @@ def _perhaps_object(converter: Converter | None, cell: str) -> object:
     if isinstance(found, msgspec.Raw):
         return found
     return cell if converter is None else converter.cell(cell)
-
-
-def _not_at_once(cells: Sequence[str]) -> None:
-    return None
 
 
 _JSON = Converter(_json, _jsons, is_sure=False)

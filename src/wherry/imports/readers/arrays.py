@@ -1,4 +1,4 @@
-"""Splits a top-level JSON array into its elements, without building any of them.
+"""Splits JSON arrays into their elements, without building any of them.
 
 An element longer than `max_bytes` ends the import; the splitter does not even look for its end.
 
@@ -22,30 +22,21 @@ from enum import Enum
 
 import msgspec
 
-from wherry.errors import BrokenJson, ErrorCode, JobFailed
+from wherry.errors import BrokenJson
 from wherry.imports.models import Place, RawRecord
+from wherry.imports.readers.json_value import OpenRecord, end_of, require_size
 
 _SPACE = re.compile(rb"[ \t\r\n]*+")
-_STRING_REST = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-_LITERAL_REST = re.compile(rb'[^][{}", \t\r\n]*+')
 _SEPARATOR = re.compile(rb"[ \t\r\n]*+,[ \t\r\n]*+")
 _BRACE_AND_COMMA = re.compile(rb"\}[ \t\r\n]*+,")
 _BRACES_TRIED = 8
 
-# Inside a value, whole strings, flat arrays and objects, and runs of brackets are skipped in one go each, because an
-# element of 16 MiB may have millions of them.
-_STRING = rb'"(?:[^"\\]++|\\.)*+"'
-_FLAT = rb"\[[^][{}\"]*+\]|\{[^][{}\"]*+\}"
-_WITHIN = re.compile(
-    rb'(?:[^][{}"]++|%b|%b|\[(?:[^][{}"]++|%b|%b)*+\])*+' % (_STRING, _FLAT, _STRING, _FLAT), re.DOTALL
-)
-_OPENING = re.compile(rb"[\[{]++")
-_CLOSING = re.compile(rb"[\]}]++")
-
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-class _State(Enum):
+class ArrayState(Enum):
+    """What may follow."""
+
     START = "an opening bracket"
     FIRST = "a value or a closing bracket"
     NEXT = "a value"
@@ -53,72 +44,91 @@ class _State(Enum):
     END = "nothing after the array"
 
 
-class ArraySplitter:
-    """Splits an array between its elements.
+_STEPS = {
+    (ArrayState.START, b"["): ArrayState.FIRST,
+    (ArrayState.FIRST, b"]"): ArrayState.END,
+    (ArrayState.AFTER, b","): ArrayState.NEXT,
+    (ArrayState.AFTER, b"]"): ArrayState.END,
+}
+
+
+class ArrayElements:
+    """Splits an array that is part of a text. It stops at the first token that the array cannot contain.
 
     Args:
-        place: where the first chunk begins: at the beginning of the text, or after an element.
+        place: where the first chunk begins.
         max_bytes: per element.
+        state: what the first chunk may begin with.
+
+    Attributes:
+        index: of the next element.
+        rest: the part of the last chunk that begins with a token that was not expected.
     """
 
-    def __init__(self, place: Place, max_bytes: int) -> None:
-        self._index = place.index
-        self._offset = place.offset  # of the current chunk
+    def __init__(self, place: Place, max_bytes: int, state: ArrayState) -> None:
+        self.index = place.index
+        self.rest = b""
+        self._offset = place.offset  # of the current chunk, or of the rest
         self._max_bytes = max_bytes
-        self._state = _State.AFTER if place.index else _State.START
-        self._value: _OpenValue | None = None
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._state = state
+        self._value: OpenRecord | None = None
         self._split_once = False  # each chunk is split only once: its rest is not worth another try
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there was anything but space."""
+        return self._state is not ArrayState.START
+
+    @property
+    def ended(self) -> bool:
+        """Whether the closing bracket was found."""
+        return self._state is ArrayState.END
+
+    @property
+    def expected(self) -> str:
+        """What may follow, and where."""
+        what = self._state.value if self._value is None else "the rest of a value"
+        return f"expected {what} at byte {self._offset}"
 
     def feed(self, chunk: bytes) -> Iterator[RawRecord]:
         """The records that end in this chunk.
 
         Raises:
-            BrokenJson: the text is not an array.
             JobFailed: FIELD_TOO_LONG if an element is too long.
         """
         at, self._split_once = 0, False
         while at < len(chunk):
             if self._value is None:
-                at = self._to_value(chunk, at)
-                if at == len(chunk):
+                value_at = self._to_value(chunk, at)
+                if value_at is None:
                     break
+                at = value_at
                 for raw, end in self._split_ahead(chunk, at):
-                    yield self._take(raw, len(raw), self._offset + end)
+                    require_size(self.index, len(raw), self._max_bytes)
+                    yield self._take(raw, end)
                     at = end
-                if self._state is _State.AFTER:
+                if self._state is ArrayState.AFTER:
                     continue
-                self._value = _OpenValue()
-            end_of_value = self._value.end(chunk, at)
-            self._keep(chunk[at : len(chunk) if end_of_value is None else end_of_value])
+                self._value = OpenRecord(self.index, self._max_bytes)
+            end_of_value = self._value.feed(chunk, at)
             if end_of_value is None:
                 break
             at = end_of_value
-            yield self._take(b"".join(self._pieces), self._size, self._offset + at)
-        self._offset += len(chunk)
+            yield self._take(self._value.data, at)
+        self._offset += len(chunk) - len(self.rest)
 
-    def finish(self) -> Iterator[RawRecord]:
-        """No records: an array ends with a bracket, not with a record. Blank text contains no records either.
-
-        Raises:
-            BrokenJson: the text is truncated.
-        """
-        if self._state not in (_State.START, _State.END):
-            expected = "the rest of a value" if self._value is not None else self._state.value
-            raise BrokenJson(f"The file is truncated: expected {expected} at byte {self._offset}")
-        return iter(())
-
-    def _to_value(self, chunk: bytes, at: int) -> int:
-        """The offset of the next value, or of the end of the chunk."""
-        while True:
-            at = _end(_SPACE, chunk, at)
-            if at == len(chunk):
+    def _to_value(self, chunk: bytes, at: int) -> int | None:
+        """The offset of the next value, or None if the rest of the chunk does not begin with one."""
+        while (at := end_of(_SPACE, chunk, at)) < len(chunk):
+            if self._state in (ArrayState.FIRST, ArrayState.NEXT) and chunk[at] not in b",]}":
                 return at
-            if self._state in (_State.FIRST, _State.NEXT) and chunk[at] not in b",]}":
-                return at
-            self._state = self._step(chunk[at : at + 1], at)
+            state = _STEPS.get((self._state, chunk[at : at + 1]))
+            if state is None:
+                self.rest = chunk[at:]
+                return None
+            self._state = state
             at += 1
+        return None
 
     def _split_ahead(self, chunk: bytes, at: int) -> Iterator[tuple[bytes, int]]:
         """The elements up to the last comma that separates two, with their ends; none if no such comma is found."""
@@ -131,37 +141,46 @@ class ArraySplitter:
             raw = bytes(element)
             at += len(raw)
             yield raw, at
-            at = _end(_SEPARATOR, chunk, at)
+            at = end_of(_SEPARATOR, chunk, at)
 
-    def _step(self, token: bytes, at: int) -> _State:
-        match self._state, token:
-            case _State.START, b"[":
-                return _State.FIRST
-            case _State.AFTER, b",":
-                return _State.NEXT
-            case ((_State.FIRST | _State.AFTER), b"]"):
-                return _State.END
-        place = self._offset + at
-        raise BrokenJson(f"The file is not a single JSON array: expected {self._state.value} at byte {place}")
-
-    def _keep(self, piece: bytes) -> None:
-        self._size += len(piece)
-        self._require_size(self._size)
-        self._pieces.append(piece)
-
-    def _require_size(self, size: int) -> None:
-        if size > self._max_bytes:
-            message = f"Record {self._index} is longer than {self._max_bytes} bytes (IMPORT_MAX_RECORD_BYTES)"
-            raise JobFailed(ErrorCode.FIELD_TOO_LONG, message, detail={"limit": self._max_bytes})
-
-    def _take(self, data: bytes, size: int, offset: int) -> RawRecord:
-        self._require_size(size)
-        raw = RawRecord(self._index, offset, data, size)
-        self._index += 1
-        self._state, self._value = _State.AFTER, None
-        self._pieces.clear()
-        self._size = 0
+    def _take(self, data: bytes, end: int) -> RawRecord:
+        raw = RawRecord(self.index, self._offset + end, data, len(data))
+        self.index += 1
+        self._state, self._value = ArrayState.AFTER, None
         return raw
+
+
+class ArraySplitter:
+    """Splits a text that is a single array.
+
+    Args:
+        place: where the first chunk begins: at the beginning of the text, or after an element.
+        max_bytes: per element.
+    """
+
+    def __init__(self, place: Place, max_bytes: int) -> None:
+        self._elements = ArrayElements(place, max_bytes, ArrayState.AFTER if place.index else ArrayState.START)
+
+    def feed(self, chunk: bytes) -> Iterator[RawRecord]:
+        """The records that end in this chunk.
+
+        Raises:
+            BrokenJson: the text is not an array.
+            JobFailed: FIELD_TOO_LONG if an element is too long.
+        """
+        yield from self._elements.feed(chunk)
+        if self._elements.rest:
+            raise BrokenJson(f"The file is not a single JSON array: {self._elements.expected}")
+
+    def finish(self) -> Iterator[RawRecord]:
+        """No records: an array ends with a bracket, not with a record. Blank text contains no records either.
+
+        Raises:
+            BrokenJson: the text is truncated.
+        """
+        if self._elements.has_begun and not self._elements.ended:
+            raise BrokenJson(f"The file is truncated: {self._elements.expected}")
+        return iter(())
 
 
 def _last_cuts(chunk: bytes, at: int) -> Iterator[int]:
@@ -181,58 +200,3 @@ def _elements(text: bytes) -> list[msgspec.Raw] | None:
         return _split(b"[" + text + b"]")
     except (ValueError, RecursionError):
         return None
-
-
-class _OpenValue:
-    """Finds the end of a value, over as many chunks as it takes."""
-
-    def __init__(self) -> None:
-        self.begun = False
-        self._depth = 0
-        self._in_string = False
-        self._escaped = False
-
-    def end(self, chunk: bytes, at: int) -> int | None:
-        """The offset after the value, or None if the value continues in the next chunk."""
-        literal = self._depth == 0 and not self._in_string and (self.begun or chunk[at] not in b'"{[')
-        self.begun = True
-        if literal:
-            end = _end(_LITERAL_REST, chunk, at)
-            return end if end < len(chunk) else None
-        while at < len(chunk):
-            at = self._pass_string(chunk, at) if self._in_string else self._pass_token(chunk, at)
-            if self._depth == 0 and not self._in_string:
-                return at
-        return None
-
-    def _pass_string(self, chunk: bytes, at: int) -> int:
-        """The offset after the closing quote, or of the end of the chunk."""
-        at = _end(_STRING_REST, chunk, at + self._escaped)
-        self._escaped = False
-        if at >= len(chunk):
-            return at
-        self._escaped = chunk[at] == 0x5C  # the pattern stops at a backslash only if it is the chunk's last byte
-        self._in_string = self._escaped
-        return at + 1
-
-    def _pass_token(self, chunk: bytes, at: int) -> int:
-        """The offset after the next quote or run of brackets within the value, or of the end of the chunk."""
-        if self._depth:
-            at = _end(_WITHIN, chunk, at)
-        if at == len(chunk):
-            return at
-        if chunk[at] == 0x22:
-            self._in_string = True
-            return at + 1
-        end = _end(_OPENING, chunk, at)
-        if end > at:
-            self._depth += end - at
-            return end
-        end = min(_end(_CLOSING, chunk, at), at + self._depth)
-        self._depth -= end - at
-        return end
-
-
-def _end(pattern: re.Pattern[bytes], chunk: bytes, at: int) -> int:
-    found = pattern.match(chunk, at)
-    return found.end() if found else at

@@ -90,9 +90,9 @@ async def test_a_fhir_bundle_is_imported(bench: Bench) -> None:
         (b'{"data": [%1, {"id": 3, "na', 1, "PARSE_ERROR", "truncated"),
         (b'{"data": [%1, %2, nope]}', 2, "PARSE_ERROR", "not valid JSON"),
         (b'{"data": [%1]} {"data": [%2]}', 1, "PARSE_ERROR", "not valid JSON"),
-        (b'{"data": [%1, {"id": ' + b"1" * 5000 + b"}]}", 1, "PARSE_ERROR", "digits in a row"),
-        (b'{"data": [%1, ' + b"[" * 300 + b"]" * 300 + b"]}", 1, "PARSE_ERROR", "200 levels"),
-        (b'{"data": [%1, {"id": 3, "name": "\\ud800"}]}', 1, "ENCODING_ERROR", "unpaired surrogate"),
+        (b'{"data": [%1], "other": ' + b"1" * 5000 + b"}", 1, "PARSE_ERROR", "digits in a row"),
+        (b'{"data": [%1], "other": ' + b"[" * 300 + b"]" * 300 + b"}", 1, "PARSE_ERROR", "200 levels"),
+        (b'{"data": [%1], "other": {"id": 3, "name": "\\ud800"}}', 1, "ENCODING_ERROR", "unpaired surrogate"),
         (b'{"items": [%1], "a": {"b": [%2]}}', 0, "PARSE_ERROR", "(recordsAt) leads to no array"),
         (b'{"items": [%1], "a": {"b": [%2]}}', 0, "PARSE_ERROR", "first megabyte: items, a.b."),
         (b'{"data": %1}', 0, "PARSE_ERROR", "There is no array of objects"),
@@ -111,6 +111,32 @@ async def test_a_broken_document_fails_and_keeps_the_records_before(
     assert job.error["code"] == code
     assert message in job.error["message"]
     assert await bench.faults(job) == [(-1, code, None)]
+
+
+BAD_RECORDS = {
+    "digits": b'{"id": %b}' % (b"1" * 5000),
+    "exponent": b'{"id": 1e99999999999999999999}',
+    "depth": b"[" * 300 + b"]" * 300,
+    "more depth": b'{"id": %b%b}' % (b"[" * 5000, b"]" * 5000),
+    "surrogate": b'{"id": 3, "name": "\\ud800"}',
+    "encoding": b'{"id": 3, "name": "\xff"}',
+    "syntax": b'{"id": 3, "name": nope}',
+    "constant": b'{"id": NaN}',
+}
+
+
+@pytest.mark.parametrize("bad", BAD_RECORDS.values(), ids=BAD_RECORDS.keys())
+async def test_a_bad_record_has_the_same_outcome_as_in_an_array(bench: Bench, bad: bytes) -> None:
+    array = b"[%b, %b, %b]" % (json.dumps(user(1)).encode(), bad, json.dumps(user(2)).encode())
+    outcomes = []
+    for options, data in (
+        (ImportOptions(dry_run=True), array),
+        (ImportOptions(dry_run=True, records_at="data"), b'{"data": %b}' % array),
+    ):
+        job = await bench.run("users", data, format="json", options=options)
+        outcomes.append((job.status, job.success_count, job.error_count, job.error, await bench.faults(job)))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][-1] != []
 
 
 @pytest.mark.parametrize("lead", [b"", b"\xef\xbb\xbf \n"])
@@ -132,7 +158,7 @@ async def test_a_refused_record_can_be_read_again(bench: Bench) -> None:
     opening = Opening(source, Place(), USERS, DATA, 1 << 20)
     reader = await JSON.open(opening)
     assert b"".join([piece async for piece in stream(JSON, opening, reader, array("q", [1, 2]))]) == (
-        '[{"id":2,"é":1.0},\n3]\n'.encode()
+        b'[{"id": 2, "\\u00e9": 1.0},\n3]\n'
     )
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from decimal import Decimal
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import pytest
@@ -14,14 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wherry.errors import BrokenJson, JobFailed
-from wherry.imports.models import Place, RawRecord
+from wherry.imports.models import Place, RawRecord, RecordError
 from wherry.imports.readers.array_paths import array_paths
+from wherry.imports.readers.arrays import ArraySplitter
 from wherry.imports.readers.json_events import MAX_DEPTH, MAX_DIGITS, PIECE_BYTES
+from wherry.imports.readers.model import Splitter
 from wherry.imports.readers.nested import NestedSplitter
+from wherry.imports.readers.records import JsonParser
 
 MAX = 1 << 24
 TEXTS = st.text('[]{},:"\\ \0\né\u2028😀x', max_size=6)
 NUMBERS = st.sampled_from(["1e400", "1.10", "-0.0", "0", "-1E-7", "1" * 30, f"-{2**63}", str(2**64), "12345.678900"])
+KEYS = ['"a"', '"data"', r'"d\u0061ta"', '"entry" ', '"é}"', r'"\u00e9}"', '"é: ["', r'"a\"\\"']
 VALUES: st.SearchStrategy[str] = st.recursive(
     NUMBERS
     | st.sampled_from(["null", "true", "false"])
@@ -29,15 +33,15 @@ VALUES: st.SearchStrategy[str] = st.recursive(
     | st.builds(json.dumps, TEXTS, ensure_ascii=st.just(False)),
     lambda inner: (
         st.lists(inner, max_size=3).map(lambda items: "[" + ", ".join(items) + "]")
-        | st.lists(st.tuples(st.sampled_from(["a", "data", "entry", "é}"]), inner), max_size=3).map(
-            lambda members: "{" + " , ".join(f"{json.dumps(key)} :{value}" for key, value in members) + "}"
+        | st.lists(st.tuples(st.sampled_from(KEYS), inner), max_size=3).map(
+            lambda members: "{" + " , ".join(f"{key} :{value}" for key, value in members) + "}"
         )
     ),
     max_leaves=8,
 )
 """The texts of JSON values, keys that occur twice included."""
 CUTS = st.lists(st.integers(0, 400), max_size=6)
-PATH_KEYS = ["a", "data", "entry"]
+PATH_KEYS = ["a", "data", "entry", "é}", "é: [", 'a"\\']
 
 
 def _exactly(text: str | bytes) -> Any:
@@ -79,11 +83,14 @@ def expected(text: str, path: str) -> list[Any]:
     return [_plain(value) for value in _nested_values(document, path.split("."))]
 
 
-def feeding(splitter: NestedSplitter, text: bytes, cuts: list[int] | range) -> Iterator[RawRecord]:
+def feeding(splitter: Splitter, text: bytes, cuts: list[int] | range) -> Iterator[RawRecord]:
+    """The records of a text, as they are split and then found to be JSON."""
+    parser = JsonParser(stops_at_broken_syntax=True)
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    for start, end in pairwise(places):
-        yield from splitter.feed(text[start:end])
-    yield from splitter.finish()
+    fed = chain.from_iterable(splitter.feed(text[start:end]) for start, end in pairwise(places))
+    for raw in chain(fed, splitter.finish()):
+        parser.fields(raw.index, raw.data or b"")
+        yield raw
 
 
 def feed(
@@ -107,12 +114,30 @@ def before_fault(text: bytes, cuts: list[int] | range = range(0), *, max_bytes: 
 
 
 @settings(deadline=None)
-@given(text=VALUES, path=st.lists(st.sampled_from(PATH_KEYS), min_size=1, max_size=2).map(".".join))
-def test_every_value_where_the_path_leads_is_found_in_any_document(text: str, path: str) -> None:
+@given(
+    text=VALUES,
+    path=st.lists(st.sampled_from(PATH_KEYS), min_size=1, max_size=2).map(".".join),
+    cuts=CUTS,
+    cut_by_pieces=st.integers(0, 200),
+)
+def test_every_value_where_the_path_leads_is_found_in_any_document(
+    text: str, path: str, cuts: list[int], cut_by_pieces: int
+) -> None:
+    space = PIECE_BYTES - cut_by_pieces
     found: list[RawRecord] = []
     with suppress(JobFailed):
-        found = feed(text, path)
+        found = feed(" " * space + text + " " * PIECE_BYTES, path, [space + cut for cut in cuts])
     assert repr(values(found)) == repr(expected(text, path))
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("value", ['[1, "]", [2]]', "3"])
+def test_the_path_is_found_however_keys_are_written_and_wherever_pieces_end(key: str, value: str) -> None:
+    text = f'[{{"x": {{}}, {key}:  {value}, "y": 5}}]'
+    whole = expected(text, json.loads(key))
+    assert whole
+    for before in range(PIECE_BYTES - len(text.encode()), PIECE_BYTES):
+        assert values(feed(" " * before + text + " " * PIECE_BYTES, json.loads(key))) == whole
 
 
 @settings(deadline=None)
@@ -217,11 +242,12 @@ def test_a_document_longer_than_a_piece_is_read_in_chunks_of_any_size(size: int)
 
 
 def test_broken_json_ends_the_run_after_the_records_before_it() -> None:
-    for broken in (b'{"data": [{}, {"a": 1} {}]}', b'{"data": [{}, {"a": 1}, NaN]}', b'{"data": [{}, {"a": 1},,'):
+    for broken in (b'{"data": [{}, {"a": 1} {}]}', b'{"data": [{}, {"a": 1}, nope]}', b'{"data": [{}, {"a": 1},,'):
         for cuts in (range(0), range(0, 40, 3)):
             found, fault = before_fault(broken, cuts)
             assert found == [{}, {"a": 1}]
-            assert fault.startswith("BROKEN: The file is not valid JSON after byte 0: ")
+            assert fault.startswith("BROKEN: ")
+            assert "not valid JSON" in fault
             assert "\n" not in fault
 
 
@@ -255,6 +281,15 @@ def test_other_parts_of_a_document_may_be_longer_than_a_record() -> None:
     assert values(feed(b'{"other": [' + b"1, " * 100_000 + b'1], "data": [{"a": 1}]}', max_bytes=1000)) == [{"a": 1}]
 
 
+@pytest.mark.parametrize("lengths", [(300_000, 100_000, 70_000), (70_000, 300_000, 100_000)])
+def test_records_are_found_after_long_strings(lengths: tuple[int, ...]) -> None:
+    members = b"".join(b'"%d": "%b", ' % (length, b"x" * length) for length in lengths)
+    for end in (b"", b" " * (1 << 20)):
+        text = b'{%b"data": [{"a": 1}], %b"data": [{"a": 2}]}%b' % (members, members, end)
+        for cuts in (range(0), range(0, len(text), 1 << 16)):
+            assert values(feed(text, cuts=cuts)) == [{"a": 1}, {"a": 2}]
+
+
 @pytest.mark.parametrize("part", [b"xx", b"x ", rb"\n"])
 @pytest.mark.parametrize("length", [300_000, 100_000])
 def test_a_string_anywhere_may_be_as_long_as_a_record(part: bytes, length: int) -> None:
@@ -266,27 +301,34 @@ def test_a_string_anywhere_may_be_as_long_as_a_record(part: bytes, length: int) 
         assert (found, fault[:15]) == ([{"a": 1}], "FIELD_TOO_LONG:")
 
 
-@pytest.mark.parametrize("digits", [MAX_DIGITS - 1, MAX_DIGITS, MAX_DIGITS + 1, 3 * MAX_DIGITS])
+DIGITS = [MAX_DIGITS - 1, MAX_DIGITS, MAX_DIGITS + 1, 3 * MAX_DIGITS]
+
+
+@pytest.mark.parametrize("digits", DIGITS)
 @pytest.mark.parametrize("before", [0, 1, 3970, PIECE_BYTES - 2000, PIECE_BYTES - 20])
 def test_a_number_may_have_4000_digits_wherever_it_is(digits: int, before: int) -> None:
-    text = b'{"data": [{"a": 1},' + b" " * before + b"[%b]]}" % (b"7" * digits)
+    text = b'{"data": [{"a": 1}], "other":' + b" " * before + b"[%b]}" % (b"7" * digits)
     for cuts in (range(0), range(0, len(text), 1009)):
         if digits <= MAX_DIGITS:
-            assert [raw.size for raw in feed(text, cuts=cuts)] == [7, digits + 2]
+            assert values(feed(text, cuts=cuts)) == [{"a": 1}]
         else:
             found, fault = before_fault(text, cuts)
             assert (found, fault) == ([{"a": 1}], "PARSE_ERROR: The file has more than 4000 digits in a row")
+
+
+@pytest.mark.parametrize("digits", DIGITS)
+def test_a_number_in_a_record_may_have_any_number_of_digits(digits: int) -> None:
+    text = b'{"data": [{"a": 1}, [%b]]}' % (b"7" * digits)
+    assert [raw.size for raw in feed(text)] == [8, digits + 2]
 
 
 @pytest.mark.parametrize("shape", [(b'{"b":', b"1", b"}"), (b"[", b"", b"]")])
 def test_a_document_may_be_200_levels_deep(shape: tuple[bytes, bytes, bytes]) -> None:
     lead, middle, end = shape
     levels = MAX_DEPTH - 2
-    assert len(feed(b'{"data": [' + lead * levels + middle + end * levels + b"]}")) == 1
     assert feed(b'{"other": [' + lead * levels + middle + end * levels + b'], "data": []}') == []
-    levels += 1
-    for text in (b'{"data": [{},' + lead * levels, b'{"data": [{}], "other": [' + lead * levels):
-        assert before_fault(text) == ([{}], "PARSE_ERROR: The file is nested more than 200 levels deep")
+    text = b'{"data": [{}], "other": [' + lead * (levels + 1)
+    assert before_fault(text) == ([{}], "PARSE_ERROR: The file is nested more than 200 levels deep")
 
 
 PAIR, LONE = r"\ud83d\ude00", r"\ud83d"
@@ -296,7 +338,7 @@ PAIR, LONE = r"\ud83d\ude00", r"\ud83d"
     "text", [LONE, LONE + r"\u0041", LONE + "x", LONE + LONE, r"\ude00", PAIR + LONE, r"\\" + LONE]
 )
 def test_an_unpaired_surrogate_is_not_replaced(text: str) -> None:
-    document = f'{{"data": [{{"a": 1}}, "{PAIR}{text}"]}}'.encode()
+    document = f'{{"data": [{{"a": 1}}], "other": "{PAIR}{text}"}}'.encode()
     for cuts in (range(0), range(len(document))):
         found, fault = before_fault(document, cuts)
         assert (found, fault[:15]) == ([{"a": 1}], "ENCODING_ERROR:")
@@ -310,13 +352,47 @@ def test_paired_surrogates_and_their_likes_are_read(text: str) -> None:
 
 def test_surrogates_are_paired_wherever_a_piece_ends() -> None:
     for before in range(PIECE_BYTES - 40, PIECE_BYTES):
-        lead = b'{"data": ["' + b"x " * (before // 2) + b"x" * (before % 2)
-        paired = lead + rf"\\{PAIR} \\\\ud83d".encode() + b'"]}'
-        assert values(feed(paired)) == [json.loads(paired)["data"][0]]
-        lone = lead + rf"\\{LONE}\n".encode() + b'"]}'
+        lead = b'{"data": [1], "other": "' + b"x " * (before // 2) + b"x" * (before % 2)
+        assert len(feed(lead + rf"\\{PAIR} \\\\ud83d".encode() + b'"}')) == 1
+        lone = lead + rf"\\{LONE}\n".encode() + b'"}'
         assert before_fault(lone)[1].startswith("ENCODING_ERROR")
 
 
 @pytest.mark.parametrize("bad", [b'"\xff"', b'"\xed\xa0\x80"', b"1e99999999999999999999"])
 def test_values_that_cannot_be_represented_end_the_run(bad: bytes) -> None:
-    assert before_fault(b'{"data": [{"a": 1}, %b]}' % bad)[0] == [{"a": 1}]
+    assert before_fault(b'{"data": [{"a": 1}], "other": %b}' % bad)[0] == [{"a": 1}]
+
+
+BAD_VALUES = [
+    *(b'"\xff"', b'"\xed\xa0\x80"', LONE.join('""').encode(), rb'"\x"', b"1e99999999999999999999", b"1" * 5000),
+    *(b"NaN", b"nope", b"01", b"{1}", b'{"a" 1}', b'{"a": [1,]}'),
+    *(b'{"a": %b%b}' % (b"[" * levels, b"]" * levels) for levels in (300, 5000)),
+]
+SHAPES = [
+    (b'{"data": [{}, ', b', {"a": 1}]}', "data"),
+    (b'{"entry": [{"data": {}}, {"data": ', b'}, {"data": {"a": 1}}]}', "entry.data"),
+]
+
+
+@pytest.mark.parametrize("bad", BAD_VALUES, ids=range(len(BAD_VALUES)))
+@pytest.mark.parametrize("is_member", [False, True], ids=["itself", "member"])
+@pytest.mark.parametrize("shape", SHAPES, ids=["elements", "members"])
+def test_a_record_has_the_same_fault_as_in_an_array(
+    bad: bytes, is_member: bool, shape: tuple[bytes, bytes, str]
+) -> None:
+    lead, end, path = shape
+    record = b'{"b": %b}' % bad if is_member else bad
+    in_array = outcome(ArraySplitter(Place(), MAX), b'[{}, %b, {"a": 1}]' % record)
+    assert outcome(NestedSplitter(path, Place(), MAX), lead + record + end) == in_array
+
+
+def outcome(splitter: Splitter, text: bytes) -> list[RecordError | dict[str, bytes] | str]:
+    """The fields or fault of every record, and the fault that ends the run."""
+    parser, found = JsonParser(stops_at_broken_syntax=True), []
+    try:
+        for raw in [*splitter.feed(text), *splitter.finish()]:
+            fields = parser.fields(raw.index, raw.data or b"")
+            found.append(fields if isinstance(fields, RecordError) else dict(fields))
+    except (BrokenJson, JobFailed) as fault:
+        found.append(str(fault))
+    return found

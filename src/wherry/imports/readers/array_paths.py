@@ -32,8 +32,9 @@ def array_paths(head: bytes) -> list[str]:
     The text need not be complete.
     """
     document, arrays = JsonEvents(HEAD_BYTES), _Arrays()
+    document.unread += head
     with suppress(BrokenJson, JobFailed):
-        for events in chain(document.feed(head), document.finish()):
+        for events in chain(document.read(), document.finish()):
             for event in events:
                 arrays.see(event)
     return list(arrays.paths)[:MAX_SUGGESTIONS]

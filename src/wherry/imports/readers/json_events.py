@@ -1,9 +1,8 @@
 """Parses one JSON document with ijson, as events, and protects ijson from hostile text.
 
 ijson crashes the process on an integer of more than 4,300 digits. It scans an incomplete string again with every piece
-that it is fed, and replaces an unpaired surrogate by a question mark. So every piece is checked first, and ends between
-tokens if possible; while a token lasts, pieces grow. Only ijson's parser in C is fast enough: without it, the import of
-this module fails.
+that it is fed, and replaces an unpaired surrogate by a question mark. So every piece is checked first, and consists of
+whole tokens. Only ijson's parser in C is fast enough: without it, the import of this module fails.
 """
 
 from __future__ import annotations
@@ -21,57 +20,61 @@ from wherry.errors import BrokenJson, ErrorCode, JobFailed, WherryError
 MAX_DEPTH = 200
 MAX_DIGITS = 4000
 PIECE_BYTES = 1 << 16
-MAX_PIECE_BYTES = 1 << 20
 """Of a piece, unless it contains a longer token. Events can take a hundred times as much memory as their text."""
 
 Event: TypeAlias = tuple[str, Any]
 """The name of what ijson has read (a bracket, a key, a scalar), and the value of a key or scalar."""
 
-OPENING = {"start_map": b"{", "start_array": b"["}
-CLOSING = {"end_map": b"}", "end_array": b"]"}
+OPENING = frozenset(["start_map", "start_array"])
+CLOSING = frozenset(["end_map", "end_array"])
 
 _DIGITS = b"0123456789"
-_TO_LAST_DELIMITER = re.compile(rb".*[][{},: \t\r\n]", re.DOTALL)
+_UNIT = rb'(?:[^][{},"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+[][{},]'
+_FIRST_UNIT = re.compile(_UNIT, re.DOTALL)
+_UNITS = re.compile(rb"(?:%b)++" % _UNIT, re.DOTALL)
+_NEVER = re.compile(rb"(?!)")
 _HIGH_SURROGATE = re.compile(rb"\\u[dD][89abAB]")
 _PAIRED = rb"u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]"
 _TO_UNPAIRED_SURROGATE = re.compile(rb"(?:[^\\]++|\\(?:%b|(?!u[dD][89abAB]).|\Z))*+" % _PAIRED, re.DOTALL)
 
 
 class JsonEvents:
-    """Parses a document that is fed in chunks.
+    """Parses a document, of which some values may be read by others.
 
     Args:
         max_bytes: per string, number, or space between tokens.
+        stop: where the caller wants to continue: a piece that matches it ends after the match.
 
     Attributes:
-        offset: in the document, of the piece whose events were returned last.
+        unread: text that has not been parsed yet. The caller appends to it.
+        position: in the document, of the unread text.
+        at_stop: whether the piece whose events were returned last ends after a match, and is valid.
     """
 
-    def __init__(self, max_bytes: int) -> None:
-        self.offset = 0
+    def __init__(self, max_bytes: int, stop: re.Pattern[bytes] = _NEVER) -> None:
+        self.unread = bytearray()
+        self.position = 0
+        self.at_stop = False
         self._max_bytes = max_bytes
+        self._stop = stop
         self._events: list[Event] = ijson.sendable_list()
         self._parser = yajl2_c.basic_parse_coro(self._events)
-        self._end = 0  # of the last piece
-        self._unread = bytearray()
         self._wanted = PIECE_BYTES  # of unread text, before any of it is parsed
-        self._open_bytes = 0  # of the incomplete token, at least
 
-    def feed(self, chunk: bytes) -> Iterator[list[Event]]:
+    def read(self) -> Iterator[list[Event]]:
         """The events of the text so far, a piece at a time. A list is only valid until the next one.
 
         Raises:
             BrokenJson: the text is not JSON.
             JobFailed: PARSE_ERROR, ENCODING_ERROR or FIELD_TOO_LONG if ijson could not cope with the text.
         """
-        self._unread += chunk
-        while len(self._unread) >= self._wanted:
-            whole = _TO_LAST_DELIMITER.match(self._unread, 0, self._wanted)
-            if whole is not None:
-                yield from self._parse(self._take(whole.end()))
-            else:
+        while len(self.unread) >= self._wanted:
+            size = self._next_piece(self._wanted)
+            if size is None:
                 self._require_size(self._wanted)
                 self._wanted *= 2
+            else:
+                yield from self._parse(size)
 
     def finish(self) -> Iterator[list[Event]]:
         """The events of the rest of the text.
@@ -79,30 +82,42 @@ class JsonEvents:
         Raises:
             BrokenJson, JobFailed: as above, or the document is truncated.
         """
-        yield from self._parse(self._take(len(self._unread)))
+        while self.unread:
+            size = self._next_piece(len(self.unread))
+            yield from self._parse(len(self.unread) if size is None else size)
         try:
             self._parser.close()
         except ijson.JSONError as error:
             raise BrokenJson("The file is truncated: its JSON document is incomplete") from error
         yield self._events
 
-    def _take(self, size: int) -> bytes:
-        piece = bytes(self._unread[:size])
-        del self._unread[:size]
-        self.offset, self._end = self._end, self._end + size
-        return piece
+    def replace(self, size: int, substitute: bytes) -> None:
+        """Parse something else in place of the first bytes of the unread text."""
+        self.unread[:size] = substitute
+        self.position += size - len(substitute)
 
-    def _parse(self, piece: bytes) -> Iterator[list[Event]]:
+    def _next_piece(self, end: int) -> int | None:
+        """The size of the next piece, or None if the next token continues after this offset."""
+        stop = self._stop.match(self.unread, 0, PIECE_BYTES)
+        units = stop or _UNITS.match(self.unread, 0, PIECE_BYTES)
+        if units is None:
+            units = _FIRST_UNIT.match(self.unread, 0, end)
+            stop = self._stop.match(self.unread, 0, units.end()) if units is not None else None
+        self.at_stop = stop is not None
+        piece = stop or units
+        return piece.end() if piece is not None else None
+
+    def _parse(self, size: int) -> Iterator[list[Event]]:
         """The events of a piece, including those before a fault."""
-        self._events.clear()
-        safe, fault = _checked(piece)
+        safe, fault = _checked(bytes(self.unread[:size]))
         failure = self._send(safe) or fault
-        self._open_bytes = 0 if self._events else self._open_bytes + len(piece)
-        self._wanted = min(max(PIECE_BYTES, self._open_bytes), MAX_PIECE_BYTES)
+        self.at_stop = self.at_stop and failure is None
+        del self.unread[:size]
+        self.position += size
+        self._wanted = PIECE_BYTES
         yield self._events
         if failure is not None:
             raise failure
-        self._require_size(self._open_bytes)
         self._events.clear()
 
     def _send(self, piece: bytes) -> WherryError | None:
@@ -110,7 +125,7 @@ class JsonEvents:
             if piece:  # ijson takes an empty one for the end of the document
                 self._parser.send(piece)
         except ijson.JSONError as error:
-            return BrokenJson(f"The file is not valid JSON after byte {self.offset}: {_reason(error)}")
+            return BrokenJson(f"The file is not valid JSON after byte {self.position}: {_reason(error)}")
         except UnicodeDecodeError:
             return _unpaired_surrogate()
         except InvalidOperation:
@@ -130,10 +145,7 @@ def require_depth(depth: int) -> None:
 
 
 def _checked(piece: bytes) -> tuple[bytes, JobFailed | None]:
-    """The part of a piece that ijson can be given, and what is wrong with the rest.
-
-    A piece begins with a whole token, or within a string after a character that cannot be part of an escape sequence.
-    """
+    """The part of a piece that ijson can be given, and what is wrong with the rest."""
     fault = None
     digits = _long_digits(piece)
     if digits is not None:
@@ -147,8 +159,8 @@ def _checked(piece: bytes) -> tuple[bytes, JobFailed | None]:
 
 
 def _long_digits(piece: bytes) -> int | None:
-    """The offset of the first run of too many digits. Such a run includes a multiple of the limit."""
-    for at in range(0, len(piece), MAX_DIGITS):
+    """The offset of the first run of too many digits. Such a run includes a multiple of the limit, and not only 0."""
+    for at in range(MAX_DIGITS, len(piece), MAX_DIGITS):
         if piece[at] in _DIGITS:
             before = piece[max(0, at - MAX_DIGITS) : at]
             after = piece[at : at + MAX_DIGITS + 1]

@@ -3,22 +3,33 @@
 They are where `recordsAt` leads: each key is that of a member, and arrays on the way are walked through. If the path
 leads to an array, its elements are the records. If it leads to other values that are in an array, as `entry.resource`
 does in a FHIR bundle, those are the records.
+
+ijson parses the document up to the colon after the last key of the path. The text of records is split off without
+being parsed, and ijson, which checks the rest of the document, is given an empty array or a zero instead.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-import msgspec
-
-from wherry.errors import ErrorCode, JobFailed
+from wherry.errors import BrokenJson, ErrorCode, JobFailed
 from wherry.imports.models import Place, RawRecord
 from wherry.imports.readers.array_paths import HEAD_BYTES, suggestion
-from wherry.imports.readers.json_events import CLOSING, OPENING, Event, JsonEvents, require_depth
+from wherry.imports.readers.arrays import ArrayElements, ArrayState
+from wherry.imports.readers.json_events import (
+    CLOSING,
+    OPENING,
+    PIECE_BYTES,
+    Event,
+    JsonEvents,
+    require_depth,
+)
+from wherry.imports.readers.json_value import OpenRecord
 
 _ELSEWHERE = -1
-
-_encode_lines = msgspec.json.Encoder(decimal_format="number").encode_lines
+_FIRST_PIECE_BYTES = 1 << 10
+"""Of an array. Pieces grow, because those that end after a short array are split in vain."""
 
 
 class NestedSplitter:
@@ -35,11 +46,11 @@ class NestedSplitter:
         self._index = 0
         self._first = place.index
         self._max_bytes = max_bytes
-        self._document = JsonEvents(max_bytes)
+        self._document = JsonEvents(max_bytes, self._path.stop)
         self._head = bytearray()
-        self._depth = 0  # within the record
-        self._separator = b""
-        self._text = bytearray()  # of the record, from earlier pieces of the document
+        self._array: ArrayElements | None = None
+        self._piece_bytes = 0  # of the array
+        self._record: OpenRecord | None = None
 
     def feed(self, chunk: bytes) -> Iterator[RawRecord]:
         """The records that end in this chunk.
@@ -50,8 +61,9 @@ class NestedSplitter:
         """
         if not self._path.found:
             self._head += chunk[: HEAD_BYTES - len(self._head)]
-        for events in self._document.feed(chunk):
-            yield from self._records(events)
+        self._document.unread += chunk
+        yield from self._split()
+        yield from self._records(self._document.read())
 
     def finish(self) -> Iterator[RawRecord]:
         """The records that only the end of the text ends.
@@ -62,107 +74,123 @@ class NestedSplitter:
         """
         if len(self._head) < HEAD_BYTES and not self._head.strip():
             return  # as a blank array file, it contains no records
-        for events in self._document.finish():
-            yield from self._records(events)
+        yield from self._records(self._document.finish())
         if not self._path.found:
             message = f"The path {self._path} (recordsAt) leads to no array of records. {suggestion(bytes(self._head))}"
             raise JobFailed(ErrorCode.PARSE_ERROR, message)
 
-    def _records(self, events: list[Event]) -> Iterator[RawRecord]:
-        """The records that end with these events. Every token is encoded as JSON again."""
-        tokens: list[bytes] = []
-        separator, depth = self._separator, self._depth
-        for (event, value), text in zip(events, _texts(events), strict=False):
-            if not depth and not self._path.begins_record(event, value):
-                continue
-            if event in CLOSING:
-                tokens.append(CLOSING[event])
-                separator, depth = b",", depth - 1
-            elif event in OPENING:
-                tokens += separator, OPENING[event]
-                separator, depth = b"", depth + 1
-                require_depth(self._path.depth + depth)
-            else:
-                tokens += separator, text
-                separator = b":" if event == "map_key" else b","
-            if not depth:
-                separator = b""
-                self._keep(tokens)
-                yield from self._end_record()
-                tokens.clear()
-        self._separator, self._depth = separator, depth
-        self._keep(tokens)
+    def _records(self, pieces: Iterator[list[Event]]) -> Iterator[RawRecord]:
+        for events in pieces:
+            self._path.follow(events)
+            if events and self._document.at_stop:
+                self._begin(events[-1])
+                yield from self._split()
 
-    def _keep(self, tokens: list[bytes]) -> None:
-        self._text += b"".join(tokens)
-        if len(self._text) > self._max_bytes:
-            message = f"Record {self._index} is longer than {self._max_bytes} bytes (IMPORT_MAX_RECORD_BYTES)"
-            raise JobFailed(ErrorCode.FIELD_TOO_LONG, message, detail={"limit": self._max_bytes})
+    def _begin(self, last: Event) -> None:
+        """Take over from ijson if this event leads to records."""
+        unread, position = self._document.unread, self._document.position
+        if self._path.is_at_elements(last):
+            self._array = ArrayElements(Place(self._index, position), self._max_bytes, ArrayState.FIRST)
+            self._piece_bytes = _FIRST_PIECE_BYTES
+        elif self._path.is_at_record(last) and unread[0] not in b",]}":
+            self._record = OpenRecord(self._index, self._max_bytes)
 
-    def _end_record(self) -> Iterator[RawRecord]:
-        data, index = bytes(self._text), self._index
-        self._text.clear()
-        self._index += 1
+    def _split(self) -> Iterator[RawRecord]:
+        """The records in the unread text, up to the end of the array or record."""
+        if self._array is not None:
+            yield from self._elements(self._array)
+        elif self._record is not None and self._document.unread:
+            yield from self._value(self._record)
+
+    def _elements(self, array: ArrayElements) -> Iterator[RawRecord]:
+        while self._array is not None and self._document.unread:
+            piece = bytes(self._document.unread[: self._piece_bytes])
+            self._piece_bytes = min(2 * self._piece_bytes, PIECE_BYTES)
+            yield from (raw for raw in array.feed(piece) if raw.index >= self._first)
+            self._document.replace(len(piece) - len(array.rest), b"]" if array.ended else b"")
+            if array.ended:
+                self._index, self._array = array.index, None
+            elif array.rest:
+                raise BrokenJson(f"The file is not valid JSON: {array.expected}")
+
+    def _value(self, record: OpenRecord) -> Iterator[RawRecord]:
+        unread, position = self._document.unread, self._document.position
+        end = record.feed(unread, 0)
+        if end is None:
+            self._document.replace(len(unread), b"")
+            return
+        self._document.replace(end, b"0 "[:end])  # never longer than the value, or all that follows would be moved
+        index, self._index, self._record = self._index, self._index + 1, None
         if index >= self._first:
-            yield RawRecord(index, self._document.offset, data, len(data))
+            yield RawRecord(index, position + end, record.data, record.size)
 
 
 class _Path:
     """Follows a document along a path, outside of records.
 
-    For each open array or object it keeps how many keys of the path lead into it. Elements of an array at the very end
-    of the path count as one further.
+    For each open array or object it keeps how many keys of the path lead into it.
 
     Attributes:
         found: whether an array or records were found where the path leads.
+        stop: a pattern of the text up to any value that the path may lead to.
     """
 
     def __init__(self, records_at: str) -> None:
         self._text = records_at
-        self._keys = records_at.split(".")
+        keys = records_at.split(".")
+        self._length = len(keys)
+        self._keys = [*keys, None]  # no key leads on from the end of the path, nor from elsewhere
         self._next = 0  # how many keys lead to the next value
-        self._open: list[tuple[int, bool]] = []  # with whether it is an array
+        self._open: list[tuple[int, bool]] = []  # with whether it is in an array, or one
         self.found = False
+        self.stop = _after_key(keys[-1])
 
     def __str__(self) -> str:
         return self._text
 
-    @property
-    def depth(self) -> int:
-        """How many arrays and objects are open."""
-        return len(self._open)
+    def follow(self, events: list[Event]) -> None:
+        """Take these steps.
 
-    def begins_record(self, event: str, value: object) -> bool:
-        """Take one step; return whether the value that begins with this event is a record."""
-        if event == "map_key":
-            matched = self._open[-1][0]
-            is_next = 0 <= matched < len(self._keys) and value == self._keys[matched]
-            self._next = matched + 1 if is_next else _ELSEWHERE
-        elif event in CLOSING:
-            self._open.pop()
-            self._next = self._open[-1][0] if self._open else _ELSEWHERE
-        elif self._is_record(event):
+        Raises:
+            JobFailed: the document is nested too deeply.
+        """
+        for event, value in events:
+            if event == "map_key":
+                matched = self._open[-1][0]
+                self._next = matched + 1 if value == self._keys[matched] else _ELSEWHERE
+            elif event in OPENING:
+                self._enter(event == "start_array")
+            elif event in CLOSING:
+                self._open.pop()
+                self._next = self._open[-1][0] if self._open else _ELSEWHERE
+
+    def _enter(self, is_array: bool) -> None:
+        is_at_end = self._next == self._length
+        if is_at_end and is_array:
             self.found = True
-            return True
-        elif event in OPENING:
-            self._enter(event)
-        return False
-
-    def _is_record(self, event: str) -> bool:
-        at_end = self._next == len(self._keys) and event != "start_array"
-        return self._next > len(self._keys) or (at_end and any(is_array for _, is_array in self._open))
-
-    def _enter(self, event: str) -> None:
-        is_array = event == "start_array"
-        if is_array and self._next == len(self._keys):
-            self.found = True
-            self._next += 1
-        elif not is_array and self._next == len(self._keys):
+        elif is_at_end:
             self._next = _ELSEWHERE
-        self._open.append((self._next, is_array))
+        self._open.append((self._next, is_array or (bool(self._open) and self._open[-1][1])))
         require_depth(len(self._open))
 
+    def is_at_elements(self, last: Event) -> bool:
+        """Whether the array that begins with the last event contains records."""
+        return last[0] == "start_array" and self._next == self._length
 
-def _texts(events: list[Event]) -> list[bytes]:
-    """The JSON of every event's value. JSON has no newlines within a value."""
-    return _encode_lines([value for _, value in events]).split(b"\n")
+    def is_at_record(self, last: Event) -> bool:
+        """Whether the value after the last event is a record."""
+        is_record = last[0] == "map_key" and self._next == self._length and self._open[-1][1]
+        self.found |= is_record
+        return is_record
+
+
+def _after_key(key: str) -> re.Pattern[bytes]:
+    """A pattern of the text up to the value of the next member with a key, or with one that has escape sequences.
+
+    If that value is an array, its bracket is included.
+    """
+    space = rb"[ \t\r\n]*+"
+    named, escaped = b'"%b"' % re.escape(key.encode()), rb'"[^"\\]*+(?:\\.[^"\\]*+)++"'
+    others = rb'[^"]++|(?!%b%b:)"[^"\\]*+"|%b(?!%b:)' % (named, space, escaped, space)
+    value = rb"%b:%b(?:\[|(?=[^ \t\r\n]))" % (space, space)
+    return re.compile(rb"(?:%b)*+(?:%b|%b)%b" % (others, named, escaped, value), re.DOTALL)

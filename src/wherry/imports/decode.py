@@ -87,10 +87,11 @@ class Decoder:
         Raises:
             BrokenJson: the rest of the file cannot be read either.
         """
-        data = raw.data
-        if self._converts and data is not None:
-            data = raw.json if raw.json is not None else self._parser.as_json(data)
-        record = self._decode_clean(data)
+        data, record = raw.data, raw.record
+        if record is None:
+            if self._converts and data is not None:
+                data = raw.json if raw.json is not None else self._parser.as_json(data)
+            record = self._decode_clean(data)
         if record is not None:
             text = raw.data if self._keeps_text else None
             entry = DecodedRecord(raw.index, raw.offset, raw.size, record, (), False, text)

@@ -76,7 +76,7 @@ class Place(msgspec.Struct, frozen=True):
         return cls(batch[-1].index + 1, batch[-1].offset)
 
 
-class RawRecord(msgspec.Struct, frozen=True, gc=False):
+class RawRecord(msgspec.Struct, gc=False):
     """One record as it appears in the file.
 
     Attributes:
@@ -86,6 +86,7 @@ class RawRecord(msgspec.Struct, frozen=True, gc=False):
         size: in bytes.
         start: the offset of its first byte, if it was skipped.
         json: the record as JSON, if its format is another and has converted it already.
+        record: as the typed decoder would decode it, if its format has done so already.
     """
 
     index: int
@@ -94,6 +95,7 @@ class RawRecord(msgspec.Struct, frozen=True, gc=False):
     size: int
     start: int = 0
     json: bytes | None = None
+    record: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,6 @@ def _derived(table: Table) -> ImportShape:
         "Record",
         [(name, _annotation(table, column), UNSET) for name, column in zip(names, columns, strict=True)],
         rename=names if is_readable else None,
-        kw_only=True,
         frozen=True,
         gc=False,
     )

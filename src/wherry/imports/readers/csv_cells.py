@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from io import StringIO
 from typing import TypeAlias
 
@@ -21,7 +22,7 @@ Cells: TypeAlias = Sequence[str | None]
 """The cells of a record; None for those that are empty and not quoted."""
 
 
-class CellsRecord(RawRecord, frozen=True, gc=False):
+class CellsRecord(RawRecord, gc=False):
     """A record whose cells are known. They have no NUL."""
 
     cells: Cells = ()
@@ -49,15 +50,18 @@ class CellSplitter(RecordSplitter):
             yield from super()._split(lines[done : done + 1])
             done += 1
         lines = lines[done:]
-        done = yield from self._read(lines)
+        records, done = self._read(lines)
+        yield from records
         yield from super()._split(lines[done:])
 
-    def _read(self, lines: Sequence[bytes]) -> Generator[RawRecord, None, int]:
-        """The records up to the first one that has a fault or no end; returns how many lines they take."""
+    def _read(self, lines: Sequence[bytes]) -> tuple[list[RawRecord], int]:
+        """The records up to the first one that has a fault or no end, and how many lines they take."""
+        records: list[RawRecord] = []
         done, text = 0, b"\n".join(lines)
         if may_have_nul(text):
-            return done
-        try:
+            return records, done
+        index, offset = self._index, self._offset
+        with suppress(UnicodeDecodeError, csv.Error):
             reader = csv.reader(StringIO(text.decode(), newline="\n"), delimiter=self._delimiter, strict=True)
             for row in reader:
                 end = reader.line_num
@@ -66,14 +70,13 @@ class CellSplitter(RecordSplitter):
                 if size > self._max_bytes:
                     break
                 done = end
-                self._offset += size + 1
+                offset += size + 1
                 if len(row) > 1 or self._keeps_blank or not is_blank(data):
-                    cells = with_nulls(row, data, self._cell) if "" in row or not row else row
-                    yield CellsRecord(self._index, self._offset, data, size, cells=cells)
-                    self._index += 1
-        except (UnicodeDecodeError, csv.Error):
-            return done
-        return done
+                    cells = row if row and all(row) else with_nulls(row, data, self._cell)
+                    records.append(CellsRecord(index, offset, data, size, cells=cells))
+                    index += 1
+        self._index, self._offset = index, offset
+        return records, done
 
 
 def may_have_nul(text: bytes) -> bool:

@@ -6,14 +6,14 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, repeat
+from itertools import islice
 
 import msgspec
-from msgspec.structs import force_setattr
 
 from wherry.errors import ErrorCode
 from wherry.imports.models import RawRecord, RecordError, clipped
 from wherry.imports.readers.csv_cells import Cells, CellsRecord, may_have_nul, with_nulls, written_cells
+from wherry.imports.readers.csv_columns import column_decoder
 from wherry.imports.readers.csv_records import cell_pattern
 from wherry.imports.readers.csv_values import as_field, converter_for
 from wherry.imports.readers.model import Fields, RecordParser, Unread, not_utf8
@@ -24,7 +24,7 @@ CONVERTED_AT_ONCE = 200
 LONG_TEXT = 1 << 18
 """Longer records are only split into cells if they do not have too many."""
 
-_encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class CellParser(RecordParser):
         importable = import_fields(table)
         self._imported = [(place, converter) for place, name, converter in self._named if name in importable]
         self._record = object_maker([name for _, name, _ in self._named if name in importable])
+        self._decoder = column_decoder(table, {name: place for place, name, _ in self._named})
 
     def as_json(self, data: bytes) -> bytes | None:
         return self._as_json([self._row(data)])[0]
@@ -66,10 +67,8 @@ class CellParser(RecordParser):
     def converted(self, raws: Iterator[RawRecord]) -> Iterator[RawRecord]:
         while block := list(islice(raws, CONVERTED_AT_ONCE)):
             rows = [raw.cells if isinstance(raw, CellsRecord) else self._row(raw.data) for raw in block]
-            for raw, text in zip(block, self._as_json(rows), strict=True):
-                if text is not None:
-                    force_setattr(raw, "json", text)  # nobody else has seen the record yet
-                yield raw
+            self._convert(block, rows)
+            yield from block
 
     def fields(self, index: int, data: bytes) -> Fields | RecordError:
         try:
@@ -87,6 +86,17 @@ class CellParser(RecordParser):
             message = f"Record has {len(row)} cells, but the header has {self._width}"
             return RecordError(index, None, ErrorCode.INVALID_RECORD_STRUCTURE, message, value=clipped(text))
         return {name: as_field(row[place], converter) for place, name, converter in self._named}
+
+    def _convert(self, block: Sequence[RawRecord], rows: Sequence[Cells | None]) -> None:
+        """Decode the records or, if some of them have faults, convert them to JSON."""
+        if self._decoder is not None and all(row is not None and len(row) == self._width for row in rows):
+            records = self._decoder.records(list(zip(*(row or () for row in rows), strict=True)))
+            if records is not None:
+                for raw, record in zip(block, records, strict=True):
+                    raw.record = record
+                return
+        for raw, text in zip(block, self._as_json(rows), strict=True):
+            raw.json = text
 
     def _row(self, data: bytes | None) -> Cells | None:
         """The cells of a record; None if it cannot be read or may have NUL."""
@@ -124,10 +134,16 @@ class CellParser(RecordParser):
             columns[place] if converter is None else converter.values(columns[place])
             for place, converter in self._imported
         ]
-        found: list[bytes | None] = [*map(_encode, map(self._record, *values) if values else repeat({}, len(rows)))]
+        found: list[bytes | None] = [*_encoded([*map(self._record, *values)] if values else [{}] * len(rows))]
         for (_, converter), column in zip(self._imported, values, strict=True):
             if converter is not None and not converter.is_sure:
                 for place, value in enumerate(column):
                     if type(value) is Unread:
                         found[place] = None
         return found
+
+
+def _encoded(values: Sequence[object]) -> Sequence[bytes]:
+    """The JSON of each value. In one go it takes less time, but JSON from cells may have line ends."""
+    *lines, _ = _encoder.encode_lines(values).split(b"\n")
+    return lines if len(lines) == len(values) else [*map(_encoder.encode, values)]

@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?")
 _NUMBER_CHARACTERS = re.compile(r"[-+.,0-9eE]*+")
 _OTHER_NUMBER = re.compile(r"(?=[-+]?\.?[0-9])([-+]?)0*+([0-9]*+)(\.[0-9]*+)?([eE][-+]?[0-9]++)?")
 _TRUE, _FALSE = ("true", "t", "yes", "1"), ("false", "f", "no", "0")
-_BOOLEANS = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
+BOOLEANS = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
 _NOT_JSON = Fault(ErrorCode.INVALID_FIELD_FORMAT, "must be JSON")
 
 _encode = msgspec.json.Encoder().encode
@@ -84,11 +84,11 @@ def _numbers(cells: Sequence[str]) -> Sequence[object] | None:
 
 
 def _boolean(cell: str) -> object:
-    return _BOOLEANS.get(cell.strip().lower(), cell)
+    return BOOLEANS.get(cell.strip().lower(), cell)
 
 
 def _booleans(cells: Sequence[str]) -> Sequence[object] | None:
-    found = [*map(_BOOLEANS.get, cells)]
+    found = [*map(BOOLEANS.get, cells)]
     return None if None in found else found
 
 

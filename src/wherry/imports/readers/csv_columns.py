@@ -1,0 +1,92 @@
+"""Decodes csv column by column, to the same records as the typed decoder, but without JSON in between."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import Any, TypeAlias, cast
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from wherry.imports.readers.csv_values import BOOLEANS
+from wherry.tables.derivation import references_of, shape_of
+from wherry.tables.model import Table
+from wherry.tables.types import Form
+
+Cells: TypeAlias = Sequence[str | None]
+Read: TypeAlias = Callable[[Cells], Iterable[object]]
+"""Reads the values of a column; raises a ValueError or KeyError if it does not know one of them."""
+
+_NUMBERS = re.compile(r"[-+.,0-9eE]*+")
+_decode_json = msgspec.json.Decoder(Raw).decode
+
+
+class ColumnDecoder:
+    """Decodes several records of a table at once.
+
+    Args:
+        record: the type of the records, whose fields can be given by position.
+        columns: for each of its fields, the position of its cells in a row and how to read them; None if it is absent.
+    """
+
+    def __init__(self, record: type[msgspec.Struct], columns: Sequence[tuple[int, Read] | None]) -> None:
+        self._record = record
+        self._columns = columns
+
+    def records(self, cells: Sequence[Cells]) -> Sequence[msgspec.Struct] | None:
+        """The records, given the cells column by column, or None if some cells need to be looked at one by one."""
+        try:
+            values = [repeat(UNSET) if each is None else each[1](cells[each[0]]) for each in self._columns]
+        except (ValueError, KeyError, RecursionError):
+            return None
+        return list(map(self._record, *values))
+
+
+def column_decoder(table: Table, places: Mapping[str, int]) -> ColumnDecoder | None:
+    """The decoder for files with cells of these fields at these positions.
+
+    None if the typed decoder's records would have to be checked, or if they may name rows of other tables by keys.
+    """
+    shape = shape_of(table)
+    has_rules = shape.is_clean is not None or shape.has_signed_zero or not shape.order
+    if has_rules or not places.keys().isdisjoint(each.name for each in references_of(table)):
+        return None
+    fields = msgspec.structs.fields(shape.record)
+    columns = [
+        (places[name], _reader(table.columns[name].type.form, field.type)) if name in places else None
+        for name, field in zip(shape.order, fields, strict=True)
+    ]
+    return ColumnDecoder(shape.record, columns) if any(columns) else None
+
+
+def _reader(form: Form, annotation: Any) -> Read:
+    """How to read the cells of a column as values of this type."""
+    every: Any = list[annotation]
+    if annotation == str | None:
+        return lambda cells: cells
+    if annotation is Raw:
+        return lambda cells: [Raw(b"null") if cell is None else _decode_json(cell) for cell in cells]
+    if form is Form.NUMBER:
+        return _number_reader(msgspec.json.Decoder(every).decode)
+    if form is Form.BOOLEAN:
+        return lambda cells: msgspec.convert([None if cell is None else BOOLEANS[cell] for cell in cells], every)
+    if form is Form.JSON:
+        decode = msgspec.json.Decoder(annotation).decode
+        return lambda cells: [decode("null" if cell is None else cell) for cell in cells]
+    return lambda cells: msgspec.convert(cells, every)
+
+
+def _number_reader(decode: Callable[[str], Sequence[object]]) -> Read:
+    def read(cells: Cells) -> Sequence[object]:
+        given = [cell for cell in cells if cell is not None] if None in cells else cells
+        if _NUMBERS.fullmatch(",".join(cast("Sequence[str]", given))) is None:
+            raise ValueError("some cells have other characters than numbers")
+        texts = cells if given is cells else ["null" if cell is None else cell for cell in cells]
+        values = decode(f"[{','.join(cast('Sequence[str]', texts))}]")
+        if len(values) != len(cells):
+            raise ValueError("some cells have commas")
+        return values
+
+    return read

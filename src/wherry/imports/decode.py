@@ -88,7 +88,7 @@ class Decoder:
             BrokenJson: the rest of the file cannot be read either.
         """
         data, record = raw.data, raw.record
-        if record is None:
+        if record is None or not self._is_allowed(record):
             if self._converts and data is not None:
                 data = raw.json if raw.json is not None else self._parser.as_json(data)
             record = self._decode_clean(data)
@@ -150,8 +150,7 @@ class Decoder:
 
     def _is_clean(self, data: bytes, record: Any) -> bool:
         """Whether a record that the typed decoder accepted is allowed, and needs no change by the rules."""
-        shape = self._shape
-        if shape.has_signed_zero and _NEGATIVE_ZERO.search(data):
+        if self._shape.has_signed_zero and _NEGATIVE_ZERO.search(data):
             return False
         # What a parser has converted is valid, without unknown fields, which the typed decoder does not check.
         if not self._converts:
@@ -160,7 +159,10 @@ class Decoder:
                 return False
             if not (data.isascii() or _is_utf8(data)):
                 return False
-        if shape.is_clean is not None and not shape.is_clean(record):
+        return self._is_allowed(record)
+
+    def _is_allowed(self, record: Any) -> bool:
+        if self._shape.is_clean is not None and not self._shape.is_clean(record):
             return False
         return not (self._forbidden and any(getattr(record, name) == value for name, value in self._forbidden.items()))
 

@@ -65,6 +65,7 @@ def _derived(table: Table) -> ImportShape:
     )
     return ImportShape(
         record=record,
+        of_values=record,
         order=tuple(names.values()),
         fields=tuple(_field(table, column) for column in columns),
         columns=tuple(column.name for column in columns),

@@ -100,6 +100,7 @@ class ImportShape:
 
     Attributes:
         record: the type that the typed decoder reads. Absent fields are UNSET, or None if `null_is_absent`.
+        of_values: makes a record of the values of all its fields, in order.
         fields: the authoritative rules, by field; `record` must not accept more than they do.
         columns: the columns of a `Row`.
         new: the row that a record creates.
@@ -118,6 +119,7 @@ class ImportShape:
     """
 
     record: type[msgspec.Struct]
+    of_values: Callable[..., Any]
     fields: tuple[ImportField, ...]
     columns: tuple[str, ...]
     new: Callable[[Any], Row]
@@ -147,7 +149,11 @@ class ImportShape:
         """The name of each field's attribute in `record`."""
         return dict(zip(self.places, self.record.__struct_fields__, strict=True))
 
+    @property
+    def absent(self) -> object:
+        """The value of an absent field of a record."""
+        return None if self.null_is_absent else msgspec.UNSET
+
     def make(self, values: Mapping[str, Any]) -> Any:
         """A record with these values by field; others are absent."""
-        absent = None if self.null_is_absent else msgspec.UNSET
-        return self.record(**{attribute: values.get(name, absent) for name, attribute in self.attributes.items()})
+        return self.of_values(*[values.get(name, self.absent) for name in self.places])

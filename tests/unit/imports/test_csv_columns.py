@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec import Raw, structs
 from msgspec.structs import astuple
 
+from tests.builtin_tables import TABLES
 from wherry.imports.decode import Decoder
 from wherry.imports.models import DecodedRecord, Place, RawRecord
 from wherry.imports.readers.csv_cells import CellSplitter
@@ -44,6 +45,20 @@ VALID = {
     "_text": '[""x""]',
     "state": "sold",
 }
+BUILT_IN = {
+    "users": {"id": "1", "email": "a@example.org", "username": "a", "name": "A", "role": "user", "active": "true"},
+    "articles": {
+        "id": "1",
+        "slug": "a-b",
+        "title": "T",
+        "body": "B",
+        "author_id": "1",
+        "tags": '"[""x""]"',
+        "published_at": "2024-02-29T08:15:00Z",
+        "status": "published",
+    },
+    "comments": {"id": "1", "body": "B", "article_id": "1", "user_id": "1"},
+}
 ODD = (
     "",
     '""',
@@ -75,15 +90,22 @@ def table_of(oid: int, *, is_nullable: bool) -> Table:
     return Table(name="things", relation=TableName("s", "things"), columns=columns, fields=tuple(columns), key=())
 
 
-def decoded(oid: int, cells: list[str], *, is_nullable: bool) -> tuple[list[RawRecord], list[DecodedRecord], Decoder]:
-    """The records of a file with one column of a type, beside one that the table does not have."""
-    table = table_of(oid, is_nullable=is_nullable)
-    parser = CellParser(table, Header(b"", 0, ",", ("other", "x")))
-    decoder = Decoder(table, parser, caller_role="admin", max_bytes=1 << 20)
+def decoded(
+    table: Table, names: tuple[str, ...], rows: list[tuple[str, ...]], role: str = "admin"
+) -> tuple[list[RawRecord], list[DecodedRecord], Decoder]:
+    """The records of a file with these columns."""
+    decoder = Decoder(table, CellParser(table, Header(b"", 0, ",", names)), caller_role=role, max_bytes=1 << 20)
     splitter = CellSplitter(Place(), 1 << 20, ",")
-    raws = [*splitter.feed("".join(f"a,{cell}\n" for cell in cells).encode()), *splitter.finish()]
+    raws = [*splitter.feed("".join(f"{','.join(row)}\n" for row in rows).encode()), *splitter.finish()]
     raws = list(decoder.prepared(iter(raws)))
     return raws, [decoder.decode(raw) for raw in raws], decoder
+
+
+def check(raws: list[RawRecord], found: list[DecodedRecord], decoder: Decoder) -> None:
+    """Each record is the same as if it was decoded alone."""
+    for raw, entry in zip(raws, found, strict=True):
+        alone = RawRecord(raw.index, raw.offset, raw.data, raw.size, raw.start)
+        assert comparable(decoder.decode(alone)) == comparable(entry)
 
 
 def comparable(entry: DecodedRecord) -> str:
@@ -101,16 +123,35 @@ def test_columns_have_the_values_that_their_records_have_alone(
     quoted = [
         f'"{cell}"' if '""' not in cell and '"' not in cell and data.draw(st.booleans()) else cell for cell in cells
     ]
-    raws, found, decoder = decoded(oid, quoted, is_nullable=is_nullable)
-    for raw, entry in zip(raws, found, strict=True):
-        alone = RawRecord(raw.index, raw.offset, raw.data, raw.size, raw.start)
-        assert comparable(decoder.decode(alone)) == comparable(entry)
+    table = table_of(oid, is_nullable=is_nullable)
+    check(*decoded(table, ("other", "x"), [("a", cell) for cell in quoted]))
 
 
 @pytest.mark.parametrize("oid", TYPES, ids=[each.name for each in TYPES.values()])
 def test_columns_of_every_type_are_decoded_at_once(oid: int) -> None:
     name = TYPES[oid].name
-    raws, found, _ = decoded(oid, [f'"{VALID[name]}"', ""], is_nullable=True)
+    table = table_of(oid, is_nullable=True)
+    raws, found, _ = decoded(table, ("other", "x"), [("a", f'"{VALID[name]}"'), ("a", "")])
     assert all(raw.record is not None and raw.json is None for raw in raws)
     assert not any(entry.errors for entry in found)
+    assert [entry.record for entry in found] == [raw.record for raw in raws]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("role", ["admin", "user"])
+@given(data=st.data())
+def test_the_rules_of_the_built_in_tables_apply_in_columns_too(name: str, role: str, data: st.DataObject) -> None:
+    valid = BUILT_IN[name]
+    fields = tuple(field for field in valid if data.draw(st.integers(0, 9)))
+    cell = {
+        field: st.sampled_from([valid[field]] * 8 + ["", "draft", "admin", "0", " a ", "A", '""']) for field in fields
+    }
+    rows = data.draw(st.lists(st.tuples(*cell.values()), min_size=1, max_size=4))
+    check(*decoded(TABLES[name], (*fields, "other"), [(*row, "a") for row in rows], role))
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_sound_records_of_the_built_in_tables_are_decoded_at_once(name: str) -> None:
+    raws, found, _ = decoded(TABLES[name], tuple(BUILT_IN[name]), [tuple(BUILT_IN[name].values())] * 2)
+    assert all(raw.record is not None for raw in raws)
     assert [entry.record for entry in found] == [raw.record for raw in raws]

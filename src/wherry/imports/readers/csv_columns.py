@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import Any, TypeAlias, cast
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
 from wherry.imports.readers.csv_values import BOOLEANS
 from wherry.tables.derivation import references_of, shape_of
@@ -27,38 +27,42 @@ class ColumnDecoder:
     """Decodes several records of a table at once.
 
     Args:
-        record: the type of the records, whose fields can be given by position.
-        columns: for each of its fields, the position of its cells in a row and how to read them; None if it is absent.
+        make: makes a record of the values of its fields.
+        columns: for each field, the position of its cells in a row and how to read them; None if it is absent.
+        absent: the value of fields that are absent.
     """
 
-    def __init__(self, record: type[msgspec.Struct], columns: Sequence[tuple[int, Read] | None]) -> None:
-        self._record = record
+    def __init__(self, make: Callable[..., Any], columns: Sequence[tuple[int, Read] | None], absent: object) -> None:
+        self._make = make
         self._columns = columns
+        self._absent = absent
 
-    def records(self, cells: Sequence[Cells]) -> Sequence[msgspec.Struct] | None:
-        """The records, given the cells column by column, or None if some cells need to be looked at one by one."""
+    def records(self, cells: Sequence[Cells]) -> Sequence[Any] | None:
+        """The records, given the cells column by column, or None if some cells have to be looked at one by one."""
         try:
-            values = [repeat(UNSET) if each is None else each[1](cells[each[0]]) for each in self._columns]
+            values = [repeat(self._absent) if each is None else each[1](cells[each[0]]) for each in self._columns]
         except (ValueError, KeyError, RecursionError):
             return None
-        return list(map(self._record, *values))
+        return list(map(self._make, *values))
 
 
 def column_decoder(table: Table, places: Mapping[str, int]) -> ColumnDecoder | None:
     """The decoder for files with cells of these fields at these positions.
 
-    None if the typed decoder's records would have to be checked, or if they may name rows of other tables by keys.
+    None if these values are not enough for a record, if the typed decoder does not read some of them exactly, or if
+    they may name rows of other tables by keys.
     """
     shape = shape_of(table)
-    has_rules = shape.is_clean is not None or shape.has_signed_zero or not shape.order
-    if has_rules or not places.keys().isdisjoint(each.name for each in references_of(table)):
+    fields = dict(zip(shape.places, msgspec.structs.fields(shape.record), strict=True))
+    if fields.keys().isdisjoint(places) or any(field.required for name, field in fields.items() if name not in places):
         return None
-    fields = msgspec.structs.fields(shape.record)
+    if shape.has_signed_zero or not places.keys().isdisjoint(each.name for each in references_of(table)):
+        return None
     columns = [
         (places[name], _reader(table.columns[name].type.form, field.type)) if name in places else None
-        for name, field in zip(shape.order, fields, strict=True)
+        for name, field in fields.items()
     ]
-    return ColumnDecoder(shape.record, columns) if any(columns) else None
+    return ColumnDecoder(shape.of_values, columns, shape.absent)
 
 
 def _reader(form: Form, annotation: Any) -> Read:

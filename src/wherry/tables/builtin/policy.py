@@ -76,6 +76,7 @@ def make_policy(
 
     return ImportShape(
         record=record,
+        of_values=lambda *values: record(**dict(zip(fields, values, strict=True))),
         fields=tuple(ImportField(field, each.rule, required=field in required) for field, each in fields.items()),
         columns=columns or tuple(fields),
         new=new or given_values,

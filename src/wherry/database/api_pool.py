@@ -1,18 +1,24 @@
-"""The API's pool: it waits for a free connection like any pool, but not for a server that does not respond.
+"""The API's pool: it waits for a busy server like any pool, but not for one that does not respond.
 
-After a request has waited for `PROBE_AFTER_SECONDS`, the pool probes the server, once for all waiting requests. A
-server that is stopped or hangs is reported within `PROBE_AFTER_SECONDS + PROBE_SECONDS`. If the server is only busy,
-the requests keep waiting. Queries have no time limit.
+A request that has waited for `PROBE_AFTER_SECONDS`, for a connection or with one, has the server probed, once for all
+such requests. If the server is stopped or hangs, they fail within `PROBE_AFTER_SECONDS + PROBE_SECONDS`. If it is only
+busy, they keep waiting, however long a query takes.
+
+So connections need not be checked by a round trip before they are handed out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import select
+import socket
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from psycopg import AsyncConnection, OperationalError
-from psycopg_pool import AsyncConnectionPool
+from psycopg.errors import ConnectionTimeout
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from wherry.database.pools import Connection, Pool, make_pool
 
@@ -24,32 +30,86 @@ RECONNECT_SECONDS = 2.0
 that is back is found within seconds."""
 
 
+class ServerSilent(OperationalError):
+    """The server did not respond to a probe, nor refuse it."""
+
+
 class ApiPool(AsyncConnectionPool[Connection]):
     """A pool that gives up early if the server does not respond. Create it with `make_api_pool`."""
 
     def __init__(self, conninfo: str, *, direct_url: str, kwargs: dict[str, Any], **arguments: Any) -> None:
         kwargs = {**kwargs, "connect_timeout": round(PROBE_SECONDS)}
-        super().__init__(conninfo, kwargs=kwargs, reconnect_timeout=RECONNECT_SECONDS, **arguments)
+        arguments = {**arguments, "check": None, "reconnect_timeout": RECONNECT_SECONDS}
+        super().__init__(conninfo, kwargs=kwargs, **arguments)
         # A pooler accepts connections even if its server does not respond, so both are probed.
         self._servers: dict[str, type[Connection]] = {conninfo: self.connection_class, direct_url: AsyncConnection}
+        self._has_pooler = len(self._servers) > 1
         self._options = kwargs
         self._probe: asyncio.Task[None] | None = None
-        self._abandoned: set[asyncio.Task[Any]] = set()
+        self._turns = asyncio.Semaphore(self.max_size)  # costs less than the pool's own queue
+        self._watches: dict[Connection, _Watch] = {}
 
     async def getconn(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109  # the base class has it
-        """A connection; see `AsyncConnectionPool.getconn`.
+        """A connection; see `AsyncConnectionPool.getconn`. It is closed if the server stops responding meanwhile.
 
         Raises:
             OperationalError: the server does not respond, or no connection was free in time.
         """
-        waiting = asyncio.create_task(super().getconn(timeout), name="wait for a connection")
+        watch = _Watch(self._require_response)
         try:
-            while not (await asyncio.wait([waiting], timeout=PROBE_AFTER_SECONDS))[0]:
-                await self._require_response()
-            return waiting.result()
+            connection = await self._take(self.timeout if timeout is None else timeout, watch)
         except BaseException:
-            self._abandon(waiting)
+            watch.end()
             raise
+        # A server that refuses a probe has closed its connections itself, or has only too many of them.
+        watch.interrupt, watch.reason = partial(_close, connection), ServerSilent
+        self._watches[connection] = watch
+        return connection
+
+    async def putconn(self, connection: Connection) -> None:
+        """Return a connection; see `AsyncConnectionPool.putconn`."""
+        self._watches.pop(connection).end()
+        try:
+            await super().putconn(connection)
+        finally:
+            self._turns.release()
+
+    async def _take(self, seconds: float, watch: _Watch) -> Connection:
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                watch.interrupt = partial(limit.reschedule, 0)
+                await self._turns.acquire()
+                try:
+                    return await self._take_open(watch)
+                except BaseException:
+                    self._turns.release()
+                    raise
+        except TimeoutError:
+            raise watch.error or PoolTimeout(f"no connection was free for {seconds:.0f} s") from None
+
+    async def _take_open(self, watch: _Watch) -> Connection:
+        while watch.error is None:
+            connection, is_usable = await super().getconn(), False
+            try:
+                is_usable = is_open(connection) and (not self._has_pooler or await self._responds(connection, watch))
+            finally:
+                if not is_usable:
+                    await super().putconn(connection)  # which replaces it
+            if is_usable:
+                return connection
+        raise watch.error
+
+    async def _responds(self, connection: Connection, watch: _Watch) -> bool:
+        """Check a connection by a round trip: a pooler keeps it open while it cannot reach the server."""
+        interrupt = watch.interrupt
+        watch.interrupt = partial(_close, connection)
+        try:
+            await self.check_connection(connection)
+        except OperationalError:
+            return False
+        finally:
+            watch.interrupt = interrupt
+        return True
 
     async def _require_response(self) -> None:
         """Probe the server, or wait for the probe that is already running."""
@@ -63,23 +123,60 @@ class ApiPool(AsyncConnectionPool[Connection]):
                 for url, connection_class in self._servers.items():
                     connection = await connection_class.connect(url, **self._options)
                     await connection.close()
-        except TimeoutError:
-            raise OperationalError(f"the database has not responded for {PROBE_SECONDS:.0f} s") from None
+        except (TimeoutError, ConnectionTimeout):
+            raise ServerSilent(f"the database has not responded for {PROBE_SECONDS:.0f} s") from None
 
-    def _abandon(self, waiting: asyncio.Task[Connection]) -> None:
-        """Cancel a wait without awaiting it: psycopg takes up to ten seconds to give up on a hanging server."""
-        waiting.cancel()
-        self._keep(waiting)
-        waiting.add_done_callback(self._take_back)
 
-    def _take_back(self, waiting: asyncio.Task[Connection]) -> None:
-        if not waiting.cancelled() and waiting.exception() is None:
-            self._keep(asyncio.create_task(self.putconn(waiting.result())))
+class _Watch:
+    """Probes the server every `PROBE_AFTER_SECONDS`, and calls `interrupt` if that fails for a `reason`."""
 
-    def _keep(self, task: asyncio.Task[Any]) -> None:
-        """Keep a reference to the task, as the event loop has only weak ones."""
-        self._abandoned.add(task)
-        task.add_done_callback(self._abandoned.discard)
+    def __init__(self, probe: Callable[[], Awaitable[None]]) -> None:
+        self.interrupt: Callable[[], None] = lambda: None
+        self.reason: type[OperationalError] = OperationalError
+        self.error: OperationalError | None = None
+        self._probe = probe
+        self._task: asyncio.Task[None] | None = None
+        # Nearly all requests end before, so most of them do not need a task.
+        self._timer = asyncio.get_running_loop().call_later(PROBE_AFTER_SECONDS, self._begin)
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._watch(), name="watch the database")
+
+    async def _watch(self) -> None:
+        while self.error is None:
+            try:
+                await self._probe()
+            except OperationalError as error:
+                if isinstance(error, self.reason):
+                    self.error = error
+                    self.interrupt()
+            await asyncio.sleep(PROBE_AFTER_SECONDS)
+
+
+def is_open(connection: Connection) -> bool:
+    """Whether the server has not closed an idle connection, as far as this is known without a round trip."""
+    try:
+        descriptor = connection.fileno()
+        arrived = select.poll()
+        arrived.register(descriptor, select.POLLIN)
+        while arrived.poll(0):  # a server that closes a connection says so, which waits in the socket
+            connection.pgconn.consume_input()
+    except OperationalError:
+        return False
+    return True
+
+
+def _close(connection: Connection) -> None:
+    """Close a connection's socket: whoever waits for the server's response gets an error at once."""
+    if connection.closed:
+        return
+    with socket.socket(fileno=socket.dup(connection.fileno())) as twin:
+        twin.shutdown(socket.SHUT_RDWR)
 
 
 def make_api_pool(conninfo: str, *, direct_url: str | None = None, **arguments: Any) -> Pool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 from psycopg import OperationalError
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from tests.outages import shut_down
+from tests.outages import frozen, shut_down
 from tests.pgbouncer import pgbouncer
 from wherry.database import api_pool
 from wherry.database.api_pool import make_api_pool
@@ -42,6 +43,35 @@ async def test_a_cancelled_wait_does_not_lose_a_connection(database_url: str) ->
         for task in waiting:  # some of them may have the connection by now
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+        async with pool.connection(timeout=5) as connection:
+            await connection.execute("select 1")
+
+
+async def test_connections_that_a_restart_has_closed_are_replaced(own_postgres: EmbeddedPostgres) -> None:
+    async with make_api_pool(own_postgres.url, name="test", max_size=3, min_size=3) as pool:
+        await pool.wait()
+        own_postgres.restart()
+        for _ in range(6):
+            async with pool.connection() as connection:
+                await connection.execute("select 1")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the server's processes in /proc")
+async def test_a_query_fails_if_the_server_stops_responding_to_it(own_postgres: EmbeddedPostgres) -> None:
+    async with make_api_pool(own_postgres.url, name="test", max_size=2) as pool:
+        async with pool.connection() as connection:
+            await connection.execute("select 1")
+            with frozen(own_postgres), pytest.raises(OperationalError):
+                await asyncio.wait_for(connection.execute("select 1"), 4)
+        async with pool.connection(timeout=5) as connection:
+            await connection.execute("select 1")
+
+
+async def test_a_request_that_waits_too_long_for_a_connection_fails(database_url: str) -> None:
+    async with make_api_pool(database_url, name="test", max_size=1) as pool:
+        async with pool.connection():
+            with pytest.raises(PoolTimeout):
+                await pool.getconn(timeout=0.1)
         async with pool.connection(timeout=5) as connection:
             await connection.execute("select 1")
 

@@ -12,6 +12,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import jwt
 
@@ -26,13 +27,27 @@ LEEWAY_SECONDS = 5
 ISSUE_LEEWAY_SECONDS = 60
 """How far in the future a token's time of issue may be: the clock of another service that signs may be ahead."""
 
+VERIFIED_TOKENS = 1024
+"""How many tokens are remembered as verified, which takes longer than all other work of a small request. Their times
+are compared with the clock whenever they are used."""
+
 
 @dataclass(frozen=True)
 class Claims:
-    """The account that a token is for, and when it was issued in Unix time, if it says so."""
+    """The account that a token is for, and its times: when it was issued, if it says so, and when it is valid."""
 
     user_id: int
     issued_at: float | None
+    expires_at: int
+    not_before: int
+
+    def require_current(self) -> None:
+        """Raise `Unauthenticated` if the token has expired, or is not valid yet."""
+        now = time.time()
+        if not self.not_before - LEEWAY_SECONDS <= now < self.expires_at + LEEWAY_SECONDS:
+            raise Unauthenticated("the token is not valid")
+        if self.issued_at is not None and not self.issued_at <= now + ISSUE_LEEWAY_SECONDS:  # also rejects NaN
+            raise Unauthenticated("the token is not valid yet")
 
     def outlived(self, password_changed_at: datetime | None) -> bool:
         """Whether the token is older than the account's password, or does not say when it was issued."""
@@ -74,21 +89,26 @@ class Tokens:
             Unauthenticated: it is not a token, has expired, or was not signed with the secret.
         """
         try:
-            claims = jwt.decode(
-                token,
-                self.secret,
-                [ALGORITHM],
-                # PyJWT rejects a number as the subject, and has only one leeway for both times
-                {"require": ["sub", "exp"], "verify_sub": False, "verify_iat": False},
-                leeway=LEEWAY_SECONDS,
-            )
-            user_id = whole_number(str(claims["sub"]))
-            issued_at = float(claims["iat"]) if "iat" in claims else None
+            claims = _verified(token, self.secret)
         # a header that is nested thousands deep exhausts the JSON parser's stack before the token is verified
-        except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError) as error:
+        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise Unauthenticated("the token is not valid") from error
-        if issued_at is not None and not issued_at <= time.time() + ISSUE_LEEWAY_SECONDS:  # also rejects NaN
-            raise Unauthenticated("the token is not valid yet")
-        if user_id is None or not 0 < user_id <= MAX_ID:
-            raise Unauthenticated("the token is not valid")
-        return Claims(user_id, issued_at)
+        claims.require_current()
+        return claims
+
+
+@lru_cache(maxsize=VERIFIED_TOKENS)
+def _verified(token: str, secret: str) -> Claims:
+    """The claims of a token that was signed with the secret, whether or not it has expired."""
+    claims = jwt.decode(
+        token,
+        secret,
+        [ALGORITHM],
+        # PyJWT rejects a number as the subject
+        {"require": ["sub", "exp"], "verify_sub": False, "verify_exp": False, "verify_nbf": False, "verify_iat": False},
+    )
+    user_id = whole_number(str(claims["sub"]))
+    if user_id is None or not 0 < user_id <= MAX_ID:
+        raise jwt.InvalidTokenError("sub is not the id of an account")
+    issued_at = float(claims["iat"]) if "iat" in claims else None
+    return Claims(user_id, issued_at, expires_at=int(claims["exp"]), not_before=int(claims.get("nbf", 0)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -75,6 +76,30 @@ def test_a_token_expires() -> None:
         TOKENS.read(old)
 
 
+def test_a_token_expires_although_it_was_accepted_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    token, issued_at = TOKENS.issue(7), time.time()
+    for hours in (0, 23.9):
+        monkeypatch.setattr(time, "time", lambda hours=hours: issued_at + hours * 3600)
+        assert TOKENS.read(token).user_id == 7
+    for hours in (24.1, -1):  # on a clock that was set back, it is from the future
+        monkeypatch.setattr(time, "time", lambda hours=hours: issued_at + hours * 3600)
+        with pytest.raises(Unauthenticated):
+            TOKENS.read(token)
+
+
+def test_a_token_is_valid_from_the_time_that_it_names() -> None:
+    assert TOKENS.read(_signed(nbf=datetime.now(UTC) + timedelta(seconds=3))).user_id == 7
+    with pytest.raises(Unauthenticated):
+        TOKENS.read(_signed(nbf=datetime.now(UTC) + timedelta(minutes=1)))
+
+
+def test_a_remembered_token_is_refused_under_another_secret() -> None:
+    token = TOKENS.issue(7)
+    assert TOKENS.read(token).user_id == 7
+    with pytest.raises(Unauthenticated):
+        Tokens(SECRET, timedelta(hours=24)).read(token)
+
+
 @pytest.mark.parametrize(
     "token",
     [
@@ -91,6 +116,10 @@ def test_a_token_expires() -> None:
         pytest.param(_signed(iat=float("nan")), id="not a number as iat"),
         pytest.param(_signed(iat=float("inf")), id="infinity as iat"),
         pytest.param(_signed(exp=None), id="no exp"),
+        pytest.param(_signed(exp="soon"), id="letters as exp"),
+        pytest.param(_signed(exp=float("inf")), id="infinity as exp"),
+        pytest.param(_signed(nbf="soon"), id="letters as nbf"),
+        pytest.param(jwt.encode({**_claims(), "nbf": None}, LONG_SECRET, "HS256"), id="null as nbf"),
         pytest.param(_signed(sub=None), id="no sub"),
         pytest.param(_signed(sub=-7), id="negative number as sub"),
         pytest.param(_signed(sub=True), id="boolean sub"),

@@ -21,6 +21,13 @@ select id, email, username, role, active, bio, image, operator, password_changed
 from wherry.users
 where id = %(id)s
 
+-- name: with_job
+-- An account and, if there is one with this id, a job, whoever owns it.
+select {columns}
+from wherry.users
+left join wherry.jobs on jobs.id = %(job_id)s
+where users.id = %(user_id)s
+
 -- name: live_role
 select role
 from wherry.users

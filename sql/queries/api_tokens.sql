@@ -18,6 +18,7 @@ order by id
 
 -- name: authenticate
 -- The owner of a token, if the token is valid and the account is active. Also records the use, at most once per minute.
+-- And, if there is one with this id, a job, whoever owns it.
 with held as (
   select api_tokens.id as token_id, users.*
   from wherry.api_tokens
@@ -33,8 +34,9 @@ noted as (
   where api_tokens.id = held.token_id
     and (last_used_at is null or last_used_at < now() - interval '1 minute')
 )
-select id, email, username, role, active, bio, image, operator, password_changed_at
-from held
+select {columns}
+from held as users
+left join wherry.jobs on jobs.id = %(job_id)s
 
 -- name: delete
 delete from wherry.api_tokens

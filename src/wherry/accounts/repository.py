@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
-from typing import Any
+from functools import cache
+from typing import Any, TypeAlias
+from uuid import UUID
 
+from psycopg import sql
 from psycopg.errors import UniqueViolation
 
 from wherry.accounts.models import Account, Changes, Login, Registration
@@ -17,11 +20,16 @@ from wherry.accounts.validation import refuse_taken
 from wherry.database.pools import Connection
 from wherry.database.queries import fetch_one, load
 from wherry.errors import DatabaseUnavailable
+from wherry.jobs.ledger import JOB_COLUMNS, job_of
+from wherry.jobs.models import Job
 from wherry.times import now
 
 FIRST_ACCOUNT_LOCK = 0x7768_6572_7279_0001  # "wherry" and a number; serializes the first registrations
 KNOWN_DAYS = 30
 ID_TRIES = 5
+Caller: TypeAlias = tuple[Account, Job | None]
+"""Who sent a request, and the job that it is about, if any. The job may be somebody else's."""
+
 _COLUMNS = tuple(column.name for column in fields(Account))
 
 
@@ -94,10 +102,16 @@ async def get(connection: Connection, user_id: int) -> Account | None:
     return None if row is None else account_of(row)
 
 
-async def find_token_owner(connection: Connection, token_hash: bytes) -> Account | None:
-    """The active account that an unexpired API token belongs to. Records that the token was used."""
-    row = await fetch_one(connection, load("api_tokens")["authenticate"], {"token_hash": token_hash})
-    return None if row is None else account_of(row)
+async def get_with_job(connection: Connection, user_id: int, job_id: UUID | None) -> Caller | None:
+    """The account, or None if there is no such account, and the job, whoever owns it."""
+    return await _caller(connection, _with_columns("accounts", "with_job"), {"user_id": user_id, "job_id": job_id})
+
+
+async def find_token_owner(connection: Connection, token_hash: bytes, job_id: UUID | None) -> Caller | None:
+    """The active account that an unexpired API token belongs to, and the job, whoever owns it. Records that the token
+    was used."""
+    values = {"token_hash": token_hash, "job_id": job_id}
+    return await _caller(connection, _with_columns("api_tokens", "authenticate"), values)
 
 
 async def find_login(connection: Connection, email: str, address_hash: bytes) -> Login | None:
@@ -158,6 +172,24 @@ async def _one(connection: Connection, query: str, **values: object) -> dict[str
 
 def _profile(given: Registration | Changes) -> dict[str, object]:
     return {name: getattr(given, name) for name in ("email", "username", "bio", "image")}
+
+
+@cache
+def _with_columns(subject: str, query: str) -> bytes:
+    """A query of callers. Its columns are in a fixed order, because rows as dictionaries take twice the time."""
+    columns = [
+        *(sql.Identifier("users", name) for name in _COLUMNS),
+        *(sql.Identifier("jobs", name) for name in JOB_COLUMNS),
+    ]
+    return sql.SQL(load(subject)[query]).format(columns=sql.SQL(", ").join(columns)).as_bytes()
+
+
+async def _caller(connection: Connection, query: bytes, values: Mapping[str, object]) -> Caller | None:
+    row = await (await connection.execute(query, values)).fetchone()
+    if row is None:
+        return None
+    account, job = row[: len(_COLUMNS)], dict(zip(JOB_COLUMNS, row[len(_COLUMNS) :], strict=True))
+    return Account(*account), None if job["id"] is None else job_of(job)
 
 
 def account_of(row: Mapping[str, Any]) -> Account:

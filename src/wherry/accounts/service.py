@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from uuid import UUID
 
 from wherry.accounts import limits, repository
 from wherry.accounts.api_tokens import is_api_token, secret_hash
@@ -11,6 +12,7 @@ from wherry.accounts.limits import RatePolicy, network_hash
 from wherry.accounts.links import SET_BY_ACCOUNT, SET_BY_ADDRESS
 from wherry.accounts.models import Account, Changes, Registration, Session, Visitor
 from wherry.accounts.passwords import Passwords
+from wherry.accounts.repository import Caller
 from wherry.accounts.tokens import Tokens
 from wherry.accounts.validation import checked_changes, checked_registration
 from wherry.database.pools import Connection, Pool, brief_transaction
@@ -67,28 +69,32 @@ class Accounts:
         await repository.lock_first_account(connection)
         return await repository.is_empty(connection)
 
-    async def authenticate(self, token: str) -> Account:
-        """The account that a JWT or an API token belongs to.
+    async def authenticate(self, token: str, job_id: UUID | None = None) -> Caller:
+        """The account that a JWT or an API token belongs to, and a job, read in the same round trip.
+
+        Args:
+            token: the credential.
+            job_id: of the job that the request is about, if any. It is returned whoever owns it.
 
         Raises:
             Unauthenticated: the token is invalid, or its account is gone or inactive.
         """
-        account = await (self._token_owner(token) if is_api_token(token) else self._signed_in(token))
-        if account is None or not account.active:
+        caller = await (self._token_owner(token, job_id) if is_api_token(token) else self._signed_in(token, job_id))
+        if caller is None or not caller[0].active:
             raise Unauthenticated("the token is not valid")
-        return account
+        return caller
 
-    async def _token_owner(self, token: str) -> Account | None:
+    async def _token_owner(self, token: str, job_id: UUID | None) -> Caller | None:
         async with self.pool.connection() as connection:
-            return await repository.find_token_owner(connection, secret_hash(token))
+            return await repository.find_token_owner(connection, secret_hash(token), job_id)
 
-    async def _signed_in(self, token: str) -> Account | None:
+    async def _signed_in(self, token: str, job_id: UUID | None) -> Caller | None:
         claims = self.tokens.read(token)
         async with self.pool.connection() as connection:
-            account = await repository.get(connection, claims.user_id)
-        if account is not None and claims.outlived(account.password_changed_at):
+            caller = await repository.get_with_job(connection, claims.user_id, job_id)
+        if caller is not None and claims.outlived(caller[0].password_changed_at):
             raise Unauthenticated("the token was issued before the password was changed; log in again")
-        return account
+        return caller
 
     async def update(self, caller: Account, credential: str, asked: Changes, address: str) -> Session:
         """Change an account. A new e-mail or password voids all password links; a new password also voids older JWTs.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from typing import Annotated, Any, TypeAlias, TypeVar
-from uuid import UUID
 
 from litestar import Request, Response
 from litestar.di import Provide
@@ -21,10 +20,10 @@ from wherry.errors import (
     UnsupportedResource,
 )
 from wherry.http.problems import JSON_BODY
-from wherry.http.security import BY_TOKEN
+from wherry.http.security import BY_TOKEN, JOB
 from wherry.http.services import Injected, Services
 from wherry.jobs import ledger
-from wherry.jobs.models import Job
+from wherry.jobs.models import Job, parse_job_id
 from wherry.jobs.states import Kind, Status
 
 Answer = TypeVar("Answer")
@@ -48,16 +47,11 @@ async def find_job(services: Services, job_id: str, *, owner_id: int | None, kin
     Raises:
         JobNotFound: there is no such job of this kind, or it belongs to somebody else.
     """
-    not_found = JobNotFound(f"{kind or ''} job not found".strip(), field="job")
-    try:
-        number = UUID(job_id)
-    except ValueError as error:
-        raise not_found from error
-    async with services.pool.connection() as connection:
-        job = await ledger.get(connection, number)
-    if job is None or job.owner_id != owner_id or kind not in (None, job.kind):
-        raise not_found
-    return job
+    number, job = parse_job_id(job_id), None
+    if number is not None:
+        async with services.pool.connection() as connection:
+            job = await ledger.get(connection, number)
+    return _require_own(job, owner_id, kind)
 
 
 def provide_job(kind: Kind | None = None) -> dict[str, Provide]:
@@ -67,10 +61,17 @@ def provide_job(kind: Kind | None = None) -> dict[str, Provide]:
     """
 
     async def find(request: Request[Any, Any, Any], job_id: JobId, services: Injected[Services]) -> Job:
-        owner_id = None if kind is Kind.CAPSULE else request.user.id
-        return await find_job(services, job_id, owner_id=owner_id, kind=kind)
+        if kind is Kind.CAPSULE:
+            return await find_job(services, job_id, owner_id=None, kind=kind)
+        return _require_own(request.scope["state"][JOB], request.user.id, kind)  # read by `require_account`
 
     return {"job": Provide(find)}
+
+
+def _require_own(job: Job | None, owner_id: int | None, kind: Kind | None) -> Job:
+    if job is None or job.owner_id != owner_id or kind not in (None, job.kind):
+        raise JobNotFound(f"{kind or ''} job not found".strip(), field="job")
+    return job
 
 
 def accepted(path: str, answer: Answer, *, replayed: bool, fields: Mapping[str, str] | None = None) -> Response[Answer]:

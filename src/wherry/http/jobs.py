@@ -114,7 +114,7 @@ def listed(job: Job, settings: Settings) -> ListedImport | ListedExport:
 async def _may_read_on(services: Services, credential: str) -> bool:
     """Whether the reader of a stream would still be allowed to open it."""
     try:
-        account = await services.accounts.authenticate(credential)
+        account, _ = await services.accounts.authenticate(credential)
     except Unauthenticated:
         return False
     return account.role in services.settings.transfer_roles

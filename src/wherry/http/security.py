@@ -18,11 +18,15 @@ from wherry.accounts.models import Account, Visitor
 from wherry.errors import Forbidden, KeyNotConfigured, LimitReached, RequestError, Unauthenticated
 from wherry.http.hosts import OwnAddress
 from wherry.http.services import services_of
+from wherry.jobs.models import parse_job_id
 from wherry.tables.builtin.users import ADMIN
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 AccountRequest: TypeAlias = Request[Account, str, Any]
 """A request after `require_account`, with its account and its token."""
+
+JOB = "wherry_job"
+"""Where the state of a request has the job of its path, or None. Everybody's jobs are found, so check the owner."""
 
 USER_SCHEMES = ("bearer", "token")
 CAPSULE_SCHEMES = ("bearer",)
@@ -36,11 +40,13 @@ BY_KEY: tuple[type[RequestError], ...] = (Unauthenticated, LimitReached, KeyNotC
 
 
 async def require_account(connection: Connection, _: BaseRouteHandler) -> None:
-    """Require the token of an active account."""
+    """Require the token of an active account. If the path has a `job_id`, the job is read as well."""
     token = credential(connection, USER_SCHEMES)
-    account = await services_of(connection).accounts.authenticate(token)
+    job_id = parse_job_id(connection.path_params.get("job_id", ""))
+    account, job = await services_of(connection).accounts.authenticate(token, job_id)
     connection.scope["user"] = account
     connection.scope["auth"] = token
+    connection.scope["state"][JOB] = job
 
 
 async def require_login(connection: Connection, _: BaseRouteHandler) -> None:

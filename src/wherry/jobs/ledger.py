@@ -22,7 +22,9 @@ from wherry.jobs.models import CANCELLED, Advance, Job, Lease, NewJob, Outcome
 from wherry.jobs.states import UNFINISHED, Kind, Status, sources
 
 RELEASES_KEY = ErrorCode.URL_FETCH_FAILED.name
-_COLUMNS = tuple(column.name for column in fields(Job))
+JOB_COLUMNS = tuple(column.name for column in fields(Job))
+"""What `job_of` needs of a row."""
+
 _FINAL_EVENTS = {
     Status.SUCCEEDED: "job_completed",
     Status.PARTIAL: "job_completed",
@@ -64,17 +66,17 @@ async def create(connection: Connection, new: NewJob) -> tuple[Job, bool]:
         row = await _one(connection, "insert", **values)
     if row is not None:
         await notify(connection, new.id)
-        return _job(row), False
+        return job_of(row), False
     row = await _one(connection, "by_key", **values)
     if row is None or row["fingerprint"] != new.fingerprint:
         raise KeyReused("idempotencyKey was already used for a different request", field="idempotencyKey")
-    return _job(row), True
+    return job_of(row), True
 
 
 async def get(connection: Connection, job_id: UUID) -> Job | None:
     """The job, or None if there is no such job."""
     row = await _one(connection, "by_id", id=job_id)
-    return None if row is None else _job(row)
+    return None if row is None else job_of(row)
 
 
 async def page_of_jobs(
@@ -88,7 +90,7 @@ async def page_of_jobs(
 ) -> list[Job]:
     """The owner's jobs that are older than `before`, newest first."""
     values = {"owner_id": owner_id, "kind": kind, "status": status, "before": before, "limit": limit}
-    return [_job(row) for row in await fetch_all(connection, load("jobs")["page"], values)]
+    return [job_of(row) for row in await fetch_all(connection, load("jobs")["page"], values)]
 
 
 async def claim(connection: Connection, job_id: UUID) -> Claim | None:
@@ -101,7 +103,7 @@ async def claim(connection: Connection, job_id: UUID) -> Claim | None:
     if row is None:
         return None
     await append_event(connection, job_id, "job_started")
-    return Claim(_job(row), Lease(job_id, row["epoch"]))
+    return Claim(job_of(row), Lease(job_id, row["epoch"]))
 
 
 async def advance(connection: Connection, lease: Lease, step: Advance) -> Position:
@@ -124,14 +126,14 @@ async def finish(connection: Connection, lease: Lease, outcome: Outcome) -> Job:
         cancelled = replace(CANCELLED, total_records=outcome.total_records)
         row = await _fenced(connection, "finish", lease, **_values(cancelled, "artifact", "error"))
     await append_event(connection, lease.job_id, _FINAL_EVENTS[Status(row["status"])])
-    return _job(row)
+    return job_of(row)
 
 
 async def release(connection: Connection, lease: Lease) -> Job:
     """Queue the unfinished job again. A new run continues from its checkpoint, under a new lease."""
     row = await _fenced(connection, "release", lease)
     await notify(connection, lease.job_id)
-    return _job(row)
+    return job_of(row)
 
 
 async def restart(connection: Connection, lease: Lease) -> None:
@@ -174,13 +176,13 @@ async def _cancel_from(connection: Connection, job_id: UUID, *states: Status) ->
     if row is None:
         return None
     await append_event(connection, job_id, _FINAL_EVENTS[Status.CANCELLED])
-    return _job(row)
+    return job_of(row)
 
 
 async def expire_artifact(connection: Connection, job_id: UUID) -> Job | None:
     """Let an artifact expire now. Returns the job, or None if it has no artifact that has not expired yet."""
     row = await _one(connection, "expire_artifact", id=job_id)
-    return None if row is None else _job(row)
+    return None if row is None else job_of(row)
 
 
 async def is_known(connection: Connection, kind: Kind, owner_id: int | None, key: str) -> bool:
@@ -232,6 +234,7 @@ def _values(given: NewJob | Advance | Outcome, *documents: str) -> dict[str, obj
     return {name: as_json(value) if name in documents else value for name, value in vars(given).items()}
 
 
-def _job(row: Mapping[str, Any]) -> Job:
-    values = {name: row[name] for name in _COLUMNS}
+def job_of(row: Mapping[str, Any]) -> Job:
+    """The job in a row with all of its columns."""
+    values = {name: row[name] for name in JOB_COLUMNS}
     return Job(**{**values, "kind": Kind(values["kind"]), "status": Status(values["status"])})

@@ -27,6 +27,14 @@ def new_job_id() -> UUID:
     return UUID(int=value)
 
 
+def parse_job_id(text: str) -> UUID | None:
+    """The id that a client has sent, or None if no job can have it."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class NewJob:
     """A job to create.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import resource
 import signal
 import sys
 from contextlib import suppress
@@ -73,6 +74,14 @@ def share_threads_fairly() -> None:
     It waited for its turn for a third of an import's time.
     """
     sys.setswitchinterval(0.0005)
+
+
+def allow_open_files(count: int) -> None:
+    """Let this process have that many files and sockets open, or as many as its hard limit allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def collect_garbage_less_often() -> None:

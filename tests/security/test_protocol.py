@@ -18,7 +18,8 @@ import uvicorn
 from tests.processes import service
 from wherry.accounts.limits import network_hash
 from wherry.cli.api import server_config
-from wherry.http.protocol import MAX_HEAD_BYTES, BoundedProtocol
+from wherry.http.protocol import MAX_FILES, MAX_HEAD_BYTES, BoundedProtocol
+from wherry.this_process import allow_open_files
 
 pytestmark = pytest.mark.security
 
@@ -256,6 +257,31 @@ async def test_one_address_cannot_take_every_connection() -> None:
         assert await status(reader, writer) == b"200"
         for _, each in [*held, (reader, writer)]:
             each.close()
+
+
+async def test_one_address_may_have_hundreds_of_connections() -> None:
+    """As an office behind one address has, whose people all follow a job."""
+    allow_open_files(MAX_FILES)
+    async with serving(BoundedProtocol) as (port, _):
+        held = [await connect(port, HOST) for _ in range(600)]
+        assert {await status(*each) for each in held} == {b"200"}
+        for _, writer in held:
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_connections_that_were_closed_no_longer_count() -> None:
+    class Small(Quick):
+        max_connections = 8
+
+    async with serving(Small) as (port, _):
+        for _ in range(3):
+            held = [await connect(port, HOST) for _ in range(2)]
+            assert [await status(*each) for each in held] == [b"200"] * 2
+            for reader, writer in held:
+                writer.write(GET + b"Connection: close\r\n\r\n")
+                await reader.read()  # until the server has closed it
+                writer.close()
 
 
 async def test_an_ipv4_client_of_an_ipv6_server_counts_as_ipv4() -> None:

@@ -13,14 +13,14 @@ from litestar import Litestar
 
 from wherry.app import create_app
 from wherry.http.access_log import AccessLog
-from wherry.http.protocol import BoundedProtocol
+from wherry.http.protocol import MAX_FILES, BoundedProtocol
 from wherry.http.refusals import PacedRefusals
 from wherry.local.processes import BACKLOG, follow_parent, listen
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
 from wherry.tables.declarations import find_declarations
 from wherry.tables.registry import require_usable
-from wherry.this_process import collect_garbage_less_often
+from wherry.this_process import allow_open_files, collect_garbage_less_often
 
 SHUTDOWN_SECONDS = 5
 
@@ -47,6 +47,7 @@ def api(
     settings = settings.model_copy(update={"port": sockets[0].getsockname()[1]})  # links contain it
     app = create_app(settings)
     asyncio.run(require_usable(settings.require_direct_url(), find_declarations(settings.tables_file)))
+    allow_open_files(MAX_FILES)
     collect_garbage_less_often()
     uvicorn.Server(server_config(app, settings.trusted_proxies)).run(sockets=sockets)
 

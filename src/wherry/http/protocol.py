@@ -13,10 +13,13 @@ import resource
 import struct
 import sys
 import termios
+from collections import Counter
 from ipaddress import ip_network
+from weakref import WeakKeyDictionary
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from wherry.errors import (
     ConcurrentLimit,
@@ -37,17 +40,24 @@ FIELD_BYTES = 32
 STEP_BYTES = 1 << 14
 """Headers are parsed in steps of this size, and checked after each."""
 
-MAX_CONNECTIONS = 1024
+MAX_CONNECTIONS = 4096
 OTHER_FILES = 64  # database and storage sockets, and the log
+MAX_FILES = 2 * MAX_CONNECTIONS + OTHER_FILES
+"""What `MAX_CONNECTIONS` need if each also writes a file, as uploads do."""
+
 LINGER_SECONDS = 2
 
 
 def max_connections() -> int:
-    """How many connections the process's limit on open files allows, if each also writes a file, as uploads do."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """How many connections the process's hard limit on open files allows. `wherry api` raises its soft limit to it."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
     return max(1, min(MAX_CONNECTIONS, (files - OTHER_FILES) // 2))
+
+
+_by_network: WeakKeyDictionary[ServerState, Counter[str]] = WeakKeyDictionary()
+"""How many connections each server has, by network."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -82,16 +92,21 @@ class BoundedProtocol(HttpToolsProtocol):
         self._since = self._checked = self.loop.time()
         self._credit = 0.0
         self._next_check = self.loop.call_later(self.check_seconds, self._check)
-        self.network = self._network()
+        self._network = self._find_network()
+        self._by_network = _by_network.setdefault(self.server_state, Counter())
+        if self._network is not None:
+            self._by_network[self._network] += 1
         if len(self.connections) > self.max_connections:
             self._turn_away(Unavailable("too many connections; try again"))
-        elif self.network is not None and self._connections_of_network() > max(
-            1, self.max_connections // self.max_share
-        ):
+        elif self._network is not None and self._by_network[self._network] > self._share:
             self._turn_away(ConcurrentLimit("too many connections from your address; close some"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._next_check.cancel()
+        if self._network is not None:
+            self._by_network[self._network] -= 1
+            if not self._by_network[self._network]:
+                del self._by_network[self._network]
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -172,7 +187,11 @@ class BoundedProtocol(HttpToolsProtocol):
             return self.stall_seconds
         return None if self._in_message or self._responding else self.head_seconds
 
-    def _network(self) -> str | None:
+    @property
+    def _share(self) -> int:
+        return max(1, self.max_connections // self.max_share)
+
+    def _find_network(self) -> str | None:
         """The client that this connection counts against, or None for a trusted proxy, which serves many clients."""
         if self.client is None:
             return None
@@ -182,9 +201,6 @@ class BoundedProtocol(HttpToolsProtocol):
         address = parse_address(text)
         trusted = self.config.forwarded_allow_ips if self.config.proxy_headers else []
         return address is not None and any(address in ip_network(each, strict=False) for each in trusted or ())
-
-    def _connections_of_network(self) -> int:
-        return sum(getattr(each, "network", None) == self.network for each in self.connections)
 
     def _turn_away(self, error: RequestError) -> None:
         self._respond(error)

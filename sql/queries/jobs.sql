@@ -29,14 +29,6 @@ where kind = %(kind)s
   and error ->> 'code' = %(released_by)s
 returning id
 
--- name: any_by_key
-select id
-from wherry.jobs
-where kind = %(kind)s
-  and owner_id is not distinct from %(owner_id)s
-  and idempotency_key = %(idempotency_key)s
-limit 1
-
 -- name: by_id
 select *
 from wherry.jobs

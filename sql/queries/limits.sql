@@ -19,6 +19,31 @@ where policy = %(policy)s
   and subject = %(subject)s
   and expires_at > clock_timestamp()
 
+-- name: look_ahead
+-- What an owner has used of a policy, how many unfinished jobs of a kind it has, and whether it has one with this key.
+select exists (
+         select 1
+         from wherry.jobs
+         where kind = %(kind)s
+           and owner_id = %(owner_id)s
+           and idempotency_key = %(idempotency_key)s
+       ) as is_known,
+       (
+         select count(*)
+         from wherry.jobs
+         where kind = %(kind)s
+           and owner_id = %(owner_id)s
+           and status in ('queued', 'running')
+       ) as unfinished,
+       coalesce(used, 0) as used,
+       coalesce(greatest(1, ceil(extract(epoch from expires_at - clock_timestamp()))), %(window)s)::integer
+         as reset_seconds
+from (values (%(policy)s, %(subject)s)) as asked (policy, subject)
+left join wherry.rate_limits as bucket
+  on bucket.policy = asked.policy
+  and bucket.subject = asked.subject
+  and expires_at > clock_timestamp()
+
 -- name: give_back
 update wherry.rate_limits
 set used = greatest(0, least(used, %(quota)s) - 1)

@@ -59,3 +59,11 @@ def test_the_status_of_a_job_takes_one_round_trip(proxy: CountingProxy, client: 
 
 def test_a_request_without_a_job_takes_one_round_trip_too(proxy: CountingProxy, client: httpx.Client) -> None:
     assert round_trips(proxy, client, "/api/user") == 1
+
+
+def test_an_import_of_a_few_records_takes_few_round_trips(proxy: CountingProxy, client: httpx.Client) -> None:
+    for number in range(ENOUGH):
+        import_file(client, "users", RECORD, key=f"k{number}")
+    before = proxy.counts["wherry api"]
+    import_file(client, "users", RECORD, key="another")
+    assert proxy.counts["wherry api"] - before <= 11

@@ -73,8 +73,20 @@ async def require_unused(connection: Connection, policy: RatePolicy, subject: st
         LimitReached: it is used up.
     """
     row = await fetch_one(connection, load("limits")["look"], {"policy": policy.name, "subject": subject})
-    if row is not None and row["used"] >= policy.quota:
-        raise _used_up(_usage(policy, row))
+    if row is not None:
+        unused(policy, row)
+
+
+def unused(policy: RatePolicy, row: Mapping[str, Any]) -> Usage:
+    """The usage in a row with `used` and `reset_seconds`.
+
+    Raises:
+        LimitReached: the quota is used up.
+    """
+    usage = _usage(policy, row)
+    if row["used"] >= policy.quota:
+        raise _used_up(usage)
+    return usage
 
 
 async def give_back(connection: Connection, usage: Usage, subject: str) -> None:

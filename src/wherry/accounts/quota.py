@@ -1,6 +1,7 @@
 """The job limits of an account: jobs per hour, and unfinished jobs at a time.
 
-They are checked in the transaction that has just created a job, so that `LimitReached` rolls the job back.
+They are checked in the transaction that has just created a job, so that `LimitReached` rolls the job back. An upload is
+also refused before it is read, if its job would be refused as things are.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from contextlib import contextmanager
 
 from wherry.accounts import limits
 from wherry.accounts.limits import RatePolicy, Usage
-from wherry.database.pools import Connection, Pool, brief_transaction
-from wherry.database.queries import load
+from wherry.database.pools import Connection, Pool
+from wherry.database.queries import fetch_one, load
 from wherry.errors import ConcurrentLimit
 from wherry.jobs import ledger
 from wherry.jobs.states import Kind
@@ -24,40 +25,32 @@ RETRY_SECONDS = 10
 _LOCKS = {kind: 0x77680000 + number for number, kind in enumerate(Kind)}
 
 
-async def admit(
-    connection: Connection, kind: Kind, owner_id: int, settings: Settings, *, to_come: int = 0
-) -> dict[str, str]:
+async def admit(connection: Connection, kind: Kind, owner_id: int, settings: Settings) -> dict[str, str]:
     """Count a new job, not a replayed one, against its owner's limits. Returns the RateLimit headers of the response.
 
     Raises:
         LimitReached: a limit is exceeded.
     """
-    per_hour, unfinished = _limits(kind, settings)
-    usage = await limits.take(connection, RatePolicy(f"{kind}s", per_hour, HOUR_SECONDS), str(owner_id))
-    await check_unfinished_jobs(connection, kind, owner_id, unfinished, usage, to_come=to_come)
+    policy, unfinished = _limits(kind, settings)
+    usage = await limits.take(connection, policy, str(owner_id))
+    await check_unfinished_jobs(connection, kind, owner_id, unfinished, usage)
     return limits.headers([usage])
 
 
-async def check_unfinished_jobs(
-    connection: Connection, kind: Kind, owner_id: int, limit: int, usage: Usage, *, to_come: int = 0
-) -> None:
+async def check_unfinished_jobs(connection: Connection, kind: Kind, owner_id: int, limit: int, usage: Usage) -> None:
     """Check that an owner has at most `limit` unfinished jobs, including the one that this transaction has created.
 
     Until the transaction ends, this blocks for other jobs of the same owner and kind.
 
     Args:
         usage: taken for this job in this transaction; returned if the transaction is rolled back.
-        to_come: jobs that do not exist yet but count too.
 
     Raises:
         LimitReached: there are too many.
     """
     await connection.execute(load("limits")["lock_owner"], {"kind": _LOCKS[kind], "owner_id": owner_id})
-    if await ledger.count_unfinished(connection, kind, owner_id) + to_come > limit:
-        raise ConcurrentLimit(
-            f"you may have at most {limit} unfinished {kind} jobs",
-            headers={"Retry-After": str(RETRY_SECONDS), **limits.headers([limits.returned(usage)])},
-        )
+    if await ledger.count_unfinished(connection, kind, owner_id) > limit:
+        raise _too_many(kind, limit, limits.returned(usage))
 
 
 class OpenUploads:
@@ -89,14 +82,36 @@ async def check_before_upload(
 
     Raises:
         LimitReached: it would currently exceed a limit.
-        Unavailable: another transaction of the same owner takes too long.
     """
-    async with brief_transaction(pool, force_rollback=True) as connection:
-        if not await ledger.is_known(connection, kind, owner_id, key):
-            await admit(connection, kind, owner_id, settings, to_come=to_come)
+    policy, limit = _limits(kind, settings)
+    values = {
+        "kind": kind,
+        "owner_id": owner_id,
+        "idempotency_key": key,
+        "policy": policy.name,
+        "subject": str(owner_id),
+        "window": policy.window_seconds,
+    }
+    async with pool.connection() as connection:
+        row = await fetch_one(connection, load("limits")["look_ahead"], values)
+    assert row is not None, "a left join always returns its row"
+    if row["is_known"]:
+        return
+    usage = limits.unused(policy, row)
+    if row["unfinished"] + to_come > limit:
+        raise _too_many(kind, limit, usage)
 
 
-def _limits(kind: Kind, settings: Settings) -> tuple[int, int]:
+def _limits(kind: Kind, settings: Settings) -> tuple[RatePolicy, int]:
     if kind is Kind.IMPORT:
-        return settings.import_rate_limit_per_hour, settings.import_concurrent_limit_user
-    return settings.export_rate_limit_per_hour, settings.export_concurrent_limit_user
+        per_hour, unfinished = settings.import_rate_limit_per_hour, settings.import_concurrent_limit_user
+    else:
+        per_hour, unfinished = settings.export_rate_limit_per_hour, settings.export_concurrent_limit_user
+    return RatePolicy(f"{kind}s", per_hour, HOUR_SECONDS), unfinished
+
+
+def _too_many(kind: Kind, limit: int, usage: Usage) -> ConcurrentLimit:
+    return ConcurrentLimit(
+        f"you may have at most {limit} unfinished {kind} jobs",
+        headers={"Retry-After": str(RETRY_SECONDS), **limits.headers([usage])},
+    )

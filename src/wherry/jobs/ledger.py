@@ -185,11 +185,6 @@ async def expire_artifact(connection: Connection, job_id: UUID) -> Job | None:
     return None if row is None else job_of(row)
 
 
-async def is_known(connection: Connection, kind: Kind, owner_id: int | None, key: str) -> bool:
-    """Whether the owner has a job of this kind with this idempotency key, of any resource."""
-    return await _one(connection, "any_by_key", kind=kind, owner_id=owner_id, idempotency_key=key) is not None
-
-
 async def count_unfinished(connection: Connection, kind: Kind, owner_id: int | None) -> int:
     """How many of the owner's jobs of this kind are queued or running."""
     row = await _one(connection, "count_unfinished", kind=kind, owner_id=owner_id)

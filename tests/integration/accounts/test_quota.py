@@ -112,6 +112,27 @@ async def test_a_job_over_a_limit_is_refused_before_its_body_is_read(pool: Pool)
     await check_before_upload(pool, Kind.EXPORT, 1, "known", settings)
 
 
+@pytest.mark.parametrize(("per_hour", "unfinished"), [(1, 9), (9, 1)])
+async def test_an_upload_is_refused_as_its_job_would_be(pool: Pool, per_hour: int, unfinished: int) -> None:
+    settings = load_settings(export_rate_limit_per_hour=per_hour, export_concurrent_limit_user=unfinished)
+    await ask(pool, settings)
+    with pytest.raises(LimitReached) as before:
+        await check_before_upload(pool, Kind.EXPORT, 1, "new", settings)
+    with pytest.raises(LimitReached) as after:
+        await admitted(pool, settings)
+    first, second = before.value, after.value
+    assert (first.code, first.headers.keys()) == (second.code, second.headers.keys())
+    assert first.headers["RateLimit-Policy"] == second.headers["RateLimit-Policy"]
+    assert first.headers["RateLimit"].partition(";t=")[0] == second.headers["RateLimit"].partition(";t=")[0]
+
+
+async def test_a_look_ahead_counts_nothing(pool: Pool) -> None:
+    settings = load_settings(export_rate_limit_per_hour=5)
+    for _ in range(9):
+        await check_before_upload(pool, Kind.EXPORT, 1, "new", settings)
+    assert (await ask(pool, settings)).startswith('"exports";r=4;t=')
+
+
 async def test_uploads_count_as_unfinished_jobs(pool: Pool) -> None:
     settings = load_settings(export_concurrent_limit_user=1)
     await check_before_upload(pool, Kind.EXPORT, 1, "new", settings)

@@ -10,7 +10,6 @@ So connections need not be checked by a round trip before they are handed out.
 from __future__ import annotations
 
 import asyncio
-import select
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -20,7 +19,7 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.errors import ConnectionTimeout
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from wherry.database.pools import Connection, Pool, make_pool
+from wherry.database.pools import Connection, Pool, is_open, make_pool
 
 PROBE_AFTER_SECONDS = 2.0
 PROBE_SECONDS = 2.0
@@ -156,19 +155,6 @@ class _Watch:
                     self.error = error
                     self.interrupt()
             await asyncio.sleep(PROBE_AFTER_SECONDS)
-
-
-def is_open(connection: Connection) -> bool:
-    """Whether the server has not closed an idle connection, as far as this is known without a round trip."""
-    try:
-        descriptor = connection.fileno()
-        arrived = select.poll()
-        arrived.register(descriptor, select.POLLIN)
-        while arrived.poll(0):  # a server that closes a connection says so, which waits in the socket
-            connection.pgconn.consume_input()
-    except OperationalError:
-        return False
-    return True
 
 
 def _close(connection: Connection) -> None:

@@ -6,11 +6,14 @@ stopped responding.
 
 from __future__ import annotations
 
+import select
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, OperationalError, sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 from psycopg_pool import AsyncConnectionPool
@@ -49,6 +52,12 @@ TRANSACTION_SETTINGS = (
 WAIT_SECONDS = 30
 """How long to wait for a connection from the pool."""
 
+RESTED_SECONDS = 1.0
+"""A connection that was handed out no longer ago is not checked by a round trip: a small job would wait for one at each
+of its steps."""
+
+_used_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+
 CONNECT_TIMEOUT_SECONDS = 10
 # A peer that vanishes is noticed within about half a minute, not after the kernel's default of two hours.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
@@ -63,7 +72,8 @@ def make_pool(
     kind: Callable[..., Pool] = AsyncConnectionPool,
     connection_class: type[Connection] = AsyncConnection,
 ) -> Pool:
-    """A closed pool; open it with `async with`. Connections are checked before they are handed out.
+    """A closed pool; open it with `async with`. It hands out no connection that the server has closed, and checks by a
+    round trip those that have rested.
 
     Args:
         conninfo: the database's URL.
@@ -81,9 +91,31 @@ def make_pool(
         open=False,
         name=name,
         timeout=WAIT_SECONDS,
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
         kwargs={"autocommit": True, **connection_options(conninfo, name)},
     )
+
+
+def is_open(connection: Connection) -> bool:
+    """Whether the server has not closed an idle connection, as far as this is known without a round trip."""
+    try:
+        descriptor = connection.fileno()
+        arrived = select.poll()
+        arrived.register(descriptor, select.POLLIN)
+        while arrived.poll(0):  # a server that closes a connection says so, which waits in the socket
+            connection.pgconn.consume_input()
+    except OperationalError:
+        return False
+    return True
+
+
+async def _check(connection: Connection) -> None:
+    """Raise `OperationalError` if the server has closed the connection or, after a rest, does not answer on it."""
+    now = monotonic()
+    is_rested = now - _used_at.get(connection, 0.0) > RESTED_SECONDS
+    _used_at[connection] = now
+    if is_rested or not is_open(connection):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 @asynccontextmanager

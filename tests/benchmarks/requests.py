@@ -3,7 +3,7 @@
     python -m tests.benchmarks.requests [--seconds 20] [--connections 32] [--url postgresql://…]
 
 Each row is a path that is requested over keep-alive connections, as fast as responses arrive. `/healthz` needs neither
-an account nor the database, so it shows what every request costs. The client is a process of its own, on half of the
+an account nor the database, so it shows what every request costs. The client is a separate process, on half of the
 CPUs, and understands just enough of HTTP/1.1 to cost less than the server. On a shared machine only the API's CPU time
 per request and the ratio to `/healthz` are worth much.
 """
@@ -125,7 +125,7 @@ def cases(running: Service) -> Iterator[tuple[str, str, str]]:
 
 @contextmanager
 def database(url: str | None) -> Iterator[str]:
-    """The given database, or a server of its own."""
+    """The given database, or one on a new server."""
     if url is not None:
         yield url
         return
@@ -138,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20, help="how long each path is measured")
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--url", help="measure with this database, migrated before, instead of a server of its own")
+    parser.add_argument("--url", help="measure with this database, migrated before, instead of a new server")
     asked = parser.parse_args()
     print(f"{'request':28} {'per s':>7} {'of /healthz':>12} {'p50 ms':>7} {'p99 ms':>7} {'CPU µs':>7}")
     with (

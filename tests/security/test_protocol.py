@@ -260,7 +260,7 @@ async def test_one_address_cannot_take_every_connection() -> None:
 
 
 async def test_one_address_may_have_hundreds_of_connections() -> None:
-    """As an office behind one address has, whose people all follow a job."""
+    """An office has one address, and everybody there may be following a job."""
     allow_open_files(MAX_FILES)
     async with serving(BoundedProtocol) as (port, _):
         held = [await connect(port, HOST) for _ in range(600)]

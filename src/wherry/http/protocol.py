@@ -43,7 +43,7 @@ STEP_BYTES = 1 << 14
 MAX_CONNECTIONS = 4096
 OTHER_FILES = 64  # database and storage sockets, and the log
 MAX_FILES = 2 * MAX_CONNECTIONS + OTHER_FILES
-"""What `MAX_CONNECTIONS` need if each also writes a file, as uploads do."""
+"""Enough for `MAX_CONNECTIONS` if each also writes a file, as uploads do."""
 
 LINGER_SECONDS = 2
 

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from tests.faults import load
-from tests.faults.proxy import cutting
+from tests.faults.proxy import CuttingProxy, serving
 from tests.pgbouncer import pgbouncer
 from tests.processes import Process, Service, service
 from wherry.database.migrations import migrate
@@ -192,7 +192,7 @@ def test_ten_restarts_of_the_database_lose_and_duplicate_no_records(up: Service,
 
 
 def _cut_at_commit(up: Service, url: str, records: int, cuts: int, every: int) -> None:
-    with cutting(url, every=every, cuts=cuts) as proxy:
+    with serving(CuttingProxy(url, every=every, cuts=cuts)) as proxy:
         with up.admin() as client:
             submitted = load.submit(client, 0, len(load.LOADS), records)
             up.environment["DATABASE_URL"] = proxy.url
@@ -213,7 +213,7 @@ def test_twenty_connections_lost_during_commit_change_nothing(up: Service, fresh
 
 
 def test_a_request_whose_commit_was_interrupted_can_be_retried(fresh: EmbeddedPostgres, tmp_path: Path) -> None:
-    with cutting(fresh.url, every=1, cuts=1) as proxy, service(fresh.url, tmp_path) as up:
+    with serving(CuttingProxy(fresh.url, every=1, cuts=1)) as proxy, service(fresh.url, tmp_path) as up:
         with up.admin() as admin:
             token = admin.headers["Authorization"]
         up.environment["DATABASE_URL"] = proxy.url

@@ -1,7 +1,7 @@
 """Wakes the coroutines of one process when a job changes, and follows single jobs for server-sent events.
 
-PostgreSQL's NOTIFY arrives on one connection per process, which is reopened if it breaks; each subscriber has an
-`asyncio.Event`. A wake-up is only a hint to look again, so a lost one delays a reader but loses nothing.
+PostgreSQL's NOTIFY arrives on one connection per process; each subscriber has an `asyncio.Event`. A wake-up is only a
+hint to look again, so a lost one delays a reader but loses nothing.
 """
 
 from __future__ import annotations
@@ -14,21 +14,14 @@ from enum import Enum
 from typing import Final, TypeVar
 from uuid import UUID
 
-import psycopg
-import structlog
-from psycopg import sql
-
-from wherry.database.pools import connect
+from wherry.database.listening import Listener
 from wherry.waiting import end_task
 
 CHANNEL = "wherry_jobs"
-RECONNECT_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 15.0
 """Keep-alive interval of a silent stream."""
 
 Seen = TypeVar("Seen")
-
-log = structlog.get_logger(__name__)
 
 
 class Notifications:
@@ -58,28 +51,25 @@ class Notifications:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Listen in the background for as long as the context lasts."""
-        task = asyncio.create_task(self._keep_listening(), name="job notifications")
+        listener = Listener(
+            self._conninfo,
+            [CHANNEL],
+            name="wherry notifications",
+            on_payload=self._wake_subscribers,
+            on_connected=self._wake_everybody,
+        )
+        task = asyncio.create_task(listener.run(), name="job notifications")
         try:
             yield
         finally:
             await end_task(task)
 
-    async def _keep_listening(self) -> None:
-        while True:
-            try:
-                await self._listen()
-            except psycopg.Error as error:
-                log.warning("notifications lost their connection", error=str(error))
-            await asyncio.sleep(RECONNECT_SECONDS)
+    async def _wake_subscribers(self, channel: str, job_id: str) -> None:
+        _wake(self._subscribers.get(job_id, set()))
 
-    async def _listen(self) -> None:
-        async with await connect(self._conninfo, name="wherry notifications") as connection:
-            await connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
-            # Wakes everybody once, because notifications may have been missed while there was no connection.
-            for events in list(self._subscribers.values()):
-                _wake(events)
-            async for notification in connection.notifies():
-                _wake(self._subscribers.get(notification.payload, set()))
+    async def _wake_everybody(self) -> None:
+        for events in list(self._subscribers.values()):
+            _wake(events)
 
 
 def _wake(events: set[asyncio.Event]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.factories import submitted
+from tests.faults.proxy import DroppingProxy, serving
 from wherry.database.pools import Connection, connect
 from wherry.jobs import ledger
 from wherry.jobs.models import new_job_id
@@ -53,6 +54,21 @@ async def test_subscribers_are_woken_after_a_reconnect_and_stay_subscribed(
         changed.clear()
         await ledger.claim(connection, job.id)
         await asyncio.wait_for(changed.wait(), 5)
+
+
+async def test_subscribers_are_woken_within_five_seconds_of_a_silently_dropped_link(
+    database_url: str, connection: Connection
+) -> None:
+    job = await submitted(connection)
+    with serving(DroppingProxy(database_url)) as proxy:
+        notifications = Notifications(proxy.url)
+        with notifications.subscribe(job.id) as changed:
+            async with notifications.listening():
+                await asyncio.wait_for(changed.wait(), 10)
+                proxy.drop("wherry notifications")
+                changed.clear()
+                await ledger.claim(connection, job.id)
+                await asyncio.wait_for(changed.wait(), 5)
 
 
 async def test_a_job_is_looked_at_first_and_after_every_change(

@@ -5,7 +5,9 @@ A worker runs imports, exports and capsules, and deletes what has expired.
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,6 +17,7 @@ from wherry.accounts import limits, repository
 from wherry.capsules.runner import CapsuleRunner
 from wherry.database.pooler import data_connections
 from wherry.database.pools import Pool, make_pool
+from wherry.database.worker_pool import WorkerPool
 from wherry.errors import Misconfigured
 from wherry.exports.runner import ExportRunner
 from wherry.imports.runner import ImportRunner
@@ -28,6 +31,9 @@ from wherry.storage.store import LONG_PATIENCE, Store
 from wherry.tables.declarations import find_declarations
 from wherry.tables.registry import Tables
 from wherry.this_process import collect_garbage_less_often, give_way, share_threads_fairly
+
+LAST_RESORT_SECONDS = 9.5
+"""How long after a stop signal the process ends, whatever it does. A batch has 8 s, and the rest takes milliseconds."""
 
 
 def make_worker_app(settings: Settings) -> WorkerApp:
@@ -49,6 +55,7 @@ def make_worker_app(settings: Settings) -> WorkerApp:
             name="wherry worker",
             max_size=2 * settings.job_worker_concurrency + 2,
             connection_class=data_connections(settings),
+            kind=WorkerPool,
         )
         async with pool:
             tables = Tables(pool, declarations)
@@ -69,7 +76,12 @@ def make_worker_app(settings: Settings) -> WorkerApp:
                 import_keep=timedelta(hours=settings.import_retention_hours),
                 job_keep=timedelta(days=settings.job_retention_days),
             )
-            yield JobServices(executor.execute, partial(_retain, pool, retention))
+
+            def stop() -> None:
+                executor.stop()
+                _end_process_after(LAST_RESORT_SECONDS)
+
+            yield JobServices(executor.execute, partial(_retain, pool, retention), stop)
 
     return WorkerApp(
         settings.require_direct_url(),
@@ -84,6 +96,13 @@ async def _retain(pool: Pool, retention: Retention) -> None:
     async with pool.connection() as connection:
         await limits.purge_counters(connection)
         await repository.purge_expired(connection)
+
+
+def _end_process_after(seconds: float) -> None:
+    """End the process then, if it still runs: a thread or a connection hangs. Other workers take over its jobs."""
+    timer = threading.Timer(seconds, os._exit, [1])
+    timer.daemon = True
+    timer.start()
 
 
 def __getattr__(name: str) -> WorkerApp:

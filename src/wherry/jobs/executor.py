@@ -48,6 +48,15 @@ class Executor:
         # Jobs whose workers have died twice run one at a time, so that the one that kills its worker fails alone. The
         # lock is acquired before the claim, because only deaths of claimed jobs are counted.
         self._quarantine = asyncio.Lock()
+        self._is_stopping = False
+        # What is not cancelled at once, each with the event that tells it that the worker stops.
+        self._guarded: dict[asyncio.Task[Any], asyncio.Event] = {}
+
+    def stop(self) -> None:
+        """Have every run end at its next checkpoint, or be cancelled after `STOP_SECONDS`; claim no more jobs."""
+        self._is_stopping = True
+        for stopping in self._guarded.values():
+            stopping.set()
 
     async def execute(self, job_id: UUID) -> None:
         """Run a job to its end.
@@ -57,6 +66,8 @@ class Executor:
         """
         found = await self._reached(ledger.get, job_id)
         async with self._quarantine if found is not None and found.is_suspect else nullcontext():
+            if self._is_stopping:
+                raise JobReleased(f"job {job_id} was not claimed because the worker is stopping")
             claim = await self._reached(ledger.claim, job_id)
             if claim is None:
                 return
@@ -65,7 +76,7 @@ class Executor:
                 lines.started()
                 end = _too_many_deaths(job) if job.deaths >= MAX_DEATHS else await self._until_stopped(run)
                 settling = asyncio.create_task(self._settle(run, end, lines), name=f"settle {job.id}")
-                await _despite_stop(settling, run.stopping)
+                await self._despite_stop(settling, asyncio.Event())
                 settling.result()
 
     async def _reached(self, act: Callable[[Connection, UUID], Awaitable[T]], job_id: UUID) -> T:
@@ -77,12 +88,26 @@ class Executor:
             raise JobReleased(f"job {job_id} could not be claimed: the database did not answer") from error
 
     async def _until_stopped(self, run: Run) -> _End:
-        """Await the runner; if this task is cancelled, let the runner reach its next checkpoint first."""
+        """Await the runner; if the worker stops, let the runner reach its next checkpoint first."""
         work = asyncio.create_task(self._attempt(run), name=f"run {run.job.id}")
-        await _despite_stop(work, run.stopping)
+        await self._despite_stop(work, run.stopping)
         if work.cancelled():
             return _End(JobReleased(f"job {run.job.id} was interrupted because the worker is stopping"))
         return work.result()
+
+    async def _despite_stop(self, task: asyncio.Task[Any], stopping: asyncio.Event) -> None:
+        """Wait for a task. After `stop`, or a cancel of this wait, `stopping` is set and it has `STOP_SECONDS` left."""
+        self._guarded[task] = stopping
+        if self._is_stopping:
+            stopping.set()
+        limit = asyncio.create_task(_end_after_stop(task, stopping), name=f"limit of {task.get_name()}")
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                stopping.set()
+        limit.cancel()
+        del self._guarded[task]
 
     async def _attempt(self, run: Run) -> _End:
         try:
@@ -163,14 +188,10 @@ class _End:
     cause: Exception | None = None
 
 
-async def _despite_stop(task: asyncio.Task[Any], stopping: asyncio.Event) -> None:
-    """Wait for a task. If the wait is cancelled, because the worker stops, the task has `STOP_SECONDS` left."""
-    try:
-        await asyncio.wait([task])
-    except asyncio.CancelledError:
-        stopping.set()
-        await asyncio.wait([task], timeout=STOP_SECONDS)
-        await end_task(task)
+async def _end_after_stop(task: asyncio.Task[Any], stopping: asyncio.Event) -> None:
+    await stopping.wait()
+    await asyncio.wait([task], timeout=STOP_SECONDS)
+    await end_task(task)
 
 
 async def _written(connection: Connection, lease: Lease, result: Outcome | JobReleased | None) -> Job:

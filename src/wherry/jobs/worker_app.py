@@ -20,24 +20,35 @@ import structlog
 from procrastinate.exceptions import ConnectorException
 from procrastinate.job_context import JobContext
 from procrastinate.jobs import Job as QueueJob
+from procrastinate.middleware import AsyncCallNext
 from procrastinate.retry import BaseRetryStrategy, RetryDecision
 from procrastinate.worker import Worker
 
 from wherry.database.pools import connection_options
 from wherry.database.schema import SCHEMA
+from wherry.database.worker_pool import WorkerPool
 from wherry.errors import JobReleased
 from wherry.jobs import rescue
-from wherry.jobs.queue import RUN_JOB, FencedJobManager, Slots
+from wherry.jobs.queue import RUN_JOB, Slots
+from wherry.jobs.queue_listening import ListeningJobManager
 from wherry.jobs.rescue import STALLED_SECONDS
 from wherry.jobs.states import Kind
 
 HEARTBEAT_SECONDS = 5.0
 POLL_SECONDS = 1.0
-"""Short, because we do not use LISTEN, which does not survive a restart of the server."""
+"""Usually a notification is faster. Short, because some are lost: while the worker reconnects, or just fetches."""
 
 STOP_GRACE_SECONDS = 0.1
 RECONNECT_SECONDS = 1.0
 CANCEL_SECONDS = 1.0
+
+CUT_SECONDS = 2.0
+"""How long a worker that stops, and runs no task any more, waits for its queue: normally, that takes milliseconds."""
+
+TCP_USER_TIMEOUT_MS = 10_000
+"""How long the kernel repeats packets that are not acknowledged; by default, a quarter of an hour. Only the queue's
+connections have this limit, because it also ends a connection whose server is slow to read, as during a long COPY."""
+
 RETENTION_CRON = "*/5 * * * *"
 
 log = structlog.get_logger(__name__)
@@ -45,10 +56,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class JobServices:
-    """What a worker process does: run a job to its end, and remove what has expired. Opened once per process."""
+    """What a worker process does. Opened once per process.
+
+    Attributes:
+        execute: runs a job to its end.
+        retain: removes what has expired.
+        stop: called once when the process is told to stop. Jobs are then to end at their next checkpoint.
+    """
 
     execute: Callable[[UUID], Awaitable[None]]
     retain: Callable[[], Awaitable[None]]
+    stop: Callable[[], None]
 
 
 OpenServices = Callable[[], AbstractAsyncContextManager[JobServices]]
@@ -80,7 +98,11 @@ class WorkerApp(procrastinate.App):
         # procrastinate's queries do not name a schema.
         options = connection_options(conninfo, "wherry queue", f"-c search_path={SCHEMA}")
         connector = procrastinate.PsycopgConnector(
-            conninfo=conninfo, min_size=1, max_size=concurrency + 4, kwargs=options
+            conninfo=conninfo,
+            min_size=1,
+            max_size=concurrency + 4,
+            kwargs={**options, "tcp_user_timeout": TCP_USER_TIMEOUT_MS},
+            pool_factory=WorkerPool,
         )
         super().__init__(
             connector=connector,
@@ -91,28 +113,46 @@ class WorkerApp(procrastinate.App):
                 "update_heartbeat_interval": HEARTBEAT_SECONDS,
                 "stalled_worker_timeout": STALLED_SECONDS,
                 "delete_jobs": "successful",
+                "worker_middleware": [self._keep_in_hand],
             },
         )
-        self.job_manager: FencedJobManager = FencedJobManager(connector)
+        self._connector = connector
+        self.job_manager: ListeningJobManager = ListeningJobManager(connector, conninfo)
         self._open_services = open_services
         self._slow = slow
         self._services: JobServices | None = None
         self._in_hand: Counter[int] = Counter()  # a process may fetch a row again that it has released
-        self.task(name=RUN_JOB, pass_context=True, retry=GiveBack())(self._run_job)
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+        self.task(name=RUN_JOB, pass_context=False, retry=GiveBack())(self._run_job)
         retention = self.task(
             name="wherry.retention", queue="maintenance", queueing_lock="wherry.retention", pass_context=False
         )(self._retain)
         self.periodic(cron=RETENTION_CRON)(retention)
 
-    async def _run_job(self, context: JobContext, job_id: str) -> None:
+    @property
+    def _pool(self) -> WorkerPool:
+        pool = self._connector.pool
+        assert isinstance(pool, WorkerPool)
+        return pool
+
+    async def _keep_in_hand(self, run_task: AsyncCallNext, context: JobContext, worker: Worker) -> Any:
+        """Run a task of any kind; meanwhile, its queue row is in hand, so that it is not taken for a forgotten one."""
         assert context.job.id is not None
-        assert self._services is not None
+        _log_failure_of(asyncio.current_task())
         self._in_hand[context.job.id] += 1
+        self._is_idle.clear()
         try:
-            await self._services.execute(UUID(job_id))
+            return await run_task()
         finally:
             self._in_hand -= Counter([context.job.id])
             self.job_manager.slots.free(context.job)
+            if not self._in_hand:
+                self._is_idle.set()
+
+    async def _run_job(self, job_id: str) -> None:
+        assert self._services is not None
+        await self._services.execute(UUID(job_id))
 
     async def _retain(self, timestamp: int) -> None:
         assert self._services is not None
@@ -124,16 +164,43 @@ class WorkerApp(procrastinate.App):
         kwargs["install_signal_handlers"] = False
         stopping = asyncio.Event()
         async with self._open_services() as self._services:
-            with _on_stop_signal(stopping):
-                while not stopping.is_set():
-                    worker = self._worker(**kwargs)
-                    queues = {*Kind, *(task.queue for task in self.tasks.values())}
-                    self.job_manager.slots = Slots(worker.concurrency, queues, self._slow)
-                    await self._run_until_stopped(worker, stopping)
-                    if not worker.wait:
-                        break
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(stopping.wait(), RECONNECT_SECONDS)
+            companions = (
+                asyncio.create_task(self._stop(stopping, self._services), name="stop"),
+                asyncio.create_task(self.job_manager.listen(), name="listen"),
+                asyncio.create_task(self._recover(), name="recover"),
+            )
+            try:
+                with _on_stop_signal(stopping):
+                    await self._run_workers(stopping, kwargs)
+            finally:
+                await _end_all(companions)
+
+    async def _stop(self, stopping: asyncio.Event, services: JobServices) -> None:
+        """Once told to stop, have the jobs end; then, do not wait long for the queue."""
+        await stopping.wait()
+        services.stop()
+        await self._is_idle.wait()
+        await asyncio.sleep(CUT_SECONDS)
+        log.warning("the queue does not respond: the worker stops without it")
+        await self._pool.cut_off()
+
+    async def _recover(self) -> None:
+        """Whenever the server responds again, end statements that wait for it on a link that is still dropped."""
+        while True:
+            await self.job_manager.has_connected.wait()
+            self.job_manager.has_connected.clear()
+            await self._pool.sever_stuck()
+
+    async def _run_workers(self, stopping: asyncio.Event, options: dict[str, Any]) -> None:
+        while not stopping.is_set():
+            worker = self._worker(**options)
+            queues = {*Kind, *(task.queue for task in self.tasks.values())}
+            self.job_manager.slots = Slots(worker.concurrency, queues, self._slow)
+            await self._run_until_stopped(worker, stopping)
+            if not worker.wait:
+                break
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), RECONNECT_SECONDS)
 
     async def _run_until_stopped(self, worker: Worker, stopping: asyncio.Event) -> None:
         companions = (
@@ -148,6 +215,18 @@ class WorkerApp(procrastinate.App):
             await _end_all(companions)
         if not stopping.is_set() and worker.wait:
             log.warning("the worker ended unexpectedly; starting another one")
+
+
+def _log_failure_of(processing: asyncio.Task[Any] | None) -> None:
+    """Log why a queue row could not be written after its task, because procrastinate does not. It is rescued later."""
+
+    def log_failure(ended: asyncio.Task[Any]) -> None:
+        error = None if ended.cancelled() else ended.exception()
+        if error is not None:
+            log.warning("the queue row of a task could not be written", error=str(error.__cause__ or error))
+
+    assert processing is not None
+    processing.add_done_callback(log_failure)
 
 
 async def _stop_when(stopping: asyncio.Event, worker: Worker) -> None:

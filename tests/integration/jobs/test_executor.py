@@ -177,6 +177,43 @@ async def test_a_stopping_worker_completes_the_batch_and_releases_the_job(pool: 
     assert (job.status, job.success_count, job.checkpoint) == (Status.QUEUED, 5, {"index": 5})
 
 
+async def test_a_stop_lets_every_run_reach_its_checkpoint_however_often_it_is_cancelled_meanwhile(pool: Pool) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work(run: Run) -> Outcome:
+        begun.set()
+        await run.stopping.wait()
+        await go_on.wait()
+        await run.advance(Advance(successes=5, checkpoint={"index": 5}))
+        raise AssertionError("the run should have been stopped")
+
+    job_id = await _submit(pool)
+    executor = _executor(pool, work)
+    task = asyncio.create_task(executor.execute(job_id))
+    await begun.wait()
+    executor.stop()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.wait([task], timeout=0.01)
+    go_on.set()
+    with pytest.raises(JobReleased):
+        await task
+    job = await _job(pool, job_id)
+    assert (job.status, job.success_count, job.checkpoint) == (Status.QUEUED, 5, {"index": 5})
+
+
+async def test_a_stopping_worker_claims_no_job(pool: Pool) -> None:
+    async def work(run: Run) -> Outcome:
+        raise AssertionError("the job must not be run")
+
+    job_id = await _submit(pool)
+    executor = _executor(pool, work)
+    executor.stop()
+    with pytest.raises(JobReleased):
+        await executor.execute(job_id)
+    assert (await _job(pool, job_id)).epoch == 0
+
+
 async def test_a_worker_that_stops_still_writes_the_outcome(pool: Pool) -> None:
     async def work(run: Run) -> Outcome:
         await other.execute("select from wherry.jobs where id = %s for update", [run.job.id])

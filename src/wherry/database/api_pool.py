@@ -10,7 +10,6 @@ So connections need not be checked by a round trip before they are handed out.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -20,6 +19,7 @@ from psycopg.errors import ConnectionTimeout
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from wherry.database.pools import Connection, Pool, is_open, make_pool
+from wherry.database.severing import sever
 
 PROBE_AFTER_SECONDS = 2.0
 PROBE_SECONDS = 2.0
@@ -61,7 +61,7 @@ class ApiPool(AsyncConnectionPool[Connection]):
             watch.end()
             raise
         # A server that refuses a probe has closed its connections itself, or has only too many of them.
-        watch.interrupt, watch.reason = partial(_close, connection), ServerSilent
+        watch.interrupt, watch.reason = partial(sever, connection), ServerSilent
         self._watches[connection] = watch
         return connection
 
@@ -101,7 +101,7 @@ class ApiPool(AsyncConnectionPool[Connection]):
     async def _responds(self, connection: Connection, watch: _Watch) -> bool:
         """Check a connection by a round trip: a pooler keeps it open while it cannot reach the server."""
         interrupt = watch.interrupt
-        watch.interrupt = partial(_close, connection)
+        watch.interrupt = partial(sever, connection)
         try:
             await self.check_connection(connection)
         except OperationalError:
@@ -155,14 +155,6 @@ class _Watch:
                     self.error = error
                     self.interrupt()
             await asyncio.sleep(PROBE_AFTER_SECONDS)
-
-
-def _close(connection: Connection) -> None:
-    """Close a connection's socket: whoever waits for the server's response gets an error at once."""
-    if connection.closed:
-        return
-    with socket.socket(fileno=socket.dup(connection.fileno())) as twin:
-        twin.shutdown(socket.SHUT_RDWR)
 
 
 def make_api_pool(conninfo: str, *, direct_url: str | None = None, **arguments: Any) -> Pool:

@@ -29,15 +29,13 @@ async def pool(proxy: DroppingProxy) -> AsyncIterator[WorkerPool]:
 
 
 async def test_everyone_who_uses_or_wants_a_connection_is_cut_off(proxy: DroppingProxy, pool: WorkerPool) -> None:
-    async with pool.connection() as connection, pool.connection():
-        pass  # so that both connections are open
-    async with pool.connection() as connection:
+    async with pool.connection() as one, pool.connection() as other:
         proxy.drop_everything()
-        using = asyncio.create_task(connection.execute("select 1"))
-        wanting = [asyncio.create_task(pool.getconn()) for _ in range(3)]
-        await asyncio.sleep(0.05)  # so that they wait: one for the check of a connection, the others for a connection
+        using = [asyncio.create_task(each.execute("select 1")) for each in (one, other)]
+        wanting = [asyncio.create_task(pool.getconn()) for _ in range(2)]
+        await asyncio.sleep(0)  # so that all of them wait
         await pool.cut_off()
-        waiting = asyncio.gather(using, *wanting, return_exceptions=True)
+        waiting = asyncio.gather(*using, *wanting, return_exceptions=True)
         ends = await asyncio.wait_for(waiting, 2 * PATIENCE_SECONDS + 1)
         assert [isinstance(end, psycopg.OperationalError) for end in ends] == [True] * 4
     with pytest.raises(psycopg.OperationalError):

@@ -20,7 +20,13 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?")
 _NUMBER_CHARACTERS = re.compile(r"[-+.,0-9eE]*+")
 _OTHER_NUMBER = re.compile(r"(?=[-+]?\.?[0-9])([-+]?)0*+([0-9]*+)(\.[0-9]*+)?([eE][-+]?[0-9]++)?")
 _TRUE, _FALSE = ("true", "t", "yes", "1"), ("false", "f", "no", "0")
-BOOLEANS = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
+BOOLEANS = {
+    spelled: value
+    for words, value in ((_TRUE, True), (_FALSE, False))
+    for word in words
+    for spelled in (word, word.upper(), word.title())
+}
+"""The usual spellings."""
 _NOT_JSON = Fault(ErrorCode.INVALID_FIELD_FORMAT, "must be JSON")
 
 _encode = msgspec.json.Encoder().encode

@@ -13,6 +13,7 @@ import signal
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -64,7 +65,8 @@ async def writer_messages(python: str, arguments: list[str], home: Path, deadlin
             last, heard = message, time.monotonic()
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)  # its whole session: a command that it runs must not outlive it
+            with suppress(ProcessLookupError):  # it has just ended, which asyncio learns a moment later
+                os.killpg(process.pid, signal.SIGKILL)  # its whole session: a command that it runs must not outlive it
         await asyncio.shield(process.wait())
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ from wherry.capsules.reading import read_graph
 from wherry.errors import CapsuleFailed, DoesNotFit, VerificationFailed
 from wherry.memvid import sdk
 from wherry.memvid.frame import Frame
-from wherry.memvid.messages import Stage, Way
+from wherry.memvid.messages import Finished, Progress, Stage, Way
 from wherry.memvid.spool import spool_frames
 from wherry.memvid.verification import is_found, quoted, verify
+from wherry.memvid.watched import writer_messages
 from wherry.memvid.ways import stage_what_fits
 from wherry.memvid.writer import WriterEvent, write_capsule
 
@@ -402,3 +404,17 @@ async def test_frames_that_a_batch_loses_are_put_again(quiet_home: Path) -> None
     made = list(islice(graph_frames(read_graph(sample_graph("procrastinate"))), 133))
     done = await write(quiet_home, made, ways=[Way.PUT_MANY])
     verify(done.path, made, 133)
+
+
+async def test_a_writer_that_has_just_ended_need_not_be_killed(tmp_path: Path) -> None:
+    result = msgspec.json.encode(Finished(size=1, sha256="", search="full")).decode()
+    may_end = tmp_path / "may_end"
+    os.mkfifo(may_end)
+    script = f"echo $$ > {tmp_path}/pid\necho '{result}'\nread line < {may_end}\nexit"
+    messages = writer_messages(interpreter(tmp_path, script), [], tmp_path / "home", time.monotonic() + 60)
+    while isinstance(await anext(messages), Progress):
+        pass
+    may_end.write_text("\n")
+    with suppress(ChildProcessError):  # a thread of asyncio waits for it, too, which the event loop hears of later
+        os.waitpid(int((tmp_path / "pid").read_text()), 0)  # noqa: ASYNC222
+    await messages.aclose()

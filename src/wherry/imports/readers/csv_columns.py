@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import repeat
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Raw
 
-from wherry.imports.readers.csv_values import BOOLEANS
+from wherry.imports.readers.csv_cells import Cells
+from wherry.imports.readers.csv_values import BOOLEANS, decode_json, decoded_numbers
 from wherry.tables.derivation import references_of, shape_of
 from wherry.tables.model import Table
 from wherry.tables.types import Form
 
-Cells: TypeAlias = Sequence[str | None]
 Read: TypeAlias = Callable[[Cells], Iterable[object]]
 """Reads the values of a column; raises a ValueError or KeyError if it does not know one of them."""
-
-_NUMBERS = re.compile(r"[-+.,0-9eE]*+")
-_decode_json = msgspec.json.Decoder(Raw).decode
 
 
 class ColumnDecoder:
@@ -71,26 +68,12 @@ def _reader(form: Form, annotation: Any) -> Read:
     if annotation == str | None:
         return lambda cells: cells
     if annotation is Raw:
-        return lambda cells: [Raw(b"null") if cell is None else _decode_json(cell) for cell in cells]
+        return lambda cells: [Raw(b"null") if cell is None else decode_json(cell) for cell in cells]
     if form is Form.NUMBER:
-        return _number_reader(msgspec.json.Decoder(every).decode)
+        return partial(decoded_numbers, decode=msgspec.json.Decoder(every).decode)
     if form is Form.BOOLEAN:
         return lambda cells: msgspec.convert([None if cell is None else BOOLEANS[cell] for cell in cells], every)
     if form is Form.JSON:
         decode = msgspec.json.Decoder(annotation).decode
         return lambda cells: [decode("null" if cell is None else cell) for cell in cells]
     return lambda cells: msgspec.convert(cells, every)
-
-
-def _number_reader(decode: Callable[[str], Sequence[object]]) -> Read:
-    def read(cells: Cells) -> Sequence[object]:
-        given = [cell for cell in cells if cell is not None] if None in cells else cells
-        if _NUMBERS.fullmatch(",".join(cast("Sequence[str]", given))) is None:
-            raise ValueError("some cells have other characters than numbers")
-        texts = cells if given is cells else ["null" if cell is None else cell for cell in cells]
-        values = decode(f"[{','.join(cast('Sequence[str]', texts))}]")
-        if len(values) != len(cells):
-            raise ValueError("some cells have commas")
-        return values
-
-    return read

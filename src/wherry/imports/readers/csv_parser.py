@@ -62,12 +62,12 @@ class CellParser(RecordParser):
         self._decoder = column_decoder(table, {name: place for place, name, _ in self._named})
 
     def as_json(self, data: bytes) -> bytes | None:
-        return self._as_json([self._row(data)])[0]
+        return self._as_json(self._fitting([self._row(data)]))[0]
 
     def converted(self, raws: Iterator[RawRecord]) -> Iterator[RawRecord]:
         while block := list(islice(raws, CONVERTED_AT_ONCE)):
             rows = [raw.cells if isinstance(raw, CellsRecord) else self._row(raw.data) for raw in block]
-            self._convert(block, rows)
+            self._convert(block, self._fitting(rows))
             yield from block
 
     def fields(self, index: int, data: bytes) -> Fields | RecordError:
@@ -87,10 +87,15 @@ class CellParser(RecordParser):
             return RecordError(index, None, ErrorCode.INVALID_RECORD_STRUCTURE, message, value=clipped(text))
         return {name: as_field(row[place], converter) for place, name, converter in self._named}
 
+    def _fitting(self, rows: Sequence[Cells | None]) -> Sequence[Cells | None]:
+        """The same rows, with None for those that have more or fewer cells than the header."""
+        return [row if row is not None and len(row) == self._width else None for row in rows]
+
     def _convert(self, block: Sequence[RawRecord], rows: Sequence[Cells | None]) -> None:
         """Decode the records or, if some of them have faults, convert them to JSON."""
-        if self._decoder is not None and all(row is not None and len(row) == self._width for row in rows):
-            records = self._decoder.records(list(zip(*(row or () for row in rows), strict=True)))
+        valid = [row for row in rows if row is not None]
+        if self._decoder is not None and len(valid) == len(rows):
+            records = self._decoder.records(list(zip(*valid, strict=True)))
             if records is not None:
                 for raw, record in zip(block, records, strict=True):
                     raw.record = record
@@ -123,12 +128,12 @@ class CellParser(RecordParser):
 
         They are converted column by column, which takes half the time.
         """
-        valid = [row for row in rows if row is not None and len(row) == self._width]
+        valid = [row for row in rows if row is not None]
         if not valid:
             return [None] * len(rows)
         if len(valid) < len(rows):
             texts = iter(self._as_json(valid))
-            return [next(texts) if row is not None and len(row) == self._width else None for row in rows]
+            return [None if row is None else next(texts) for row in rows]
         columns = list(zip(*valid, strict=True))
         values = [
             columns[place] if converter is None else converter.values(columns[place])

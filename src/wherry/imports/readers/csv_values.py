@@ -30,7 +30,7 @@ BOOLEANS = {
 _NOT_JSON = Fault(ErrorCode.INVALID_FIELD_FORMAT, "must be JSON")
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(msgspec.Raw).decode
+decode_json = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_several = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -78,15 +78,27 @@ def _number(cell: str) -> object:
     return msgspec.Raw(sign.strip("+") + (whole or "0") + (fraction if fraction != "." else "") + exponent)
 
 
+def decoded_numbers(cells: Sequence[str | None], decode: Callable[[str], Sequence[object]]) -> Sequence[object]:
+    """The values of a column of numbers, decoded as one JSON array.
+
+    Raises:
+        ValueError: some cells are no numbers, or not as JSON has them.
+    """
+    given = [cell for cell in cells if cell is not None] if None in cells else cells
+    if _NUMBER_CHARACTERS.fullmatch(",".join(cast("Sequence[str]", given))) is None:
+        raise ValueError("some cells have other characters than numbers")
+    texts = cells if given is cells else ["null" if cell is None else cell for cell in cells]
+    values = decode(f"[{','.join(cast('Sequence[str]', texts))}]")
+    if len(values) != len(cells):
+        raise ValueError("some cells have commas")
+    return values
+
+
 def _numbers(cells: Sequence[str]) -> Sequence[object] | None:
-    text = ",".join(cells)
-    if _NUMBER_CHARACTERS.fullmatch(text) is None:
-        return None
     try:
-        found = _decode_several(f"[{text}]")
+        return decoded_numbers(cells, _decode_several)
     except ValueError:
         return None
-    return found if len(found) == len(cells) else None  # else a cell has a comma
 
 
 def _boolean(cell: str) -> object:
@@ -100,7 +112,7 @@ def _booleans(cells: Sequence[str]) -> Sequence[object] | None:
 
 def _json(cell: str) -> object:
     try:
-        _decode(cell)
+        decode_json(cell)
     except (ValueError, RecursionError):
         return Unread(msgspec.Raw(_encode(cell)), _NOT_JSON)
     return msgspec.Raw(cell)
@@ -108,7 +120,7 @@ def _json(cell: str) -> object:
 
 def _jsons(cells: Sequence[str]) -> Sequence[object] | None:
     try:
-        return [*map(_decode, cells)]
+        return [*map(decode_json, cells)]
     except (ValueError, RecursionError):
         return None
 

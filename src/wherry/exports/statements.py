@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 from psycopg import sql
 
+from wherry.database.composing import quoted, verbatim
 from wherry.exports.filters import Operator
 from wherry.exports.selection import Selection
 from wherry.tables.model import Column, ReferenceField, Table
@@ -144,7 +145,7 @@ def values(selection: Selection, **others: object) -> dict[str, object]:
 
 
 def _table(shape: Shape) -> sql.Composable:
-    return _name(*shape.table.relation.parts)
+    return quoted(*shape.table.relation.parts)
 
 
 def _values(shape: Shape) -> Iterator[sql.Composable]:
@@ -165,7 +166,7 @@ def _joins(shape: Shape) -> sql.Composable:
     """The rows that references name, which have the names `ref_0`, `ref_1` …"""
     parts = [
         sql.SQL("\nleft join {} as {} on {}").format(
-            _name(*each.target.parts),
+            quoted(*each.target.parts),
             sql.Identifier(f"ref_{place}"),
             _compared(_referenced(place, each.referenced), "=", _collated(each), each.referenced),
         )
@@ -177,7 +178,7 @@ def _joins(shape: Shape) -> sql.Composable:
 def _collated(reference: ReferenceField) -> sql.Composable:
     """The column that refers, in the collation by which PostgreSQL checks its foreign key: that of the other column."""
     column, collation = _column(reference.column), reference.referenced.collation
-    return column if collation is None else sql.SQL("{} collate {}").format(column, _raw(collation))
+    return column if collation is None else sql.SQL("{} collate {}").format(column, verbatim(collation))
 
 
 def _key_object(place: int, reference: ReferenceField) -> sql.Composable:
@@ -191,14 +192,14 @@ def _key_object(place: int, reference: ReferenceField) -> sql.Composable:
         else sql.SQL("pg_catalog.btrim({}, '[]')").format(array)
     )
     member = msgspec.json.encode(reference.key.name).decode()
-    opening = sql.SQL(sql.Literal(f"{{{member}:").as_string().replace("%", "%%"))
+    opening = verbatim(sql.Literal(f"{{{member}:").as_string())
     return sql.SQL("case when {} is not null then pg_catalog.concat({}, coalesce({}, 'null'), {}) end").format(
         key if reference.may_lack_key else _column(reference.column), opening, value, sql.Literal("}")
     )
 
 
 def _referenced(place: int, column: Column) -> sql.Composable:
-    return sql.SQL("{}.{}").format(sql.Identifier(f"ref_{place}"), _name(column.name))
+    return sql.SQL("{}.{}").format(sql.Identifier(f"ref_{place}"), quoted(column.name))
 
 
 def _read(reads: str, value: sql.Composable) -> sql.Composable:
@@ -243,20 +244,11 @@ def _key(shape: Shape) -> list[sql.Composable]:
 
 
 def _column(name: str) -> sql.Composable:
-    return sql.SQL("r.{}").format(_name(name))
-
-
-def _name(*parts: str) -> sql.Composable:
-    """An identifier in a statement with parameters, where the driver takes `%` for the beginning of a placeholder."""
-    return _raw(sql.Identifier(*parts).as_string())
-
-
-def _raw(text: str) -> sql.Composable:
-    return sql.SQL(text.replace("%", "%%"))
+    return sql.SQL("r.{}").format(quoted(name))
 
 
 def _cast(value: sql.Composable, column: Column) -> sql.Composed:
-    return sql.SQL("{}::{}").format(value, _raw(column.cast))
+    return sql.SQL("{}::{}").format(value, verbatim(column.cast))
 
 
 def _sizes(columns: Sequence[Column], names: Sequence[sql.Identifier]) -> Iterator[sql.Composable]:

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from psycopg import sql
 
+from wherry.database.composing import quoted, verbatim
 from wherry.tables.derivation import shape_of
 from wherry.tables.model import Column, Reference, ReferenceField, Table, Unique
 
@@ -40,7 +41,7 @@ def insert(table: Table, columns: tuple[str, ...]) -> str:
     return _text(
         "insert into {table} ({columns})\noverriding system value\nselect {values}\nfrom {given}",
         table,
-        columns=_list([*map(name, columns), *_marker(table)]),
+        columns=_list([*map(quoted, columns), *_marker(table)]),
         values=_list([*_values(table, columns), *[sql.SQL("%(job_id)s")] * len(_marker(table))]),
         given=_given(table, columns),
     )
@@ -63,23 +64,23 @@ def update(
     """
     shape = shape_of(table)
     sets = [
-        sql.SQL("{} = {}").format(name(column), value)
+        sql.SQL("{} = {}").format(quoted(column), value)
         for column, value in zip(columns, _values(table, columns), strict=True)
     ]
     sets += [sql.SQL("{} = %(job_id)s").format(marker) for marker in _marker(table)]
     if shape.touched is not None and shape.touched not in columns:
-        sets.append(sql.SQL("{} = pg_catalog.now()").format(name(shape.touched)))
+        sets.append(sql.SQL("{} = pg_catalog.now()").format(quoted(shape.touched)))
     spare: Composable = sql.SQL("" if spared is None else f" and not ({spared})")
     others = {column for unique in table.uniques for column in unique.columns if not unique.given} - set(by.columns)
     kept = [column for column in columns if keeps_others and column in others]
     for column, value in zip(kept, _values(table, kept), strict=True):
-        held = sql.SQL("target.{}").format(name(column))
+        held = sql.SQL("target.{}").format(quoted(column))
         same = "{} and {}::pg_catalog.text is not distinct from {}::pg_catalog.text"
         spare = sql.SQL(same).format(spare, held, value)
     return _text(
         _UPDATE_AND_MARK if marks else _UPDATE,
         table,
-        sets=_list(sets or [sql.SQL("{0} = target.{0}").format(name(by.columns[0]))]),
+        sets=_list(sets or [sql.SQL("{0} = target.{0}").format(quoted(by.columns[0]))]),
         given=_given(table, tuple(dict.fromkeys((*columns, *by.fields))), numbered=True),
         same=sql.SQL("{}{}").format(_same(table, by), spare),
         row=sql.SQL(row_digest(table)),
@@ -112,7 +113,7 @@ def lookup(table: Table, by: Unique, mine: str) -> str:
         state=sql.SQL("0" if policy is None else policy.state),
         given=_given(table, by.fields, numbered=True),
         same=_same(table, by),
-        order=_list(sql.SQL("target.{}").format(name(column)) for column in by.columns),
+        order=_list(sql.SQL("target.{}").format(quoted(column)) for column in by.columns),
         lock=sql.SQL("\nfor no key update of target" if table.is_locked else ""),
     )
 
@@ -125,7 +126,7 @@ def classes(table: Table, by: Unique) -> str:
     """
     parts = [sql.SQL("c{}").format(sql.Literal(place)) for place in range(len(by.columns))]
     values = zip(_values(table, by.fields), parts, strict=True)
-    held = zip((sql.SQL("target.{}").format(name(column)) for column in by.columns), parts, strict=True)
+    held = zip((sql.SQL("target.{}").format(quoted(column)) for column in by.columns), parts, strict=True)
     pair = sql.SQL("{} as {}")
     return _text(
         "select i, pg_catalog.min(i) over (partition by {parts})\n"
@@ -143,7 +144,7 @@ def classes(table: Table, by: Unique) -> str:
 def missing(table: Table, reference: Reference) -> str:
     """The numbers of those of `%(rows)s` that refer to a row that does not exist."""
     same = [
-        _compared(sql.SQL("target.{}").format(name(there)), value, table.columns[here])
+        _compared(sql.SQL("target.{}").format(quoted(there)), value, table.columns[here])
         for here, there, value in zip(
             reference.columns, reference.target_columns, _values(table, reference.columns), strict=True
         )
@@ -152,7 +153,7 @@ def missing(table: Table, reference: Reference) -> str:
         "select given.i\nfrom {given}\nwhere not exists (select from {target} as target where {same})",
         table,
         given=_given(table, reference.columns, numbered=True),
-        target=name(*reference.target.parts),
+        target=quoted(*reference.target.parts),
         same=sql.SQL(" and ").join(same),
     )
 
@@ -161,7 +162,7 @@ def missing(table: Table, reference: Reference) -> str:
 def resolve(reference: ReferenceField) -> str:
     """The numbers of those of `%(rows)s` whose key `k` a row has, and what refers to that row."""
     key, reads = reference.key, reference.referenced.type.reads
-    column = sql.SQL("target.{}").format(name(reference.referenced.name))
+    column = sql.SQL("target.{}").format(quoted(reference.referenced.name))
     template = (
         "select given.i, {referenced}\n"
         "from pg_catalog.json_to_recordset(%(rows)s::pg_catalog.json) as given (k {sent}, i pg_catalog.int4)\n"
@@ -172,10 +173,10 @@ def resolve(reference: ReferenceField) -> str:
         .format(
             referenced=sql.SQL(reads).format(*[column] * reads.count("{}")),
             column=column,
-            sent=_raw(key.type.sent or key.base),  # a length or a precision would change the key
-            target=name(*reference.target.parts),
+            sent=verbatim(key.type.sent or key.base),  # a length or a precision would change the key
+            target=quoted(*reference.target.parts),
             same=_compared(
-                sql.SQL("target.{}").format(name(key.name)), sql.SQL(key.type.writes.replace("{}", "given.k")), key
+                sql.SQL("target.{}").format(quoted(key.name)), sql.SQL(key.type.writes.replace("{}", "given.k")), key
             ),
         )
         .as_string()
@@ -217,7 +218,7 @@ def marked(table: Table) -> str:
 
 def row_digest(table: Table) -> str:
     """The SQL of a digest of what names the row `target`, as it is stored."""
-    columns = _list(sql.SQL("target.{}").format(name(column)) for column in table.uniques[0].columns)
+    columns = _list(sql.SQL("target.{}").format(quoted(column)) for column in table.uniques[0].columns)
     row = sql.SQL("row({})::pg_catalog.text").format(columns).as_string()
     return f"pg_catalog.md5({row})::pg_catalog.uuid"
 
@@ -230,8 +231,8 @@ def unused(table: Table, column: str) -> str:
         "  select pg_catalog.nextval({sequence}) as id from pg_catalog.generate_series(1, %(count)s)\n"
         ") as drawn\nwhere not exists (select from {table} as target where target.{column} = drawn.id)",
         table,
-        sequence=_raw(sql.Literal(table.columns[column].sequence).as_string()),
-        column=name(column),
+        sequence=verbatim(sql.Literal(table.columns[column].sequence).as_string()),
+        column=quoted(column),
     )
 
 
@@ -267,20 +268,20 @@ def judge(
         if column.name in known or column.name in unknown or column.is_generated:
             continue
         if by is not None:
-            known[column.name] = sql.SQL("target.{}").format(name(column.name))
+            known[column.name] = sql.SQL("target.{}").format(quoted(column.name))
         elif not column.is_drawn:
             known[column.name] = sql.SQL("cast({} as {})").format(
-                _raw(expressions.columns.get(column.name, "null")), _raw(column.declared)
+                verbatim(expressions.columns.get(column.name, "null")), verbatim(column.declared)
             )
     checked = {column for check in table.checks for column in check.columns}
     computed: dict[str, Composable] = {
-        column.name: _raw(expressions.columns[column.name])
+        column.name: verbatim(expressions.columns[column.name])
         for column in table.columns.values()
         if column.is_generated and column.name in checked and not unknown
     }
     tests = [
         sql.SQL("case when not coalesce({}, true) then {} end").format(
-            _raw(expressions.checks[check.name]), sql.Literal(place)
+            verbatim(expressions.checks[check.name]), sql.Literal(place)
         )
         for place, check in enumerate(table.checks)
         if unknown.isdisjoint(check.columns) and all(column in known or column in computed for column in check.columns)
@@ -298,35 +299,22 @@ def judge(
         table,
         number=number,
         tests=_list(tests),
-        computed=sql.SQL("").join(sql.SQL(", {} as {}").format(value, name(key)) for key, value in computed.items()),
-        known=_list(pair.format(value, name(key)) for key, value in known.items()),
+        computed=sql.SQL("").join(sql.SQL(", {} as {}").format(value, quoted(key)) for key, value in computed.items()),
+        known=_list(pair.format(value, quoted(key)) for key, value in known.items()),
         given=_given(table, tuple(dict.fromkeys((*given, *(by.fields if by else ())))), numbered=True),
         join=sql.SQL("")
         if by is None
-        else sql.SQL("\n    join {} as target on {}").format(name(*table.relation.parts), _same(table, by)),
+        else sql.SQL("\n    join {} as target on {}").format(quoted(*table.relation.parts), _same(table, by)),
     )
-
-
-def name(*parts: str) -> Composable:
-    """An identifier in a statement with parameters, where the driver takes `%` for the beginning of a placeholder."""
-    return sql.SQL(_escaped(sql.Identifier(*parts).as_string()))
 
 
 def _number_name(table: Table) -> Composable:
     """A name for the number of a row that no column has."""
-    return name(next(text for text in ("n" * length for length in itertools.count(1)) if text not in table.columns))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", "%%")
-
-
-def _raw(text: str) -> Composable:
-    return sql.SQL(_escaped(text))
+    return quoted(next(text for text in ("n" * length for length in itertools.count(1)) if text not in table.columns))
 
 
 def _text(template: str, table: Table, **parts: Composable) -> str:
-    return sql.SQL(template).format(table=name(*table.relation.parts), **parts).as_string()
+    return sql.SQL(template).format(table=quoted(*table.relation.parts), **parts).as_string()
 
 
 def _list(parts: Iterable[Composable]) -> Composable:
@@ -335,7 +323,7 @@ def _list(parts: Iterable[Composable]) -> Composable:
 
 def _marker(table: Table) -> list[Composable]:
     marker = shape_of(table).marker
-    return [] if marker is None else [name(marker)]
+    return [] if marker is None else [quoted(marker)]
 
 
 def _places(table: Table, columns: Sequence[str]) -> list[str]:
@@ -345,7 +333,7 @@ def _places(table: Table, columns: Sequence[str]) -> list[str]:
 
 def _given(table: Table, columns: Sequence[str], *, numbered: bool = False) -> Composable:
     definitions: list[Composable] = [
-        sql.SQL("{} {}").format(sql.SQL(place), _raw(_sent(table.columns[column])))
+        sql.SQL("{} {}").format(sql.SQL(place), verbatim(_sent(table.columns[column])))
         for place, column in zip(_places(table, columns), columns, strict=True)
     ]
     if numbered:
@@ -369,11 +357,11 @@ def _values(table: Table, columns: Sequence[str]) -> list[Composable]:
 
 def _same(table: Table, by: Unique) -> Composable:
     return sql.SQL(" and ").join(
-        _compared(sql.SQL("target.{}").format(name(column)), value, table.columns[column])
+        _compared(sql.SQL("target.{}").format(quoted(column)), value, table.columns[column])
         for column, value in zip(by.columns, _values(table, by.fields), strict=True)
     )
 
 
 def _compared(left: Composable, right: Composable, column: Column) -> Composable:
-    operators = name(column.type.operators or "pg_catalog")
+    operators = quoted(column.type.operators or "pg_catalog")
     return sql.SQL("{} operator({}.=) {}").format(left, operators, right)

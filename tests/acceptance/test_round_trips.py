@@ -1,4 +1,4 @@
-"""How often a request waits for PostgreSQL, which decides how many requests a process can serve."""
+"""How many round trips to PostgreSQL a request makes, which limits how many requests a process can serve."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from wherry.database.pools import basic_options
 from wherry.database.severing import execute_or_sever
 
 PROBE_SECONDS = 1.5
-"""How long the connection may be silent before the server is asked for a sign of life."""
+"""How long the connection may be silent before the server is probed."""
 
 RESPONSE_SECONDS = 1.5
 CONNECT_SECONDS = 2

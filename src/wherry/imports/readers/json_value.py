@@ -27,7 +27,7 @@ _OPENING = re.compile(rb"[\[{]++")
 _CLOSING = re.compile(rb"[\]}]++")
 
 _BRACE_AT_END = re.compile(rb"\}(?=[ \t\r\n]*+[,}\]])")
-_BRACES_TRIED = 8  # the decoder is several times faster than these patterns, but cannot say where a value ends
+_BRACES_TRIED = 8  # the decoder is several times faster than these patterns, but does not find the end of a value
 _SHORT_BYTES = 1 << 14
 
 _check = msgspec.json.Decoder(msgspec.Raw).decode

@@ -1,10 +1,10 @@
 -- name: insert
 insert into wherry.jobs (
-  id, kind, owner_id, resource, format, options, source, idempotency_key, fingerprint, message, request_id
+  id, kind, owner_id, resource, format, options, source, idempotency_key, fingerprint, message, webhook_url, request_id
 )
 values (
   %(id)s, %(kind)s, %(owner_id)s, %(resource)s, %(format)s, %(options)s, %(source)s, %(idempotency_key)s,
-  %(fingerprint)s, %(message)s, %(request_id)s
+  %(fingerprint)s, %(message)s, %(webhook_url)s, %(request_id)s
 )
 on conflict (kind, owner_id, resource, idempotency_key) where idempotency_key is not null do nothing
 returning *

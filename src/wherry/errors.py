@@ -176,6 +176,10 @@ class JobFinished(Conflict, code="JOB_FINISHED"):
     """The job has ended and cannot be cancelled."""
 
 
+class JobNotRetryable(Conflict, code="JOB_NOT_RETRYABLE"):
+    """The job has not ended, or another run would not end differently."""
+
+
 class NotReady(Conflict, code="NOT_READY"):
     """The export has no artifact yet."""
 
@@ -348,6 +352,10 @@ class JobCancelled(WherryError):
 
 class JobReleased(WherryError):
     """The worker is stopping, or lost the database: the job goes back to the queue, to go on from its checkpoint."""
+
+
+class DeliveryFailed(WherryError):
+    """A webhook was not delivered, and is to be tried again."""
 
 
 class LeaseLost(WherryError):

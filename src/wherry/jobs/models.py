@@ -40,7 +40,8 @@ class NewJob:
     """A job to create.
 
     `fingerprint` is a digest of the whole request: another request with the same idempotency key must have the same
-    one. `request_id` appears in the log; by default it is that of the current HTTP request.
+    one. `webhook_url` is called when the job ends. `request_id` appears in the log; by default it is that of the
+    current HTTP request.
     """
 
     id: UUID
@@ -53,12 +54,13 @@ class NewJob:
     idempotency_key: str | None = None
     fingerprint: str | None = None
     message: str | None = None
+    webhook_url: str | None = None
     request_id: str | None = field(default_factory=current_request_id)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What the program reads of a row of `jobs`."""
+    """What the program reads of a row of `jobs`. `round` is one more than the number of retries."""
 
     id: UUID
     kind: Kind
@@ -89,6 +91,9 @@ class Job:
     updated_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+    round: int = 1
+    cancel_requested_at: datetime | None = None
+    webhook_url: str | None = None
     request_id: str | None = None
 
     @property

@@ -35,7 +35,7 @@ where relnamespace = %(schema)s::regnamespace
 USERS_OWN = """
 create table jobs_archive (id integer primary key);
 create table procrastinate_archive (id bigserial primary key);
-create table workers (id integer);
+create table colleagues (id integer);
 create view active_users as select id, email from users where active;
 create type job_status as enum ('open', 'shut');
 create function users() returns bigint language sql as 'select count(*) from users';

@@ -7,7 +7,7 @@ values (
   %(fingerprint)s, %(message)s, %(webhook_url)s, %(request_id)s
 )
 on conflict (kind, owner_id, resource, idempotency_key) where idempotency_key is not null do nothing
-returning *
+returning *, pg_notify('wherry_jobs', id::text)
 
 -- name: by_key
 select *
@@ -34,12 +34,18 @@ select *
 from wherry.jobs
 where id = %(id)s
 
+-- name: by_ids
+select *
+from wherry.jobs
+where id = any(%(ids)s)
+
 -- name: page
 select *
 from wherry.jobs
-where owner_id = %(owner_id)s
+where (%(owner_id)s::integer is null or owner_id = %(owner_id)s)
   and (%(kind)s::text is null or kind = %(kind)s)
   and (%(status)s::text is null or status = %(status)s)
+  and (%(resource)s::text is null or resource = %(resource)s)
   and (%(before)s::uuid is null or id < %(before)s)
 order by id desc
 limit %(limit)s
@@ -51,54 +57,100 @@ where id = %(id)s
 for update
 
 -- name: claim
-update wherry.jobs
-set status = 'running',
-    epoch = epoch + 1,
-    deaths = case
-      when status = 'queued' then 0
-      when checkpoint is not distinct from death_checkpoint then deaths + 1
-      else 1
-    end,
-    death_checkpoint = case when status = 'running' then checkpoint end,
-    stage = 'running',
-    stage_progress = 0,
-    message = case when epoch = 0 then 'Started' else 'Taken up again' end,
-    started_at = coalesce(started_at, now()),
-    updated_at = now()
-where id = %(id)s
-  and status = any(%(sources)s)
-returning *
+-- A job that runs is claimed only after its worker was found dead. Only its newest queue row may claim a job that was
+-- retried: otherwise the row of an earlier round would take the job from its new worker.
+with before as (
+  select *
+  from wherry.jobs
+  where id = %(id)s
+    and status = any(%(sources)s)
+    and (queue_id is null or %(queue_id)s::bigint is null or queue_id = %(queue_id)s)
+    and (%(may_be_suspect)s or status = 'queued' or deaths = 0)
+  for update
+),
+claimed as (
+  update wherry.jobs
+  set status = 'running',
+      epoch = jobs.epoch + 1,
+      worker = %(worker)s,
+      deaths = case
+        when jobs.status = 'queued' then 0
+        when jobs.checkpoint is not distinct from jobs.death_checkpoint then jobs.deaths + 1
+        else 1
+      end,
+      death_checkpoint = case when jobs.status = 'running' then jobs.checkpoint end,
+      stage = 'running',
+      stage_progress = 0,
+      message = case when jobs.epoch = 0 then 'Started' else 'Taken up again' end,
+      last_event_seq = jobs.last_event_seq + case when jobs.kind = 'capsule' then 1 else 0 end,
+      started_at = coalesce(jobs.started_at, now()),
+      updated_at = now()
+  from before
+  where jobs.id = before.id
+  returning jobs.*
+),
+noted as (
+  insert into wherry.job_history (job_id, type, round, epoch, meta)
+  select id, 'died', before.round, before.epoch,
+         jsonb_build_object('worker', before.worker, 'deaths', claimed.deaths)
+  from before
+  join claimed using (id)
+  where before.status = 'running'
+  union all
+  select id, 'claimed', round, epoch, jsonb_build_object('worker', worker)
+  from claimed
+),
+logged as (
+  insert into wherry.job_events (job_id, seq, type, stage, progress, stage_progress, message)
+  select id, last_event_seq, 'job_started', stage, progress, stage_progress, message
+  from claimed
+  where kind = 'capsule'
+)
+select *, pg_notify('wherry_jobs', id::text)
+from claimed
 
 -- name: advance
-update wherry.jobs
-set success_count = success_count + %(successes)s,
-    error_count = error_count + %(errors)s,
-    error_summary = case
-      when %(summary)s::jsonb = '{}' then error_summary
-      else (
-        select jsonb_object_agg(key, total)
-        from (
-          select key, sum(value::bigint) as total
+with advanced as (
+  update wherry.jobs
+  set success_count = success_count + %(successes)s,
+      error_count = error_count + %(errors)s,
+      error_summary = case
+        when %(summary)s::jsonb = '{}' then error_summary
+        else (
+          select jsonb_object_agg(key, total)
           from (
-            select * from jsonb_each_text(jobs.error_summary)
-            union all
-            select * from jsonb_each_text(%(summary)s::jsonb)
-          ) as counts
-          group by key
-        ) as totals
-      )
-    end,
-    checkpoint = coalesce(%(checkpoint)s::jsonb, checkpoint),
-    total_records = coalesce(%(total_records)s, total_records),
-    progress = greatest(progress, coalesce(%(progress)s, progress)),
-    stage = coalesce(%(stage)s, stage),
-    stage_progress = coalesce(%(stage_progress)s, stage_progress),
-    message = coalesce(%(message)s, message),
-    updated_at = now()
-where id = %(id)s
-  and epoch = %(epoch)s
-  and status = 'running'
-returning cancel_requested_at is not null as cancel_requested, success_count, error_count, progress
+            select key, sum(value::bigint) as total
+            from (
+              select * from jsonb_each_text(jobs.error_summary)
+              union all
+              select * from jsonb_each_text(%(summary)s::jsonb)
+            ) as counts
+            group by key
+          ) as totals
+        )
+      end,
+      checkpoint = coalesce(%(checkpoint)s::jsonb, checkpoint),
+      total_records = coalesce(%(total_records)s, total_records),
+      progress = greatest(progress, coalesce(%(progress)s, progress)),
+      stage = coalesce(%(stage)s, stage),
+      stage_progress = coalesce(%(stage_progress)s, stage_progress),
+      message = coalesce(%(message)s, message),
+      updated_at = now()
+  where id = %(id)s
+    and epoch = %(epoch)s
+    and status = 'running'
+  returning *
+),
+noted as (
+  insert into wherry.job_history (job_id, type, round, epoch, meta)
+  select id, 'checkpoint', round, epoch,
+         jsonb_build_object('processed', processed_records, 'errors', error_count, 'progress', progress)
+  from advanced
+  where %(sampled)s
+)
+select cancel_requested_at is not null as cancel_requested, success_count, error_count, progress,
+       pg_notify('wherry_jobs', id::text)
+from advanced
 
 -- name: look
 select cancel_requested_at is not null as cancel_requested, success_count, error_count, progress
@@ -108,51 +160,100 @@ where id = %(id)s
   and status = 'running'
 
 -- name: finish
-update wherry.jobs
-set status = %(status)s,
-    artifact = coalesce(%(artifact)s::jsonb, artifact),
-    expires_at = now() + %(keep_for)s::interval,
-    error = coalesce(%(error)s::jsonb, error),
-    total_records = coalesce(%(total_records)s, total_records),
-    progress = case when %(status)s in ('succeeded', 'partial') or %(is_read)s then 100 else progress end,
-    stage = %(status)s,
-    stage_progress = case when %(status)s in ('succeeded', 'partial') then 100 else stage_progress end,
-    message = coalesce(%(message)s, message),
-    updated_at = now(),
-    completed_at = now()
-where id = %(id)s
-  and epoch = %(epoch)s
-  and status = 'running'
-  and (cancel_requested_at is null or %(status)s not in ('succeeded', 'partial'))
-returning *
+-- By the run that has the lease, or by a cancel, which needs none. The event of a webhook has a copy of the job, because
+-- a retry changes the job; it is queued in the same transaction, so that each end has exactly one.
+with ended as (
+  update wherry.jobs
+  set status = %(status)s,
+      artifact = coalesce(%(artifact)s::jsonb, artifact),
+      expires_at = now() + %(keep_for)s::interval,
+      error = coalesce(%(error)s::jsonb, error),
+      total_records = coalesce(%(total_records)s, total_records),
+      progress = case when %(status)s in ('succeeded', 'partial') or %(is_read)s then 100 else progress end,
+      stage = %(status)s,
+      stage_progress = case when %(status)s in ('succeeded', 'partial') then 100 else stage_progress end,
+      message = coalesce(%(message)s, message),
+      last_event_seq = last_event_seq + case when kind = 'capsule' then 1 else 0 end,
+      cancel_requested_at = case
+        when %(status)s = 'cancelled' then coalesce(cancel_requested_at, now())
+        else cancel_requested_at
+      end,
+      updated_at = now(),
+      completed_at = now()
+  where id = %(id)s
+    and status = any(%(sources)s)
+    and (%(epoch)s::integer is null or epoch = %(epoch)s)
+    and (cancel_requested_at is null or %(status)s not in ('succeeded', 'partial'))
+  returning *
+),
+noted as (
+  insert into wherry.job_history (job_id, type, round, epoch, meta)
+  select id, 'ended', round, epoch,
+         jsonb_strip_nulls(jsonb_build_object('status', status, 'code', error ->> 'code', 'by', %(by)s::integer))
+  from ended
+),
+logged as (
+  insert into wherry.job_events (job_id, seq, type, stage, progress, stage_progress, message)
+  select id, last_event_seq, %(event)s, stage, progress, stage_progress, coalesce(message, '')
+  from ended
+  where kind = 'capsule'
+),
+announced as (
+  insert into wherry.webhook_events (job_id, round, id, url, type, ended_at, data)
+  select id, round, 'msg_' || replace(id::text, '-', '') || '_' || round, webhook_url, 'job.' || status, completed_at,
+         to_jsonb(ended) - array[
+           'checkpoint', 'death_checkpoint', 'options', 'source', 'fingerprint', 'traceparent', 'webhook_url'
+         ]
+  from ended
+  where webhook_url is not null
+  returning id
+)
+select *, pg_notify('wherry_jobs', id::text),
+       (
+         select wherry.procrastinate_defer_jobs_v1(array[
+           ('webhook', 'wherry.deliver', 0, null, null, jsonb_build_object('event_id', id), null)
+             ::wherry.procrastinate_job_to_defer_v1
+         ])
+         from announced
+       )
+from ended
 
 -- name: release
-update wherry.jobs
-set status = 'queued',
-    updated_at = now()
-where id = %(id)s
-  and epoch = %(epoch)s
-  and status = 'running'
-returning *
-
--- name: cancel_now
-update wherry.jobs
-set status = 'cancelled',
-    stage = 'cancelled',
-    message = %(message)s,
-    cancel_requested_at = coalesce(cancel_requested_at, now()),
-    updated_at = now(),
-    completed_at = now()
-where id = %(id)s
-  and status = any(%(sources)s)
-returning *
+with released as (
+  update wherry.jobs
+  set status = 'queued',
+      queued_at = now(),
+      updated_at = now()
+  where id = %(id)s
+    and epoch = %(epoch)s
+    and status = 'running'
+  returning *
+),
+noted as (
+  insert into wherry.job_history (job_id, type, round, epoch, meta)
+  select id, 'released', round, epoch, jsonb_build_object('reason', %(reason)s::text)
+  from released
+)
+select *, pg_notify('wherry_jobs', id::text)
+from released
 
 -- name: request_cancel
-update wherry.jobs
-set cancel_requested_at = coalesce(cancel_requested_at, now())
-where id = %(id)s
-  and status = 'running'
-returning *
+with requested as (
+  update wherry.jobs
+  set cancel_requested_at = now(),
+      updated_at = now()
+  where id = %(id)s
+    and status = 'running'
+    and cancel_requested_at is null
+  returning *
+),
+noted as (
+  insert into wherry.job_history (job_id, type, round, epoch, meta)
+  select id, 'cancel_requested', round, epoch, jsonb_strip_nulls(jsonb_build_object('by', %(by)s::integer))
+  from requested
+)
+select *, pg_notify('wherry_jobs', id::text)
+from requested
 
 -- name: expire_artifact
 update wherry.jobs
@@ -186,7 +287,7 @@ with numbered as (
 insert into wherry.job_events (job_id, seq, type, stage, progress, stage_progress, message, meta)
 select id, last_event_seq, %(type)s, stage, progress, stage_progress, coalesce(message, ''), %(meta)s
 from numbered
-returning *
+returning pg_notify('wherry_jobs', job_id::text)
 
 -- name: events_since
 select *
@@ -195,9 +296,6 @@ where job_id = %(id)s
   and seq > %(since)s
 order by seq
 limit %(limit)s
-
--- name: notify
-select pg_notify('wherry_jobs', %(id)s::text)
 
 -- name: restart
 update wherry.jobs
@@ -210,7 +308,12 @@ set success_count = 0,
 where id = %(id)s
   and epoch = %(epoch)s
   and status = 'running'
-returning id
+returning pg_notify('wherry_jobs', id::text)
+
+-- name: record_queue_row
+update wherry.jobs
+set queue_id = %(queue_id)s
+where id = %(id)s
 
 -- name: hold
 select id
@@ -239,14 +342,30 @@ where id = %(id)s
 returning id
 
 -- name: retire_artifact
-update wherry.jobs
-set artifact = artifact || jsonb_build_object('removedAt', now()),
-    stage = 'expired',
-    updated_at = now()
-where id = %(id)s
-  and artifact is not null
-  and not artifact ? 'removedAt'
-returning id
+with retired as (
+  update wherry.jobs
+  set artifact = artifact || jsonb_build_object('removedAt', now()),
+      stage = 'expired',
+      last_event_seq = last_event_seq + case when kind = 'capsule' then 1 else 0 end,
+      updated_at = now()
+  where id = %(id)s
+    and artifact is not null
+    and not artifact ? 'removedAt'
+  returning *
+),
+noted as (
+  insert into wherry.job_history (job_id, type, round, epoch)
+  select id, 'artifact_expired', round, epoch
+  from retired
+),
+logged as (
+  insert into wherry.job_events (job_id, seq, type, stage, progress, stage_progress, message)
+  select id, last_event_seq, 'job_expired', stage, progress, stage_progress, coalesce(message, '')
+  from retired
+  where kind = 'capsule'
+)
+select pg_notify('wherry_jobs', id::text)
+from retired
 
 -- name: retire_source
 update wherry.jobs

@@ -1,7 +1,4 @@
-"""A job's event log, and notifications of every change.
-
-Both are written in the transaction of the change itself, so listeners are notified when it commits.
-"""
+"""The event log of a capsule job, which its clients read. What happened to jobs of every kind is in `history`."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from wherry.database.pools import Connection
-from wherry.database.queries import fetch_all, fetch_one, load
+from wherry.database.queries import fetch_all, load
 
 
 @dataclass(frozen=True)
@@ -34,24 +31,16 @@ class Event:
 
 async def append_event(
     connection: Connection, job_id: UUID, event_type: str, meta: Mapping[str, object] | None = None
-) -> Event:
+) -> None:
     """Log the job's current stage, progress and message as its next event. Does not check the lease: advance first."""
     values = {"id": job_id, "type": event_type, "meta": as_json(meta)}
-    row = await fetch_one(connection, load("jobs")["append_event"], values)
-    assert row is not None, "an event belongs to a job that exists"
-    await notify(connection, job_id)
-    return Event(**row)
+    await connection.execute(load("jobs")["append_event"], values)
 
 
 async def events_since(connection: Connection, job_id: UUID, since: int, limit: int) -> list[Event]:
     """At most `limit` events with a `seq` above `since`, in order."""
     values = {"id": job_id, "since": since, "limit": limit}
     return [Event(**row) for row in await fetch_all(connection, load("jobs")["events_since"], values)]
-
-
-async def notify(connection: Connection, job_id: UUID) -> None:
-    """Notify all listening processes that the job has changed, when the transaction commits."""
-    await connection.execute(load("jobs")["notify"], {"id": job_id})
 
 
 def as_json(value: object) -> str | None:

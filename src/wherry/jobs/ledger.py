@@ -4,11 +4,14 @@ A runner's writes are fenced by its lease: `where id = … and epoch = … and s
 job has ended or another worker has claimed it since: the functions that take a lease then raise `LeaseLost`, and the
 transaction must be rolled back. Cancelling and retention need no lease. Every function runs in the caller's transaction
 and never commits.
+
+Each change is one statement, which also writes the job's history and, for a capsule, its event log, and notifies the
+listening processes when it commits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
@@ -17,7 +20,7 @@ from uuid import UUID
 from wherry.database.pools import Connection
 from wherry.database.queries import fetch_all, fetch_one, load
 from wherry.errors import ErrorCode, KeyReused, LeaseLost
-from wherry.jobs.events import append_event, as_json, notify
+from wherry.jobs.events import as_json
 from wherry.jobs.models import CANCELLED, Advance, Job, Lease, NewJob, Outcome
 from wherry.jobs.states import UNFINISHED, Kind, Status, sources
 
@@ -51,6 +54,9 @@ class Position:
     progress: float = 0.0
 
 
+_POSITION_COLUMNS = tuple(column.name for column in fields(Position))
+
+
 async def create(connection: Connection, new: NewJob) -> tuple[Job, bool]:
     """Insert a job, or find the one that an earlier, identical request created; return `(job, replayed)`.
 
@@ -65,7 +71,6 @@ async def create(connection: Connection, new: NewJob) -> tuple[Job, bool]:
     if row is None and await _one(connection, "release_key", **values, released_by=RELEASES_KEY):
         row = await _one(connection, "insert", **values)
     if row is not None:
-        await notify(connection, new.id)
         return job_of(row), False
     row = await _one(connection, "by_key", **values)
     if row is None or row["fingerprint"] != new.fingerprint:
@@ -79,67 +84,112 @@ async def get(connection: Connection, job_id: UUID) -> Job | None:
     return None if row is None else job_of(row)
 
 
+async def many(connection: Connection, job_ids: Collection[UUID]) -> dict[UUID, Job]:
+    """Those of the jobs that exist, by id."""
+    rows = await fetch_all(connection, load("jobs")["by_ids"], {"ids": list(job_ids)})
+    return {row["id"]: job_of(row) for row in rows}
+
+
 async def page_of_jobs(
     connection: Connection,
-    owner_id: int,
+    owner_id: int | None,
     *,
     kind: Kind | None = None,
     status: Status | None = None,
+    resource: str | None = None,
     before: UUID | None = None,
     limit: int,
 ) -> list[Job]:
-    """The owner's jobs that are older than `before`, newest first."""
-    values = {"owner_id": owner_id, "kind": kind, "status": status, "before": before, "limit": limit}
+    """The owner's jobs, or everybody's if `owner_id` is None, that are older than `before`, newest first."""
+    values = {
+        "owner_id": owner_id,
+        "kind": kind,
+        "status": status,
+        "resource": resource,
+        "before": before,
+        "limit": limit,
+    }
     return [job_of(row) for row in await fetch_all(connection, load("jobs")["page"], values)]
 
 
-async def claim(connection: Connection, job_id: UUID) -> Claim | None:
+async def claim(connection: Connection, job_id: UUID, *, queue_id: int | None = None, worker: str = "") -> Claim | None:
     """Claim a job that is queued, or whose worker is gone; None if it has ended or does not exist.
 
     The queue hands a job out again only after its worker was found dead, so a running job may be claimed: its epoch
     rises, which fences off anything that the old worker still tries to write.
+
+    Args:
+        queue_id: the row of the queue that names the job; a job that was retried can be claimed by its newest row only.
+        worker: who claims it, for its history.
     """
-    row = await _one(connection, "claim", id=job_id, sources=sources(Status.RUNNING))
-    if row is None:
-        return None
-    await append_event(connection, job_id, "job_started")
-    return Claim(job_of(row), Lease(job_id, row["epoch"]))
+    return await _claim(connection, job_id, queue_id=queue_id, worker=worker, may_be_suspect=True)
 
 
-async def advance(connection: Connection, lease: Lease, step: Advance) -> Position:
-    """Count one batch and move the checkpoint past it, in the transaction that writes the batch. See `Run.advance`."""
-    row = await _fenced(connection, "advance", lease, **_values(step, "summary", "checkpoint"))
-    await notify(connection, lease.job_id)
-    return Position(**row)
+async def claim_unsuspected(
+    connection: Connection, job_id: UUID, *, queue_id: int | None = None, worker: str = ""
+) -> Claim | None:
+    """Like `claim`, but also None if the job is suspected of killing its workers; see `Job.is_suspect`."""
+    return await _claim(connection, job_id, queue_id=queue_id, worker=worker, may_be_suspect=False)
+
+
+async def _claim(connection: Connection, job_id: UUID, **values: object) -> Claim | None:
+    row = await _one(connection, "claim", id=job_id, sources=sources(Status.RUNNING), **values)
+    return None if row is None else Claim(job_of(row), Lease(job_id, row["epoch"]))
+
+
+async def advance(connection: Connection, lease: Lease, step: Advance, *, sampled: bool = False) -> Position:
+    """Count one batch and move the checkpoint past it, in the transaction that writes the batch. See `Run.advance`.
+
+    Args:
+        sampled: whether the history is to show the position.
+    """
+    values = _values(step, "summary", "checkpoint")
+    return _position_of(await _fenced(connection, "advance", lease, **values, sampled=sampled))
 
 
 async def look(connection: Connection, lease: Lease) -> Position:
     """Read a job's position without moving it."""
-    return Position(**await _fenced(connection, "look", lease))
+    return _position_of(await _fenced(connection, "look", lease))
 
 
 async def finish(connection: Connection, lease: Lease, outcome: Outcome) -> Job:
     """Finish the job. If its owner has requested a cancel, a job that would have succeeded ends as cancelled."""
-    values = _values(outcome, "artifact", "error")
-    row = await _one(connection, "finish", id=lease.job_id, epoch=lease.epoch, **values)
-    if row is None:
+    ended = await _end(connection, lease.job_id, outcome, Status.RUNNING, epoch=lease.epoch)
+    if ended is None:
         cancelled = replace(CANCELLED, total_records=outcome.total_records)
-        row = await _fenced(connection, "finish", lease, **_values(cancelled, "artifact", "error"))
-    await append_event(connection, lease.job_id, _FINAL_EVENTS[Status(row["status"])])
-    return job_of(row)
+        ended = await _end(connection, lease.job_id, cancelled, Status.RUNNING, epoch=lease.epoch)
+    if ended is None:
+        raise _lost(lease)
+    return ended
 
 
-async def release(connection: Connection, lease: Lease) -> Job:
+async def _end(
+    connection: Connection,
+    job_id: UUID,
+    outcome: Outcome,
+    *states: Status,
+    epoch: int | None = None,
+    by: int | None = None,
+) -> Job | None:
+    """End a job that is in one of these states and, unless it is None, has this epoch."""
+    values = {**_values(outcome, "artifact", "error"), "event": _FINAL_EVENTS[outcome.status]}
+    row = await _one(connection, "finish", id=job_id, sources=list(states), epoch=epoch, by=by, **values)
+    return None if row is None else job_of(row)
+
+
+async def release(connection: Connection, lease: Lease, reason: str = "") -> Job:
     """Queue the unfinished job again. A new run continues from its checkpoint, under a new lease."""
-    row = await _fenced(connection, "release", lease)
-    await notify(connection, lease.job_id)
-    return job_of(row)
+    return job_of(await _fenced(connection, "release", lease, reason=reason))
 
 
 async def restart(connection: Connection, lease: Lease) -> None:
     """Reset the counters and the checkpoint of a job whose run starts over."""
     await _fenced(connection, "restart", lease)
-    await notify(connection, lease.job_id)
+
+
+async def record_queue_row(connection: Connection, job_id: UUID, queue_id: int) -> None:
+    """Let only this row of the queue claim the job."""
+    await connection.execute(load("jobs")["record_queue_row"], {"id": job_id, "queue_id": queue_id})
 
 
 async def hold(connection: Connection, lease: Lease) -> None:
@@ -157,26 +207,22 @@ async def record_format(connection: Connection, lease: Lease, format: str) -> No
     await _fenced(connection, "record_format", lease, format=format)
 
 
-async def cancel(connection: Connection, job_id: UUID) -> Job | None:
-    """Cancel a queued job at once, or request a running one to stop; the job, or None if there is no such job."""
-    await _one(connection, "lock", id=job_id)
-    cancelled = await _cancel_from(connection, job_id, Status.QUEUED)
-    if cancelled is None and await _one(connection, "request_cancel", id=job_id):
-        await notify(connection, job_id)
-    return cancelled or await get(connection, job_id)
+async def cancel(connection: Connection, job_id: UUID, by: int | None = None) -> Job | None:
+    """Cancel a queued job at once, or request a running one to stop; the job, or None if there is no such job.
+
+    Args:
+        by: the user who requests it, for the history.
+    """
+    row = await _one(connection, "lock", id=job_id)
+    if row is not None and row["status"] == Status.QUEUED:
+        return await _end(connection, job_id, CANCELLED, Status.QUEUED, by=by)
+    row = await _one(connection, "request_cancel", id=job_id, by=by) or row
+    return None if row is None else job_of(row)
 
 
-async def cancel_now(connection: Connection, job_id: UUID) -> Job | None:
+async def cancel_now(connection: Connection, job_id: UUID, by: int | None = None) -> Job | None:
     """Cancel an unfinished job at once; its worker loses the lease. The job, or None if there is no such job."""
-    return await _cancel_from(connection, job_id, *UNFINISHED) or await get(connection, job_id)
-
-
-async def _cancel_from(connection: Connection, job_id: UUID, *states: Status) -> Job | None:
-    row = await _one(connection, "cancel_now", id=job_id, sources=list(states), message=CANCELLED.message)
-    if row is None:
-        return None
-    await append_event(connection, job_id, _FINAL_EVENTS[Status.CANCELLED])
-    return job_of(row)
+    return await _end(connection, job_id, CANCELLED, *UNFINISHED, by=by) or await get(connection, job_id)
 
 
 async def expire_artifact(connection: Connection, job_id: UUID) -> Job | None:
@@ -199,8 +245,7 @@ async def count_queued(connection: Connection, kind: Kind) -> int:
 
 async def retire_artifact(connection: Connection, job_id: UUID) -> None:
     """Record that an expired artifact was removed, unless this was recorded before."""
-    if await _one(connection, "retire_artifact", id=job_id):
-        await append_event(connection, job_id, "job_expired")
+    await _one(connection, "retire_artifact", id=job_id)
 
 
 async def retire_source(connection: Connection, job_id: UUID) -> None:
@@ -216,8 +261,12 @@ async def delete_ended(connection: Connection, keep: timedelta, limit: int) -> i
 async def _fenced(connection: Connection, query: str, lease: Lease, **values: object) -> dict[str, Any]:
     row = await _one(connection, query, id=lease.job_id, epoch=lease.epoch, **values)
     if row is None:
-        raise LeaseLost(f"job {lease.job_id} is no longer held under epoch {lease.epoch}")
+        raise _lost(lease)
     return row
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"job {lease.job_id} is no longer held under epoch {lease.epoch}")
 
 
 async def _one(connection: Connection, query: str, **values: object) -> dict[str, Any] | None:
@@ -227,6 +276,10 @@ async def _one(connection: Connection, query: str, **values: object) -> dict[str
 def _values(given: NewJob | Advance | Outcome, *documents: str) -> dict[str, object]:
     """The fields by name, for a statement, with these fields as JSON."""
     return {name: as_json(value) if name in documents else value for name, value in vars(given).items()}
+
+
+def _position_of(row: Mapping[str, Any]) -> Position:
+    return Position(**{name: row[name] for name in _POSITION_COLUMNS})
 
 
 def job_of(row: Mapping[str, Any]) -> Job:

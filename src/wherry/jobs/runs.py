@@ -6,7 +6,8 @@ A runner works in steps. After each, it calls `Run.advance` or `Run.look`, which
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +18,29 @@ from wherry.jobs.events import append_event
 from wherry.jobs.ledger import Position
 from wherry.jobs.models import Advance, Job, Lease, Outcome
 from wherry.jobs.run_log import log_progress
+
+SAMPLE_SECONDS = 5.0
+"""The shortest time between two checkpoints that a job's history shows."""
+
+SAMPLE_PORTION = 1 / 20
+"""If a run is long, the same as a part of its duration. Nine hours have about 140 checkpoints."""
+
+
+class Sampling:
+    """Chooses the checkpoints of one run that the job's history shows: fewer and fewer, and none of a short run."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._start = clock()
+        self._next = self._start + SAMPLE_SECONDS
+
+    def is_due(self) -> bool:
+        """Whether the history shows the checkpoint that is about to be written."""
+        now = self._clock()
+        if now < self._next:
+            return False
+        self._next = now + max(SAMPLE_SECONDS, SAMPLE_PORTION * (now - self._start))
+        return True
 
 
 @dataclass(frozen=True)
@@ -31,6 +55,7 @@ class Run:
     pool: Pool
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the worker stops."""
+    sampling: Sampling = field(default_factory=Sampling)
 
     async def advance(
         self, step: Advance, *, event: str | None = None, meta: Mapping[str, object] | None = None
@@ -44,7 +69,7 @@ class Run:
 
     async def advance_within(self, connection: Connection, step: Advance) -> Position:
         """Write a step in the caller's transaction, which writes its records; call `check` after the commit."""
-        return await ledger.advance(connection, self.lease, step)
+        return await ledger.advance(connection, self.lease, step, sampled=self.sampling.is_due())
 
     def check(self, position: Position) -> None:
         """Continue only if the job is not cancelled and the worker is not stopping.

@@ -318,3 +318,27 @@ async def test_a_page_has_only_the_owners_jobs_newest_first(connection: Connecti
     assert [job.id for job in rest] == [mine[0].id]
     assert await ledger.page_of_jobs(connection, alice, kind=Kind.EXPORT, limit=2) == []
     assert await ledger.count_unfinished(connection, Kind.IMPORT, alice) == 3
+
+
+async def test_everybodys_jobs_and_those_of_one_resource_can_be_listed(connection: Connection) -> None:
+    alice = await new_user(connection)
+    mine, nobodys = await submitted(connection, owner_id=alice), await submitted(connection, resource="articles")
+    assert [job.id for job in await ledger.page_of_jobs(connection, None, limit=9)] == [nobodys.id, mine.id]
+    articles = await ledger.page_of_jobs(connection, None, resource="articles", limit=9)
+    assert [job.id for job in articles] == [nobodys.id]
+
+
+async def test_several_jobs_are_read_at_once(connection: Connection) -> None:
+    jobs = [await submitted(connection) for _ in range(2)]
+    assert await ledger.many(connection, [new_job_id(), *(job.id for job in jobs)]) == {job.id: job for job in jobs}
+
+
+async def test_a_job_is_claimed_only_through_its_queue_row_if_it_has_one(connection: Connection) -> None:
+    job = await submitted(connection)
+    await ledger.record_queue_row(connection, job.id, 7)
+    assert await ledger.claim(connection, job.id, queue_id=6) is None
+    assert await ledger.claim_unsuspected(connection, job.id, queue_id=6) is None
+    assert await ledger.claim(connection, job.id, queue_id=7) is not None
+    assert await ledger.claim(connection, job.id, queue_id=6) is None, "nor while it runs"
+    any_row = await submitted(connection)
+    assert await ledger.claim(connection, any_row.id, queue_id=6) is not None

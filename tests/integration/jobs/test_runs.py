@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,6 +15,7 @@ from wherry.jobs import ledger
 from wherry.jobs.events import events_since
 from wherry.jobs.models import Advance, Job
 from wherry.jobs.runs import Run
+from wherry.jobs.states import Kind
 
 
 @pytest.fixture
@@ -22,9 +24,9 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
         yield opened
 
 
-async def _claimed(pool: Pool) -> Run:
+async def _claimed(pool: Pool, **changes: Any) -> Run:
     async with pool.connection() as connection:
-        claim = await ledger.claim(connection, (await submitted(connection)).id)
+        claim = await ledger.claim(connection, (await submitted(connection, **changes)).id)
     assert claim is not None
     return Run(claim.job, claim.lease, pool)
 
@@ -37,7 +39,7 @@ async def _job(run: Run) -> Job:
 
 
 async def test_an_advance_writes_counters_and_event_in_one_transaction(pool: Pool) -> None:
-    run = await _claimed(pool)
+    run = await _claimed(pool, kind=Kind.CAPSULE)
     await run.advance(Advance(successes=2, message="Halfway"), event="stage_progress", meta={"frames": 2})
     assert (await _job(run)).success_count == 2
     async with pool.connection() as connection:

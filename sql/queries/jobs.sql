@@ -54,7 +54,7 @@ limit %(limit)s
 select *
 from wherry.jobs
 where id = %(id)s
-for update
+for no key update
 
 -- name: claim
 -- A job that runs is claimed only after its worker was found dead. Only its newest queue row may claim a job that was
@@ -66,7 +66,7 @@ with before as (
     and status = any(%(sources)s)
     and (queue_id is null or %(queue_id)s::bigint is null or queue_id = %(queue_id)s)
     and (%(may_be_suspect)s or status = 'queued' or deaths = 0)
-  for update
+  for no key update
 ),
 claimed as (
   update wherry.jobs
@@ -310,7 +310,7 @@ where id = %(id)s
   and status = 'running'
 returning pg_notify('wherry_jobs', id::text)
 
--- name: record_queue_row
+-- name: use_queue_row
 update wherry.jobs
 set queue_id = %(queue_id)s
 where id = %(id)s
@@ -379,6 +379,7 @@ where id = any(array(
   from wherry.jobs
   where completed_at < now() - %(keep)s::interval
     and (expires_at is null or expires_at < now())
+    and not exists (select from wherry.webhook_events where job_id = jobs.id and status = 'pending')
   order by completed_at
   limit %(limit)s
 ))

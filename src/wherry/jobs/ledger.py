@@ -187,9 +187,9 @@ async def restart(connection: Connection, lease: Lease) -> None:
     await _fenced(connection, "restart", lease)
 
 
-async def record_queue_row(connection: Connection, job_id: UUID, queue_id: int) -> None:
+async def use_queue_row(connection: Connection, job_id: UUID, queue_id: int) -> None:
     """Let only this row of the queue claim the job."""
-    await connection.execute(load("jobs")["record_queue_row"], {"id": job_id, "queue_id": queue_id})
+    await connection.execute(load("jobs")["use_queue_row"], {"id": job_id, "queue_id": queue_id})
 
 
 async def hold(connection: Connection, lease: Lease) -> None:
@@ -254,7 +254,10 @@ async def retire_source(connection: Connection, job_id: UUID) -> None:
 
 
 async def delete_ended(connection: Connection, keep: timedelta, limit: int) -> int:
-    """Delete up to `limit` jobs that ended longer ago than `keep` and whose artifacts are gone; return how many."""
+    """Delete up to `limit` jobs that ended longer ago than `keep`; return how many.
+
+    Jobs whose artifacts are kept, or whose webhook is still to be called, are left.
+    """
     return (await connection.execute(load("jobs")["delete_ended"], {"keep": keep, "limit": limit})).rowcount
 
 

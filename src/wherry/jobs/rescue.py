@@ -1,4 +1,4 @@
-"""Queues the jobs of dead workers again, and jobs that have lost their queue row.
+"""Queues the jobs of dead workers again, and jobs and webhook events that have lost their queue row.
 
 Every worker process does this; an advisory lock ensures that only one acts at a time. If the worker of a rescued job
 turns out to be alive, the new run's epoch fences it off.
@@ -7,7 +7,8 @@ turns out to be alive, the new run's epoch fences it off.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Collection, Container
+from uuid import UUID
 
 import psycopg
 import structlog
@@ -17,7 +18,8 @@ from procrastinate.psycopg_connector import PsycopgConnector
 from procrastinate.worker import Worker
 
 from wherry.database.pools import Connection
-from wherry.database.queries import fetch_one, load
+from wherry.database.queries import fetch_all, fetch_one, load
+from wherry.jobs import history, ledger
 from wherry.jobs.queue import enqueue
 from wherry.jobs.states import Kind
 from wherry.times import now
@@ -25,6 +27,9 @@ from wherry.times import now
 RESCUE_SECONDS = 5.0
 STALLED_SECONDS = 20.0
 """A worker is assumed dead after this long without a heartbeat: four missed ones, well within the 45 s for a rescue."""
+
+OVERDUE_SECONDS = 60.0
+"""A webhook event without a queue row is queued again this long after it was due."""
 
 LOCK_KEY = 0x72657363  # "resc"
 
@@ -45,21 +50,23 @@ async def keep_rescuing(manager: JobManager, worker: Worker, in_hand: Container[
 
 
 async def rescue_stalled(manager: JobManager, stalled_seconds: float) -> int:
-    """Queue the jobs of workers without a heartbeat again, and jobs that have no queue row; return how many."""
+    """Queue the jobs of workers without a heartbeat again, and what has no queue row; return how many jobs."""
     connector = _connector(manager)
     async with connector.pool.connection() as connection, connection.transaction():
         row = await (await connection.execute(load("rescue")["try_lock"], {"key": LOCK_KEY})).fetchone()
         if row is None or not row[0]:
             return 0
         stalled = list(await manager.get_stalled_jobs(seconds_since_heartbeat=stalled_seconds))
+        await _note(connection, [job.task_kwargs.get("job_id") for job in stalled], "its worker is gone")
         for job in stalled:
-            job_id = job.task_kwargs.get("job_id")
-            log.warning("job is queued again", queueId=job.id, jobId=job_id, reason="its worker is gone")
             await manager.retry_job(job)
         unqueued = await (await connection.execute(load("queue")["unqueued"])).fetchall()
+        await _note(connection, [job_id for job_id, _ in unqueued], "it has no queue row")
         for job_id, kind in unqueued:
-            log.warning("job is queued again", jobId=str(job_id), reason="it has no queue row")
-            await enqueue(connection, job_id, Kind(kind))
+            await ledger.use_queue_row(connection, job_id, await enqueue(connection, job_id, Kind(kind)))
+        for event in await fetch_all(connection, load("rescue")["queue_deliveries"], {"seconds": OVERDUE_SECONDS}):
+            log.warning("webhook event is queued again", eventId=event["id"])
+        await connection.execute(load("rescue")["forget_workers"])
     return len(stalled) + len(unqueued)
 
 
@@ -73,13 +80,24 @@ async def rescue_forgotten(
     """
     if worker_id is None:
         return frozenset()
-    held = await _connector(manager).execute_query_all_async(load("rescue")["held_by"], worker_id=worker_id)
-    missing = frozenset(int(row["id"]) for row in held if int(row["id"]) not in in_hand)
-    for queue_id in missing & suspects:
-        reason = "this worker never started it, or never finished its queue row"
-        log.warning("job is queued again", queueId=queue_id, reason=reason)
-        await manager.retry_job_by_id_async(queue_id, retry_at=now())
-    return missing - suspects
+    async with _connector(manager).pool.connection() as connection, connection.transaction():
+        rows = await fetch_all(connection, load("rescue")["held_by"], {"worker_id": worker_id})
+        missing = {int(row["id"]): row["job_id"] for row in rows if int(row["id"]) not in in_hand}
+        forgotten = missing.keys() & suspects
+        reason = "its worker never started it, or never finished its queue row"
+        await _note(connection, [missing[queue_id] for queue_id in forgotten], reason)
+        for queue_id in forgotten:
+            await manager.retry_job_by_id_async(queue_id, retry_at=now())
+    return frozenset(missing) - suspects
+
+
+async def _note(connection: Connection, job_ids: Collection[object], reason: str) -> None:
+    """Tell why these jobs are queued again, before another worker can claim them. Other tasks have no job."""
+    known = [UUID(str(job_id)) for job_id in job_ids if job_id is not None]
+    for job_id in known:
+        log.warning("job is queued again", jobId=str(job_id), reason=reason)
+    if known:
+        await history.note(connection, known, "rescued", {"reason": reason})
 
 
 async def count_alive(connection: Connection) -> int:

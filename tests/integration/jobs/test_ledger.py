@@ -335,7 +335,7 @@ async def test_several_jobs_are_read_at_once(connection: Connection) -> None:
 
 async def test_a_job_is_claimed_only_through_its_queue_row_if_it_has_one(connection: Connection) -> None:
     job = await submitted(connection)
-    await ledger.record_queue_row(connection, job.id, 7)
+    await ledger.use_queue_row(connection, job.id, 7)
     assert await ledger.claim(connection, job.id, queue_id=6) is None
     assert await ledger.claim_unsuspected(connection, job.id, queue_id=6) is None
     assert await ledger.claim(connection, job.id, queue_id=7) is not None

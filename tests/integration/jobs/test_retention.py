@@ -12,7 +12,7 @@ import pytest
 
 from tests.factories import submitted
 from wherry.database.pools import Connection, Pool, make_pool
-from wherry.jobs import ledger
+from wherry.jobs import history, ledger
 from wherry.jobs.events import events_since
 from wherry.jobs.models import Job, Outcome, new_job_id
 from wherry.jobs.retention import Retention
@@ -45,11 +45,11 @@ async def _stored(store: Store, key: str) -> str:
     return key
 
 
-async def _ended(connection: Connection, store: Store, kind: Kind, ended_ago: timedelta) -> Job:
+async def _ended(connection: Connection, store: Store, kind: Kind, ended_ago: timedelta, **changes: str) -> Job:
     """A finished job with its source and its expired artifact in storage."""
     job_id = new_job_id()
     source = {"key": await _stored(store, f"{job_id}/source")}
-    await submitted(connection, id=job_id, kind=kind, source=source, format="mv2")
+    await submitted(connection, id=job_id, kind=kind, source=source, format="mv2", **changes)
     claim = await ledger.claim(connection, job_id)
     assert claim is not None
     artifact = {"key": await _stored(store, f"{job_id}/1.bin")}
@@ -75,6 +75,7 @@ async def test_an_expired_artifact_is_removed_and_its_job_stays(pool: Pool, stor
         assert "removedAt" in after.artifact
         events = await events_since(connection, job.id, 0, 10)
         assert (events[-1].type, events[-1].stage) == ("job_expired", "expired")
+        assert (await history.timeline(connection, job))[-1].type == "artifact_expired"
     assert not any((await retention.sweep()).values()), "a second sweep finds nothing to do"
 
 
@@ -108,6 +109,19 @@ async def test_a_job_is_deleted_with_everything_that_belongs_to_it(
         assert (await retention.sweep())["jobs"] == 1
         assert await ledger.get(connection, old.id) is None
         assert await ledger.get(connection, waiting.id) is not None
+
+
+async def test_a_job_is_kept_until_its_webhook_was_called(pool: Pool, store: Store, retention: Retention) -> None:
+    async with pool.connection() as connection:
+        job = await _ended(connection, store, Kind.EXPORT, timedelta(days=2), webhook_url="https://receiver.example/")
+        assert (await retention.sweep())["jobs"] == 0
+        await connection.execute("update wherry.webhook_events set status = 'delivered'")
+        assert (await retention.sweep())["jobs"] == 1
+        assert await ledger.get(connection, job.id) is None
+        left = await connection.execute(
+            "select job_id from wherry.job_history union select job_id from wherry.webhook_events"
+        )
+        assert await left.fetchall() == []
 
 
 async def test_old_files_that_belong_to_no_job_are_removed(

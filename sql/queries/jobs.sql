@@ -18,9 +18,11 @@ where kind = %(kind)s
   and idempotency_key = %(idempotency_key)s
 
 -- name: release_key
--- A URL that could not be fetched may work later, so the same request then creates a new job.
+-- A URL that could not be fetched may work later, so the same request then creates a new job. The old one cannot be
+-- retried any more, or there would be two.
 update wherry.jobs
-set idempotency_key = null
+set idempotency_key = null,
+    source = coalesce(source, '{}') || jsonb_build_object('removedAt', now())
 where kind = %(kind)s
   and owner_id is not distinct from %(owner_id)s
   and resource = %(resource)s
@@ -255,6 +257,51 @@ noted as (
 select *, pg_notify('wherry_jobs', id::text)
 from requested
 
+-- name: retry
+-- A new round of a job that has ended. What an earlier run reported about the file as a whole no longer holds.
+with outdated as (
+  delete from wherry.import_errors
+  where job_id = %(id)s
+    and record_index = -1
+  returning name
+),
+retried as (
+  update wherry.jobs
+  set status = 'queued',
+      round = round + 1,
+      queued_at = now(),
+      deaths = 0,
+      death_checkpoint = null,
+      stage = 'queued',
+      progress = 0,
+      stage_progress = 0,
+      message = 'Queued again',
+      error = null,
+      error_summary = (
+        select coalesce(jsonb_object_agg(key, total), '{}')
+        from (
+          select key, value::bigint - (select count(*) from outdated where name = key) as total
+          from jsonb_each_text(error_summary)
+        ) as counts
+        where total > 0
+      ),
+      artifact = null,
+      expires_at = null,
+      cancel_requested_at = null,
+      completed_at = null,
+      updated_at = now()
+  where id = %(id)s
+    and completed_at is not null
+  returning *
+),
+noted as (
+  insert into wherry.job_history (job_id, type, round, epoch, meta)
+  select id, 'retried', round, epoch, jsonb_strip_nulls(jsonb_build_object('by', %(by)s::integer))
+  from retried
+)
+select *, pg_notify('wherry_jobs', id::text)
+from retried
+
 -- name: expire_artifact
 update wherry.jobs
 set expires_at = now()
@@ -371,6 +418,8 @@ from retired
 update wherry.jobs
 set source = source || jsonb_build_object('removedAt', now())
 where id = %(id)s
+  and completed_at is not null
+returning id
 
 -- name: delete_ended
 delete from wherry.jobs

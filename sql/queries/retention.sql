@@ -27,7 +27,7 @@ where expired.ctid = any(array(
 ))
 
 -- name: delete_abandoned
--- Of imports that ended when the database could not be reached.
+-- Of imports that have ended, unless a retry may still need them.
 delete from {table} as abandoned
 where abandoned.ctid = any(array(
   select rows.ctid
@@ -36,7 +36,10 @@ where abandoned.ctid = any(array(
     select
     from wherry.jobs
     where id = rows.job_id
-      and status in ('queued', 'running')
+      and (
+        status in ('queued', 'running')
+        or status in ('failed', 'cancelled') and not coalesce(source ? 'removedAt', true)
+      )
   )
   limit %(limit)s
 ))

@@ -25,7 +25,7 @@ import psycopg
 from wherry.accounts.authority import Authority, read_role
 from wherry.database.pools import ABANDONED_SECONDS, Connection, Pool
 from wherry.database.queries import fetch_all, fetch_one, load
-from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased
+from wherry.errors import ErrorCode, JobFailed, JobReleased
 from wherry.imports.batches import BATCH_BYTES
 from wherry.imports.bookkeeping import SINCE, Bookkeeper, ReportState
 from wherry.imports.ids import IdReservation, reserve_ids
@@ -256,16 +256,13 @@ async def batch_by_batch(pool: Pool, task: ImportTask) -> AsyncIterator[Writer]:
     run, job = task.run, task.run.job
     position, report = Position(False, job.success_count, job.error_count), ReportState.of(job.checkpoint)
     async with reserve_ids(pool, task.table, run.lease) as ids, pool.connection() as connection:
-        async with connection.transaction():
-            await _end_predecessors(connection, run)
+        if run.has_predecessors:
+            async with connection.transaction():
+                await _end_predecessors(connection, run)
         books = Bookkeeper(run, connection, task.max_error_bytes, position=position, report=report)
         writer = _BatchWriter(task, books, ids, races=3)
-        try:
-            yield writer
-        except (JobFailed, JobCancelled):
-            await writer.forget(connection)
-            raise
-        await writer.forget(connection)
+        yield writer
+        await writer.forget(connection)  # but not if the job fails or is cancelled, because it may be retried
 
 
 class _BatchWriter(Writer):
@@ -293,10 +290,11 @@ async def all_or_nothing(pool: Pool, task: ImportTask) -> AsyncIterator[Writer]:
         pool.connection() as reporting,
         pool.connection() as main,
     ):
-        async with reporting.transaction():
-            await _end_predecessors(reporting, task.run)
-            await ledger.restart(reporting, task.run.lease)
-            await reporting.execute(load("imports")["delete_errors"], {"job_id": task.run.job.id})
+        if task.run.has_predecessors:
+            async with reporting.transaction():
+                await _end_predecessors(reporting, task.run)
+                await ledger.restart(reporting, task.run.lease)
+                await reporting.execute(load("imports")["delete_errors"], {"job_id": task.run.job.id})
         async with main.transaction(force_rollback=dry_run):
             await main.execute(load("imports")["allow_idle"], {"name": session_name(task.run.job.id)})
             books = Bookkeeper(

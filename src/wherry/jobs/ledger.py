@@ -21,7 +21,7 @@ from wherry.database.pools import Connection
 from wherry.database.queries import fetch_all, fetch_one, load
 from wherry.errors import ErrorCode, KeyReused, LeaseLost
 from wherry.jobs.events import as_json
-from wherry.jobs.models import CANCELLED, Advance, Job, Lease, NewJob, Outcome
+from wherry.jobs.models import CANCELLED, Advance, Job, Lease, NewJob, Outcome, retryable
 from wherry.jobs.states import UNFINISHED, Kind, Status, sources
 
 RELEASES_KEY = ErrorCode.URL_FETCH_FAILED.name
@@ -225,6 +225,21 @@ async def cancel_now(connection: Connection, job_id: UUID, by: int | None = None
     return await _end(connection, job_id, CANCELLED, *UNFINISHED, by=by) or await get(connection, job_id)
 
 
+async def retry(connection: Connection, job_id: UUID, by: int | None) -> Job | None:
+    """Begin a new round of a job that has ended, which continues from its checkpoint; None if it is not `retryable`.
+
+    The caller writes its queue row in the same transaction; see `use_queue_row`.
+
+    Args:
+        by: the user who requests it, for the history.
+    """
+    row = await _one(connection, "lock", id=job_id)
+    if row is None or not retryable(job_of(row)):
+        return None
+    row = await _one(connection, "retry", id=job_id, by=by)
+    return None if row is None else job_of(row)
+
+
 async def expire_artifact(connection: Connection, job_id: UUID) -> Job | None:
     """Let an artifact expire now. Returns the job, or None if it has no artifact that has not expired yet."""
     row = await _one(connection, "expire_artifact", id=job_id)
@@ -248,9 +263,9 @@ async def retire_artifact(connection: Connection, job_id: UUID) -> None:
     await _one(connection, "retire_artifact", id=job_id)
 
 
-async def retire_source(connection: Connection, job_id: UUID) -> None:
-    """Record that a source was removed."""
-    await connection.execute(load("jobs")["retire_source"], {"id": job_id})
+async def retire_source(connection: Connection, job_id: UUID) -> bool:
+    """Record that the source of an ended job is removed; return whether the job has ended, and was not retried."""
+    return await _one(connection, "retire_source", id=job_id) is not None
 
 
 async def delete_ended(connection: Connection, keep: timedelta, limit: int) -> int:

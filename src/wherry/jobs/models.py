@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from wherry.errors import ErrorCode
 from wherry.jobs.states import FINISHED, Kind, Status
 from wherry.logs import current_request_id
 from wherry.times import now
@@ -111,6 +112,22 @@ class Job:
     @property
     def finished(self) -> bool:
         return self.status in FINISHED
+
+
+RETRYABLE = frozenset(code.name for code in ErrorCode if 2003 <= code <= 2005 or 5001 <= code <= 5005)
+"""The errors that another run of the same job may not have."""
+
+
+def retryable(job: Job) -> bool:
+    """Whether the job can be queued again: it was cancelled, or failed with one of these errors, and has its source.
+
+    The source of a capsule is removed when the job ends. A job whose idempotency key was released counts as one without
+    a source.
+    """
+    if job.kind is Kind.CAPSULE or "removedAt" in (job.source or {}):
+        return False
+    failure = (job.error or {}).get("code")
+    return job.status is Status.CANCELLED or (job.status is Status.FAILED and failure in RETRYABLE)
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,12 @@ class Retention:
     async def _remove_sources(self) -> int:
         rows = await self._rows("spent_sources", limit=BATCH, import_keep=self.import_keep)
         for row in rows:
-            await self.sources[Kind(row["kind"])].delete(row["key"])
+            # The row first: otherwise the job could be retried without its source. If this is interrupted, the file
+            # belongs to no job, and a later sweep removes it.
             async with self.pool.connection() as connection:
-                await ledger.retire_source(connection, row["id"])
+                is_spent = await ledger.retire_source(connection, row["id"])
+            if is_spent:
+                await self.sources[Kind(row["kind"])].delete(row["key"])
         return len(rows)
 
     async def _delete(self, query: str, table: str) -> int:

@@ -57,6 +57,11 @@ class Run:
     """Set when the worker stops."""
     sampling: Sampling = field(default_factory=Sampling)
 
+    @property
+    def has_predecessors(self) -> bool:
+        """Whether there were earlier runs of the job."""
+        return self.lease.epoch > 1
+
     async def advance(
         self, step: Advance, *, event: str | None = None, meta: Mapping[str, object] | None = None
     ) -> None:

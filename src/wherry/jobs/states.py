@@ -4,6 +4,7 @@ queued ──claim──▶ running ──finish──▶ succeeded | partial | 
    ▲                 │  ▲
    └────release──────┘  └──claim (its worker is gone: the epoch rises)
 queued ──cancel──▶ cancelled
+failed | cancelled ──retry──▶ queued, in a new round, unless the next run could only end likewise
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ MOVES: Mapping[Status, frozenset[Status]] = MappingProxyType(
         Status.RUNNING: frozenset(Status),
     }
 )
-"""The states that may follow each state."""
+"""The states that may follow each state in one round."""
 
 FINISHED = frozenset(status for status, following in MOVES.items() if not following)
 UNFINISHED = frozenset(Status) - FINISHED

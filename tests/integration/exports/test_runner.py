@@ -20,6 +20,7 @@ from wherry.exports import snapshot
 from wherry.exports.view import export_job
 from wherry.jobs import ledger
 from wherry.jobs.models import Advance, Job
+from wherry.jobs.queue import retry
 from wherry.jobs.runs import Run
 from wherry.jobs.states import Status
 
@@ -296,3 +297,20 @@ async def test_an_export_whose_owner_lost_the_role_meanwhile_leaves_no_file(expo
     assert done.error is not None
     assert (done.status, done.error["code"], done.error["number"]) == ("failed", "FORBIDDEN", 4003)
     assert await exports.keys() == []
+
+
+async def test_a_retried_export_starts_over(exports: Exports) -> None:
+    await exports.fill(10)
+    job = await exports.submit(resource="comments")
+    async with Blocked(exports, "comments") as block:
+        running = asyncio.create_task(exports.execute(job))
+        await block.until_waiting()
+        async with exports.pool.connection() as connection, connection.transaction():
+            await ledger.cancel(connection, job.id)
+        cancelled = await asyncio.wait_for(running, 5)
+    async with exports.pool.connection() as connection, connection.transaction():
+        assert await retry(connection, cancelled, None) is not None
+    ended = await exports.execute(job)
+    assert (ended.status, ended.round, ended.processed_records, ended.total_records) == (Status.SUCCEEDED, 2, 10, 10)
+    assert await exports.keys() == [f"{job.id}/2.ndjson"]
+    assert (await exports.content(ended)).count(b"\n") == 10

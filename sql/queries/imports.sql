@@ -121,9 +121,16 @@ select set_config('idle_in_transaction_session_timeout', %(limit)s, true)
 select pg_advisory_xact_lock(hashtext(%(sequence)s))
 
 -- name: reserve_ids
--- Unless the sequence is past the highest id, moves it to the target. Returns its value before and after.
+-- Unless the sequence is past the highest id, moves it to the target. Returns its value before and after. The lock is that
+-- of `lock_ids`, and CASE takes it before the value is read.
 select last as before, case when last < %(highest)s then setval(sequence, %(target)s) else last end as after
-from cast(%(sequence)s as regclass) as sequence, coalesce(pg_sequence_last_value(sequence), 0) as last
+from cast(%(sequence)s::text as regclass) as sequence
+cross join lateral (
+  select case
+    when pg_advisory_xact_lock(hashtext(%(sequence)s::text)) is not null then coalesce(pg_sequence_last_value(sequence), 0)
+  end as last
+  offset 0
+) as locked
 
 -- name: give_ids_back
 -- Only if the run still has its lease, no id was handed out since, and no other import relies on the sequence's value.

@@ -71,15 +71,13 @@ class IdReservation:
     async def give_back(self, pool: Pool) -> None:
         """Move sequences back to the highest ids that were used, unless others have come to rely on their values."""
         for sequence in self._sequences:
-            if sequence.reserved_to:
+            if sequence.used < sequence.reserved_to:
                 async with pool.connection() as connection, connection.transaction():
                     await self._give_back(connection, sequence)
 
     async def _reserve(self, connection: Connection, sequence: _Sequence, highest: int, target: int) -> None:
-        async with connection.transaction():
-            await connection.execute(load("imports")["lock_ids"], {"sequence": sequence.name})
-            values = {"sequence": sequence.name, "highest": highest, "target": target}
-            row = await (await connection.execute(load("imports")["reserve_ids"], values)).fetchone()
+        values = {"sequence": sequence.name, "highest": highest, "target": target}
+        row = await (await connection.execute(load("imports")["reserve_ids"], values)).fetchone()
         assert row is not None
         before, sequence.clear_to = row
         if before < highest:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.integration.imports.harness import Bench, user
+from tests.integration.imports.test_interruptions import claimed
 from wherry.imports import rejects
 from wherry.imports.models import ImportOptions, OnConflict, Place
 from wherry.imports.readers import FORMATS
@@ -88,7 +89,7 @@ async def test_an_atomic_import_that_starts_over_has_each_reject_once(bench: Ben
     bench = bench.with_settings(import_batch_size=5)
     lines = b"".join(json.dumps({"id": number, "name": ""}).encode() + b"\n" for number in range(1, 21))
     job = await bench.submit("users", lines, options=ImportOptions(dry_run=True))
-    # As a run leaves it that died after two batches.
+    await claimed(bench, job)  # by a worker that dies after two batches
     await bench.do("insert into wherry.import_rejects (job_id, indexes) values (%s, '{0, 1, 2, 3, 4}')", job.id)
     await bench.do("insert into wherry.import_rejects (job_id, indexes) values (%s, '{5, 6, 7, 8, 9}')", job.id)
     await bench.execute(job)

@@ -253,7 +253,7 @@ class EmptyFile(Invalid, code=ErrorCode.EMPTY_FILE.name):
 
 
 class UrlNotAllowed(Invalid, code=ErrorCode.URL_NOT_ALLOWED.name):
-    """Files may not be fetched from this URL."""
+    """Requests may not be sent to this URL."""
 
 
 class LimitReached(Refused, status=429, code=ErrorCode.RATE_LIMITED.name):
@@ -354,8 +354,21 @@ class JobReleased(WherryError):
     """The worker is stopping, or lost the database: the job goes back to the queue, to go on from its checkpoint."""
 
 
+class SendingFailed(WherryError):
+    """A request to a URL that a caller has chosen was not sent; the code says why."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
 class DeliveryFailed(WherryError):
-    """A webhook was not delivered, and is to be tried again."""
+    """A webhook was not delivered, and is to be sent again after `retry_seconds`."""
+
+    def __init__(self, message: str, *, retry_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
 
 
 class LeaseLost(WherryError):

@@ -32,6 +32,7 @@ _NOT_PUBLIC_4 = tuple(
 _GLOBAL_UNICAST_6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = tuple(map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
 _NAT64 = IPv6Network("64:ff9b::/96")
+_LOOPBACK = IPv4Address("127.0.0.1")
 
 MAX_URL = 8000
 """In characters. RFC 9110, section 4.1, recommends supporting at least this many."""
@@ -52,33 +53,36 @@ def is_public(address: Address) -> bool:
     return address in _GLOBAL_UNICAST_6 and not any(address in network for network in _NOT_PUBLIC_6)
 
 
-def judge(url: object, allowed_hosts: Sequence[str], permits: Callable[[Address], bool] = is_public) -> str:
+def judge(
+    url: object, allowed_hosts: Sequence[str], permits: Callable[[Address], bool] = is_public, *, field: str = "url"
+) -> str:
     """The URL, trimmed, if it passes every check that needs no DNS lookup.
 
     Args:
         url: as the caller sent it.
         allowed_hosts: see `is_allowed_host`.
         permits: whether requests may be sent to an address.
+        field: the request field that the URL is from.
 
     Raises:
-        UrlNotAllowed: on `url`.
+        UrlNotAllowed: on `field`.
     """
     if not isinstance(url, str) or not url.strip():
-        raise _refused("url must be an http or https URL")
+        raise _refused(field, "must be an http or https URL")
     url = url.strip()
     if len(url) > MAX_URL or _BLANK.search(url):
-        raise _refused(f"url must be at most {MAX_URL} characters, without spaces or control characters")
-    parts = _parsed(url)
+        raise _refused(field, f"must be at most {MAX_URL} characters, without spaces or control characters")
+    parts = _parsed(url, field)
     if parts.scheme not in ("http", "https") or not 0 <= (parts.port or 0) <= MAX_PORT:
-        raise _refused("url must be an http or https URL")
+        raise _refused(field, "must be an http or https URL")
     if parts.userinfo:
-        raise _refused("url must not contain a user name or password")
+        raise _refused(field, "must not contain a user name or password")
     host = host_of(parts)
     if not is_allowed_host(host, allowed_hosts):
-        raise _refused("url must be on an allowed host")
-    address = literal_address(host)
-    if (address is not None and not permits(address)) or host == "localhost" or host.endswith(".localhost"):
-        raise _refused("url must be on a public host")
+        raise _refused(field, "must be on an allowed host")
+    address = _LOOPBACK if host == "localhost" or host.endswith(".localhost") else literal_address(host)
+    if address is not None and not permits(address):
+        raise _refused(field, "must be on a public host")
     return url
 
 
@@ -105,17 +109,17 @@ def literal_address(host: str) -> Address | None:
         return None
 
 
-def _parsed(url: str) -> httpx.URL:
-    """Parse a URL with the library that fetches it: another parser could see another host in it."""
+def _parsed(url: str, field: str) -> httpx.URL:
+    """Parse a URL with the library that sends the request: another parser could see another host in it."""
     try:
         parts = httpx.URL(url)
         _ = parts.host  # raises if an international name is invalid
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise _refused("url must be an http or https URL") from error
+        raise _refused(field, "must be an http or https URL") from error
     if not _HOST.fullmatch(host_of(parts)):
-        raise _refused("the host of url must consist of letters, digits, dots and hyphens")
+        raise _refused(field, "must have a host of letters, digits, dots and hyphens")
     return parts
 
 
-def _refused(detail: str) -> UrlNotAllowed:
-    return UrlNotAllowed(detail, field="url")
+def _refused(field: str, problem: str) -> UrlNotAllowed:
+    return UrlNotAllowed(f"{field} {problem}", field=field)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal, get_args
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -13,11 +14,16 @@ from pydantic_settings import NoDecode
 MIN_SECRET_BYTES = 32
 """HS256 requires a key at least as long as its digest (RFC 7518, section 3.2)."""
 
+WEBHOOK_SECRET_PREFIX = "whsec_"
+WEBHOOK_SECRET_BYTES = range(24, 65)
+"""The form and the possible lengths of a secret of Standard Webhooks."""
+
 WELL_KNOWN_SECRETS = frozenset({"superSecret", "secret", "change-me", "changeme", "your-secret-key", "your_jwt_secret"})
 PRISMA_PARAMETERS = frozenset(
     {"schema", "connection_limit", "pool_timeout", "socket_timeout", "pgbouncer", "statement_cache_size", "sslaccept"}
 )
 BASE_URL = re.compile(r"https?://[^\s/?#:@][^\s/?#]*(/[^\s?#]*)?", re.IGNORECASE)
+WEBHOOK_URL = re.compile(r"https?://([^\s/?#:@\[\]]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?([/?][^\s#]*)?", re.IGNORECASE)
 ORIGIN = re.compile(r"https?://[^\s/?#:@]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
@@ -68,6 +74,33 @@ def _base_url(url: str) -> str:
     if not BASE_URL.fullmatch(url):
         raise ValueError("must be a URL such as https://host/path, without a query")
     return url.rstrip("/")
+
+
+def _webhook_url(url: str) -> str:
+    if not WEBHOOK_URL.fullmatch(url):
+        raise ValueError("must be a URL such as https://host/path?query, without a user name or password")
+    return url
+
+
+def key_of_webhook_secret(secret: str) -> bytes:
+    """The key that a webhook secret stands for.
+
+    Raises:
+        ValueError: it is not a webhook secret.
+    """
+    try:
+        key = b64decode(secret.removeprefix(WEBHOOK_SECRET_PREFIX), validate=True)
+    except ValueError:
+        key = b""
+    if not secret.startswith(WEBHOOK_SECRET_PREFIX) or len(key) not in WEBHOOK_SECRET_BYTES:
+        first, last = WEBHOOK_SECRET_BYTES[0], WEBHOOK_SECRET_BYTES[-1]
+        raise ValueError(f"must be {WEBHOOK_SECRET_PREFIX} followed by {first} to {last} bytes in base64")
+    return key
+
+
+def _webhook_secret(secret: SecretStr) -> SecretStr:
+    key_of_webhook_secret(secret.get_secret_value())
+    return secret
 
 
 def _hosts(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -125,11 +158,14 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 BindAddress = Annotated[str, BeforeValidator(_unquoted), AfterValidator(_bind_address)]
 Secret = Annotated[SecretStr, FromFile]
 StrongSecret = Annotated[SecretStr, AfterValidator(_strong), FromFile]
+WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret), FromFile]
+WebhookUrl = Annotated[str, AfterValidator(_webhook_url), FromFile]
 Count = Annotated[int, Field(ge=1)]
 Bytes = Annotated[int, Field(ge=1)]
 Days = Annotated[int, Field(ge=1, le=MAX_DAYS)]
 Hours = Annotated[int, Field(ge=1, le=MAX_DAYS * 24)]
 Seconds = Annotated[int, Field(ge=1, le=MAX_DAYS * 86_400)]
+Waits = Annotated[tuple[Seconds, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 PortNumber = Annotated[int, Field(ge=0, le=65535)]
 LogLevel = Annotated[
     Literal["trace", "debug", "info", "warn", "warning", "error", "fatal", "critical", "silent"],

@@ -34,7 +34,11 @@ from wherry.setting_values import (
     Seconds,
     Secret,
     StrongSecret,
+    Waits,
+    WebhookSecret,
+    WebhookUrl,
     is_from_file,
+    key_of_webhook_secret,
 )
 
 OBSOLETE = ("REDIS_URL", "ERROR_REPORT_STORAGE_PATH")
@@ -112,6 +116,13 @@ class Settings(BaseSettings):
     memvid_export_retention_seconds: Seconds = 86_400
     memvid_export_queue_capacity: Count = 128
     memvid_export_max_body_bytes: Bytes = 512 << 20
+
+    # webhooks
+    webhook_url: WebhookUrl | None = None
+    webhook_secret: WebhookSecret | None = None
+    webhook_allowed_hosts: Hosts = ()
+    webhook_retry_seconds: Waits = (5, 25, 90, 480, 1800, 3600, 7200, 14_400, 28_800, 30_000)
+    """The waits before each further attempt; by default, they add up to a day."""
 
     # logs
     log_level: LogLevel = "info"
@@ -197,6 +208,14 @@ class Settings(BaseSettings):
         if self.jwt_secret is None:
             raise Misconfigured(f"JWT_SECRET must be set: at least {MIN_SECRET_BYTES} bytes")
         return self.jwt_secret.get_secret_value()
+
+    def webhook_key(self) -> bytes | None:
+        """The key that signs webhooks, or None if there are none; raises `Misconfigured` if WEBHOOK_URL lacks it."""
+        if self.webhook_secret is not None:
+            return key_of_webhook_secret(self.webhook_secret.get_secret_value())
+        if self.webhook_url is not None:
+            raise Misconfigured("WEBHOOK_SECRET must be set, because WEBHOOK_URL is: whsec_ and 32 bytes in base64")
+        return None
 
     def capsule_api_key(self) -> str | None:
         """The static key of the capsule routes, or None if none is set."""

@@ -81,6 +81,15 @@ def test_the_environment_overrides_the_dot_env_file(monkeypatch: pytest.MonkeyPa
             "origins such as https://app.example:8443, separated by commas, not app",
         ),
         ("CORS_ALLOWED_ORIGINS", "https://app.example/path", "not https://app.example/path"),
+        ("WEBHOOK_URL", "hooks.example", "WEBHOOK_URL: must be a URL such as https://host/path?query"),
+        ("WEBHOOK_URL", "https://user:pw@hooks.example/", "without a user name or password"),
+        ("WEBHOOK_SECRET", "MDEy" * 8, "WEBHOOK_SECRET: must be whsec_ followed by 24 to 64 bytes in base64"),
+        ("WEBHOOK_SECRET", "whsec_" + "MDEy" * 7, "24 to 64 bytes"),
+        ("WEBHOOK_SECRET", "whsec_" + "MDEy" * 22, "24 to 64 bytes"),
+        ("WEBHOOK_SECRET", "whsec_" + "M_Ey" * 8, "24 to 64 bytes"),
+        ("WEBHOOK_RETRY_SECONDS", "5, soon", "WEBHOOK_RETRY_SECONDS: must be a valid integer"),
+        ("WEBHOOK_RETRY_SECONDS", "0", "WEBHOOK_RETRY_SECONDS: must be greater than or equal to 1"),
+        ("WEBHOOK_RETRY_SECONDS", ",", "WEBHOOK_RETRY_SECONDS: "),
     ],
 )
 def test_a_bad_value_is_reported_with_its_variable_and_what_it_must_be(
@@ -101,6 +110,9 @@ def test_a_bad_value_is_reported_with_its_variable_and_what_it_must_be(
         ("IMPORT_ALLOWED_HOSTS", "*", 0),
         ("IMPORT_ALLOWED_HOSTS", "", 0),
         ("EXPORT_FILE_RETENTION_HOURS", "876000", 876_000),
+        ("WEBHOOK_URL", "http://[fd00::7]:9000/a?b=c", "http://[fd00::7]:9000/a?b=c"),
+        ("WEBHOOK_ALLOWED_HOSTS", "*", 0),
+        ("WEBHOOK_RETRY_SECONDS", "1, 2,3", 3),
     ],
 )
 def test_a_good_value_is_read(monkeypatch: pytest.MonkeyPatch, name: str, value: str, read: object) -> None:
@@ -202,6 +214,8 @@ SECRETS = {
     "JWT_SECRET": "a secret of at least thirty-two bytes",
     "MEMVID_EXPORT_API_KEY": "the key",
     "SMTP_URL": "smtp://user:password@mail",
+    "WEBHOOK_URL": "http://10.0.0.5:9000/hook?token=x",
+    "WEBHOOK_SECRET": "whsec_" + "MDEy" * 8,
 }
 
 
@@ -254,6 +268,19 @@ def test_the_environment_overrides_a_secrets_file_in_the_dot_env_file(monkeypatc
     assert _plain("JWT_SECRET") == "first" * 10
     monkeypatch.setenv("JWT_SECRET_FILE", "second")
     assert _plain("JWT_SECRET") == "second" * 10
+
+
+def test_the_default_waits_of_webhooks_begin_with_5_s_grow_and_add_up_to_a_day() -> None:
+    waits = load_settings().webhook_retry_seconds
+    assert (waits[0], sum(waits), list(waits)) == (5, 86_400, sorted(set(waits)))
+
+
+def test_a_webhook_url_needs_a_secret() -> None:
+    assert load_settings().webhook_key() is None
+    with pytest.raises(Misconfigured, match=r"^WEBHOOK_SECRET must be set, because WEBHOOK_URL is: "):
+        load_settings(webhook_url="https://hooks.example/").webhook_key()
+    both = load_settings(webhook_url="https://hooks.example/", webhook_secret=SECRETS["WEBHOOK_SECRET"])
+    assert both.webhook_key() == b"012" * 8
 
 
 @pytest.mark.parametrize("quote", ["", '"', "'"])

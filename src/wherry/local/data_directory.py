@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +22,23 @@ from wherry.errors import DataDirectoryInUse, Misconfigured
 from wherry.local.binaries import find_binaries
 from wherry.local.embedded import EmbeddedPostgres, url_of_running
 from wherry.local.server_account import account_for, closed_folder
+from wherry.setting_values import WEBHOOK_SECRET_PREFIX
 from wherry.settings import Settings
 
 URL_FILE = "url"
-GENERATED = ("JWT_SECRET", "MEMVID_EXPORT_API_KEY")
 SHARED_STATE = Path("/var/lib/wherry")
+
+
+def _new_token() -> str:
+    return secrets.token_urlsafe(48)
+
+
+def _new_webhook_secret() -> str:
+    return WEBHOOK_SECRET_PREFIX + b64encode(secrets.token_bytes(32)).decode()
+
+
+GENERATED = {"JWT_SECRET": _new_token, "MEMVID_EXPORT_API_KEY": _new_token, "WEBHOOK_SECRET": _new_webhook_secret}
+"""The secrets that are generated, and how."""
 
 
 def private_directory(path: Path) -> Path:
@@ -139,7 +152,7 @@ def generated_secrets(settings: Settings, data_dir: Path) -> dict[str, str]:
 def _complete_secrets(file: Path) -> dict[str, str]:
     with _locked(file.parent):  # another service may be starting in the same directory
         kept = _secrets_in(file) if file.exists() else {}
-        complete = {name: kept.get(name) or secrets.token_urlsafe(48) for name in GENERATED}
+        complete = {name: kept.get(name) or generate() for name, generate in GENERATED.items()}
         if complete != kept:
             # renamed once it is complete, so that a process that is killed here leaves no damaged file
             unfinished = file.with_suffix(".new")
@@ -172,5 +185,5 @@ def _secrets_in(file: Path) -> dict[str, str]:
         state = "is damaged" if text.strip() else "is empty"
         raise Misconfigured(
             f"{file} {state}: restore it from a backup, or delete it to generate new secrets, which ends all logins "
-            "and changes the capsule key"
+            "and changes the capsule key and the webhook secret"
         ) from None

@@ -34,6 +34,9 @@ ATTEMPT_SECONDS = 10.0
 
 GONE = 410
 
+_LEFT_OUT: dict[str, Any] = {"options": {}, "source": None, "checkpoint": None}
+"""Columns that a snapshot may lack."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -191,9 +194,9 @@ def signature(key: bytes, event_id: str, timestamp: int, body: bytes) -> str:
     return f"v1,{b64encode(digest).decode()}"
 
 
-def job_of_snapshot(snapshot: Mapping[str, Any]) -> Job:
-    """A job as it was when it ended, from its row as jsonb."""
-    return msgspec.convert(snapshot, Job)
+def job_of_snapshot(snapshot: dict[str, Any]) -> Job:
+    """A job as it was when it ended, from its row as jsonb; of what the snapshot leaves out, nothing is shown."""
+    return msgspec.convert(_LEFT_OUT | snapshot, Job)
 
 
 async def deliveries_of(connection: Connection, job_id: UUID) -> list[Delivery]:

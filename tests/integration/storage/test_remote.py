@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
+from tests.name_server import NameServer
 from wherry.errors import JobFailed
 from wherry.storage import remote
 from wherry.storage.addresses import Address, is_public
@@ -124,24 +124,6 @@ async def test_a_private_address_is_refused_without_connecting_to_it() -> None:
         assert (await failure(by_name, permits=is_public)).startswith("URL_NOT_ALLOWED")
         assert (await failure(by_name, permits=lambda address: False)).startswith("URL_NOT_ALLOWED")
         assert server.connections == 0
-
-
-class NameServer:
-    """Resolves `data.example` to each of the answers in turn, and then always to the last one."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
-        self.answers = list(answers)
-        self.asked = 0
-        loop = asyncio.get_running_loop()
-        self._real = loop.getaddrinfo
-        monkeypatch.setattr(loop, "getaddrinfo", self._look_up)
-
-    async def _look_up(self, host: object, port: object, **kwargs: object) -> list[object]:
-        if host not in ("data.example", b"data.example"):
-            return await self._real(host, port, **kwargs)  # type: ignore[arg-type,return-value]
-        self.asked += 1
-        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
 
 
 def but_127_0_0_1(address: Address) -> bool:

@@ -36,6 +36,7 @@ from wherry.http.security import require_account, require_transfer_role
 from wherry.http.services import Services
 from wherry.imports.intake import Intake
 from wherry.jobs.notifications import Notifications
+from wherry.jobs.webhook_urls import WebhookUrls
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import Store
 from wherry.tables.declarations import find_declarations
@@ -119,7 +120,9 @@ def _services(settings: Settings) -> Services:
             capsule_store,
             max_body_bytes=settings.memvid_export_max_body_bytes,
             capacity=settings.memvid_export_queue_capacity,
+            webhook_url=settings.webhook_url,
         ),
+        webhook_urls=WebhookUrls(settings),
         notifications=Notifications(settings.require_direct_url()),
         closing=closing,
     )

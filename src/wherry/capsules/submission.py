@@ -44,13 +44,24 @@ SMALL_BYTES = 2 << 20
 
 
 class Submissions:
-    """Accepts capsule requests, and stores their bodies. `capacity` is how many jobs may be queued."""
+    """Accepts capsule requests, and stores their bodies.
 
-    def __init__(self, pool: Pool, store: Store, *, max_body_bytes: int, capacity: int) -> None:
+    Args:
+        pool: of the database.
+        store: for the bodies.
+        max_body_bytes: the size limit of a body.
+        capacity: how many jobs may be queued.
+        webhook_url: called when a job ends.
+    """
+
+    def __init__(
+        self, pool: Pool, store: Store, *, max_body_bytes: int, capacity: int, webhook_url: str | None = None
+    ) -> None:
         self._pool = pool
         self._store = store
         self._max_body_bytes = max_body_bytes
         self._capacity = capacity
+        self._webhook_url = webhook_url
         self._threads = ThreadPoolExecutor(
             BODY_THREADS, thread_name_prefix="graph-bodies", initializer=lower_thread, initargs=(NICENESS,)
         )
@@ -113,6 +124,7 @@ class Submissions:
             idempotency_key=key,
             fingerprint=digest,
             message="Queued for export",
+            webhook_url=self._webhook_url,
         )
         try:
             async with brief_transaction(self._pool) as connection:

@@ -31,6 +31,7 @@ class ExportRequest:
     format: str = "ndjson"
     compression: str | None = None
     escape_formulas: bool = False
+    webhook_url: str | None = None
 
     def options(self) -> dict[str, Any]:
         """The value of `jobs.options`, which `of_job` reads."""
@@ -40,6 +41,7 @@ class ExportRequest:
             **self.selection.to_json(),
             "compression": self.compression,
             "csvEscapeFormulas": self.escape_formulas,
+            **({} if self.webhook_url is None else {"webhookUrl": self.webhook_url}),
         }
 
     @property
@@ -62,6 +64,7 @@ class ExportRequest:
             format=job.format,
             compression=job.options["compression"],
             escape_formulas=job.options["csvEscapeFormulas"],
+            webhook_url=job.options.get("webhookUrl"),
         )
 
 
@@ -77,6 +80,8 @@ class PageRequest:
 
 def parse_export(body: object, tables: TablesByName) -> ExportRequest:
     """Validate the body of a request for a job, which may be wrapped in `{"export": …}`. Ignores unknown members.
+
+    Whether webhooks may be sent to its `webhookUrl` is left to the caller.
 
     Args:
         body: decoded JSON.
@@ -102,11 +107,15 @@ def parse_export(body: object, tables: TablesByName) -> ExportRequest:
     escape = body.get("csvEscapeFormulas")
     if escape is not None and not isinstance(escape, bool):
         raise Invalid("csvEscapeFormulas must be true or false", field="csvEscapeFormulas")
+    webhook_url = body.get("webhookUrl")
+    if webhook_url is not None and not isinstance(webhook_url, str):
+        raise Invalid("webhookUrl must be a string", field="webhookUrl")
     return ExportRequest(
         selection=selection,
         format=chosen.name,
         compression=None if compression is None else compression.name,
         escape_formulas=escape is True,
+        webhook_url=webhook_url or None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from wherry.jobs.models import Job
 from wherry.jobs.states import Status
@@ -32,6 +32,9 @@ class ExportJob(RecordsJob, kw_only=True):
         int | None, Meta(description="The most records that an export may have, if this one was truncated.")
     ]
     reason: Annotated[str | None, Meta(description="If truncated: why.")]
+    webhook_url: Annotated[str | UnsetType, Meta(description="Called when the job ends, if that was requested.")] = (
+        UNSET
+    )
 
 
 class ExportAnswer(Struct, rename="camel"):
@@ -61,4 +64,5 @@ def export_job(job: Job, settings: Settings) -> ExportJob:
         truncated=artifact.get("truncated", False),
         record_limit=artifact.get("recordLimit"),
         reason=artifact.get("reason"),
+        webhook_url=job.options.get("webhookUrl", UNSET),
     )

@@ -12,6 +12,7 @@ from wherry.capsules.view import CapsuleAccepted, CapsuleEvent, CapsuleEvents, C
 from wherry.exports.view import ExportAnswer, ExportJob
 from wherry.http.accounts import LinkAnswer, UserAnswer, UserFields
 from wherry.http.api_tokens import ApiTokenFields, ApiTokensAnswer, NewApiTokenAnswer, NewApiTokenFields
+from wherry.http.deliveries import DeliveriesAnswer, DeliveryAttempt, WebhookDelivery
 from wherry.http.health import Health, Liveness
 from wherry.http.jobs import JobsPage, ListedExport, ListedImport
 from wherry.http.resources import RecordSchemas, ResourceItem, ResourceList
@@ -107,6 +108,17 @@ _SUCCEEDED_EXPORT = replace(
     content_type="application/gzip",
 )
 _CANCELLED_EXPORT = replace(_QUEUED_EXPORT, status=Status.CANCELLED, completed_at=_STARTED)
+_DELIVERY = WebhookDelivery(
+    id=f"msg_{_EXPORT_ID.hex}_1",
+    url="https://hooks.example.com/wherry",
+    type="job.succeeded",
+    status="delivered",
+    next_attempt_at=None,
+    attempts=[
+        DeliveryAttempt(1, _ENDED, 502, "The URL responded with status 502", 84),
+        DeliveryAttempt(2, "2026-01-31T12:00:09.960Z", 204, None, 61),
+    ],
+)
 
 _QUEUED_CAPSULE = CapsuleAccepted(
     job_id=_CAPSULE_ID,
@@ -212,6 +224,7 @@ RESPONSES: dict[str, object] = {
         None,
     ),
     "listJobs": JobsPage([ListedExport(**asdict(_SUCCEEDED_EXPORT)), ListedImport(**asdict(_PARTIAL_IMPORT))], None),
+    "listDeliveries": DeliveriesAnswer([_DELIVERY]),
     "createCapsule": _QUEUED_CAPSULE,
     "getCapsule": _COMPLETED_CAPSULE,
     "cancelCapsule": _CANCELED_CAPSULE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlencode
 
@@ -23,12 +24,14 @@ from wherry.errors import (
     RangeNotSatisfiable,
     UnsupportedFormat,
     UnsupportedResource,
+    UrlNotAllowed,
 )
 from wherry.exports.compression import COMPRESSIONS
 from wherry.exports.formats import FORMATS, PAGE_FORMATS
 from wherry.exports.page import check_values, open_page
 from wherry.exports.requests import parse_export, parse_page
 from wherry.exports.view import ExportAnswer, export_job
+from wherry.http.deliveries import WEBHOOK_URL
 from wherry.http.described import (
     CANCELLING,
     IDEMPOTENCY_KEY,
@@ -101,6 +104,7 @@ class NewExport(Struct, rename="camel"):
             "A file with escaped text does not import back exactly."
         ),
     ] = None
+    webhook_url: Annotated[str | None, WEBHOOK_URL] = None
 
 
 class WrappedExport(Struct):
@@ -164,12 +168,13 @@ async def read_records(request: AccountRequest, services: Injected[Services]) ->
         fields=QUEUED_FIELDS,
     ),
     response_description="The job is queued.",
-    responses=responses(*NEW_JOB),
+    responses=responses(*NEW_JOB, UrlNotAllowed),
 )
 async def create_export(request: AccountRequest, services: Injected[Services]) -> Response[ExportAnswer]:
     """Export records as a job. The artifact will be one consistent snapshot of the database."""
     tables = exportable_by(await services.tables.current(), request.user.role)
     asked = parse_export(await request.json(), tables)
+    asked = replace(asked, webhook_url=services.webhook_urls.requested(asked.webhook_url))
     new = NewJob(
         id=new_job_id(),
         kind=Kind.EXPORT,
@@ -179,6 +184,7 @@ async def create_export(request: AccountRequest, services: Injected[Services]) -
         options=asked.options(),
         idempotency_key=idempotency_key(request, required=False),
         fingerprint=asked.fingerprint,
+        webhook_url=services.webhook_urls.of_job(asked.webhook_url),
     )
     async with brief_transaction(services.pool) as connection:
         await check_values(connection, asked.selection)

@@ -14,6 +14,7 @@ from msgspec.structs import asdict
 
 from wherry.errors import Invalid, JobNotFound, Unauthenticated
 from wherry.exports.view import ExportJob, export_job
+from wherry.http.deliveries import list_deliveries
 from wherry.http.described import Described
 from wherry.http.job_routes import provide_job
 from wherry.http.parameters import read_query
@@ -156,4 +157,6 @@ def _version(job: Job) -> int:
     return round(job.updated_at.timestamp() * 1_000_000)
 
 
-job_router = Router("/", route_handlers=[list_jobs, watch_job], dependencies=provide_job(), tags=["jobs"])
+job_router = Router(
+    "/", route_handlers=[list_jobs, watch_job, list_deliveries], dependencies=provide_job(), tags=["jobs"]
+)

@@ -20,6 +20,7 @@ from wherry.capsules.submission import Submissions
 from wherry.database.pools import Pool
 from wherry.imports.intake import Intake
 from wherry.jobs.notifications import Notifications
+from wherry.jobs.webhook_urls import WebhookUrls
 from wherry.settings import Settings
 from wherry.storage.store import Store
 from wherry.tables.registry import Tables
@@ -47,6 +48,7 @@ class Services:
     capsule_api_key: str | None = field(repr=False)
     intake: Intake
     submissions: Submissions
+    webhook_urls: WebhookUrls
     notifications: Notifications
     uploads: OpenUploads = field(default_factory=OpenUploads)
     closing: ExitStack = field(default_factory=ExitStack)

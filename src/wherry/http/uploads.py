@@ -24,6 +24,7 @@ from wherry.accounts.models import Account
 from wherry.accounts.quota import admit, check_before_upload
 from wherry.database.pools import brief_transaction
 from wherry.errors import Invalid, Refused, Unavailable, UnsupportedMedia
+from wherry.http.deliveries import WEBHOOK_URL
 from wherry.http.idempotency import idempotency_key
 from wherry.http.multipart import FILE, read_form
 from wherry.http.parameters import once, query_of, refuse_repeated, refuse_unknown
@@ -86,6 +87,7 @@ class ImportForm(Struct, rename="camel"):
     unknown_fields: Annotated[UnknownFields | UnsetType, UNKNOWN_FIELDS] = UNSET
     columns: Annotated[str | UnsetType, COLUMNS] = UNSET
     records_at: Annotated[str | UnsetType, RECORDS_AT] = UNSET
+    webhook_url: Annotated[str | UnsetType, WEBHOOK_URL] = UNSET
 
 
 class ImportByUrl(Struct, rename="camel"):
@@ -101,6 +103,7 @@ class ImportByUrl(Struct, rename="camel"):
     unknown_fields: Annotated[UnknownFields | None, UNKNOWN_FIELDS] = None
     columns: Annotated[dict[str, str | None] | None, COLUMNS] = None
     records_at: Annotated[str | None, RECORDS_AT] = None
+    webhook_url: Annotated[str | None, WEBHOOK_URL] = None
 
 
 class WrappedImportByUrl(Struct):
@@ -121,6 +124,7 @@ class ImportQuery(Struct, rename="camel"):
     unknown_fields: Annotated[UnknownFields | None, UNKNOWN_FIELDS] = None
     columns: Annotated[str | None, COLUMNS] = None
     records_at: Annotated[str | None, RECORDS_AT] = None
+    webhook_url: Annotated[str | None, WEBHOOK_URL] = None
     file_name: Annotated[str | None, Meta(description=f"{IF_FILE}its name, used to detect its format.")] = None
 
 
@@ -186,6 +190,7 @@ async def _asked(
 ) -> RequestedImport:
     table = find_table(importable_by(await services.tables.current(), caller.role), fields.get("resource"))
     options = parse_options(fields)
+    options = msgspec.structs.replace(options, webhook_url=services.webhook_urls.requested(options.webhook_url))
     if options.on_conflict is OnConflict.UPDATE and not table.is_updatable:
         message = f"onConflict cannot be update: wherry has no right to update {table.name}; use error or skip"
         raise Invalid(message, field="onConflict")
@@ -198,6 +203,7 @@ async def _asked(
         owner_id=caller.id,
         owner_role=caller.role,
         idempotency_key=key,
+        webhook_url=services.webhook_urls.of_job(options.webhook_url),
     )
 
 

@@ -23,7 +23,12 @@ from wherry.tables.model import Table
 
 @dataclass(frozen=True)
 class RequestedImport:
-    """A requested import. `format` is None if it has to be detected from the content of the URL."""
+    """A requested import.
+
+    Attributes:
+        format: None if it has to be detected from the content of the URL.
+        webhook_url: called when the import ends, whether it was requested or is the operator's.
+    """
 
     table: Table
     format: str | None
@@ -31,6 +36,7 @@ class RequestedImport:
     owner_id: int
     owner_role: str
     idempotency_key: str
+    webhook_url: str | None = None
 
 
 class Intake:
@@ -98,6 +104,7 @@ class Intake:
             fingerprint=fingerprint(
                 asked.table, format_, asked.options, sha256=source.sha256, url=source.url, charset=source.charset
             ),
+            webhook_url=asked.webhook_url,
         )
         return await submit(connection, new)
 

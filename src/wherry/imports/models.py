@@ -43,6 +43,7 @@ class ImportOptions(msgspec.Struct, rename="camel", frozen=True):
         max_errors: if more records than this have errors, the import stops.
         columns: the field of each header of a csv file, or None if it is ignored.
         records_at: where the records of a JSON document are: keys joined by dots.
+        webhook_url: called when the import ends.
     """
 
     on_conflict: OnConflict = OnConflict.ERROR
@@ -52,6 +53,7 @@ class ImportOptions(msgspec.Struct, rename="camel", frozen=True):
     unknown_fields: UnknownFields = UnknownFields.IGNORE
     columns: dict[str, str | None] | None = None
     records_at: str | None = None
+    webhook_url: str | None = None
 
     @property
     def one_transaction(self) -> bool:

@@ -42,6 +42,7 @@ def parse_options(fields: Mapping[str, object]) -> ImportOptions:
         "unknownFields": lambda value: _choice(value, UnknownFields),
         "columns": _columns,
         "recordsAt": _path,
+        "webhookUrl": _text,
     }
     found: dict[str, Any] = {}
     faults: dict[str, list[str]] = {}
@@ -106,6 +107,12 @@ def _columns(value: object) -> dict[str, str | None]:
     if len(found) > MAX_COLUMNS or any("\0" in f"{header}{name}" for header, name in found.items()):
         raise _Faulty(f"must have at most {MAX_COLUMNS} members, without the character U+0000")
     return found
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise _Faulty("must be a string")
+    return value
 
 
 def _path(value: object) -> str:

@@ -61,6 +61,9 @@ class ImportJob(RecordsJob, kw_only=True):
     records_at: Annotated[
         str | UnsetType, Meta(description="json: where the records are in the document, if that was requested.")
     ] = UNSET
+    webhook_url: Annotated[str | UnsetType, Meta(description="Called when the job ends, if that was requested.")] = (
+        UNSET
+    )
 
 
 class ImportAnswer(Struct, rename="camel"):
@@ -105,7 +108,7 @@ def import_job(job: Job) -> ImportJob:
     """The import itself."""
     source = job.source or {}
     options = asdict(options_of(job))
-    for name in ("columns", "records_at"):
+    for name in ("columns", "records_at", "webhook_url"):
         options[name] = UNSET if options[name] is None else options[name]
     return ImportJob(
         **common_fields(job),

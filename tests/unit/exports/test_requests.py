@@ -108,6 +108,7 @@ def test_only_the_resource_is_needed() -> None:
         ({"resource": "users", "filters": []}, "filters"),
         ({"resource": "users", "fields": {}}, "fields"),
         ({"resource": "users", "csvEscapeFormulas": "no"}, "csvEscapeFormulas"),
+        ({"resource": "users", "webhookUrl": 5}, "webhookUrl"),
     ],
 )
 def test_a_body_of_the_wrong_shape_is_refused_by_member(body: Any, field: str) -> None:
@@ -130,11 +131,20 @@ def test_the_fingerprint_does_not_depend_on_the_spelling() -> None:
         fingerprint(format="json"),
         fingerprint(compression="zstd"),
         fingerprint(csvEscapeFormulas=True),
+        fingerprint(webhookUrl="https://a.example/"),
+        fingerprint(webhookUrl="https://b.example/"),
         fingerprint(fields=["slug", "id"]),
         fingerprint(filters={"author_id": 7}),
         parse_export({"resource": "users"}).fingerprint,
     ]
     assert len({*same, *others}) == 1 + len(others)
+
+
+def test_without_a_webhook_the_fingerprint_is_that_of_older_versions() -> None:
+    for members in ({}, {"webhookUrl": None}, {"webhookUrl": ""}):
+        asked = parse_export({"resource": "comments", **members})
+        assert asked.fingerprint == "0dcb3fd80f24befb8c060e842034e708d4f34e8f98e2d890e5e8b1c2a265bbd5"
+        assert "webhookUrl" not in asked.options()
 
 
 def test_a_request_can_be_restored_from_its_job() -> None:

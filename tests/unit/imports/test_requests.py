@@ -134,8 +134,8 @@ def test_options_are_read_from_forms_and_from_json() -> None:
 
 def test_every_invalid_option_is_named() -> None:
     with pytest.raises(Invalid) as refused:
-        parse_options({"onConflict": "merge", "dryRun": "perhaps", "atomic": 1})
-    assert list(refused.value.fields) == ["onConflict", "dryRun", "atomic"]
+        parse_options({"onConflict": "merge", "dryRun": "perhaps", "atomic": 1, "webhookUrl": {}})
+    assert list(refused.value.fields) == ["onConflict", "dryRun", "atomic", "webhookUrl"]
 
 
 def test_requests_that_differ_in_anything_have_different_fingerprints() -> None:
@@ -146,6 +146,8 @@ def test_requests_that_differ_in_anything_have_different_fingerprints() -> None:
         {"options": ImportOptions(OnConflict.SKIP)},
         {"options": ImportOptions(dry_run=True)},
         {"options": ImportOptions(atomic=True)},
+        {"options": ImportOptions(webhook_url="https://a.example/")},
+        {"options": ImportOptions(webhook_url="https://b.example/")},
         {"sha256": "b"},
         {"sha256": None, "url": "a"},
         {"sha256": None, "url": "b"},
@@ -165,6 +167,7 @@ def test_a_job_stores_the_options_and_the_role() -> None:
         "unknownFields": "ignore",
         "columns": None,
         "recordsAt": None,
+        "webhookUrl": None,
         "callerRole": "user",
     }
 

@@ -11,8 +11,8 @@ from wherry.errors import JobNotFound
 from wherry.http.problems import responses
 from wherry.http.security import BY_TOKEN, AccountRequest
 from wherry.http.services import Injected, Services
+from wherry.jobs.deliveries import Delivery, deliveries_of
 from wherry.jobs.models import Job
-from wherry.jobs.webhooks import Delivery, deliveries_of
 from wherry.times import Time, rfc3339
 
 WEBHOOK_URL = Meta(description="Receives a signed POST when the job ends.")

@@ -13,16 +13,14 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
-from uuid import UUID
+from typing import Any
 
 import httpx
 import msgspec
 import structlog
 
-from wherry.database.pools import Connection, Pool
-from wherry.database.queries import fetch_all, fetch_one, load
+from wherry.database.pools import Pool
+from wherry.database.queries import fetch_one, load
 from wherry.errors import DeliveryFailed, ErrorCode, SendingFailed, UrlNotAllowed
 from wherry.jobs.models import Job
 from wherry.jobs.webhook_urls import WebhookUrls
@@ -38,29 +36,6 @@ _LEFT_OUT: dict[str, Any] = {"options": {}, "source": None, "checkpoint": None}
 """Columns that a snapshot may lack."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One request for an event. `status` is that of the response, `error` says why the event was not delivered."""
-
-    number: int
-    ts: datetime
-    status: int | None
-    error: str | None
-    duration_ms: int
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """An event, and the attempts to deliver it so far."""
-
-    id: str
-    url: str
-    type: str
-    status: Literal["pending", "delivered", "failed"]
-    next_attempt_at: datetime | None
-    attempts: list[Attempt]
 
 
 @dataclass(frozen=True)
@@ -197,9 +172,3 @@ def signature(key: bytes, event_id: str, timestamp: int, body: bytes) -> str:
 def job_of_snapshot(snapshot: dict[str, Any]) -> Job:
     """A job as it was when it ended, from its row as jsonb; of what the snapshot leaves out, nothing is shown."""
     return msgspec.convert(_LEFT_OUT | snapshot, Job)
-
-
-async def deliveries_of(connection: Connection, job_id: UUID) -> list[Delivery]:
-    """A job's events, oldest first."""
-    rows = await fetch_all(connection, load("webhooks")["deliveries"], {"job_id": job_id})
-    return msgspec.convert(rows, list[Delivery])

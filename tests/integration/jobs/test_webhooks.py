@@ -15,10 +15,11 @@ from tests.receivers import WEBHOOK_SECRET, Receiver, receiving
 from wherry.database.pools import Connection, Pool, make_pool
 from wherry.errors import DeliveryFailed
 from wherry.jobs import ledger
+from wherry.jobs.deliveries import Delivery, deliveries_of
 from wherry.jobs.models import Advance, Job, Outcome
 from wherry.jobs.states import Status
 from wherry.jobs.webhook_urls import WebhookUrls
-from wherry.jobs.webhooks import Delivery, Webhooks, deliveries_of, job_of_snapshot
+from wherry.jobs.webhooks import Webhooks, job_of_snapshot
 from wherry.settings import load_settings
 
 WAITS = (5.0, 7.0, 11.0)

@@ -101,6 +101,7 @@ ROUTES = [
     "/api/v1/exports/{id}",
     "/api/v1/exports/{id}/download",
     "/api/v1/jobs/{id}/events",
+    "/api/v1/jobs/{id}/deliveries",
     "/v1/exports/{id}",
     "/v1/exports/{id}/events",
     "/v1/exports/{id}/events/stream",

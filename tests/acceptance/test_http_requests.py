@@ -40,6 +40,7 @@ def _fields(answer: httpx.Response) -> dict[str, str]:
         "/api/v1/imports/{id}/errors",
         "/api/v1/imports/{id}/errors/download",
         "/api/v1/jobs/{id}/events",
+        "/api/v1/jobs/{id}/deliveries",
         "/openapi.json",
         "/set-password",
     ],

@@ -11,6 +11,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.acceptance.test_http_document import assert_described
 from tests.commands import wherry
 from tests.factories import SMALL_GRAPH
 from tests.postgres import TestServer
@@ -53,6 +54,11 @@ def owner(hooked: Service) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def document(owner: httpx.Client) -> Any:
+    return owner.get("/openapi.json").raise_for_status().json()
+
+
 def asked(client: httpx.Client, way: str, url: Any, key: str = "one") -> httpx.Response:
     """A request with a `webhookUrl`, in each of the ways that it can be given."""
     headers = {"Idempotency-Key": f"{way} {key}"}
@@ -84,10 +90,11 @@ def stored_url(service: Service, job_id: str) -> str | None:
 
 @WAYS
 def test_a_webhook_can_be_requested_and_belongs_to_the_request(
-    hooked: Service, owner: httpx.Client, receiver: Receiver, way: str
+    hooked: Service, owner: httpx.Client, receiver: Receiver, document: Any, way: str
 ) -> None:
     made = asked(owner, way, URL)
     assert made.status_code == 202, made.text
+    assert_described(document, made)
     job = job_in(made)
     assert job["webhookUrl"] == URL
     assert stored_url(hooked, job["id"]) == URL
@@ -102,9 +109,11 @@ def test_a_webhook_can_be_requested_and_belongs_to_the_request(
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:9000/", "http://[::ffff:10.0.0.1]/", "http://u:p@hooks.example/", "x"]
 )
-def test_a_url_that_is_not_public_is_refused(owner: httpx.Client, way: str, url: str) -> None:
-    problem = problem_of(asked(owner, way, url, key=url), 422, "URL_NOT_ALLOWED")
+def test_a_url_that_is_not_public_is_refused(owner: httpx.Client, document: Any, way: str, url: str) -> None:
+    refused = asked(owner, way, url, key=url)
+    problem = problem_of(refused, 422, "URL_NOT_ALLOWED")
     assert list(problem["errors"]) == ["webhookUrl"]
+    assert_described(document, refused)
 
 
 @WAYS
@@ -119,7 +128,9 @@ def test_a_capsule_has_the_operators_webhook(hooked: Service, receiver: Receiver
     assert stored_url(hooked, made.json()["jobId"]) == receiver.url
 
 
-def test_the_attempts_of_a_webhook_are_listed(hooked: Service, owner: httpx.Client, receiver: Receiver) -> None:
+def test_the_attempts_of_a_webhook_are_listed(
+    hooked: Service, owner: httpx.Client, receiver: Receiver, document: Any
+) -> None:
     """The query of the operator's URL, which may contain a secret, is not shown to others."""
     for key, url, shown in (("mine", URL, URL), ("operators", None, receiver.url.partition("?")[0])):
         job_id = job_in(asked(owner, "export", url, key=f"listed {key}"))["id"]
@@ -135,9 +146,10 @@ def test_the_attempts_of_a_webhook_are_listed(hooked: Service, owner: httpx.Clie
                 " values (%(id)s, 1, '2026-01-31T12:00:00.0126Z', 500, 'no', 3)",
                 values,
             )
-        found = owner.get(f"/api/v1/jobs/{job_id}/deliveries").raise_for_status().json()["deliveries"]
+        answer = owner.get(f"/api/v1/jobs/{job_id}/deliveries")
+        assert_described(document, answer)
         attempt = {"number": 1, "ts": "2026-01-31T12:00:00.012Z", "status": 500, "error": "no", "durationMs": 3}
-        assert found[-1] == {
+        assert answer.json()["deliveries"][-1] == {
             "id": f"msg_{key}",
             "url": shown,
             "type": "job.failed",

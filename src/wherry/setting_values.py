@@ -23,7 +23,7 @@ PRISMA_PARAMETERS = frozenset(
     {"schema", "connection_limit", "pool_timeout", "socket_timeout", "pgbouncer", "statement_cache_size", "sslaccept"}
 )
 BASE_URL = re.compile(r"https?://[^\s/?#:@][^\s/?#]*(/[^\s?#]*)?", re.IGNORECASE)
-WEBHOOK_URL = re.compile(r"https?://([^\s/?#:@\[\]]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?([/?][^\s#]*)?", re.IGNORECASE)
+WEBHOOK_URL = re.compile(r"https?://([\w.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?([/?][^\s#]*)?", re.IGNORECASE)
 ORIGIN = re.compile(r"https?://[^\s/?#:@]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 

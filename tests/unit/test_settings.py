@@ -83,6 +83,8 @@ def test_the_environment_overrides_the_dot_env_file(monkeypatch: pytest.MonkeyPa
         ("CORS_ALLOWED_ORIGINS", "https://app.example/path", "not https://app.example/path"),
         ("WEBHOOK_URL", "hooks.example", "WEBHOOK_URL: must be a URL such as https://host/path?query"),
         ("WEBHOOK_URL", "https://user:pw@hooks.example/", "without a user name or password"),
+        ("WEBHOOK_URL", "https://hooks example/", "WEBHOOK_URL: must be a URL"),
+        ("WEBHOOK_URL", "https://[::1/", "WEBHOOK_URL: must be a URL"),
         ("WEBHOOK_SECRET", "MDEy" * 8, "WEBHOOK_SECRET: must be whsec_ followed by 24 to 64 bytes in base64"),
         ("WEBHOOK_SECRET", "whsec_" + "MDEy" * 7, "24 to 64 bytes"),
         ("WEBHOOK_SECRET", "whsec_" + "MDEy" * 22, "24 to 64 bytes"),

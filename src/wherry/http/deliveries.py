@@ -33,7 +33,7 @@ class WebhookDelivery(Struct, rename="camel"):
     """A webhook, of which each end of a job has its own."""
 
     id: Annotated[str, Meta(description="The `webhook-id` of every request for it.")]
-    url: Annotated[str, Meta(description="Without its query, unless you gave it yourself.")]
+    url: Annotated[str, Meta(description="Without its query, unless it is the `webhookUrl` of your request.")]
     type: Annotated[str, Meta(description="`job.` and the job's status.")]
     status: Literal["pending", "delivered", "failed"]
     next_attempt_at: Annotated[Time | None, Meta(description="When it is sent next; null if it is not pending.")]
@@ -57,19 +57,19 @@ async def list_deliveries(
     """The webhooks that a job has sent, with every attempt to deliver them."""
     async with services.pool.connection() as connection:
         found = await deliveries_of(connection, job.id)
-    given = job.options.get("webhookUrl") if job.owner_id == request.user.id else None
-    return DeliveriesAnswer([_shown(delivery, given) for delivery in found])
+    requested = job.options.get("webhookUrl") if job.owner_id == request.user.id else None
+    return DeliveriesAnswer([_shown(delivery, requested) for delivery in found])
 
 
-def _shown(delivery: Delivery, given: str | None) -> WebhookDelivery:
-    """A delivery as it is shown to who gave this URL. The query of another URL may contain a secret."""
+def _shown(delivery: Delivery, requested: str | None) -> WebhookDelivery:
+    """A delivery. Its URL has no query, which may contain a secret, unless the caller requested this URL."""
     attempts = [
         DeliveryAttempt(each.number, rfc3339(each.ts), each.status, each.error, each.duration_ms)
         for each in delivery.attempts
     ]
     return WebhookDelivery(
         id=delivery.id,
-        url=delivery.url if delivery.url == given else delivery.url.partition("?")[0],
+        url=delivery.url if delivery.url == requested else delivery.url.partition("?")[0],
         type=delivery.type,
         status=delivery.status,
         next_attempt_at=rfc3339(delivery.next_attempt_at),

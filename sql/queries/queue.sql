@@ -1,8 +1,26 @@
--- name: defer
--- What procrastinate's own `defer` runs; but it finds the function under any search path.
-select wherry.procrastinate_defer_jobs_v1(
-  array[(%(queue)s, %(task)s, 0, null, null, %(args)s, null)::wherry.procrastinate_job_to_defer_v1]
-)
+-- name: enqueue
+-- Its priority is lower the more unfinished jobs of its kind the owner has: a newcomer's first job comes before the second
+-- of everybody else. The function is what procrastinate's own `defer` runs; but it is found under any search path.
+select unnest(wherry.procrastinate_defer_jobs_v1(
+  array[(
+    %(queue)s,
+    %(task)s,
+    -(
+      select count(*)
+      from wherry.jobs as others
+      where others.kind = jobs.kind
+        and others.owner_id is not distinct from jobs.owner_id
+        and others.status in ('queued', 'running')
+        and others.id <> jobs.id
+    )::integer,
+    null,
+    null,
+    jsonb_build_object('job_id', jobs.id),
+    null
+  )::wherry.procrastinate_job_to_defer_v1]
+)) as id
+from wherry.jobs
+where id = %(job_id)s
 
 -- name: finish_held
 -- `attempts` is what it was when this run fetched the row; if it has risen since, another run has the row.
@@ -40,3 +58,46 @@ where status in ('queued', 'running')
     where procrastinate_jobs.status in ('todo', 'doing')
       and procrastinate_jobs.args ->> 'job_id' = jobs.id::text
   )
+
+-- name: pause
+insert into wherry.queue_pauses (kind, paused_by)
+values (%(kind)s, %(by)s)
+on conflict do nothing
+
+-- name: resume
+-- The notification is procrastinate's; 0 is no job's id, and the workers just look for jobs.
+with resumed as (
+  delete from wherry.queue_pauses
+  where kind = %(kind)s
+  returning kind
+)
+select pg_notify('procrastinate_any_queue_v1', '{"type": "job_inserted", "job_id": 0}')
+from resumed
+
+-- name: kinds
+select known.kind,
+  count(*) filter (where jobs.status = 'queued') as queued,
+  count(*) filter (where jobs.status = 'running') as running,
+  extract(epoch from now() - min(jobs.queued_at) filter (where jobs.status = 'queued'))::float8 as oldest_seconds,
+  exists(select from wherry.queue_pauses where queue_pauses.kind = known.kind) as paused
+from unnest(%(kinds)s::text[]) with ordinality as known (kind, position)
+left join wherry.jobs on jobs.kind = known.kind and jobs.status in ('queued', 'running')
+group by known.kind, known.position
+order by known.position
+
+-- name: workers
+select workers.host,
+  workers.pid,
+  workers.version,
+  extract(epoch from now() - beating.last_heartbeat)::float8 as heartbeat_age_seconds,
+  array(
+    select (held.args ->> 'job_id')::uuid
+    from wherry.procrastinate_jobs as held
+    where held.worker_id = beating.id
+      and held.status = 'doing'
+      and held.task_name = %(task)s
+    order by held.id
+  ) as jobs
+from wherry.procrastinate_workers as beating
+left join wherry.workers on workers.worker_id = beating.id
+order by beating.id

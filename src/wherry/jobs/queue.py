@@ -14,7 +14,6 @@ from procrastinate.connector import BaseAsyncConnector
 from procrastinate.jobs import Job as QueueJob
 from procrastinate.jobs import Status as QueueStatus
 from procrastinate.manager import JobManager
-from psycopg.types.json import Jsonb
 
 from wherry.database.pools import Connection
 from wherry.database.queries import load
@@ -39,10 +38,24 @@ async def submit(connection: Connection, new: NewJob) -> tuple[Job, bool]:
     return job, replayed
 
 
-async def enqueue(connection: Connection, job_id: UUID, kind: Kind) -> None:
-    """Write a job's queue row."""
-    values = {"queue": kind, "task": RUN_JOB, "args": Jsonb({"job_id": str(job_id)})}
-    await connection.execute(load("queue")["defer"], values)
+async def retry(connection: Connection, job: Job, by: int | None) -> Job | None:
+    """Queue a job that has ended again; None if it cannot be retried. Call it inside a transaction.
+
+    Only the new queue row may then claim the job: the one of a job that was cancelled may still be in the queue.
+    """
+    retried = await ledger.retry(connection, job.id, by)
+    if retried is not None:
+        await ledger.use_queue_row(connection, job.id, await enqueue(connection, job.id, job.kind))
+    return retried
+
+
+async def enqueue(connection: Connection, job_id: UUID, kind: Kind) -> int:
+    """Write a job's queue row, and return its id."""
+    values = {"queue": kind, "task": RUN_JOB, "job_id": job_id}
+    cursor = await connection.execute(load("queue")["enqueue"], values)
+    row = await cursor.fetchone()
+    assert row is not None, "the job exists"
+    return int(row[0])
 
 
 class Slots:

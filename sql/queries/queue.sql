@@ -22,6 +22,35 @@ select unnest(wherry.procrastinate_defer_jobs_v1(
 from wherry.jobs
 where id = %(job_id)s
 
+-- name: fetch
+-- What procrastinate's function does, except that it skips paused kinds and the owners who have had their share, and that
+-- it ignores procrastinate's locks, which wherry does not use. `limit` has the owner of each row looked up by the key of
+-- its job, in whatever order: the planner would otherwise read all jobs if it thinks that few rows are left.
+with candidate as (
+  select waiting.id, job.owner_id
+  from wherry.procrastinate_jobs as waiting
+  left join lateral (
+    select owner_id
+    from wherry.jobs
+    where id = (waiting.args ->> 'job_id')::uuid
+    limit 1
+  ) as job on true
+  where waiting.status = 'todo'
+    and (waiting.scheduled_at is null or waiting.scheduled_at <= now())
+    and waiting.queue_name = any(%(queues)s::varchar[])
+    and not exists (select from wherry.queue_pauses where kind = waiting.queue_name)
+    and (job.owner_id is null or job.owner_id <> all(%(full_owners)s::integer[]))
+  order by waiting.priority desc, waiting.id
+  limit 1
+  for update of waiting skip locked
+)
+update wherry.procrastinate_jobs as taken
+set status = 'doing',
+    worker_id = %(worker_id)s
+from candidate
+where taken.id = candidate.id
+returning taken.*, candidate.owner_id
+
 -- name: finish_held
 -- `attempts` is what it was when this run fetched the row; if it has risen since, another run has the row.
 with held as materialized (
@@ -101,3 +130,22 @@ select workers.host,
 from wherry.procrastinate_workers as beating
 left join wherry.workers on workers.worker_id = beating.id
 order by beating.id
+
+-- name: register_worker
+with registered as (
+  insert into wherry.procrastinate_workers
+  default values
+  returning id
+)
+insert into wherry.workers (worker_id, host, pid, version)
+select id, %(host)s, %(pid)s, %(version)s
+from registered
+returning worker_id
+
+-- name: unregister_worker
+with described as (
+  delete from wherry.workers
+  where worker_id = %(worker_id)s
+)
+delete from wherry.procrastinate_workers
+where id = %(worker_id)s

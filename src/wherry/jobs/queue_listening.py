@@ -16,7 +16,7 @@ from procrastinate.jobs import Job as QueueJob
 from procrastinate.manager import NotificationCallback, get_channel_for_queues
 
 from wherry.database.listening import Listener
-from wherry.jobs.queue import FencedJobManager
+from wherry.jobs.manager import FencedJobManager
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +24,10 @@ log = structlog.get_logger(__name__)
 class _Payload(msgspec.Struct):
     type: Literal["job_inserted", "abort_job_requested"]
     job_id: int
+
+
+LOOK = _Payload("job_inserted", 0)
+"""The notification of a job that was inserted; the worker then looks for any."""
 
 
 class ListeningJobManager(FencedJobManager):
@@ -49,6 +53,7 @@ class ListeningJobManager(FencedJobManager):
         )
         self._on_notification: NotificationCallback | None = None
         self._notifications = 0
+        self._missed: tuple[object, ...] = ()
 
     async def listen(self) -> None:
         """Listen until cancelled: for every worker of the process, one after the other."""
@@ -62,15 +67,27 @@ class ListeningJobManager(FencedJobManager):
         await asyncio.Event().wait()
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> QueueJob | None:
-        """Fetch a row; look again if there was none, but a notification has arrived meanwhile.
+        """Fetch a row, unless it is known that there is none.
 
-        procrastinate forgets those that arrive while it fetches, and the statement may have been too early for them.
+        Look again if there was none, but a notification has arrived or a slot was freed meanwhile: procrastinate
+        forgets what happens while it fetches.
         """
-        while True:
-            before = self._notifications
+        while (chance := self._chance()) != self._missed:
             job = await super().fetch_job(queues, worker_id)
-            if job is not None or before == self._notifications:
+            if job is not None:
                 return job
+            self._missed = chance
+        return None
+
+    def _chance(self) -> tuple[object, ...]:
+        """What a fetch depends on; it is worth another try when this has changed, which it does every second."""
+        now = int(asyncio.get_running_loop().time())
+        return self.slots.open_queues(), self.slots.full_owners(), self._notifications, now
+
+    async def free(self, job: QueueJob) -> None:
+        """Free the slot of a run that has ended, and have the worker look for the next job."""
+        self.slots.free(job)
+        await self._wake("", LOOK)
 
     async def _notify(self, channel: str, payload: str) -> None:
         try:
@@ -78,13 +95,16 @@ class ListeningJobManager(FencedJobManager):
         except msgspec.DecodeError as error:
             log.warning("a notification is not procrastinate's", channel=channel, error=str(error))
         else:
-            await self._pass_on(channel, found)
+            await self._receive(channel, found)
 
     async def _look_for_jobs(self) -> None:
         self.has_connected.set()
-        await self._pass_on("", _Payload("job_inserted", 0))
+        await self._receive("", LOOK)
 
-    async def _pass_on(self, channel: str, payload: _Payload) -> None:
+    async def _receive(self, channel: str, payload: _Payload) -> None:
         self._notifications += 1
+        await self._wake(channel, payload)
+
+    async def _wake(self, channel: str, payload: _Payload) -> None:
         if self._on_notification is not None:
             await self._on_notification(channel=channel, notification=msgspec.to_builtins(payload))

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -27,12 +28,14 @@ from procrastinate.worker import Worker
 from wherry.database.pools import connection_options
 from wherry.database.schema import SCHEMA
 from wherry.database.worker_pool import WorkerPool
-from wherry.errors import JobReleased
+from wherry.errors import DeliveryFailed, JobReleased
 from wherry.jobs import rescue
-from wherry.jobs.queue import RUN_JOB, Slots
+from wherry.jobs.queue import RUN_JOB
 from wherry.jobs.queue_listening import ListeningJobManager
 from wherry.jobs.rescue import STALLED_SECONDS
+from wherry.jobs.slots import MAINTENANCE, SIDE_SLOTS, WEBHOOKS, Slots
 from wherry.jobs.states import Kind
+from wherry.times import now
 
 HEARTBEAT_SECONDS = 5.0
 POLL_SECONDS = 1.0
@@ -59,12 +62,14 @@ class JobServices:
     """What a worker process does. Opened once per process.
 
     Attributes:
-        execute: runs a job to its end.
+        execute: runs a job to its end; called with its id and that of its queue row.
+        deliver: sends the webhook of an event, which is called with its id.
         retain: removes what has expired.
         stop: called once when the process is told to stop. Jobs are then to end at their next checkpoint.
     """
 
-    execute: Callable[[UUID], Awaitable[None]]
+    execute: Callable[[UUID, int], Awaitable[None]]
+    deliver: Callable[[str], Awaitable[None]]
     retain: Callable[[], Awaitable[None]]
     stop: Callable[[], None]
 
@@ -73,21 +78,29 @@ OpenServices = Callable[[], AbstractAsyncContextManager[JobServices]]
 
 
 class GiveBack(BaseRetryStrategy):
-    """Retries every run that raises: at once if the job was released, otherwise after a pause.
+    """Retries every run that raises: at once if it was interrupted, a delivery when it says, otherwise after a pause.
 
-    The number of retries is not limited here: the executor fails a job whose workers die too often at one checkpoint.
+    The number of retries is not limited here: the executor fails a job whose workers die too often at one checkpoint,
+    and a webhook that is given up does not raise.
     """
 
     def get_retry_decision(self, *, exception: BaseException, job: QueueJob) -> RetryDecision:
-        wait = 0 if isinstance(exception, (JobReleased, asyncio.CancelledError)) else min(2**job.attempts, 30)
-        return RetryDecision(retry_in={"seconds": wait})
+        match exception:
+            case JobReleased() | asyncio.CancelledError():
+                wait = 0.0
+            case DeliveryFailed(retry_seconds=wait):
+                pass
+            case _:
+                wait = min(2**job.attempts, 30)
+        return RetryDecision(retry_at=now() + timedelta(seconds=wait))
 
 
 class WorkerApp(procrastinate.App):
     """A procrastinate application whose workers run wherry's jobs.
 
     Args:
-        concurrency: how many jobs a process runs at a time, unless the command line overrides it.
+        concurrency: how many jobs a process runs at a time, unless the command line overrides it. `SIDE_SLOTS` more
+            are for other tasks.
         open_services: opens pools, storage and runners when a worker starts, and closes them when it ends.
         slow: kinds whose jobs may take minutes each; they get at most half of the slots.
     """
@@ -124,10 +137,11 @@ class WorkerApp(procrastinate.App):
         self._in_hand: Counter[int] = Counter()  # a process may fetch a row again that it has released
         self._is_idle = asyncio.Event()
         self._is_idle.set()
-        self.task(name=RUN_JOB, pass_context=False, retry=GiveBack())(self._run_job)
-        retention = self.task(
-            name="wherry.retention", queue="maintenance", queueing_lock="wherry.retention", pass_context=False
-        )(self._retain)
+        self.task(name=RUN_JOB, pass_context=True, retry=GiveBack())(self._run_job)
+        self.task(name="wherry.deliver", queue=WEBHOOKS, retry=GiveBack())(self._deliver)
+        retention = self.task(name="wherry.retention", queue=MAINTENANCE, queueing_lock="wherry.retention")(
+            self._retain
+        )
         self.periodic(cron=RETENTION_CRON)(retention)
 
     @property
@@ -146,13 +160,18 @@ class WorkerApp(procrastinate.App):
             return await run_task()
         finally:
             self._in_hand -= Counter([context.job.id])
-            self.job_manager.slots.free(context.job)
             if not self._in_hand:
                 self._is_idle.set()
+            await self.job_manager.free(context.job)
 
-    async def _run_job(self, job_id: str) -> None:
+    async def _run_job(self, context: JobContext, job_id: str) -> None:
         assert self._services is not None
-        await self._services.execute(UUID(job_id))
+        assert context.job.id is not None
+        await self._services.execute(UUID(job_id), context.job.id)
+
+    async def _deliver(self, event_id: str) -> None:
+        assert self._services is not None
+        await self._services.deliver(event_id)
 
     async def _retain(self, timestamp: int) -> None:
         assert self._services is not None
@@ -161,7 +180,7 @@ class WorkerApp(procrastinate.App):
 
     async def run_worker_async(self, **kwargs: Any) -> None:
         """Run workers until SIGINT or SIGTERM. If one loses the database, the next starts when the database is back."""
-        kwargs["install_signal_handlers"] = False
+        kwargs |= {"install_signal_handlers": False, "listen_notify": True}
         stopping = asyncio.Event()
         async with self._open_services() as self._services:
             companions = (
@@ -194,8 +213,9 @@ class WorkerApp(procrastinate.App):
     async def _run_workers(self, stopping: asyncio.Event, options: dict[str, Any]) -> None:
         while not stopping.is_set():
             worker = self._worker(**options)
-            queues = {*Kind, *(task.queue for task in self.tasks.values())}
-            self.job_manager.slots = Slots(worker.concurrency, queues, self._slow)
+            queues = worker.queues or {*Kind, *(task.queue for task in self.tasks.values())}
+            self.job_manager.slots = Slots(worker.concurrency, set(queues), self._slow)
+            worker.concurrency += SIDE_SLOTS
             await self._run_until_stopped(worker, stopping)
             if not worker.wait:
                 break

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from tests.factories import submitted
 from tests.faults.proxy import DroppingProxy, serving
+from tests.integration.jobs.working import Gated, Recorder, working
 from tests.outages import shut_down
 from wherry.database.migrations import migrate
 from wherry.database.pools import Connection, connect
@@ -29,51 +30,11 @@ NOTIFIED_SECONDS = 5.0
 """Much less than `without_polling` waits, so only a notification can be so fast."""
 
 
-class Recorder:
-    """Services that record which jobs they run."""
-
-    def __init__(self) -> None:
-        self.seen: list[UUID] = []
-        self.ran = asyncio.Event()
-        self.failures: list[Exception] = []
-
-    async def execute(self, job_id: UUID) -> None:
-        self.seen.append(job_id)
-        if self.failures:
-            raise self.failures.pop()
-        self.ran.set()
-
-    async def retain(self) -> None:
-        return
-
-    def stop(self) -> None:
-        return
-
-    def services(self) -> JobServices:
-        return JobServices(self.execute, self.retain, self.stop)
-
-
-@asynccontextmanager
-async def _working(url: str, recorder: Recorder) -> AsyncIterator[WorkerApp]:
-    @asynccontextmanager
-    async def open_services() -> AsyncIterator[JobServices]:
-        yield recorder.services()
-
-    app = WorkerApp(url, concurrency=2, open_services=open_services, slow={Kind.CAPSULE})
-    async with app.open_async():
-        task = asyncio.create_task(app.run_worker_async())
-        try:
-            yield app
-        finally:
-            os.kill(os.getpid(), signal.SIGTERM)
-            await asyncio.wait_for(task, 10)
-
-
 async def test_a_queued_job_is_run(database_url: str) -> None:
     recorder = Recorder()
     async with await connect(database_url, name="test") as connection:
         job = await submitted(connection)
-        async with _working(database_url, recorder):
+        async with working(database_url, recorder):
             await asyncio.wait_for(recorder.ran.wait(), 10)
         assert recorder.seen == [job.id]
         left = await (await connection.execute("select count(*) from wherry.procrastinate_jobs")).fetchone()
@@ -85,7 +46,7 @@ async def test_a_released_job_runs_again_at_once(database_url: str) -> None:
     recorder.failures.append(JobReleased("the worker was stopping"))
     async with await connect(database_url, name="test") as connection:
         job = await submitted(connection)
-        async with _working(database_url, recorder):
+        async with working(database_url, recorder):
             await asyncio.wait_for(recorder.ran.wait(), 10)
         assert recorder.seen == [job.id, job.id]
 
@@ -104,7 +65,7 @@ async def test_the_jobs_of_a_dead_worker_are_queued_again(database_url: str) -> 
         async with app.open_async():
             assert await rescue.rescue_stalled(app.job_manager, 20) == 1
             assert await rescue.rescue_stalled(app.job_manager, 20) == 0
-        async with _working(database_url, recorder):
+        async with working(database_url, recorder):
             await asyncio.wait_for(recorder.ran.wait(), 10)
         assert recorder.seen == [job.id]
 
@@ -150,7 +111,7 @@ async def test_a_superseded_run_leaves_the_queue_row_to_the_next(database_url: s
     recorder, hold = Recorder(), asyncio.Event()
 
     class Slow(Recorder):
-        async def execute(self, job_id: UUID) -> None:
+        async def execute(self, job_id: UUID, queue_id: int) -> None:
             recorder.ran.set()
             await hold.wait()
             if failure:
@@ -158,7 +119,7 @@ async def test_a_superseded_run_leaves_the_queue_row_to_the_next(database_url: s
 
     async with await connect(database_url, name="test") as connection:
         await submitted(connection)
-        async with _working(database_url, Slow()):
+        async with working(database_url, Slow()):
             await asyncio.wait_for(recorder.ran.wait(), 10)
             # taken for dead, given back, and fetched by another worker
             await connection.execute(
@@ -173,31 +134,17 @@ async def test_a_superseded_run_leaves_the_queue_row_to_the_next(database_url: s
         assert left == [("doing", 1)]
 
 
-class Gated(Recorder):
-    """Runs that end when the test releases them."""
-
-    def __init__(self, kinds: dict[UUID, Kind]) -> None:
-        super().__init__()
-        self.kinds = kinds
-        self.gate = asyncio.Event()
-        self.begun: asyncio.Queue[Kind] = asyncio.Queue()
-
-    async def execute(self, job_id: UUID) -> None:
-        self.begun.put_nowait(self.kinds[job_id])
-        if self.kinds[job_id] is Kind.CAPSULE:
-            await self.gate.wait()
-
-
 async def test_capsules_use_at_most_half_of_the_slots(database_url: str) -> None:
     """The worker runs two jobs at a time: one capsule, and one job of another kind."""
     async with await connect(database_url, name="test") as connection:
         jobs = [await submitted(connection, kind=kind) for kind in (Kind.CAPSULE,) * 3 + (Kind.IMPORT, Kind.EXPORT)]
-        gated = Gated({job.id: job.kind for job in jobs})
-        async with _working(database_url, gated):
-            begun = [await asyncio.wait_for(gated.begun.get(), 10) for _ in range(3)]
+        gated = Gated(job.id for job in jobs if job.kind is Kind.CAPSULE)
+        kinds = {job.id: job.kind for job in jobs}
+        async with working(database_url, gated):
+            begun = [kinds[await gated.next()] for _ in range(3)]
             assert sorted(begun) == [Kind.CAPSULE, Kind.EXPORT, Kind.IMPORT]
             gated.gate.set()
-            assert [await asyncio.wait_for(gated.begun.get(), 10) for _ in range(2)] == [Kind.CAPSULE] * 2
+            assert [kinds[await gated.next()] for _ in range(2)] == [Kind.CAPSULE] * 2
 
 
 @pytest.fixture
@@ -234,7 +181,7 @@ async def _is_notified(connection: Connection, recorder: Recorder) -> None:
 async def test_jobs_are_notified_again_after_a_silently_dropped_link(database_url: str) -> None:
     recorder = Recorder()
     with serving(DroppingProxy(database_url)) as proxy:
-        async with await connect(database_url, name="test") as connection, _working(proxy.url, recorder):
+        async with await connect(database_url, name="test") as connection, working(proxy.url, recorder):
             await _is_notified(connection, recorder)
             first, workers = await _listens(connection), await _worker_ids(connection)
             proxy.drop(LISTEN)
@@ -250,7 +197,7 @@ async def test_jobs_are_notified_again_after_a_silently_dropped_link(database_ur
 async def test_jobs_are_notified_again_after_a_restart_of_the_database(own_postgres: EmbeddedPostgres) -> None:
     recorder, lost = Recorder(), "notifications lost their connection"
     await migrate(own_postgres.url)
-    async with _working(own_postgres.url, recorder):
+    async with working(own_postgres.url, recorder):
         async with await connect(own_postgres.url, name="test") as connection:
             await _is_notified(connection, recorder)
         with capture_logs() as lines, shut_down(own_postgres):
@@ -266,7 +213,7 @@ async def test_jobs_are_notified_again_after_a_restart_of_the_database(own_postg
 async def test_a_notification_that_arrives_while_the_worker_fetches_is_not_lost(database_url: str) -> None:
     """The worker fetches again as soon as a run begins, and the next job is submitted at that moment."""
     recorder = Recorder()
-    async with await connect(database_url, name="test") as connection, _working(database_url, recorder):
+    async with await connect(database_url, name="test") as connection, working(database_url, recorder):
         await _listens(connection)
         for _ in range(50):
             await _is_notified(connection, recorder)
@@ -276,7 +223,7 @@ async def test_a_notification_that_arrives_while_the_worker_fetches_is_not_lost(
 @pytest.mark.parametrize("payload", ["", "nonsense", "[]", '{"type": "something new"}'])
 async def test_a_notification_of_somebody_else_is_ignored(database_url: str, payload: str) -> None:
     recorder = Recorder()
-    async with await connect(database_url, name="test") as connection, _working(database_url, recorder):
+    async with await connect(database_url, name="test") as connection, working(database_url, recorder):
         first = await _listens(connection)
         await connection.execute("select pg_notify('procrastinate_any_queue_v1', %s)", [payload])
         await _is_notified(connection, recorder)
@@ -287,7 +234,7 @@ async def test_a_worker_whose_links_are_dropped_finds_jobs_again(database_url: s
     """The statements that it waits for get no response, but new connections work."""
     recorder = Recorder()
     with serving(DroppingProxy(database_url)) as proxy:
-        async with await connect(database_url, name="test") as connection, _working(proxy.url, recorder):
+        async with await connect(database_url, name="test") as connection, working(proxy.url, recorder):
             await _listens(connection)
             proxy.drop("wherry queue")
             proxy.drop(LISTEN)
@@ -298,7 +245,7 @@ async def test_a_worker_whose_links_are_dropped_finds_jobs_again(database_url: s
 async def test_a_worker_stops_although_its_links_are_dropped(database_url: str) -> None:
     with serving(DroppingProxy(database_url)) as proxy:
         async with await connect(database_url, name="test") as connection:
-            async with _working(proxy.url, Recorder()):
+            async with working(proxy.url, Recorder()):
                 await _listens(connection)
                 proxy.drop_everything()
 
@@ -308,7 +255,7 @@ async def test_a_job_hears_of_a_stop_before_the_queue_responds(database_url: str
     told = asyncio.Event()
 
     class Told(Recorder):
-        async def execute(self, job_id: UUID) -> None:
+        async def execute(self, job_id: UUID, queue_id: int) -> None:
             self.ran.set()
             await told.wait()
 
@@ -319,7 +266,7 @@ async def test_a_job_hears_of_a_stop_before_the_queue_responds(database_url: str
     with serving(DroppingProxy(database_url)) as proxy:
         async with await connect(database_url, name="test") as connection:
             await submitted(connection)
-            async with _working(proxy.url, recorder):
+            async with working(proxy.url, recorder):
                 await asyncio.wait_for(recorder.ran.wait(), 10)
                 proxy.drop_everything()
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -336,7 +283,7 @@ async def test_a_long_task_of_any_kind_is_not_taken_for_a_forgotten_one(
         await may_end.wait()
 
     monkeypatch.setattr(rescue, "RESCUE_SECONDS", 0.05)
-    async with await connect(database_url, name="test") as connection, _working(database_url, recorder) as app:
+    async with await connect(database_url, name="test") as connection, working(database_url, recorder) as app:
         await app.task(name="long", queue="maintenance", pass_context=False)(take_long).defer_async()
         await asyncio.wait_for(begun.wait(), 10)
         async with connection.transaction():

@@ -1,0 +1,97 @@
+"""No owner, and no task beside the jobs, keeps another owner's job waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from tests.factories import new_user, submitted
+from tests.integration.jobs.working import Gated, Recorder, working
+from wherry.database.pools import connect
+from wherry.errors import DeliveryFailed
+from wherry.jobs.slots import SIDE_LIMITS, WEBHOOKS
+from wherry.jobs.states import Kind
+from wherry.times import now
+
+
+async def test_the_job_of_a_newcomer_starts_although_200_of_another_owner_run_and_wait(database_url: str) -> None:
+    async with await connect(database_url, name="test") as connection:
+        alice, bob = await new_user(connection), await new_user(connection, "bob@example.com")
+        many = [(await submitted(connection, owner_id=alice)).id for _ in range(200)]
+        gated = Gated(many)
+        async with working(database_url, gated, jobs=4):
+            begun = {await gated.next() for _ in range(3)}
+            assert begun < set(many)
+            one = await submitted(connection, owner_id=bob)
+            assert await gated.next() == one.id
+            gated.gate.set()
+            assert {await gated.next() for _ in range(197)} | begun == set(many)
+
+
+async def test_owners_take_turns_on_a_worker_with_one_slot(database_url: str) -> None:
+    """The first job of a newcomer precedes the second of everybody else."""
+    async with await connect(database_url, name="test") as connection:
+        alice, bob = await new_user(connection), await new_user(connection, "bob@example.com")
+        owners = [alice, alice, alice, bob, bob]
+        jobs = [(await submitted(connection, owner_id=owner)).id for owner in owners]
+        gated = Gated([])
+        async with working(database_url, gated, jobs=1):
+            begun = [await gated.next() for _ in jobs]
+        assert [owners[jobs.index(each)] for each in begun] == [alice, bob, alice, bob, alice]
+
+
+async def test_jobs_of_another_kind_do_not_delay_a_turn(database_url: str) -> None:
+    async with await connect(database_url, name="test") as connection:
+        alice, bob = await new_user(connection), await new_user(connection, "bob@example.com")
+        first, *_ = [await submitted(connection, owner_id=alice, kind=kind) for kind in (Kind.EXPORT, Kind.IMPORT)]
+        second = await submitted(connection, owner_id=bob, kind=Kind.EXPORT)
+        cursor = await connection.execute("select args ->> 'job_id', priority from wherry.procrastinate_jobs")
+        priorities = dict(await cursor.fetchall())
+        assert priorities[str(first.id)] == priorities[str(second.id)] == 0
+
+
+class Hanging(Recorder):
+    """Deliveries do not end before the gate opens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.begun: asyncio.Queue[str] = asyncio.Queue()
+
+    async def deliver(self, event_id: str) -> None:
+        self.begun.put_nowait(event_id)
+        await self.gate.wait()
+
+
+async def test_deliveries_that_hang_do_not_block_jobs(database_url: str) -> None:
+    hanging = Hanging()
+    async with (
+        await connect(database_url, name="test") as connection,
+        working(database_url, hanging, jobs=1) as app,
+    ):
+        for number in range(20):
+            await app.tasks["wherry.deliver"].defer_async(event_id=f"msg_{number}")
+        for _ in range(SIDE_LIMITS[WEBHOOKS]):
+            await asyncio.wait_for(hanging.begun.get(), 10)
+        for _ in range(3):
+            hanging.ran.clear()
+            await submitted(connection)
+            await asyncio.wait_for(hanging.ran.wait(), 10)
+        assert hanging.begun.empty()
+        hanging.gate.set()
+        for _ in range(20 - SIDE_LIMITS[WEBHOOKS]):
+            await asyncio.wait_for(hanging.begun.get(), 10)
+
+
+async def test_a_failed_delivery_is_repeated_after_the_wait_that_it_asks_for(database_url: str) -> None:
+    class Failing(Recorder):
+        async def deliver(self, event_id: str) -> None:
+            raise DeliveryFailed("the receiver responds with 500", retry_seconds=1800)
+
+    statement = "select scheduled_at from wherry.procrastinate_jobs where attempts = 1 and status = 'todo'"
+    async with await connect(database_url, name="test") as connection, working(database_url, Failing()) as app:
+        await app.tasks["wherry.deliver"].defer_async(event_id="msg_1")
+        async with asyncio.timeout(10):
+            while (row := await (await connection.execute(statement)).fetchone()) is None:
+                pass
+        assert timedelta(minutes=29) < row[0] - now() <= timedelta(minutes=30)

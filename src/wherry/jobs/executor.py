@@ -6,9 +6,12 @@ The outcome of a job is in the ledger, not in the queue.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -19,6 +22,7 @@ from psycopg_pool import PoolTimeout
 from wherry.database.pools import Connection, Pool
 from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost, Unavailable
 from wherry.jobs import ledger
+from wherry.jobs.ledger import Claim
 from wherry.jobs.models import CANCELLED, Job, Lease, Outcome
 from wherry.jobs.run_log import RunLog, lines_of
 from wherry.jobs.runs import Run, Runner
@@ -48,6 +52,7 @@ class Executor:
         # Jobs whose workers have died twice run one at a time, so that the one that kills its worker fails alone. The
         # lock is acquired before the claim, because only deaths of claimed jobs are counted.
         self._quarantine = asyncio.Lock()
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._is_stopping = False
         # What is not cancelled at once, each with the event that tells it that the worker stops.
         self._guarded: dict[asyncio.Task[Any], asyncio.Event] = {}
@@ -58,32 +63,41 @@ class Executor:
         for stopping in self._guarded.values():
             stopping.set()
 
-    async def execute(self, job_id: UUID) -> None:
-        """Run a job to its end.
+    async def execute(self, job_id: UUID, queue_id: int | None = None) -> None:
+        """Run a job to its end, if its queue row may claim it.
 
         Raises:
             JobReleased: the job is queued again and needs another run.
         """
-        found = await self._reached(ledger.get, job_id)
-        async with self._quarantine if found is not None and found.is_suspect else nullcontext():
-            if self._is_stopping:
-                raise JobReleased(f"job {job_id} was not claimed because the worker is stopping")
-            claim = await self._reached(ledger.claim, job_id)
-            if claim is None:
-                return
-            run, job = Run(claim.job, claim.lease, self._pool), claim.job
-            with lines_of(job) as lines:
-                lines.started()
-                end = _too_many_deaths(job) if job.deaths >= MAX_DEATHS else await self._until_stopped(run)
-                settling = asyncio.create_task(self._settle(run, end, lines), name=f"settle {job.id}")
-                await self._despite_stop(settling, asyncio.Event())
-                settling.result()
+        claimant: dict[str, Any] = {"job_id": job_id, "queue_id": queue_id, "worker": self._worker}
+        claim = await self._reached(job_id, partial(ledger.claim_unsuspected, **claimant))
+        if claim is not None:
+            await self._run(claim)
+            return
+        found = await self._reached(job_id, partial(ledger.get, job_id=job_id))
+        if found is None or found.finished:
+            return
+        async with self._quarantine if found.is_suspect else nullcontext():
+            claim = await self._reached(job_id, partial(ledger.claim, **claimant))
+            if claim is not None:
+                await self._run(claim)
 
-    async def _reached(self, act: Callable[[Connection, UUID], Awaitable[T]], job_id: UUID) -> T:
-        """Read or claim the job, or release it if the database does not answer."""
+    async def _run(self, claim: Claim) -> None:
+        run, job = Run(claim.job, claim.lease, self._pool), claim.job
+        with lines_of(job) as lines:
+            lines.started()
+            end = _too_many_deaths(job) if job.deaths >= MAX_DEATHS else await self._until_stopped(run)
+            settling = asyncio.create_task(self._settle(run, end, lines), name=f"settle {job.id}")
+            await self._despite_stop(settling, asyncio.Event())
+            settling.result()
+
+    async def _reached(self, job_id: UUID, act: Callable[[Connection], Awaitable[T]]) -> T:
+        """Read or claim the job by one statement, or release it if the worker stops or the database does not answer."""
+        if self._is_stopping:
+            raise JobReleased(f"job {job_id} was not claimed because the worker is stopping")
         try:
-            async with self._pool.connection() as connection, connection.transaction():
-                return await act(connection, job_id)
+            async with self._pool.connection() as connection:
+                return await act(connection)
         except CONNECTION_ERRORS as error:
             raise JobReleased(f"job {job_id} could not be claimed: the database did not answer") from error
 
@@ -160,7 +174,7 @@ class Executor:
 
     async def _write_once(self, run: Run, end: _End, lines: RunLog) -> None:
         try:
-            async with self._pool.connection() as connection, connection.transaction():
+            async with self._pool.connection() as connection:
                 job = await _written(connection, run.lease, end.result)
         except LeaseLost:
             # The job was cancelled, or another worker has claimed it, or an earlier attempt was committed after all.

@@ -91,7 +91,7 @@ def make_pool(
         open=False,
         name=name,
         timeout=WAIT_SECONDS,
-        check=_check,
+        check=check_rested,
         kwargs={"autocommit": True, **connection_options(conninfo, name)},
     )
 
@@ -109,7 +109,7 @@ def is_open(connection: Connection) -> bool:
     return True
 
 
-async def _check(connection: Connection) -> None:
+async def check_rested(connection: Connection) -> None:
     """Raise `OperationalError` if the server has closed the connection or, after a rest, does not answer on it."""
     now = monotonic()
     is_rested = now - _used_at.get(connection, 0.0) > RESTED_SECONDS

@@ -25,7 +25,7 @@ from procrastinate.middleware import AsyncCallNext
 from procrastinate.retry import BaseRetryStrategy, RetryDecision
 from procrastinate.worker import Worker
 
-from wherry.database.pools import connection_options
+from wherry.database.pools import check_rested, connection_options
 from wherry.database.schema import SCHEMA
 from wherry.database.worker_pool import WorkerPool
 from wherry.errors import DeliveryFailed, JobReleased
@@ -52,6 +52,7 @@ TCP_USER_TIMEOUT_MS = 10_000
 """How long the kernel repeats packets that are not acknowledged; by default, a quarter of an hour. Only the queue's
 connections have this limit, because it also ends a connection whose server is slow to read, as during a long COPY."""
 
+RETENTION = "wherry.retention"
 RETENTION_CRON = "*/5 * * * *"
 
 log = structlog.get_logger(__name__)
@@ -115,7 +116,7 @@ class WorkerApp(procrastinate.App):
             min_size=1,
             max_size=concurrency + 4,
             kwargs={**options, "tcp_user_timeout": TCP_USER_TIMEOUT_MS},
-            pool_factory=WorkerPool,
+            pool_factory=_make_pool,
         )
         super().__init__(
             connector=connector,
@@ -139,10 +140,9 @@ class WorkerApp(procrastinate.App):
         self._is_idle.set()
         self.task(name=RUN_JOB, pass_context=True, retry=GiveBack())(self._run_job)
         self.task(name="wherry.deliver", queue=WEBHOOKS, retry=GiveBack())(self._deliver)
-        retention = self.task(name="wherry.retention", queue=MAINTENANCE, queueing_lock="wherry.retention")(
-            self._retain
-        )
+        retention = self.task(name=RETENTION, queue=MAINTENANCE, queueing_lock=RETENTION)(self._retain)
         self.periodic(cron=RETENTION_CRON)(retention)
+        assert not any(task.lock for task in self.tasks.values()), "wherry's statement that fetches ignores them"
 
     @property
     def _pool(self) -> WorkerPool:
@@ -235,6 +235,11 @@ class WorkerApp(procrastinate.App):
             await _end_all(companions)
         if not stopping.is_set() and worker.wait:
             log.warning("the worker ended unexpectedly; starting another one")
+
+
+def _make_pool(**arguments: Any) -> WorkerPool:
+    """A pool for procrastinate, which would have it check each connection that it hands out."""
+    return WorkerPool(**{**arguments, "check": check_rested})
 
 
 def _log_failure_of(processing: asyncio.Task[Any] | None) -> None:

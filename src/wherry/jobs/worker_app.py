@@ -115,7 +115,7 @@ class WorkerApp(procrastinate.App):
             conninfo=conninfo,
             min_size=1,
             max_size=concurrency + 4,
-            kwargs={**options, "tcp_user_timeout": TCP_USER_TIMEOUT_MS},
+            kwargs={"autocommit": True, **options, "tcp_user_timeout": TCP_USER_TIMEOUT_MS},
             pool_factory=_make_pool,
         )
         super().__init__(

@@ -24,13 +24,13 @@ where id = %(job_id)s
 
 -- name: fetch
 -- What procrastinate's function does, except that it skips paused kinds and the owners who have had their share, and that
--- it ignores procrastinate's locks, which wherry does not use. `limit` has the owner of each row looked up by the key of
--- its job, in whatever order: the planner would otherwise read all jobs if it thinks that few rows are left.
+-- it ignores procrastinate's locks, which wherry does not use. `limit 1` in the join, and a result instead of a condition,
+-- keep the planner from reading all jobs or all rows first, because it believes that hardly any owner is not full.
 with candidate as (
   select waiting.id, job.owner_id
   from wherry.procrastinate_jobs as waiting
   left join lateral (
-    select owner_id
+    select owner_id, owner_id = any(%(full_owners)s::integer[]) as is_full
     from wherry.jobs
     where id = (waiting.args ->> 'job_id')::uuid
     limit 1
@@ -39,7 +39,7 @@ with candidate as (
     and (waiting.scheduled_at is null or waiting.scheduled_at <= now())
     and waiting.queue_name = any(%(queues)s::varchar[])
     and not exists (select from wherry.queue_pauses where kind = waiting.queue_name)
-    and (job.owner_id is null or job.owner_id <> all(%(full_owners)s::integer[]))
+    and job.is_full is not true
   order by waiting.priority desc, waiting.id
   limit 1
   for update of waiting skip locked

@@ -48,6 +48,9 @@ CANCEL_SECONDS = 1.0
 CUT_SECONDS = 2.0
 """How long a worker that stops, and runs no task any more, waits for its queue: normally, that takes milliseconds."""
 
+SESSION_OPTIONS = f"-c search_path={SCHEMA} -c plan_cache_mode=force_generic_plan"
+"""procrastinate's queries do not name a schema. Planning the statement that fetches takes longer than running it."""
+
 TCP_USER_TIMEOUT_MS = 10_000
 """How long the kernel repeats packets that are not acknowledged; by default, a quarter of an hour. Only the queue's
 connections have this limit, because it also ends a connection whose server is slow to read, as during a long COPY."""
@@ -109,8 +112,7 @@ class WorkerApp(procrastinate.App):
     def __init__(
         self, conninfo: str, *, concurrency: int, open_services: OpenServices, slow: Collection[Kind] = ()
     ) -> None:
-        # procrastinate's queries do not name a schema.
-        options = connection_options(conninfo, "wherry queue", f"-c search_path={SCHEMA}")
+        options = connection_options(conninfo, "wherry queue", SESSION_OPTIONS)
         connector = procrastinate.PsycopgConnector(
             conninfo=conninfo,
             min_size=1,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -300,6 +302,41 @@ async def test_a_waiting_suspect_is_not_blamed_for_the_death_of_a_running_one(po
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_other_jobs_do_not_wait_for_a_suspect(pool: Pool) -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def work(run: Run) -> Outcome:
+        if run.job.id == suspect:
+            begun.set()
+            await may_end.wait()
+        return Outcome(status=Status.SUCCEEDED)
+
+    suspect, queued, ended = [await _submit(pool) for _ in range(3)]
+    async with pool.connection() as connection:
+        await ledger.claim(connection, suspect)
+        await ledger.claim(connection, suspect)
+        await ledger.cancel(connection, ended)
+    executor = _executor(pool, work)
+    suspected = asyncio.create_task(executor.execute(suspect))
+    await begun.wait()
+    await asyncio.wait_for(executor.execute(queued), 10)
+    await asyncio.wait_for(executor.execute(ended), 10)
+    assert (await _job(pool, queued)).status is Status.SUCCEEDED
+    may_end.set()
+    await suspected
+
+
+async def test_a_claim_names_the_worker(pool: Pool) -> None:
+    async def work(run: Run) -> Outcome:
+        return Outcome(status=Status.SUCCEEDED)
+
+    job_id = await _submit(pool)
+    await _executor(pool, work).execute(job_id)
+    async with pool.connection() as connection:
+        cursor = await connection.execute("select worker from wherry.jobs where id = %s", [job_id])
+        assert await cursor.fetchone() == (f"{socket.gethostname()}:{os.getpid()}",)
 
 
 async def test_a_finished_job_is_not_run(pool: Pool) -> None:

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from tests.factories import new_user, submitted
 from tests.integration.jobs.working import Gated, Recorder, working
 from wherry.database.pools import connect
 from wherry.errors import DeliveryFailed
+from wherry.jobs import worker_app
 from wherry.jobs.slots import SIDE_LIMITS, WEBHOOKS
 from wherry.jobs.states import Kind
 from wherry.times import now
+
+
+@pytest.fixture(autouse=True)
+def without_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker looks for jobs only if it is notified or if one of its own ends."""
+    monkeypatch.setattr(worker_app, "POLL_SECONDS", 60.0)
 
 
 async def test_the_job_of_a_newcomer_starts_although_200_of_another_owner_run_and_wait(database_url: str) -> None:
@@ -81,6 +90,16 @@ async def test_deliveries_that_hang_do_not_block_jobs(database_url: str) -> None
         hanging.gate.set()
         for _ in range(20 - SIDE_LIMITS[WEBHOOKS]):
             await asyncio.wait_for(hanging.begun.get(), 10)
+
+
+async def test_a_worker_stops_although_deliveries_hang_and_leaves_them_to_the_next(database_url: str) -> None:
+    hanging, next_one = Hanging(), Hanging()
+    async with working(database_url, hanging) as app:
+        await app.tasks["wherry.deliver"].defer_async(event_id="msg_1")
+        await asyncio.wait_for(hanging.begun.get(), 10)
+    async with working(database_url, next_one):
+        assert await asyncio.wait_for(next_one.begun.get(), 10) == "msg_1"
+        next_one.gate.set()
 
 
 async def test_a_failed_delivery_is_repeated_after_the_wait_that_it_asks_for(database_url: str) -> None:

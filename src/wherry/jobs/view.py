@@ -1,16 +1,23 @@
-"""What the API shows of a job that moves records, whether in or out."""
+"""What the API shows of a job: in one shape for every kind, and what imports and exports have in common."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import fields, replace
 
-from wherry.jobs.models import Job
-from wherry.jobs.states import Status
+from wherry.jobs.models import Job, retryable
+from wherry.jobs.states import Kind, Status
 from wherry.times import Time, rfc3339
+
+PRIVATE = frozenset({"idempotency_key", "file_name", "source_url", "filters", "download_url", "webhook_url"})
+"""Fields that may contain what only the job's owner should see: names of files, secrets in URLs, values of records."""
+
+Shown = TypeVar("Shown", bound="AnyJob | RecordsJob")
 
 
 class JobError(Struct):
@@ -53,3 +60,70 @@ def common_fields(job: Job) -> dict[str, Any]:
         "idempotency_key": job.idempotency_key,
         "error": None if job.error is None else msgspec.convert(job.error, JobError),
     }
+
+
+class AnyJob(Struct, rename="camel", kw_only=True):
+    """A job of any kind."""
+
+    id: UUID
+    kind: Kind
+    status: Status
+    entity_type: Annotated[str, Meta(description="The name of the resource.")]
+    format: str
+    owner_id: Annotated[int | None, Meta(description="The user whose job it is; null for a capsule.")]
+    total_records: Annotated[int | None, Meta(description="Null until it is known.")]
+    processed_records: int
+    success_count: int
+    error_count: int
+    progress: Annotated[float, Meta(description="A percentage, with one decimal.")]
+    stage: Annotated[str, Meta(description="The current step of the run; after the end, the status.")]
+    message: str | None
+    created_at: Time
+    started_at: Time | None
+    completed_at: Time | None
+    expires_at: Annotated[Time | None, Meta(description="When the artifact is removed.")]
+    idempotency_key: str | None
+    error: Annotated[JobError | None, Meta(description="Why the job failed; null if it did not.")]
+    error_summary: Annotated[dict[str, int], Meta(description="How many errors there are, by code and field.")]
+    file_name: Annotated[str | None, Meta(description="The name of the source of an import, else of the artifact.")]
+    file_size: Annotated[int | None, Meta(description="Its size in bytes.")]
+    round: Annotated[int, Meta(description="One more than the number of retries.")]
+    epoch: Annotated[int, Meta(description="How many times a worker has taken the job.")]
+    cancel_requested: bool
+    retryable: Annotated[bool, Meta(description="Whether the job can be retried.")]
+    webhook_url: Annotated[str | None, Meta(description="Called when the job ends.")]
+
+
+def any_job(job: Job) -> AnyJob:
+    """The job as its owner sees it."""
+    file = _file(job)
+    return AnyJob(
+        **common_fields(job),
+        kind=job.kind,
+        format=job.format,
+        owner_id=job.owner_id,
+        success_count=job.success_count,
+        error_count=job.error_count,
+        stage=job.stage,
+        message=job.message,
+        expires_at=rfc3339(job.expires_at),
+        error_summary=dict(job.error_summary),
+        file_name=file.get("fileName"),
+        file_size=file.get("fileSize", file.get("size")),
+        round=job.round,
+        epoch=job.epoch,
+        cancel_requested=job.cancel_requested_at is not None,
+        retryable=retryable(job),
+        webhook_url=job.webhook_url,
+    )
+
+
+def _file(job: Job) -> Mapping[str, Any]:
+    return (job.source if job.kind is Kind.IMPORT else job.artifact) or {}
+
+
+def for_operator(shown: Shown) -> Shown:
+    """What an operator sees of somebody else's job: as its owner does, but without anything private."""
+    hidden = {each.name: UNSET if each.default is UNSET else None for each in fields(shown) if each.name in PRIVATE}
+    error = None if shown.error is None else replace(shown.error, detail=UNSET)
+    return replace(shown, **hidden, error=error)

@@ -7,7 +7,7 @@ also refused before it is read, if its job would be refused as things are.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from wherry.accounts import limits
@@ -37,20 +37,22 @@ async def admit(connection: Connection, kind: Kind, owner_id: int, settings: Set
     return limits.headers([usage])
 
 
-async def check_unfinished_jobs(connection: Connection, kind: Kind, owner_id: int, limit: int, usage: Usage) -> None:
-    """Check that an owner has at most `limit` unfinished jobs, including the one that this transaction has created.
+async def check_unfinished_jobs(
+    connection: Connection, kind: Kind, owner_id: int, limit: int, usage: Usage | None = None
+) -> None:
+    """Check that an owner has at most `limit` unfinished jobs, including the one that this transaction has queued.
 
     Until the transaction ends, this blocks for other jobs of the same owner and kind.
 
     Args:
-        usage: taken for this job in this transaction; returned if the transaction is rolled back.
+        usage: taken for this job in this transaction, if any; returned if the transaction is rolled back.
 
     Raises:
         LimitReached: there are too many.
     """
     await connection.execute(load("limits")["lock_owner"], {"kind": _LOCKS[kind], "owner_id": owner_id})
     if await ledger.count_unfinished(connection, kind, owner_id) > limit:
-        raise _too_many(kind, limit, limits.returned(usage))
+        raise _too_many(kind, limit, [] if usage is None else [limits.returned(usage)])
 
 
 class OpenUploads:
@@ -70,6 +72,15 @@ class OpenUploads:
             yield self._receiving[owner_id]
         finally:
             self._receiving -= Counter([owner_id])
+
+
+async def admit_retry(connection: Connection, kind: Kind, owner_id: int, settings: Settings) -> None:
+    """Count a job that was queued again among its owner's unfinished jobs. It does not count as a new one.
+
+    Raises:
+        LimitReached: there are too many.
+    """
+    await check_unfinished_jobs(connection, kind, owner_id, _limits(kind, settings)[1])
 
 
 async def check_before_upload(
@@ -99,7 +110,7 @@ async def check_before_upload(
         return
     usage = limits.unused(policy, row)
     if row["unfinished"] + to_come > limit:
-        raise _too_many(kind, limit, usage)
+        raise _too_many(kind, limit, [usage])
 
 
 def _limits(kind: Kind, settings: Settings) -> tuple[RatePolicy, int]:
@@ -110,8 +121,8 @@ def _limits(kind: Kind, settings: Settings) -> tuple[RatePolicy, int]:
     return RatePolicy(f"{kind}s", per_hour, HOUR_SECONDS), unfinished
 
 
-def _too_many(kind: Kind, limit: int, usage: Usage) -> ConcurrentLimit:
+def _too_many(kind: Kind, limit: int, usages: Sequence[Usage]) -> ConcurrentLimit:
     return ConcurrentLimit(
-        f"you may have at most {limit} unfinished {kind} jobs",
-        headers={"Retry-After": str(RETRY_SECONDS), **limits.headers([usage])},
+        f"a user may have at most {limit} unfinished {kind} jobs; wait until one has ended, or cancel one",
+        headers={"Retry-After": str(RETRY_SECONDS), **limits.headers(usages)},
     )

@@ -31,6 +31,7 @@ from wherry.http.hosts import HostCheck, OwnAddress
 from wherry.http.imports import import_router
 from wherry.http.job_routes import keep_from_caches
 from wherry.http.jobs import job_router
+from wherry.http.queue import queue_router
 from wherry.http.resources import resource_router
 from wherry.http.security import require_account, require_transfer_role
 from wherry.http.services import Services
@@ -68,7 +69,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
 def _transfer_router() -> Router:
     return Router(
         "/api/v1",
-        route_handlers=[import_router, export_router, job_router, resource_router],
+        route_handlers=[import_router, export_router, job_router, queue_router, resource_router],
         guards=[require_account, require_transfer_role],
         after_request=keep_from_caches,
         security=[{"token": []}],

@@ -100,8 +100,10 @@ ROUTES = [
     "/api/v1/imports/{id}/errors/download",
     "/api/v1/exports/{id}",
     "/api/v1/exports/{id}/download",
+    "/api/v1/jobs/{id}",
     "/api/v1/jobs/{id}/events",
     "/api/v1/jobs/{id}/deliveries",
+    "/api/v1/jobs/{id}/timeline",
     "/v1/exports/{id}",
     "/v1/exports/{id}/events",
     "/v1/exports/{id}/events/stream",
@@ -116,8 +118,9 @@ def test_every_route_responds_to_an_impossible_job_id_with_the_same_404(
     for route in ROUTES:
         client = capsules if route.startswith("/v1") else admin
         problem_of(client.get(route.format(id=job_id)), 404, "JOB_NOT_FOUND")
-    for route in ("/api/v1/imports/{id}", "/api/v1/exports/{id}"):
+    for route in ("/api/v1/imports/{id}", "/api/v1/exports/{id}", "/api/v1/jobs/{id}"):
         problem_of(admin.delete(route.format(id=job_id)), 404, "JOB_NOT_FOUND")
+    problem_of(admin.post(f"/api/v1/jobs/{job_id}/retry"), 404, "JOB_NOT_FOUND")
     problem_of(capsules.delete(f"/v1/exports/{job_id}"), 404, "JOB_NOT_FOUND")
 
 

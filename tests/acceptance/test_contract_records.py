@@ -343,6 +343,9 @@ def test_the_jobs_are_listed_newest_first_page_by_page(
     assert [job["id"] for job in [*first["jobs"], *second["jobs"]]] == ids[:4]
     some = admin.get("/api/v1/jobs", params={"kind": "import", "status": "partial"}).json()["jobs"]
     assert {(job["kind"], job["status"]) for job in some} == {("import", "partial")}
+    assert {job["entityType"] for job in everything["jobs"]} > {"articles"}
+    articles = admin.get("/api/v1/jobs", params={"resource": " Articles", "limit": 200}).json()["jobs"]
+    assert articles == [job for job in everything["jobs"] if job["entityType"] == "articles"]
 
 
 @pytest.mark.parametrize(
@@ -352,6 +355,7 @@ def test_the_jobs_are_listed_newest_first_page_by_page(
         *(("cursor", text) for text in ("abc", "\0", "1")),
         ("kind", "boat"),
         ("status", "done"),
+        *(("owner", text) for text in ("everybody", "-1", "1e1", "\0", "9" * 5000)),
     ],
 )
 def test_what_is_wrong_with_a_list_of_jobs_is_named(admin: httpx.Client, name: str, text: str) -> None:

@@ -177,6 +177,13 @@ def test_jobs_and_accounts_are_answered_as_described(
     answers += [admin.post("/api/user/tokens", json={}), admin.put("/api/user", json={"user": {"email": ""}})]
     answers += [admin.get("/api/user"), admin.get("/api/v1/jobs"), admin.get("/api/v1/jobs", params={"limit": 1})]
     assert {job["kind"] for job in answers[-2].json()["jobs"]} == {"import", "export"}
+    for job in (imported, exported):
+        path = f"/api/v1/jobs/{job['id']}"
+        answers += [admin.get(path), admin.get(f"{path}/timeline"), admin.post(f"{path}/retry"), admin.delete(path)]
+    waiting = admin.post("/api/v1/imports", json=URL, headers={"Idempotency-Key": "jobs"}).json()["importJob"]["id"]
+    answers += [admin.delete(f"/api/v1/jobs/{waiting}"), admin.get("/api/v1/jobs", params={"owner": "all"})]
+    answers += [admin.get("/api/v1/jobs", params={"owner": "x"}), admin.get("/api/v1/queue")]
+    answers += [admin.post(f"/api/v1/queue/{kind}/{verb}") for kind in ("export", "x") for verb in ("pause", "resume")]
     for answer in answers:
         assert_described(document, answer)
 

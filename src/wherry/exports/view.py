@@ -20,7 +20,7 @@ class ExportJob(RecordsJob, kw_only=True):
     compression: str | None
     csv_escape_formulas: bool
     fields: list[str]
-    filters: dict[str, Any]
+    filters: Annotated[dict[str, Any] | None, Meta(description="Null if the export is somebody else's.")]
     expires_at: Annotated[Time | None, Meta(description="When the artifact is removed.")]
     download_url: str | None
     file_name: str | None

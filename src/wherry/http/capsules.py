@@ -14,7 +14,6 @@ from msgspec import Meta, Struct
 from wherry.capsules import view
 from wherry.capsules.graph import Graph
 from wherry.capsules.view import CapsuleAccepted, CapsuleEvents, CapsuleJob
-from wherry.database.pools import brief_transaction
 from wherry.errors import (
     CapsuleGone,
     CapsuleNotReady,
@@ -37,7 +36,7 @@ from wherry.http.described import (
 )
 from wherry.http.downloads import ArtifactFile, download_response
 from wherry.http.idempotency import idempotency_key
-from wherry.http.job_routes import JobId, accepted, find_job, keep_from_caches, provide_job
+from wherry.http.job_routes import JobId, accepted, cancel_job, find_job, keep_from_caches, provide_capsule
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.requests import JSON_CODINGS, JSONRequest, content_coding, require_json, unpacked
@@ -162,12 +161,7 @@ async def download_capsule(request: JSONRequest, job: Injected[Job], services: I
 )
 async def cancel_capsule(job: Injected[Job], services: Injected[Services]) -> CapsuleJob:
     """Cancel a capsule job. If it has ended, it stays as it is."""
-    async with brief_transaction(services.pool) as connection:
-        await ledger.cancel_now(connection, job.id)
-        job = await ledger.get(connection, job.id) or job  # read again, to include the event that cancelling logged
-    if job.status is Status.CANCELLED and job.source is not None:
-        await services.capsule_store.delete(job.source["key"])
-    return view.capsule_job(job)
+    return view.capsule_job(await cancel_job(services, job))
 
 
 async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[ServerSentEventMessage]:
@@ -193,7 +187,7 @@ async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[S
 capsule_router = Router(
     "/v1/exports",
     route_handlers=[create_capsule, get_capsule, list_capsule_events, watch_capsule, download_capsule, cancel_capsule],
-    dependencies=provide_job(Kind.CAPSULE),
+    dependencies=provide_capsule(),
     guards=[require_capsule_key],
     after_request=keep_from_caches,
     tags=["capsules"],

@@ -151,7 +151,7 @@ class Described:
         for status, sentence in self.others.items():
             responses[str(status)] = {"description": sentence}
         for status, media in self.answers.items():
-            responses[str(status)]["content"] = _content(media, components)
+            responses[str(status)]["content"] = _content(media, components, union="anyOf")  # empty pages fit several
         for code, response in responses.items():
             names = (*self.fields.get(int(code), ()), *_FIELDS_OF.get(code, ()), "X-Request-Id")
             references = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
@@ -162,11 +162,11 @@ def _parameter(name: str, place: Any, description: str | None, schema: Any, requ
     return Parameter(name=name, param_in=place, description=description, schema=schema, required=required).to_schema()
 
 
-def _content(media: Media, components: Components) -> Schema:
+def _content(media: Media, components: Components, *, union: str = "oneOf") -> Schema:
     content = {}
     for media_type, shapes in media.items():
         schemas = _schemas(components, *(shapes if isinstance(shapes, tuple) else (shapes,)))
-        content[media_type] = {"schema": schemas[0] if len(schemas) == 1 else {"oneOf": schemas}}
+        content[media_type] = {"schema": schemas[0] if len(schemas) == 1 else {union: schemas}}
     return content
 
 

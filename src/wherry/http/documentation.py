@@ -109,10 +109,12 @@ def _operations(app: Litestar, paths: dict[str, Any]) -> Iterator[tuple[HTTPRout
 
 
 def _structs(handler: HTTPRouteHandler) -> Iterator[type[msgspec.Struct]]:
-    """The Structs that a handler takes and returns."""
+    """The Structs that a handler takes and returns; not a union of them, but its members."""
     returned = handler.parsed_fn_signature.return_type
     fields = (returned, *returned.inner_types, handler.parsed_data_field)
-    return (field.annotation for field in fields if field and field.is_subclass_of(msgspec.Struct))
+    return (
+        field.annotation for field in fields if field and not field.is_union and field.is_subclass_of(msgspec.Struct)
+    )
 
 
 def _add_examples(operation: dict[str, Any]) -> None:

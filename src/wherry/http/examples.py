@@ -14,11 +14,14 @@ from wherry.http.accounts import LinkAnswer, UserAnswer, UserFields
 from wherry.http.api_tokens import ApiTokenFields, ApiTokensAnswer, NewApiTokenAnswer, NewApiTokenFields
 from wherry.http.deliveries import DeliveriesAnswer, DeliveryAttempt, WebhookDelivery
 from wherry.http.health import Health, Liveness
-from wherry.http.jobs import JobsPage, ListedExport, ListedImport
+from wherry.http.job_list import JobsPage, ListedExport, ListedImport
+from wherry.http.jobs import JobAnswer, Timeline, TimelineEvent
 from wherry.http.resources import RecordSchemas, ResourceItem, ResourceList
 from wherry.imports.models import OnConflict, UnknownFields
 from wherry.imports.view import ErrorsPage, ImportAnswer, ImportJob, ImportStatusAnswer, ReportedError
-from wherry.jobs.states import Status
+from wherry.jobs.states import Kind, Status
+from wherry.jobs.steering import KindState, QueueOverview, WorkerState
+from wherry.jobs.view import AnyJob, JobError
 
 _CREATED, _STARTED, _ENDED = "2026-01-31T12:00:00.000Z", "2026-01-31T12:00:00.210Z", "2026-01-31T12:00:04.870Z"
 _EXPIRES = "2026-02-01T12:00:04.870Z"
@@ -76,6 +79,56 @@ _ERROR = ReportedError(
     value="Hello World",
     details=None,
     created_at=_ENDED,
+)
+_FAILED_JOB = _example(
+    AnyJob,
+    **{**_QUEUED, "status": Status.FAILED, "processed_records": 5000, "progress": 41.2},
+    id=_IMPORT_ID,
+    kind=Kind.IMPORT,
+    entity_type="articles",
+    format="ndjson",
+    owner_id=1,
+    success_count=4998,
+    error_count=2,
+    stage="failed",
+    started_at=_STARTED,
+    completed_at=_ENDED,
+    idempotency_key="import-articles-001",
+    error=JobError("STORAGE_ERROR", "The storage does not respond", 5002),
+    error_summary={"INVALID_FIELD_FORMAT.slug": 1, "DUPLICATE_VALUE.slug": 1},
+    file_name="articles.ndjson",
+    file_size=184320,
+    round=1,
+    epoch=1,
+    cancel_requested=False,
+    retryable=True,
+)
+_RETRIED_JOB = replace(
+    _FAILED_JOB,
+    status=Status.QUEUED,
+    progress=0.0,
+    stage="queued",
+    message="Queued again",
+    completed_at=None,
+    error=None,
+    round=2,
+    retryable=False,
+)
+_CANCELLED_JOB = replace(_RETRIED_JOB, status=Status.CANCELLED, stage="cancelled", message="Cancelled", retryable=True)
+_TIMELINE = Timeline(
+    [
+        TimelineEvent(type="created", ts=_CREATED, round=1, epoch=0),
+        TimelineEvent(type="claimed", ts=_STARTED, round=1, epoch=1, worker="host-1:4711"),
+        TimelineEvent(type="ended", ts=_ENDED, round=1, epoch=1, status="failed", code="STORAGE_ERROR"),
+    ]
+)
+_QUEUE = QueueOverview(
+    {
+        Kind.IMPORT: KindState(3, 2, 1.4, False),
+        Kind.EXPORT: KindState(0, 1, None, False),
+        Kind.CAPSULE: KindState(12, 0, 340.0, True),
+    },
+    [WorkerState("host-1", 4711, "0.2.0", 0.8, [_IMPORT_ID])],
 )
 _CANCELLED_IMPORT = replace(_QUEUED_IMPORT, status=Status.CANCELLED, completed_at=_STARTED)
 
@@ -225,6 +278,13 @@ RESPONSES: dict[str, object] = {
     ),
     "listJobs": JobsPage([ListedExport(**asdict(_SUCCEEDED_EXPORT)), ListedImport(**asdict(_PARTIAL_IMPORT))], None),
     "listDeliveries": DeliveriesAnswer([_DELIVERY]),
+    "getJob": JobAnswer(_FAILED_JOB),
+    "getJobTimeline": _TIMELINE,
+    "cancelAnyJob": JobAnswer(_CANCELLED_JOB),
+    "retryJob": JobAnswer(_RETRIED_JOB),
+    "getQueue": _QUEUE,
+    "pauseQueue": _QUEUE,
+    "resumeQueue": _QUEUE,
     "createCapsule": _QUEUED_CAPSULE,
     "getCapsule": _COMPLETED_CAPSULE,
     "cancelCapsule": _CANCELED_CAPSULE,

@@ -44,7 +44,16 @@ from wherry.http.described import (
 )
 from wherry.http.downloads import ArtifactFile, download_response
 from wherry.http.idempotency import idempotency_key
-from wherry.http.job_routes import NEW_JOB, accepted, cancelled, provide_job
+from wherry.http.job_routes import (
+    NEW_JOB,
+    accepted,
+    cancel_job,
+    cancelled,
+    may_steer,
+    owns,
+    provide_job,
+    shown_to,
+)
 from wherry.http.parameters import object_in, query_of
 from wherry.http.problems import responses
 from wherry.http.schemas import Binary, TableName, one_of
@@ -223,20 +232,31 @@ async def download_export(request: AccountRequest, job: Injected[Job], services:
 @delete(
     "/exports/{job_id:str}",
     status_code=200,
+    dependencies=provide_job(Kind.EXPORT, may_steer),
     described=Described(same=CANCELLING),
     response_description="The job is cancelled, or had succeeded and its artifact is deleted.",
     responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
-async def cancel_export(job: Injected[Job], services: Injected[Services]) -> Response[ExportAnswer]:
-    """Cancel an export, or delete its artifact. A running export stops and leaves no file."""
-    async with brief_transaction(services.pool) as connection:
-        job = await ledger.cancel(connection, job.id) or job
-        if job.status is Status.SUCCEEDED:
-            job = await ledger.expire_artifact(connection, job.id) or job
-    if job.status is Status.SUCCEEDED and job.artifact is not None:
+async def cancel_export(
+    request: AccountRequest, job: Injected[Job], services: Injected[Services]
+) -> Response[ExportAnswer]:
+    """Cancel an export, or delete its artifact. A running export stops and leaves no file.
+
+    Only the owner can delete an artifact.
+    """
+    job = await cancel_job(services, job, request.user.id)
+    if owns(request.user, job) and job.status is Status.SUCCEEDED:
+        job = await _delete_artifact(services, job)
+        return cancelled(job, ExportAnswer(export_job(job, services.settings)), ended=())
+    return cancelled(job, ExportAnswer(shown_to(request.user, job, export_job(job, services.settings))))
+
+
+async def _delete_artifact(services: Services, job: Job) -> Job:
+    async with services.pool.connection() as connection:
+        job = await ledger.expire_artifact(connection, job.id) or job
+    if job.artifact is not None:
         await services.export_store.delete(job.artifact["key"])
-    answer = ExportAnswer(export_job(job, services.settings))
-    return cancelled(job, answer, ended=(Status.FAILED, Status.PARTIAL))
+    return job
 
 
 def _next_link(request: AccountRequest, cursor: int | str | None) -> dict[str, str]:

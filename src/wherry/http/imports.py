@@ -8,7 +8,6 @@ from litestar import Response, Router, delete, get, post
 from litestar.response import Stream
 from msgspec import Meta, Struct
 
-from wherry.database.pools import brief_transaction
 from wherry.errors import (
     DownloadExpired,
     EmptyFile,
@@ -29,7 +28,17 @@ from wherry.http.described import (
     Described,
     content_encoding,
 )
-from wherry.http.job_routes import NEW_JOB, JobId, accepted, cancelled, find_job, provide_job
+from wherry.http.job_routes import (
+    NEW_JOB,
+    JobId,
+    accepted,
+    cancel_job,
+    cancelled,
+    find_job,
+    may_steer,
+    provide_job,
+    shown_to,
+)
 from wherry.http.parameters import read_query
 from wherry.http.problems import responses
 from wherry.http.schemas import Binary
@@ -49,9 +58,8 @@ from wherry.imports.view import (
     import_job,
     import_status,
 )
-from wherry.jobs import ledger
 from wherry.jobs.models import Job
-from wherry.jobs.states import FINISHED, Kind, Status
+from wherry.jobs.states import Kind
 
 MAX_ERRORS = 1000
 DEFAULT_ERRORS = 100
@@ -166,15 +174,17 @@ async def download_import_rejects(job: Injected[Job], services: Injected[Service
 @delete(
     "/imports/{job_id:str}",
     status_code=200,
+    dependencies=provide_job(Kind.IMPORT, may_steer),
     described=Described(same=CANCELLING),
     response_description="The job is cancelled.",
     responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
 )
-async def cancel_import(job: Injected[Job], services: Injected[Services]) -> Response[ImportAnswer]:
+async def cancel_import(
+    request: AccountRequest, job: Injected[Job], services: Injected[Services]
+) -> Response[ImportAnswer]:
     """Cancel an import. If it is running, it stops at its next checkpoint. Records already committed stay."""
-    async with brief_transaction(services.pool) as connection:
-        job = await ledger.cancel(connection, job.id) or job
-    return cancelled(job, ImportAnswer(import_job(job)), ended=FINISHED - {Status.CANCELLED})
+    job = await cancel_job(services, job, request.user.id)
+    return cancelled(job, ImportAnswer(shown_to(request.user, job, import_job(job))))
 
 
 import_router = Router(

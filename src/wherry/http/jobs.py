@@ -1,162 +1,168 @@
-"""Routes for jobs of any kind: the list of the caller's jobs, and the live progress of a job."""
+"""Routes for jobs of any kind: see a job and what happened to it, cancel it, retry it.
+
+Operators may do all of that with everybody's jobs; but they see no names of files, no URLs and no values of records.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Annotated
-from uuid import UUID
+from typing import Annotated, TypeAlias
 
-from litestar import Response, Router, get
-from litestar.response import ServerSentEvent
-from litestar.response.sse import ServerSentEventMessage
-from msgspec import Meta, Struct
-from msgspec.structs import asdict
+import msgspec
+from litestar import Response, Router, delete, get, post
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from wherry.errors import Invalid, JobNotFound, Unauthenticated
-from wherry.exports.view import ExportJob, export_job
+from wherry.accounts.models import Account
+from wherry.accounts.quota import admit_retry
+from wherry.database.pools import brief_transaction
+from wherry.errors import ConcurrentLimit, JobFinished, JobNotFound, JobNotRetryable
 from wherry.http.deliveries import list_deliveries
-from wherry.http.described import Described
-from wherry.http.job_routes import provide_job
-from wherry.http.parameters import read_query
+from wherry.http.described import CANCELLING, Described
+from wherry.http.job_events import watch_job
+from wherry.http.job_list import list_jobs
+from wherry.http.job_routes import cancel_job, cancelled, may_steer, provide_job, shown_to
 from wherry.http.problems import responses
 from wherry.http.security import BY_TOKEN, AccountRequest
 from wherry.http.services import Injected, Services
-from wherry.http.streams import event_stream, keep_alive, last_event_id, sse_event
-from wherry.imports.view import ImportJob, import_job
-from wherry.jobs import ledger, notifications
-from wherry.jobs.models import Job
-from wherry.jobs.notifications import IDLE, KEEP_ALIVE_SECONDS
+from wherry.jobs import history, queue
+from wherry.jobs.history import HistoryEvent
+from wherry.jobs.models import Job, retryable
 from wherry.jobs.states import Kind, Status
-from wherry.settings import Settings
+from wherry.jobs.view import AnyJob, any_job
+from wherry.times import Time, rfc3339
 
-MAX_JOBS = 200
-DEFAULT_JOBS = 50
-PROGRESS_SECONDS = 0.25
-"""At most four progress events a second."""
-
-AUTHORITY_SECONDS = 5.0
-"""How often an idle stream checks whether its reader may still read it."""
+Count: TypeAlias = int | UnsetType
+Text: TypeAlias = str | UnsetType
 
 
-class ListedImport(ImportJob, kw_only=True, tag_field="kind", tag="import"):
-    """An import in a list of jobs."""
+class JobAnswer(Struct):
+    """A job."""
+
+    job: AnyJob
 
 
-class ListedExport(ExportJob, kw_only=True, tag_field="kind", tag="export"):
-    """An export in a list of jobs."""
+class TimelineEvent(Struct, rename="camel", kw_only=True):
+    """Something that happened to a job. Which members it has depends on its type."""
 
-
-class JobsPage(Struct, rename="camel"):
-    """Jobs, newest first."""
-
-    jobs: list[ListedImport | ListedExport]
-    next_cursor: Annotated[UUID | None, Meta(description="The `cursor` of the next page; null on the last page.")]
-
-
-class JobsQuery(Struct):
-    """Which jobs to list."""
-
-    kind: Annotated[Kind | None, Meta(description="Jobs of this kind only.")] = None
-    status: Annotated[Status | None, Meta(description="Jobs in this state only.")] = None
-    cursor: Annotated[UUID | None, Meta(description="The `nextCursor` of the previous page.")] = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_JOBS, description="Maximum number of jobs.")] = DEFAULT_JOBS
-
-
-@get(
-    "/jobs",
-    described=Described(query=JobsQuery),
-    response_description="A page of jobs.",
-    responses=responses(*BY_TOKEN, Invalid),
-)
-async def list_jobs(request: AccountRequest, services: Injected[Services]) -> JobsPage:
-    """Your jobs, newest first."""
-    asked = read_query(request, JobsQuery)
-    async with services.pool.connection() as connection:
-        found = await ledger.page_of_jobs(
-            connection,
-            request.user.id,
-            kind=asked.kind,
-            status=asked.status,
-            before=asked.cursor,
-            limit=asked.limit + 1,
-        )
-    page = found[: asked.limit]
-    jobs = [listed(job, services.settings) for job in page]
-    return JobsPage(jobs, page[-1].id if len(found) > asked.limit else None)
-
-
-@get(
-    "/jobs/{job_id:str}/events",
-    media_type="text/event-stream",
-    described=Described(others={204: "The client already has the last event."}),
-    response_description="Server-sent events.",
-    responses=responses(*BY_TOKEN, JobNotFound, Invalid),
-)
-async def watch_job(
-    request: AccountRequest, job: Injected[Job], services: Injected[Services]
-) -> ServerSentEvent | Response[None]:
-    """A job's progress, live. Sends `progress` at most four times a second, then one `finished`.
-
-    The stream ends within seconds if the caller's account is deactivated or the credential is revoked.
-    """
-    last_seen = last_event_id(request)
-    if job.finished and last_seen == _version(job):
-        return Response(None, status_code=204)
-    return event_stream(_live(services, request.auth, job.id, last_seen))
-
-
-def listed(job: Job, settings: Settings) -> ListedImport | ListedExport:
-    """A job as its own routes show it, with its kind."""
-    if job.kind is Kind.IMPORT:
-        return ListedImport(**asdict(import_job(job)))
-    return ListedExport(**asdict(export_job(job, settings)))
-
-
-async def _may_read_on(services: Services, credential: str) -> bool:
-    """Whether the reader of a stream would still be allowed to open it."""
-    try:
-        account, _ = await services.accounts.authenticate(credential)
-    except Unauthenticated:
-        return False
-    return account.role in services.settings.transfer_roles
-
-
-async def _live(
-    services: Services, credential: str, job_id: UUID, last_seen: int | None
-) -> AsyncIterator[ServerSentEventMessage]:
-    async def look() -> Job | None:
-        async with services.pool.connection() as connection:
-            return await ledger.get(connection, job_id)
-
-    watched = notifications.watch_job(
-        services.notifications, job_id, look, at_most_every=PROGRESS_SECONDS, idle_every=AUTHORITY_SECONDS
+    type: str
+    ts: Time
+    round: Annotated[int, Meta(description="One more than the number of retries until then.")]
+    epoch: Annotated[int, Meta(description="How many times a worker had taken the job.")]
+    worker: Annotated[Text, Meta(description="`claimed`, `died`: the worker, as host and process id.")] = UNSET
+    deaths: Annotated[Count, Meta(description="`died`: how many workers have died in a row at this checkpoint.")] = (
+        UNSET
     )
-    silent = 0.0
-    async for job in watched:
-        if not await _may_read_on(services, credential):
-            return
-        silent = silent + AUTHORITY_SECONDS if job is IDLE else 0.0
-        if job is IDLE:
-            if silent >= KEEP_ALIVE_SECONDS:
-                silent = 0.0
-                yield keep_alive()
-            continue
-        if job is None:  # retention has removed it
-            return
-        version = _version(job)
-        if job.finished:
-            yield sse_event("finished", version, listed(job, services.settings))
-            return
-        if version != last_seen:
-            last_seen = version
-            yield sse_event("progress", version, listed(job, services.settings))
+    processed: Annotated[Count, Meta(description="`checkpoint`: how many records were processed.")] = UNSET
+    errors: Annotated[Count, Meta(description="`checkpoint`: how many records were refused.")] = UNSET
+    progress: Annotated[float | UnsetType, Meta(description="`checkpoint`: a percentage.")] = UNSET
+    reason: Annotated[Text, Meta(description="`rescued`, `released`: why.")] = UNSET
+    by: Annotated[
+        int | UnsetType | None,
+        Meta(description="`cancel_requested`, `retried`, `ended` by a cancel: the user who requested it."),
+    ] = UNSET
+    status: Annotated[
+        str | int | UnsetType | None,
+        Meta(description="`ended`: the job's status. `webhook`: the status of the response."),
+    ] = UNSET
+    code: Annotated[str | UnsetType | None, Meta(description="`ended`: the code of the job's error.")] = UNSET
+    id: Annotated[Text, Meta(description="`webhook`: the id of the event.")] = UNSET
+    attempt: Annotated[Count, Meta(description="`webhook`: the number of the attempt.")] = UNSET
+    error: Annotated[str | UnsetType | None, Meta(description="`webhook`: why the attempt failed.")] = UNSET
 
 
-def _version(job: Job) -> int:
-    """Grows with every change of the job: microseconds since 1970."""
-    return round(job.updated_at.timestamp() * 1_000_000)
+class Timeline(Struct):
+    """What happened to a job, oldest first."""
+
+    events: list[TimelineEvent]
+
+
+@get(
+    "/jobs/{job_id:str}",
+    response_description="The current state of the job.",
+    responses=responses(*BY_TOKEN, JobNotFound),
+)
+async def get_job(request: AccountRequest, job: Injected[Job]) -> JobAnswer:
+    """A job of any kind."""
+    return _answer(request.user, job)
+
+
+@get(
+    "/jobs/{job_id:str}/timeline",
+    response_description="The events of the job.",
+    responses=responses(*BY_TOKEN, JobNotFound),
+)
+async def get_job_timeline(job: Injected[Job], services: Injected[Services]) -> Timeline:
+    """What happened to a job."""
+    async with services.pool.connection() as connection:
+        return Timeline([_event(each) for each in await history.timeline(connection, job)])
+
+
+@delete(
+    "/jobs/{job_id:str}",
+    status_code=200,
+    described=Described(same=CANCELLING),
+    response_description="The job is cancelled.",
+    responses=responses(*BY_TOKEN, JobNotFound, JobFinished),
+)
+async def cancel_any_job(
+    request: AccountRequest, job: Injected[Job], services: Injected[Services]
+) -> Response[JobAnswer]:
+    """Cancel a job of any kind. If it is running, it stops at its next checkpoint."""
+    job = await cancel_job(services, job, request.user.id)
+    return cancelled(job, _answer(request.user, job))
+
+
+@post(
+    "/jobs/{job_id:str}/retry",
+    status_code=202,
+    response_description="The job is queued again.",
+    responses=responses(*BY_TOKEN, JobNotFound, JobNotRetryable, ConcurrentLimit),
+)
+async def retry_job(request: AccountRequest, job: Injected[Job], services: Injected[Services]) -> JobAnswer:
+    """Retry a job that was cancelled or failed for a reason that may pass. It continues from its checkpoint.
+
+    It counts among its owner's unfinished jobs, but not as a new one.
+    """
+    async with brief_transaction(services.pool) as connection:
+        retried = await queue.retry(connection, job, request.user.id)
+        if retried is None or retried.owner_id is None:
+            raise JobNotRetryable(_why_not(job))
+        await admit_retry(connection, retried.kind, retried.owner_id, services.settings)
+    return _answer(request.user, retried)
+
+
+def _answer(reader: Account, job: Job) -> JobAnswer:
+    return JobAnswer(shown_to(reader, job, any_job(job)))
+
+
+def _event(event: HistoryEvent) -> TimelineEvent:
+    members = {"type": event.type, "ts": rfc3339(event.ts), "round": event.round, "epoch": event.epoch}
+    return msgspec.convert({**(event.meta or {}), **members}, TimelineEvent)
+
+
+def _why_not(job: Job) -> str:
+    """Why a job cannot be retried, and what to do instead."""
+    if job.kind is Kind.CAPSULE:
+        return "capsules cannot be retried: send the graph again"
+    if not job.finished:
+        return f"the job is {job.status}: wait until it has ended, or cancel it first"
+    if job.status is Status.SUCCEEDED:
+        return "the job has succeeded: create a new one"
+    if job.status is Status.PARTIAL:
+        return (
+            "another run would refuse the same records: correct them "
+            f"(GET /api/v1/imports/{job.id}/rejects/download) and import that file"
+        )
+    if "removedAt" in (job.source or {}):
+        return "the file of this import is no longer stored: send it again as a new import"
+    if retryable(job):
+        return "the job was changed in the meantime, or its idempotency key was used again: look at it again"
+    code = "" if job.error is None else f" with {job.error['code']}"
+    return f"the job has failed{code}, and would again: correct the cause and create a new job"
 
 
 job_router = Router(
-    "/", route_handlers=[list_jobs, watch_job, list_deliveries], dependencies=provide_job(), tags=["jobs"]
+    "/",
+    route_handlers=[list_jobs, get_job, get_job_timeline, watch_job, list_deliveries, cancel_any_job, retry_job],
+    dependencies=provide_job(None, may_steer),
+    tags=["jobs"],
 )

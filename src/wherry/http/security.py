@@ -73,6 +73,12 @@ async def require_admin(connection: Connection, _: BaseRouteHandler) -> None:
         raise Forbidden("only administrators may do this")
 
 
+async def require_operator(connection: Connection, _: BaseRouteHandler) -> None:
+    """After `require_account`: require an operator."""
+    if not connection.user.operator:
+        raise Forbidden("only operators may do this: `wherry users operator` makes an account one")
+
+
 async def require_capsule_key(connection: Connection, _: BaseRouteHandler) -> None:
     """Require the static key of the capsule routes.
 

@@ -8,7 +8,7 @@ import pytest
 from tests.builtin_tables import TABLES
 from wherry.exports.requests import parse_export
 from wherry.exports.view import export_job
-from wherry.http.jobs import listed
+from wherry.http.job_list import listed
 from wherry.imports.view import import_job
 from wherry.jobs.models import Job, new_job_id
 from wherry.jobs.states import Kind, Status

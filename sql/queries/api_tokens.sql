@@ -38,6 +38,20 @@ select {columns}
 from held as users
 left join wherry.jobs on jobs.id = %(job_id)s
 
+-- name: live_callers
+-- The active accounts with these ids, and those that these valid tokens belong to.
+select null::bytea, {columns}
+from wherry.users
+where id = any(%(user_ids)s)
+  and active
+union all
+select token_hash, {columns}
+from wherry.api_tokens
+join wherry.users on users.id = api_tokens.user_id
+where token_hash = any(%(token_hashes)s)
+  and (expires_at is null or expires_at > now())
+  and users.active
+
 -- name: delete
 delete from wherry.api_tokens
 where id = %(id)s

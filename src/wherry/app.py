@@ -15,6 +15,7 @@ from wherry.accounts.links import PasswordLinks
 from wherry.accounts.login import Logins
 from wherry.accounts.mail import Mailer
 from wherry.accounts.passwords import Passwords
+from wherry.accounts.readers import Readers
 from wherry.accounts.service import Accounts
 from wherry.accounts.tokens import Tokens
 from wherry.capsules.submission import Submissions
@@ -36,12 +37,14 @@ from wherry.http.resources import resource_router
 from wherry.http.security import require_account, require_transfer_role
 from wherry.http.services import Services
 from wherry.imports.intake import Intake
+from wherry.jobs.feed import JobFeed
 from wherry.jobs.notifications import Notifications
 from wherry.jobs.webhook_urls import WebhookUrls
 from wherry.settings import Settings, load_settings
 from wherry.storage.store import Store
 from wherry.tables.declarations import find_declarations
 from wherry.tables.registry import Tables
+from wherry.waiting import in_background
 
 
 def create_app(settings: Settings | None = None) -> Litestar:
@@ -81,7 +84,12 @@ async def _connected(app: Litestar) -> AsyncIterator[None]:
     services: Services = app.state.services
     warn_if_short(services.capsule_api_key)
     with services.closing:
-        async with services.pool, services.notifications.listening():
+        async with (
+            services.pool,
+            services.notifications.listening(),
+            in_background(services.feed.run(), name="job feed"),
+            in_background(services.readers.run(), name="readers"),
+        ):
             yield
 
 
@@ -102,6 +110,7 @@ def _services(settings: Settings) -> Services:
     if mailer is not None:
         closing.callback(mailer.close)
     base_url = settings.public_url or settings.local_url
+    accounts, notifications = Accounts(pool, passwords, tokens), Notifications(settings.require_direct_url())
     import_store, export_store, capsule_store = settings.open_roots(Store)
     return Services(
         settings=settings,
@@ -110,7 +119,7 @@ def _services(settings: Settings) -> Services:
         import_store=import_store,
         export_store=export_store,
         capsule_store=capsule_store,
-        accounts=Accounts(pool, passwords, tokens),
+        accounts=accounts,
         logins=Logins(pool, passwords, tokens),
         password_links=PasswordLinks(pool, passwords, tokens, base_url=base_url, mailer=mailer),
         api_tokens=ApiTokens(pool),
@@ -124,6 +133,8 @@ def _services(settings: Settings) -> Services:
             webhook_url=settings.webhook_url,
         ),
         webhook_urls=WebhookUrls(settings),
-        notifications=Notifications(settings.require_direct_url()),
+        notifications=notifications,
+        feed=JobFeed(pool, notifications),
+        readers=Readers(accounts),
         closing=closing,
     )

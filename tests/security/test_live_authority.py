@@ -42,6 +42,18 @@ def test_an_event_stream_ends_when_its_reader_loses_access(place: Service, datab
     assert not [line for line in rest if line.startswith("event: ")]
 
 
+def test_an_operators_stream_of_somebody_elses_job_ends_with_the_flag(place: Service, database_url: str) -> None:
+    with place.admin() as operator, psycopg.connect(database_url, autocommit=True) as connection:
+        job = import_file(operator, "users", RECORD, key="k")
+        connection.execute("update wherry.jobs set owner_id = null")
+        with operator.stream("GET", f"/api/v1/jobs/{job['id']}/events", timeout=10) as events:
+            lines = events.iter_lines()
+            assert next(line for line in lines if line.startswith("event: ")) == "event: progress"
+            connection.execute("update wherry.users set operator = false")
+            assert not [line for line in lines if line.startswith("event: ")]
+        assert operator.get(f"/api/v1/jobs/{job['id']}").status_code == 404
+
+
 def begin_upload(place: Service, token: str, number: int) -> socket.socket:
     """An endless upload that the service is receiving."""
     address = urlsplit(place.url)

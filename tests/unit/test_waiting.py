@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from wherry.waiting import beside_the_loop, with_ticks
+from wherry.waiting import beside_the_loop, in_background, is_set_within, with_ticks
 
 
 async def test_the_result_comes_with_calls_in_between() -> None:
@@ -123,3 +123,26 @@ async def test_work_that_misses_a_reminder_is_reminded_again() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert work.ended.is_set()
+
+
+async def test_a_wait_for_an_event_ends_with_the_event_or_the_time() -> None:
+    event = asyncio.Event()
+    assert not await is_set_within(event, 0.01)
+    asyncio.get_running_loop().call_later(0.01, event.set)
+    assert await is_set_within(event, 10)
+    assert await is_set_within(event, 0)
+
+
+async def test_work_in_the_background_ends_with_its_context() -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with in_background(work(), name="work"):
+        await asyncio.wait_for(began.wait(), 10)
+    assert ended.is_set()

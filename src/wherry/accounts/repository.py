@@ -5,11 +5,11 @@ Values must already be validated. Every function works in the caller's transacti
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, LiteralString, TypeAlias
 from uuid import UUID
 
 from psycopg import sql
@@ -31,6 +31,7 @@ Caller: TypeAlias = tuple[Account, Job | None]
 """Who sent a request, and the job that it is about, if any. The job may be somebody else's."""
 
 _COLUMNS = tuple(column.name for column in fields(Account))
+_USER_COLUMNS = [sql.Identifier("users", name) for name in _COLUMNS]
 
 
 async def is_empty(connection: Connection) -> bool:
@@ -114,6 +115,22 @@ async def find_token_owner(connection: Connection, token_hash: bytes, job_id: UU
     return await _caller(connection, _with_columns("api_tokens", "authenticate"), values)
 
 
+async def find_live(
+    connection: Connection, user_ids: Collection[int], token_hashes: Collection[bytes]
+) -> tuple[dict[int, Account], dict[bytes, Account]]:
+    """Those of these accounts that are active, by id, and the active owners of these API tokens, by hash."""
+    query = _format(load("api_tokens")["live_callers"], _USER_COLUMNS)
+    cursor = await connection.execute(query, {"user_ids": list(user_ids), "token_hashes": list(token_hashes)})
+    by_id, by_token = {}, {}
+    for token_hash, *columns in await cursor.fetchall():
+        account = Account(*columns)
+        if token_hash is None:
+            by_id[account.id] = account
+        else:
+            by_token[bytes(token_hash)] = account
+    return by_id, by_token
+
+
 async def find_login(connection: Connection, email: str, address_hash: bytes) -> Login | None:
     """What is needed to check a login with this e-mail from this address, or None if there is no such account."""
     row = await _one(connection, "for_login", email=email, address_hash=address_hash, known_days=KNOWN_DAYS)
@@ -177,11 +194,11 @@ def _profile(given: Registration | Changes) -> dict[str, object]:
 @cache
 def _with_columns(subject: str, query: str) -> bytes:
     """A query of callers. Its columns are in a fixed order, because rows as dictionaries take twice the time."""
-    columns = [
-        *(sql.Identifier("users", name) for name in _COLUMNS),
-        *(sql.Identifier("jobs", name) for name in JOB_COLUMNS),
-    ]
-    return sql.SQL(load(subject)[query]).format(columns=sql.SQL(", ").join(columns)).as_bytes()
+    return _format(load(subject)[query], [*_USER_COLUMNS, *(sql.Identifier("jobs", name) for name in JOB_COLUMNS)])
+
+
+def _format(query: LiteralString, columns: Sequence[sql.Composable]) -> bytes:
+    return sql.SQL(query).format(columns=sql.SQL(", ").join(columns)).as_bytes()
 
 
 async def _caller(connection: Connection, query: bytes, values: Mapping[str, object]) -> Caller | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from wherry.accounts.links import SET_BY_ACCOUNT, SET_BY_ADDRESS
 from wherry.accounts.models import Account, Changes, Registration, Session, Visitor
 from wherry.accounts.passwords import Passwords
 from wherry.accounts.repository import Caller
-from wherry.accounts.tokens import Tokens
+from wherry.accounts.tokens import Claims, Tokens
 from wherry.accounts.validation import checked_changes, checked_registration
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.errors import Forbidden, Unauthenticated
@@ -95,6 +96,26 @@ class Accounts:
         if caller is not None and claims.outlived(caller[0].password_changed_at):
             raise Unauthenticated("the token was issued before the password was changed; log in again")
         return caller
+
+    async def authenticate_all(self, credentials: Iterable[str]) -> dict[str, Account]:
+        """The accounts of those of these credentials that are still valid, in one round trip."""
+        hashes: dict[str, bytes] = {}
+        signed: dict[str, Claims] = {}
+        for token in credentials:
+            if is_api_token(token):
+                hashes[token] = secret_hash(token)
+            else:
+                with suppress(Unauthenticated):
+                    signed[token] = self.tokens.read(token)
+        user_ids = {claims.user_id for claims in signed.values()}
+        async with self.pool.connection() as connection:
+            by_id, by_hash = await repository.find_live(connection, user_ids, hashes.values())
+        found = {token: by_hash.get(token_hash) for token, token_hash in hashes.items()}
+        for token, claims in signed.items():
+            account = by_id.get(claims.user_id)
+            if account is not None and not claims.outlived(account.password_changed_at):
+                found[token] = account
+        return {token: account for token, account in found.items() if account is not None}
 
     async def update(self, caller: Account, credential: str, asked: Changes, address: str) -> Session:
         """Change an account. A new e-mail or password voids all password links; a new password also voids older JWTs.

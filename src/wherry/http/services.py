@@ -15,10 +15,12 @@ from wherry.accounts.api_tokens import ApiTokens
 from wherry.accounts.links import PasswordLinks
 from wherry.accounts.login import Logins
 from wherry.accounts.quota import OpenUploads
+from wherry.accounts.readers import Readers
 from wherry.accounts.service import Accounts
 from wherry.capsules.submission import Submissions
 from wherry.database.pools import Pool
 from wherry.imports.intake import Intake
+from wherry.jobs.feed import JobFeed
 from wherry.jobs.notifications import Notifications
 from wherry.jobs.webhook_urls import WebhookUrls
 from wherry.settings import Settings
@@ -50,6 +52,8 @@ class Services:
     submissions: Submissions
     webhook_urls: WebhookUrls
     notifications: Notifications
+    feed: JobFeed
+    readers: Readers
     uploads: OpenUploads = field(default_factory=OpenUploads)
     closing: ExitStack = field(default_factory=ExitStack)
     """Stops dedicated threads when the application shuts down."""

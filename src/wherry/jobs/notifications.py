@@ -1,21 +1,21 @@
-"""Wakes the coroutines of one process when a job changes, and follows single jobs for server-sent events.
+"""Tells the coroutines of one process when a job changes.
 
-PostgreSQL's NOTIFY arrives on one connection per process; each subscriber has an `asyncio.Event`. A wake-up is only a
-hint to look again, so a lost one delays a reader but loses nothing.
+PostgreSQL's NOTIFY arrives on one connection per process. A notification is only a hint to look again, so a lost one
+delays a reader but loses nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from enum import Enum
 from typing import Final, TypeVar
 from uuid import UUID
 
 from wherry.database.listening import Listener
-from wherry.waiting import end_task
+from wherry.waiting import in_background, is_set_within
 
 CHANNEL = "wherry_jobs"
 KEEP_ALIVE_SECONDS = 15.0
@@ -33,48 +33,49 @@ class Notifications:
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
-        self._subscribers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._callbacks: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
+
+    @contextmanager
+    def on_change(self, job_id: UUID, callback: Callable[[], None]) -> Iterator[None]:
+        """Call back whenever the job changes, and after every reconnect, for as long as the context lasts."""
+        key = str(job_id)
+        self._callbacks[key].append(callback)
+        try:
+            yield
+        finally:
+            self._callbacks[key].remove(callback)
+            if not self._callbacks[key]:
+                del self._callbacks[key]
 
     @contextmanager
     def subscribe(self, job_id: UUID) -> Iterator[asyncio.Event]:
         """An event that is set whenever the job changes; the subscriber clears it."""
         event = asyncio.Event()
-        key = str(job_id)
-        self._subscribers[key].add(event)
-        try:
+        with self.on_change(job_id, event.set):
             yield event
-        finally:
-            self._subscribers[key].discard(event)
-            if not self._subscribers[key]:
-                del self._subscribers[key]
 
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
+    def listening(self) -> AbstractAsyncContextManager[None]:
         """Listen in the background for as long as the context lasts."""
         listener = Listener(
             self._conninfo,
             [CHANNEL],
             name="wherry notifications",
-            on_payload=self._wake_subscribers,
-            on_connected=self._wake_everybody,
+            on_payload=self._report_change,
+            on_connected=self._report_all,
         )
-        task = asyncio.create_task(listener.run(), name="job notifications")
-        try:
-            yield
-        finally:
-            await end_task(task)
+        return in_background(listener.run(), name="job notifications")
 
-    async def _wake_subscribers(self, channel: str, job_id: str) -> None:
-        _wake(self._subscribers.get(job_id, set()))
+    async def _report_change(self, channel: str, job_id: str) -> None:
+        _call(self._callbacks.get(job_id, ()))
 
-    async def _wake_everybody(self) -> None:
-        for events in list(self._subscribers.values()):
-            _wake(events)
+    async def _report_all(self) -> None:
+        for callbacks in list(self._callbacks.values()):
+            _call(callbacks)
 
 
-def _wake(events: set[asyncio.Event]) -> None:
-    for event in events:
-        event.set()
+def _call(callbacks: Iterable[Callable[[], None]]) -> None:
+    for callback in callbacks:
+        callback()
 
 
 class Idle(Enum):
@@ -87,24 +88,15 @@ IDLE: Final = Idle.IDLE
 
 
 async def watch_job(
-    notifications: Notifications,
-    job_id: UUID,
-    look: Callable[[], Awaitable[Seen]],
-    *,
-    at_most_every: float = 0.0,
-    idle_every: float = KEEP_ALIVE_SECONDS,
+    notifications: Notifications, job_id: UUID, look: Callable[[], Awaitable[Seen]]
 ) -> AsyncIterator[Seen | Idle]:
-    """Call `look` now and after every change of the job, at most every `at_most_every` seconds, forever.
+    """Call `look` now and after every change of the job, forever.
 
-    Yields what `look` returns, or `IDLE` every `idle_every` seconds while nothing changes.
+    Yields what `look` returns, or `IDLE` every `KEEP_ALIVE_SECONDS` while nothing changes.
     """
     with notifications.subscribe(job_id) as changed:
         while True:
             changed.clear()
             yield await look()
-            await asyncio.sleep(at_most_every)
-            while not changed.is_set():
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), idle_every)
-                if not changed.is_set():
-                    yield IDLE
+            while not await is_set_within(changed, KEEP_ALIVE_SECONDS):
+                yield IDLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
 from typing import TextIO
@@ -22,7 +23,10 @@ def current_request_id() -> str | None:
 
 
 def configure_logs(settings: Settings) -> None:
-    """Send the logs of structlog and of the standard library to standard error, from `LOG_LEVEL` up."""
+    """Send the logs of structlog and of the standard library to standard error, from `LOG_LEVEL` up.
+
+    structlog writes its lines itself: through the standard library, they would take three times as long.
+    """
     level = _LEVELS.get(settings.log_level) or logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -31,26 +35,36 @@ def configure_logs(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
+    render = _render(settings)
+    foreign = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render]
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_render(settings)))
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=foreign))
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for noisy in ("procrastinate", "httpx", "httpcore", "psycopg.pool"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, *render],
+        logger_factory=_NamedLogger,
+        wrapper_class=structlog.make_filtering_bound_logger(min(level, logging.CRITICAL)),
         cache_logger_on_first_use=True,
     )
 
 
+class _NamedLogger(structlog.WriteLogger):
+    """Writes lines to standard error, and knows its name."""
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(sys.stderr)
+        self.name = name
+
+
 def _render(settings: Settings) -> list[structlog.typing.Processor]:
-    without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if settings.log_pretty:
         # The default formatter prints local variables, which may be passwords and keys.
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_traceback)
-        return [without_meta, _escape_values, renderer]
-    return [without_meta, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        return [_escape_values, renderer]
+    encode = json.JSONEncoder(default=repr).encode
+    return [structlog.processors.format_exc_info, lambda _logger, _method, event: encode(event)]
 
 
 def _escape_values(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

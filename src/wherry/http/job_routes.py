@@ -84,13 +84,14 @@ def provide_job(kind: Kind | None, allows: Callable[[Account, Job], bool] = owns
         allows: whether an account may use these routes for a job; if not, there is no such job for it.
     """
 
-    async def find(request: AccountRequest, job_id: JobId) -> Job:  # the argument is documented
+    # `job_id` is documented. `services` are resolved first: litestar starts tasks for what it can resolve at once.
+    def find(request: AccountRequest, job_id: JobId, services: Injected[Services]) -> Job:
         job: Job | None = request.scope["state"][JOB]
         if job is None or kind not in (None, job.kind) or not allows(request.user, job):
             raise _not_found(kind)
         return job
 
-    return {"job": Provide(find)}
+    return {"job": Provide(find, sync_to_thread=False)}
 
 
 def provide_capsule() -> dict[str, Provide]:

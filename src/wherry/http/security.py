@@ -67,6 +67,12 @@ async def require_transfer_role(connection: Connection, _: BaseRouteHandler) -> 
         raise Forbidden("your role may not import or export")
 
 
+async def require_transfer_account(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Both `require_account` and `require_transfer_role`: litestar copies the handler for every guard."""
+    await require_account(connection, handler)
+    await require_transfer_role(connection, handler)
+
+
 async def require_admin(connection: Connection, _: BaseRouteHandler) -> None:
     """After `require_account`: require an administrator."""
     if connection.user.role != ADMIN:

@@ -12,6 +12,22 @@ set used = case
     end
 returning used, greatest(1, ceil(extract(epoch from expires_at - clock_timestamp())))::integer as reset_seconds
 
+-- name: take_and_count
+-- Also counts the unfinished jobs of the owner, including the one that this transaction has created.
+with taken as (
+  {take}
+)
+select used,
+       reset_seconds,
+       (
+         select count(*)
+         from wherry.jobs
+         where kind = %(kind)s
+           and owner_id = %(owner_id)s
+           and status in ('queued', 'running')
+       ) as unfinished
+from taken
+
 -- name: look
 select used, greatest(1, ceil(extract(epoch from expires_at - clock_timestamp())))::integer as reset_seconds
 from wherry.rate_limits
@@ -60,6 +76,3 @@ where (policy, subject) in (
   limit %(limit)s
   for update skip locked
 )
-
--- name: lock_owner
-select pg_advisory_xact_lock(%(kind)s, %(owner_id)s)

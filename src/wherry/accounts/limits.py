@@ -60,8 +60,17 @@ async def take(connection: Connection, policy: RatePolicy, subject: str) -> Usag
     values = {"policy": policy.name, "subject": subject, "quota": policy.quota, "window": policy.window_seconds}
     row = await fetch_one(connection, load("limits")["take"], values)
     assert row is not None, "the statement always returns its row"
-    usage = _usage(policy, row)
-    if row["used"] > policy.quota:
+    return used(policy, row["used"], row["reset_seconds"])
+
+
+def used(policy: RatePolicy, count: int, reset_seconds: int) -> Usage:
+    """The usage after the last of `count` uses was taken.
+
+    Raises:
+        LimitReached: it was one too many.
+    """
+    usage = Usage(policy, max(0, policy.quota - count), reset_seconds)
+    if count > policy.quota:
         raise _used_up(usage)
     return usage
 
@@ -83,8 +92,8 @@ def unused(policy: RatePolicy, row: Mapping[str, Any]) -> Usage:
     Raises:
         LimitReached: the quota is used up.
     """
-    usage = _usage(policy, row)
-    if row["used"] >= policy.quota:
+    usage = used(policy, row["used"], row["reset_seconds"])
+    if not usage.remaining:
         raise _used_up(usage)
     return usage
 
@@ -119,10 +128,6 @@ def headers(usages: Iterable[Usage]) -> dict[str, str]:
         "RateLimit-Policy": ", ".join(f'"{u.policy.name}";q={u.limit};w={u.policy.window_seconds}' for u in listed),
         "RateLimit": ", ".join(f'"{u.policy.name}";r={u.remaining};t={u.reset_seconds}' for u in listed),
     }
-
-
-def _usage(policy: RatePolicy, row: Mapping[str, Any]) -> Usage:
-    return Usage(policy, max(0, policy.quota - row["used"]), row["reset_seconds"])
 
 
 def _used_up(usage: Usage) -> LimitReached:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
+from functools import cache
+
+from psycopg import sql
 
 from wherry.accounts import limits
 from wherry.accounts.limits import RatePolicy, Usage
-from wherry.database.pools import Connection, Pool
+from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.database.queries import fetch_one, load
 from wherry.errors import ConcurrentLimit
 from wherry.jobs import ledger
@@ -25,34 +28,46 @@ RETRY_SECONDS = 10
 _LOCKS = {kind: 0x77680000 + number for number, kind in enumerate(Kind)}
 
 
+def admission(pool: Pool, kind: Kind, owner_id: int) -> AbstractAsyncContextManager[Connection]:
+    """A transaction that queues a job and calls `admit`. Those of one owner and kind run one after the other."""
+    return brief_transaction(pool, lock=(_LOCKS[kind], owner_id))
+
+
 async def admit(connection: Connection, kind: Kind, owner_id: int, settings: Settings) -> dict[str, str]:
-    """Count a new job, not a replayed one, against its owner's limits. Returns the RateLimit headers of the response.
+    """Count the job that this transaction has created against its owner's limits, in the transaction of `admission`.
+
+    Returns the RateLimit headers of the response. Not for a replayed job.
 
     Raises:
         LimitReached: a limit is exceeded.
     """
-    policy, unfinished = _limits(kind, settings)
-    usage = await limits.take(connection, policy, str(owner_id))
-    await check_unfinished_jobs(connection, kind, owner_id, unfinished, usage)
+    policy, limit = _limits(kind, settings)
+    values = {"policy": policy.name, "subject": str(owner_id), "quota": policy.quota, "window": policy.window_seconds}
+    cursor = await connection.execute(_take_and_count(), {**values, "kind": kind, "owner_id": owner_id})
+    row = await cursor.fetchone()
+    assert row is not None, "an upsert always returns its row"
+    used, reset_seconds, unfinished = row
+    usage = limits.used(policy, used, reset_seconds)
+    if unfinished > limit:
+        raise _too_many(kind, limit, [limits.returned(usage)])  # the rollback returns it
     return limits.headers([usage])
 
 
-async def check_unfinished_jobs(
-    connection: Connection, kind: Kind, owner_id: int, limit: int, usage: Usage | None = None
-) -> None:
-    """Check that an owner has at most `limit` unfinished jobs, including the one that this transaction has queued.
-
-    Until the transaction ends, this blocks for other jobs of the same owner and kind.
-
-    Args:
-        usage: taken for this job in this transaction, if any; returned if the transaction is rolled back.
+async def admit_retry(connection: Connection, kind: Kind, owner_id: int, settings: Settings) -> None:
+    """Count a job that was queued again among its owner's unfinished jobs, in the transaction of `admission`.
 
     Raises:
         LimitReached: there are too many.
     """
-    await connection.execute(load("limits")["lock_owner"], {"kind": _LOCKS[kind], "owner_id": owner_id})
+    _, limit = _limits(kind, settings)
     if await ledger.count_unfinished(connection, kind, owner_id) > limit:
-        raise _too_many(kind, limit, [] if usage is None else [limits.returned(usage)])
+        raise _too_many(kind, limit, [])
+
+
+@cache
+def _take_and_count() -> bytes:
+    queries = load("limits")
+    return sql.SQL(queries["take_and_count"]).format(take=sql.SQL(queries["take"])).as_bytes()
 
 
 class OpenUploads:
@@ -72,15 +87,6 @@ class OpenUploads:
             yield self._receiving[owner_id]
         finally:
             self._receiving -= Counter([owner_id])
-
-
-async def admit_retry(connection: Connection, kind: Kind, owner_id: int, settings: Settings) -> None:
-    """Count a job that was queued again among its owner's unfinished jobs. It does not count as a new one.
-
-    Raises:
-        LimitReached: there are too many.
-    """
-    await check_unfinished_jobs(connection, kind, owner_id, _limits(kind, settings)[1])
 
 
 async def check_before_upload(

@@ -13,8 +13,10 @@ from typing import Any, Self
 from psycopg import AsyncConnection, AsyncCursor, AsyncTransaction
 from psycopg.pq import TransactionStatus
 
-from wherry.database.pools import TRANSACTION_SETTINGS, Connection
+from wherry.database.pools import BEGIN, TRANSACTION_SETTINGS, Connection
 from wherry.settings import Settings
+
+_BEGIN = BEGIN.as_bytes() + b"; "
 
 
 class PooledConnection(AsyncConnection[Any]):
@@ -41,8 +43,11 @@ class PooledConnection(AsyncConnection[Any]):
 
 class _Cursor(AsyncCursor[Any]):
     async def execute(self, query: Any, *arguments: Any, **options: Any) -> Self:
-        """Execute a statement: in the current transaction, or in one of its own if there is none."""
+        """Execute a statement: in the current transaction, in the one that it begins, or else in one of its own."""
         is_idle = self.connection.info.transaction_status is TransactionStatus.IDLE
+        if is_idle and isinstance(query, bytes) and query.startswith(_BEGIN):
+            query = _BEGIN + TRANSACTION_SETTINGS + b"; " + query.removeprefix(_BEGIN)
+            return await super().execute(query, *arguments, **options)
         if not is_idle or query == "":  # the empty query is how pools check a connection
             return await super().execute(query, *arguments, **options)
         async with self.connection.transaction():

@@ -49,6 +49,8 @@ TRANSACTION_SETTINGS = (
 )
 """The same settings for one transaction, as statements."""
 
+BEGIN = sql.SQL("begin")
+
 WAIT_SECONDS = 30
 """How long to wait for a connection from the pool."""
 
@@ -119,15 +121,22 @@ async def check_rested(connection: Connection) -> None:
 
 
 @asynccontextmanager
-async def brief_transaction(pool: Pool, *, force_rollback: bool = False) -> AsyncIterator[Connection]:
-    """A transaction for a request, which waits only briefly for locks.
+async def brief_transaction(pool: Pool, *, lock: tuple[int, int] | None = None) -> AsyncIterator[Connection]:
+    """A transaction for a request, which waits only briefly for locks. It begins in one round trip.
+
+    Args:
+        pool: where its connection is from.
+        lock: the two numbers of an advisory lock, which the transaction takes before its first statement.
 
     Raises:
         Unavailable: another transaction, for example an `atomic` import, keeps a row locked that this one needs.
     """
+    statements = [BEGIN, sql.SQL("set local lock_timeout = {}").format(f"{LOCK_SECONDS}s")]
+    if lock is not None:
+        statements.append(sql.SQL("select pg_advisory_xact_lock({}, {})").format(*lock))
     try:
-        async with pool.connection() as connection, connection.transaction(force_rollback=force_rollback):
-            await connection.execute("select set_config('lock_timeout', %s, true)", [f"{LOCK_SECONDS}s"])
+        async with pool.connection() as connection:  # which commits, or rolls back if there is an error
+            await connection.execute(sql.SQL("; ").join(statements).as_bytes(), prepare=False)
             yield connection
     except (LockNotAvailable, DeadlockDetected):
         detail = "another job or request is changing the same rows; try again"

@@ -11,8 +11,7 @@ from litestar import HttpMethod, Response, Router, delete, get, post, route
 from litestar.response import Stream
 from msgspec import Meta, Struct
 
-from wherry.accounts.quota import admit
-from wherry.database.pools import brief_transaction
+from wherry.accounts.quota import admission, admit
 from wherry.errors import (
     DatabaseUnavailable,
     DownloadExpired,
@@ -195,7 +194,7 @@ async def create_export(request: AccountRequest, services: Injected[Services]) -
         fingerprint=asked.fingerprint,
         webhook_url=services.webhook_urls.of_job(asked.webhook_url),
     )
-    async with brief_transaction(services.pool) as connection:
+    async with admission(services.pool, Kind.EXPORT, request.user.id) as connection:
         await check_values(connection, asked.selection)
         job, replayed = await submit(connection, new)
         fields = {} if replayed else await admit(connection, Kind.EXPORT, request.user.id, services.settings)

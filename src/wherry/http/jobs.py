@@ -12,8 +12,7 @@ from litestar import Response, Router, delete, get, post
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from wherry.accounts.models import Account
-from wherry.accounts.quota import admit_retry
-from wherry.database.pools import brief_transaction
+from wherry.accounts.quota import admission, admit_retry
 from wherry.errors import ConcurrentLimit, JobFinished, JobNotFound, JobNotRetryable
 from wherry.http.deliveries import list_deliveries
 from wherry.http.described import CANCELLING, Described
@@ -122,11 +121,13 @@ async def retry_job(request: AccountRequest, job: Injected[Job], services: Injec
 
     It counts among its owner's unfinished jobs, but not as a new one.
     """
-    async with brief_transaction(services.pool) as connection:
+    if job.owner_id is None:
+        raise JobNotRetryable(_why_not(job))
+    async with admission(services.pool, job.kind, job.owner_id) as connection:
         retried = await queue.retry(connection, job, request.user.id)
-        if retried is None or retried.owner_id is None:
+        if retried is None:
             raise JobNotRetryable(_why_not(job))
-        await admit_retry(connection, retried.kind, retried.owner_id, services.settings)
+        await admit_retry(connection, job.kind, job.owner_id, services.settings)
     return _answer(request.user, retried)
 
 

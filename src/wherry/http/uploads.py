@@ -21,8 +21,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from multipart import MultipartSegment
 
 from wherry.accounts.models import Account
-from wherry.accounts.quota import admit, check_before_upload
-from wherry.database.pools import brief_transaction
+from wherry.accounts.quota import admission, admit, check_before_upload
 from wherry.errors import Invalid, Refused, Unavailable, UnsupportedMedia
 from wherry.http.deliveries import WEBHOOK_URL
 from wherry.http.idempotency import idempotency_key
@@ -156,7 +155,7 @@ async def _take_in(request: AccountRequest, services: Services, key: str) -> tup
         if asked.format is None and source.url is None:
             asked = replace(asked, format=await services.intake.detect_format(source))
         may_be_queued = True
-        async with brief_transaction(services.pool) as connection:
+        async with admission(services.pool, Kind.IMPORT, asked.owner_id) as connection:
             job, replayed = await services.intake.queue(connection, job_id, asked, source)
             headers = {} if replayed else await admit(connection, Kind.IMPORT, asked.owner_id, services.settings)
     except BaseException as error:

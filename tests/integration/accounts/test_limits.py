@@ -19,6 +19,7 @@ from wherry.errors import LimitReached
 from wherry.jobs import ledger
 from wherry.jobs.models import NewJob, new_job_id
 from wherry.jobs.states import Kind
+from wherry.settings import load_settings
 
 EXPORTS = RatePolicy("exports", 10, 3600)
 
@@ -108,16 +109,17 @@ async def test_concurrent_requests_never_exceed_the_limit_of_unfinished_jobs(poo
                 [f"{name}@example.com", name, name],
             )
 
+    settings = load_settings(export_concurrent_limit_user=3)
+
     async def ask(owner_id: int, kind: Kind) -> int:
-        async with pool.connection() as connection:
-            try:
-                async with connection.transaction():
-                    new = NewJob(id=new_job_id(), kind=kind, owner_id=owner_id, resource="users", format="ndjson")
-                    await ledger.create(connection, new)
-                    await quota.check_unfinished_jobs(connection, kind, owner_id, 3, Usage(EXPORTS, 9, 3600))
-            except LimitReached as refused:
-                return int(refused.headers["Retry-After"]) if refused.code == "CONCURRENT_LIMIT" else -1
-            return 0
+        new = NewJob(id=new_job_id(), kind=kind, owner_id=owner_id, resource="users", format="ndjson")
+        try:
+            async with quota.admission(pool, kind, owner_id) as connection:
+                await ledger.create(connection, new)
+                await quota.admit_retry(connection, kind, owner_id, settings)
+        except LimitReached as refused:
+            return int(refused.headers["Retry-After"]) if refused.code == "CONCURRENT_LIMIT" else -1
+        return 0
 
     outcomes = await asyncio.gather(*(ask(1, Kind.EXPORT) for _ in range(12)))
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from wherry.accounts.quota import admit, check_before_upload
+from wherry.accounts.quota import admission, admit, check_before_upload
 from wherry.database.pools import Pool, make_pool
 from wherry.errors import LimitReached
 from wherry.jobs import ledger
@@ -31,7 +31,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 async def admitted(pool: Pool, settings: Settings, owner_id: int = 1, kind: Kind = Kind.EXPORT) -> dict[str, str]:
     """Create and admit a job in one transaction, as the routes do; returns the RateLimit headers."""
     new = NewJob(id=new_job_id(), kind=kind, owner_id=owner_id, resource="users", format="ndjson")
-    async with pool.connection() as connection, connection.transaction():
+    async with admission(pool, kind, owner_id) as connection:
         await ledger.create(connection, new)
         return await admit(connection, kind, owner_id, settings)
 
@@ -102,7 +102,7 @@ async def test_a_job_over_a_limit_is_refused_before_its_body_is_read(pool: Pool)
     first = NewJob(
         id=new_job_id(), kind=Kind.EXPORT, owner_id=1, resource="users", format="ndjson", idempotency_key="known"
     )
-    async with pool.connection() as connection, connection.transaction():
+    async with admission(pool, Kind.EXPORT, 1) as connection:
         await ledger.create(connection, first)
         await admit(connection, Kind.EXPORT, 1, settings)
     assert (await ask(pool, settings)).startswith('"exports";r=0;t=')

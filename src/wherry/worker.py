@@ -24,6 +24,9 @@ from wherry.imports.runner import ImportRunner
 from wherry.jobs.executor import Executor
 from wherry.jobs.retention import Retention
 from wherry.jobs.states import Kind
+from wherry.jobs.view import any_job
+from wherry.jobs.webhook_urls import WebhookUrls
+from wherry.jobs.webhooks import Webhooks
 from wherry.jobs.worker_app import JobServices, WorkerApp
 from wherry.logs import configure_logs
 from wherry.settings import Settings, load_settings
@@ -43,6 +46,7 @@ def make_worker_app(settings: Settings) -> WorkerApp:
         Misconfigured: no database is set, or a storage path cannot be used.
     """
     conninfo, declarations = settings.require_database_url(), find_declarations(settings.tables_file)
+    webhook_urls = WebhookUrls(settings)
     imports, exports, capsules = settings.open_roots(partial(Store, patience=LONG_PATIENCE))
 
     @asynccontextmanager
@@ -77,11 +81,13 @@ def make_worker_app(settings: Settings) -> WorkerApp:
                 job_keep=timedelta(days=settings.job_retention_days),
             )
 
+            webhooks = Webhooks(pool, settings.webhook_key(), webhook_urls, any_job, settings.webhook_retry_seconds)
+
             def stop() -> None:
                 executor.stop()
                 _end_process_after(LAST_RESORT_SECONDS)
 
-            yield JobServices(executor.execute, partial(_retain, pool, retention), stop)
+            yield JobServices(executor.execute, webhooks.deliver, partial(_retain, pool, retention), stop)
 
     return WorkerApp(
         settings.require_direct_url(),

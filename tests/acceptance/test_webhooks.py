@@ -16,7 +16,7 @@ from tests.commands import wherry
 from tests.factories import SMALL_GRAPH
 from tests.postgres import TestServer
 from tests.problems import problem_of
-from tests.processes import SECRET, Service, bare_environment, forked_service
+from tests.processes import SECRET, Service, bare_environment, finished, forked_service
 from tests.receivers import WEBHOOK_SECRET, Receiver, receiving
 
 USERS = b'{"email":"a@example.com","name":"A"}\n'
@@ -164,8 +164,67 @@ def test_a_job_without_a_webhook_has_no_deliveries(admin: httpx.Client) -> None:
     assert admin.get(f"/api/v1/jobs/{job['id']}/deliveries").json() == {"deliveries": []}
 
 
-def test_an_operators_url_without_a_secret_stops_the_start(tmp_path: Path) -> None:
+def event_of(job_id: str) -> str:
+    return f"msg_{job_id.replace('-', '')}_1"
+
+
+@pytest.mark.parametrize("way", ["form", "export"])
+def test_a_receiver_that_was_down_gets_the_end_of_a_job_once(owner: httpx.Client, way: str) -> None:
+    with receiving(status=500) as receiver:
+        url = receiver.url.replace("127.0.0.1", "localhost")
+        job_id = job_in(asked(owner, way, url, key="end"))["id"]
+        event = event_of(job_id)
+        receiver.wait_until(lambda: len(receiver.requests_for(event)) == 2)
+        receiver.status = 204
+        receiver.wait_until(lambda: event in receiver.accepted)
+        job = finished(owner, job_id)
+        (delivery,) = _ended_deliveries(owner, job_id)
+        assert receiver.accepted == [event]
+        requests = receiver.received
+    assert {each.id for each in requests} == {event}
+    assert len({each.body for each in requests}) == 1
+    for body in (each.verified() for each in requests):
+        assert (body["type"], body["timestamp"]) == (f"job.{job['status']}", job["completedAt"])
+        told = {name: body["data"][name] for name in ("id", "kind", "status", "processedRecords", "completedAt")}
+        assert told == {name: job[name] for name in told}
+    assert (delivery["status"], delivery["url"]) == ("delivered", url)
+    assert [each["status"] for each in delivery["attempts"]] == [each.status for each in requests]
+
+
+def _ended_deliveries(client: httpx.Client, job_id: str) -> list[dict[str, Any]]:
+    """The deliveries, once none is pending: an attempt is recorded after its response was sent."""
+    while True:
+        found = client.get(f"/api/v1/jobs/{job_id}/deliveries").raise_for_status().json()["deliveries"]
+        if found and all(each["status"] != "pending" for each in found):
+            return list(found)
+
+
+def test_the_operator_gets_the_end_of_a_capsule(hooked: Service, receiver: Receiver) -> None:
+    with hooked.capsule_client() as client:
+        made = client.post("/v1/exports", content=json.dumps(SMALL_GRAPH), headers={"Content-Type": "application/json"})
+    event = event_of(made.json()["jobId"])
+    receiver.wait_until(lambda: event in receiver.accepted)
+    (request,) = receiver.requests_for(event)
+    body = request.verified()
+    assert (body["type"], body["data"]["kind"]) == ("job.succeeded", "capsule")
+
+
+def test_each_end_of_a_retried_job_has_its_own_event(owner: httpx.Client, receiver: Receiver) -> None:
+    job_id = job_in(asked(owner, "url", None, key="retried"))["id"]
+    first = event_of(job_id)
+    second = first.removesuffix("1") + "2"
+    receiver.wait_until(lambda: first in receiver.accepted)
+    owner.post(f"/api/v1/jobs/{job_id}/retry").raise_for_status()
+    receiver.wait_until(lambda: second in receiver.accepted)
+    for event in (first, second):
+        (request,) = receiver.requests_for(event)
+        assert request.verified()["type"] == "job.failed"
+    assert [each["id"] for each in _ended_deliveries(owner, job_id)] == [first, second]
+
+
+@pytest.mark.parametrize("command", ["api", "worker"])
+def test_an_operators_url_without_a_secret_stops_the_start(tmp_path: Path, command: str) -> None:
     settings = {"JWT_SECRET": SECRET, "DATABASE_URL": "postgresql://127.0.0.1:1/x", "WEBHOOK_URL": URL}
-    ended = wherry(tmp_path, {**bare_environment(), **settings}, "api")
+    ended = wherry(tmp_path, {**bare_environment(), **settings}, command)
     assert ended.returncode == 2
     assert ended.stderr.startswith("wherry: WEBHOOK_SECRET must be set, because WEBHOOK_URL is")

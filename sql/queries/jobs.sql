@@ -204,7 +204,7 @@ announced as (
   insert into wherry.webhook_events (job_id, round, id, url, type, ended_at, data)
   select id, round, 'msg_' || replace(id::text, '-', '') || '_' || round, webhook_url, 'job.' || status, completed_at,
          to_jsonb(ended) - array[
-           'checkpoint', 'death_checkpoint', 'options', 'source', 'fingerprint', 'traceparent', 'webhook_url'
+           'checkpoint', 'death_checkpoint', 'options', 'fingerprint', 'traceparent', 'webhook_url'
          ]
   from ended
   where webhook_url is not null

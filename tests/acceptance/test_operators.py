@@ -104,6 +104,7 @@ EXPECTED: Mapping[str, tuple[int, int, int]] = {
     "GET /api/v1/jobs/{job_id}": STEERED,
     "GET /api/v1/jobs/{job_id}/events": STEERED,
     "GET /api/v1/jobs/{job_id}/timeline": STEERED,
+    "GET /api/v1/jobs/{job_id}/deliveries": STEERED,
     "POST /api/v1/jobs/{job_id}/retry": (409, 409, 404),
     "DELETE /api/v1/jobs/{job_id}": (409, 409, 404),
     "GET /v1/exports/{job_id}": KEY,

@@ -91,7 +91,7 @@ class AnyJob(Struct, rename="camel", kw_only=True):
     epoch: Annotated[int, Meta(description="How many times a worker has taken the job.")]
     cancel_requested: bool
     retryable: Annotated[bool, Meta(description="Whether the job can be retried.")]
-    webhook_url: Annotated[str | None, Meta(description="Called when the job ends.")]
+    webhook_url: Annotated[str | None, Meta(description="The `webhookUrl` of the request.")]
 
 
 def any_job(job: Job) -> AnyJob:
@@ -114,7 +114,7 @@ def any_job(job: Job) -> AnyJob:
         epoch=job.epoch,
         cancel_requested=job.cancel_requested_at is not None,
         retryable=retryable(job),
-        webhook_url=job.webhook_url,
+        webhook_url=job.options.get("webhookUrl"),
     )
 
 

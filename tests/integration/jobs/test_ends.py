@@ -67,7 +67,7 @@ async def test_a_run_that_ends(connection: Connection, status: Status) -> None:
     assert (event["type"], event["ended_at"]) == (f"job.{status}", ended.completed_at)
     data = event["data"]
     assert (data["id"], data["status"], data["message"], data["epoch"]) == (str(job.id), status, "Done", 1)
-    private = {"checkpoint", "death_checkpoint", "options", "source", "fingerprint", "traceparent", "webhook_url"}
+    private = {"checkpoint", "death_checkpoint", "options", "fingerprint", "traceparent", "webhook_url"}
     assert not private & data.keys()
 
 

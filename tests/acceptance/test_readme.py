@@ -29,6 +29,7 @@ def test_the_commands_in_the_readme_work(running: Service, tmp_path: Path) -> No
     for said in (
         *('"dryRun":true', '"status":"partial"', '"successCount":2', "INVALID_FIELD_FORMAT", "FIELD_TOO_SHORT"),
         *('"onConflict":"skip"', '"sourceUrl":"https://data.example.com/users.ndjson.gz"', "job_completed"),
+        *('"paused":true', '"type":"retried"'),
         '{"id":1,"email":"captain@example.com"}\n{"id":2,"email":"ada@example.com"}\n{"_type":"cursor","nextCursor":2}',
     ):
         assert said in done.stdout

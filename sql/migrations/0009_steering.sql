@@ -1,10 +1,11 @@
 -- The timeline of jobs, retries, pauses, workers, and webhooks. Adds only, so that older processes go on working.
 
 -- `round` is one more than the number of retries. `queue_id` is the only queue row that may claim the job; null allows any.
--- `worker` is the host and the process id of the worker that claimed it last.
+-- `turn` is the priority of that row. `worker` is the host and the process id of the worker that claimed it last.
 alter table jobs
   add column round integer not null default 1,
   add column queue_id bigint,
+  add column turn integer,
   add column queued_at timestamptz not null default now(),
   add column worker text,
   add column webhook_url text;

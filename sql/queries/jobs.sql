@@ -163,7 +163,8 @@ where id = %(id)s
 
 -- name: finish
 -- By the run that has the lease, or by a cancel, which needs none. The event of a webhook has a copy of the job, because
--- a retry changes the job; it is queued in the same transaction, so that each end has exactly one.
+-- a retry changes the job; it is queued in the same transaction, so that each end has exactly one. Its
+-- priority is low, because rows that wait for their next attempt are skipped by whoever looks for a job.
 with ended as (
   update wherry.jobs
   set status = %(status)s,
@@ -213,7 +214,7 @@ announced as (
 select *, pg_notify('wherry_jobs', id::text),
        (
          select wherry.procrastinate_defer_jobs_v1(array[
-           ('webhook', 'wherry.deliver', 0, null, null, jsonb_build_object('event_id', id), null)
+           ('webhook', 'wherry.deliver', -1000000000, null, null, jsonb_build_object('event_id', id), null)
              ::wherry.procrastinate_job_to_defer_v1
          ])
          from announced
@@ -357,10 +358,50 @@ where id = %(id)s
   and status = 'running'
 returning pg_notify('wherry_jobs', id::text)
 
--- name: use_queue_row
+-- name: enqueue
+-- Writes the job's queue row, and lets only this row claim the job. Owners take turns: a job comes after those of its kind
+-- that its owner has waiting, but not after more than one job of each other owner. Hence its turn is that of the first
+-- job that is waiting, or the one after the owner's last.
+with placed as (
+  select id,
+         kind,
+         least(
+           coalesce(
+             (
+               select priority
+               from wherry.procrastinate_jobs
+               where status = 'todo'
+                 and task_name = %(task)s
+               order by priority desc, procrastinate_jobs.id
+               limit 1
+             ),
+             0
+           ),
+           (
+             select min(others.turn) - 1
+             from wherry.jobs as others
+             where others.kind = jobs.kind
+               and (others.owner_id = jobs.owner_id or (others.owner_id is null and jobs.owner_id is null))
+               and others.status = 'queued'
+               and others.id <> jobs.id
+           )
+         ) as turn
+  from wherry.jobs
+  where id = %(id)s
+),
+queued as (
+  select placed.id, placed.turn, queue_id
+  from placed
+  cross join unnest(wherry.procrastinate_defer_jobs_v1(array[
+    (placed.kind, %(task)s, placed.turn, null, null, jsonb_build_object('job_id', placed.id), null)
+      ::wherry.procrastinate_job_to_defer_v1
+  ])) as queue_id
+)
 update wherry.jobs
-set queue_id = %(queue_id)s
-where id = %(id)s
+set queue_id = queued.queue_id,
+    turn = queued.turn
+from queued
+where jobs.id = queued.id
 
 -- name: hold
 select id

@@ -1,27 +1,3 @@
--- name: enqueue
--- Its priority is lower the more unfinished jobs of its kind the owner has: a newcomer's first job comes before the second
--- of everybody else. The function is what procrastinate's own `defer` runs; but it is found under any search path.
-select unnest(wherry.procrastinate_defer_jobs_v1(
-  array[(
-    %(queue)s,
-    %(task)s,
-    -(
-      select count(*)
-      from wherry.jobs as others
-      where others.kind = jobs.kind
-        and others.owner_id is not distinct from jobs.owner_id
-        and others.status in ('queued', 'running')
-        and others.id <> jobs.id
-    )::integer,
-    null,
-    null,
-    jsonb_build_object('job_id', jobs.id),
-    null
-  )::wherry.procrastinate_job_to_defer_v1]
-)) as id
-from wherry.jobs
-where id = %(job_id)s
-
 -- name: fetch
 -- What procrastinate's function does, except that it skips paused kinds and the owners who have had their share, and that
 -- it ignores procrastinate's locks, which wherry does not use. `limit 1` in the join, and a result instead of a condition,
@@ -78,7 +54,7 @@ from held
 
 -- name: unqueued
 -- Unfinished jobs without a queue row.
-select id, kind
+select id
 from wherry.jobs
 where status in ('queued', 'running')
   and not exists (

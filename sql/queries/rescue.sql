@@ -10,7 +10,7 @@ where status = 'doing'
 -- name: queue_deliveries
 -- Of webhook events without a queue row: a worker that does not know of webhooks has taken it.
 select id, wherry.procrastinate_defer_jobs_v1(array[
-  ('webhook', 'wherry.deliver', 0, null, null, jsonb_build_object('event_id', id), null)
+  ('webhook', 'wherry.deliver', -1000000000, null, null, jsonb_build_object('event_id', id), null)
     ::wherry.procrastinate_job_to_defer_v1
 ])
 from wherry.webhook_events

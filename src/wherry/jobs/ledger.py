@@ -119,7 +119,7 @@ async def claim(connection: Connection, job_id: UUID, *, queue_id: int | None = 
     rises, which fences off anything that the old worker still tries to write.
 
     Args:
-        queue_id: the row of the queue that names the job; a job that was retried can be claimed by its newest row only.
+        queue_id: the row of the queue that names the job; only the newest one can claim it.
         worker: who claims it, for its history.
     """
     return await _claim(connection, job_id, queue_id=queue_id, worker=worker, may_be_suspect=True)
@@ -187,9 +187,9 @@ async def restart(connection: Connection, lease: Lease) -> None:
     await _fenced(connection, "restart", lease)
 
 
-async def use_queue_row(connection: Connection, job_id: UUID, queue_id: int) -> None:
-    """Let only this row of the queue claim the job."""
-    await connection.execute(load("jobs")["use_queue_row"], {"id": job_id, "queue_id": queue_id})
+async def enqueue(connection: Connection, job_id: UUID, task: str) -> None:
+    """Write the queue row of a queued job. From now on, only this row can claim the job; see `claim`."""
+    await connection.execute(load("jobs")["enqueue"], {"id": job_id, "task": task})
 
 
 async def hold(connection: Connection, lease: Lease) -> None:
@@ -228,7 +228,7 @@ async def cancel_now(connection: Connection, job_id: UUID, by: int | None = None
 async def retry(connection: Connection, job_id: UUID, by: int | None) -> Job | None:
     """Begin a new round of a job that has ended, which continues from its checkpoint; None if it is not `retryable`.
 
-    The caller writes its queue row in the same transaction; see `use_queue_row`.
+    The caller writes its queue row in the same transaction; see `enqueue`.
 
     Args:
         by: the user who requests it, for the history.

@@ -19,9 +19,8 @@ from procrastinate.worker import Worker
 
 from wherry.database.pools import Connection
 from wherry.database.queries import fetch_all, fetch_one, load
-from wherry.jobs import history, ledger
+from wherry.jobs import history
 from wherry.jobs.queue import enqueue
-from wherry.jobs.states import Kind
 from wherry.times import now
 
 RESCUE_SECONDS = 5.0
@@ -61,9 +60,9 @@ async def rescue_stalled(manager: JobManager, stalled_seconds: float) -> int:
         for job in stalled:
             await manager.retry_job(job)
         unqueued = await (await connection.execute(load("queue")["unqueued"])).fetchall()
-        await _note(connection, [job_id for job_id, _ in unqueued], "it has no queue row")
-        for job_id, kind in unqueued:
-            await ledger.use_queue_row(connection, job_id, await enqueue(connection, job_id, Kind(kind)))
+        await _note(connection, [job_id for (job_id,) in unqueued], "it has no queue row")
+        for (job_id,) in unqueued:
+            await enqueue(connection, job_id)
         for event in await fetch_all(connection, load("rescue")["queue_deliveries"], {"seconds": OVERDUE_SECONDS}):
             log.warning("webhook event is queued again", eventId=event["id"])
         await connection.execute(load("rescue")["forget_workers"])

@@ -14,7 +14,7 @@ from psycopg.errors import LockNotAvailable
 from tests.factories import new_job, new_user, submitted
 from wherry.database.pools import Connection, connect
 from wherry.errors import Invalid, LeaseLost
-from wherry.jobs import ledger
+from wherry.jobs import ledger, queue
 from wherry.jobs.events import append_event, events_since
 from wherry.jobs.models import Advance, Lease, Outcome, new_job_id
 from wherry.jobs.queue import submit
@@ -333,12 +333,18 @@ async def test_several_jobs_are_read_at_once(connection: Connection) -> None:
     assert await ledger.many(connection, [new_job_id(), *(job.id for job in jobs)]) == {job.id: job for job in jobs}
 
 
-async def test_a_job_is_claimed_only_through_its_queue_row_if_it_has_one(connection: Connection) -> None:
+async def test_a_job_is_claimed_only_through_its_newest_queue_row(connection: Connection) -> None:
     job = await submitted(connection)
-    await ledger.use_queue_row(connection, job.id, 7)
-    assert await ledger.claim(connection, job.id, queue_id=6) is None
-    assert await ledger.claim_unsuspected(connection, job.id, queue_id=6) is None
+    await queue.enqueue(connection, job.id)
+    rows = await (await connection.execute("select id from wherry.procrastinate_jobs order by id")).fetchall()
+    old, new = (row[0] for row in rows)
+    assert await ledger.claim(connection, job.id, queue_id=old) is None
+    assert await ledger.claim_unsuspected(connection, job.id, queue_id=old) is None
+    assert await ledger.claim(connection, job.id, queue_id=new) is not None
+    assert await ledger.claim(connection, job.id, queue_id=old) is None, "nor while it runs"
+
+
+async def test_a_job_of_an_older_version_is_claimed_through_any_queue_row(connection: Connection) -> None:
+    job = await submitted(connection)
+    await connection.execute("update wherry.jobs set queue_id = null, turn = null")
     assert await ledger.claim(connection, job.id, queue_id=7) is not None
-    assert await ledger.claim(connection, job.id, queue_id=6) is None, "nor while it runs"
-    any_row = await submitted(connection)
-    assert await ledger.claim(connection, any_row.id, queue_id=6) is not None

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from tests.factories import new_user, submitted
 from tests.integration.jobs.working import Gated, Recorder, working
-from wherry.database.pools import connect
+from wherry.database.pools import Connection, connect
 from wherry.errors import DeliveryFailed
-from wherry.jobs import worker_app
+from wherry.jobs import ledger, worker_app
+from wherry.jobs.models import Outcome
 from wherry.jobs.slots import SIDE_LIMITS, WEBHOOKS
-from wherry.jobs.states import Kind
+from wherry.jobs.states import Kind, Status
 from wherry.times import now
 
 
@@ -54,9 +56,45 @@ async def test_jobs_of_another_kind_do_not_delay_a_turn(database_url: str) -> No
         alice, bob = await new_user(connection), await new_user(connection, "bob@example.com")
         first, *_ = [await submitted(connection, owner_id=alice, kind=kind) for kind in (Kind.EXPORT, Kind.IMPORT)]
         second = await submitted(connection, owner_id=bob, kind=Kind.EXPORT)
-        cursor = await connection.execute("select args ->> 'job_id', priority from wherry.procrastinate_jobs")
-        priorities = dict(await cursor.fetchall())
-        assert priorities[str(first.id)] == priorities[str(second.id)] == 0
+        turns = dict(await _waiting(connection))
+        assert turns[str(first.id)] == turns[str(second.id)] == 0
+
+
+async def test_the_jobs_of_an_owner_stay_in_order_if_new_ones_arrive_while_others_end(database_url: str) -> None:
+    async with await connect(database_url, name="test") as connection:
+        alice, bob = await new_user(connection), await new_user(connection, "bob@example.com")
+        posted = [str((await submitted(connection, owner_id=alice)).id) for _ in range(4)]
+        for _ in range(3):
+            await _run_first(connection)
+            posted.append(str((await submitted(connection, owner_id=alice)).id))
+        assert [job_id for job_id, _ in await _waiting(connection)] == posted[3:]
+        newcomers = [str((await submitted(connection, owner_id=bob)).id) for _ in range(2)]
+        waiting = [job_id for job_id, _ in await _waiting(connection)]
+        assert waiting[:4] == [posted[3], newcomers[0], posted[4], newcomers[1]]
+
+
+async def test_deliveries_that_wait_do_not_change_a_turn(database_url: str) -> None:
+    async with await connect(database_url, name="test") as connection:
+        ended = await submitted(connection, webhook_url="https://example.com")
+        await ledger.cancel(connection, ended.id)
+        job = await submitted(connection)
+        turns = await _waiting(connection)
+        assert turns[-1][0] is None, "whoever looks for a job finds it before the deliveries"
+        assert (str(job.id), 0) in turns
+
+
+async def _waiting(connection: Connection) -> list[tuple[str, int]]:
+    """The jobs of the queue's rows, in the order in which they are fetched, and their priorities."""
+    query = "select args ->> 'job_id', priority from wherry.procrastinate_jobs order by priority desc, id"
+    return await (await connection.execute(query)).fetchall()
+
+
+async def _run_first(connection: Connection) -> None:
+    job_id, _ = (await _waiting(connection))[0]
+    claim = await ledger.claim(connection, UUID(job_id))
+    assert claim is not None
+    await connection.execute("delete from wherry.procrastinate_jobs where args ->> 'job_id' = %s", [job_id])
+    await ledger.finish(connection, claim.lease, Outcome(status=Status.SUCCEEDED))
 
 
 class Hanging(Recorder):

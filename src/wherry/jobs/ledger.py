@@ -54,9 +54,6 @@ class Position:
     progress: float = 0.0
 
 
-_POSITION_COLUMNS = tuple(column.name for column in fields(Position))
-
-
 async def create(connection: Connection, new: NewJob) -> tuple[Job, bool]:
     """Insert a job, or find the one that an earlier, identical request created; return `(job, replayed)`.
 
@@ -141,7 +138,7 @@ async def advance(connection: Connection, lease: Lease, step: Advance, *, sample
     """Count one batch and move the checkpoint past it, in the transaction that writes the batch. See `Run.advance`.
 
     Args:
-        sampled: whether the history is to show the position.
+        sampled: whether the history shows the position.
     """
     values = _values(step, "summary", "checkpoint")
     return _position_of(await _fenced(connection, "advance", lease, **values, sampled=sampled))
@@ -297,7 +294,7 @@ def _values(given: NewJob | Advance | Outcome, *documents: str) -> dict[str, obj
 
 
 def _position_of(row: Mapping[str, Any]) -> Position:
-    return Position(**{name: row[name] for name in _POSITION_COLUMNS})
+    return Position(**{column.name: row[column.name] for column in fields(Position)})
 
 
 def job_of(row: Mapping[str, Any]) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -68,6 +69,29 @@ async def test_a_death_is_told_of_the_worker_that_died_and_before_the_next_claim
         ("rescued", 1, {"reason": "its worker is gone"}),
         ("died", 1, {"worker": "host:1", "deaths": 1}),
         ("claimed", 2, {"worker": "host:2"}),
+    ]
+
+
+async def test_two_claims_at_the_same_time_are_one_death(connection: Connection, database_url: str) -> None:
+    job = await submitted(connection)
+
+    async def second() -> ledger.Claim:
+        async with await connect(database_url, name="second") as other:
+            return await _claimed(other, job, "host:2")
+
+    async with asyncio.timeout(30):
+        async with connection.transaction():
+            await _claimed(connection, job, "host:1")
+            claiming = asyncio.create_task(second())
+            waiting = "select from pg_stat_activity where application_name = 'second' and wait_event_type = 'Lock'"
+            while (await connection.execute(waiting)).rowcount == 0:
+                await connection.execute("select pg_stat_clear_snapshot()")
+        assert (await claiming).lease.epoch == 2
+    events = await history.timeline(connection, job)
+    assert [(event.type, event.epoch, (event.meta or {})["worker"]) for event in events[1:]] == [
+        ("claimed", 1, "host:1"),
+        ("died", 1, "host:1"),
+        ("claimed", 2, "host:2"),
     ]
 
 

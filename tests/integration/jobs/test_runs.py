@@ -11,10 +11,10 @@ import pytest
 from tests.factories import submitted
 from wherry.database.pools import Connection, Pool, make_pool
 from wherry.errors import JobCancelled, JobReleased, LeaseLost
-from wherry.jobs import ledger
+from wherry.jobs import history, ledger
 from wherry.jobs.events import events_since
 from wherry.jobs.models import Advance, Job
-from wherry.jobs.runs import Run
+from wherry.jobs.runs import SAMPLE_SECONDS, Run, Sampling
 from wherry.jobs.states import Kind
 
 
@@ -86,3 +86,15 @@ async def test_a_stopping_worker_ends_a_run_only_between_steps(pool: Pool) -> No
     await run.look_within_step()
     with pytest.raises(JobReleased):
         await run.look()
+
+
+async def test_the_history_shows_a_checkpoint_when_one_is_due(pool: Pool) -> None:
+    claimed, times = await _claimed(pool), iter((0.0, 1.0, SAMPLE_SECONDS, SAMPLE_SECONDS + 1))
+    run = Run(claimed.job, claimed.lease, pool, sampling=Sampling(lambda: next(times)))
+    for _ in range(3):
+        await run.advance(Advance(successes=1))
+    async with pool.connection() as connection:
+        events = await history.timeline(connection, run.job)
+    assert [event.meta for event in events if event.type == "checkpoint"] == [
+        {"processed": 2, "errors": 0, "progress": 0}
+    ]

@@ -2,11 +2,11 @@
 
 A runner's writes are fenced by its lease: `where id = … and epoch = … and status = 'running'`. If no row matches, the
 job has ended or another worker has claimed it since: the functions that take a lease then raise `LeaseLost`, and the
-transaction must be rolled back. Cancelling and retention need no lease. Every function runs in the caller's transaction
-and never commits.
+transaction must be rolled back. Cancelling, retrying and retention need no lease. A function takes part in the caller's
+transaction, if there is one, and never commits it.
 
 Each change is one statement, which also writes the job's history and, for a capsule, its event log, and notifies the
-listening processes when it commits.
+listening processes when it is committed.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -23,7 +22,7 @@ from wherry.database.pools import Connection, Pool
 from wherry.errors import ErrorCode, JobCancelled, JobFailed, JobReleased, LeaseLost, Unavailable
 from wherry.jobs import ledger
 from wherry.jobs.ledger import Claim
-from wherry.jobs.models import CANCELLED, Job, Lease, Outcome
+from wherry.jobs.models import CANCELLED, Job, Outcome
 from wherry.jobs.run_log import RunLog, lines_of
 from wherry.jobs.runs import Run, Runner
 from wherry.jobs.states import Kind, Status
@@ -75,9 +74,9 @@ class Executor:
             await self._run(claim)
             return
         found = await self._reached(job_id, partial(ledger.get, job_id=job_id))
-        if found is None or found.finished:
+        if found is None or not found.is_suspect:
             return
-        async with self._quarantine if found.is_suspect else nullcontext():
+        async with self._quarantine:
             claim = await self._reached(job_id, partial(ledger.claim, **claimant))
             if claim is not None:
                 await self._run(claim)
@@ -175,7 +174,7 @@ class Executor:
     async def _write_once(self, run: Run, end: _End, lines: RunLog) -> None:
         try:
             async with self._pool.connection() as connection:
-                job = await _written(connection, run.lease, end.result)
+                job = await _written(connection, run, end.result)
         except LeaseLost:
             # The job was cancelled, or another worker has claimed it, or an earlier attempt was committed after all.
             async with self._pool.connection() as connection:
@@ -208,13 +207,15 @@ async def _end_after_stop(task: asyncio.Task[Any], stopping: asyncio.Event) -> N
     await end_task(task)
 
 
-async def _written(connection: Connection, lease: Lease, result: Outcome | JobReleased | None) -> Job:
+async def _written(connection: Connection, run: Run, result: Outcome | JobReleased | None) -> Job:
     """Write the outcome or the release, and return the updated job. Raises `LeaseLost` if there is nothing to write."""
     if result is None:
-        raise LeaseLost(f"job {lease.job_id} is no longer held under epoch {lease.epoch}")
+        raise LeaseLost(f"job {run.job.id} is no longer held under epoch {run.lease.epoch}")
     if isinstance(result, JobReleased):
-        return await ledger.release(connection, lease)
-    return await ledger.finish(connection, lease, result)
+        # The job's owner sees the reason, so it does not contain an error's text.
+        reason = "the worker stopped" if run.stopping.is_set() else "the worker lost the database"
+        return await ledger.release(connection, run.lease, reason)
+    return await ledger.finish(connection, run.lease, result)
 
 
 def _failed(failure: JobFailed) -> Outcome:

@@ -47,6 +47,9 @@ async def test_jobs_of_a_paused_kind_wait_across_restarts_of_the_worker_and_star
             export = await submitted(connection, kind=Kind.EXPORT)
             await asyncio.wait_for(recorder.ran.wait(), 10)
             recorder.ran.clear()
+            async with asyncio.timeout(10):
+                while len(await _queue_rows(connection)) > 1:
+                    pass
             await steering.resume(connection, Kind.IMPORT)
             await asyncio.wait_for(recorder.ran.wait(), RESUMED_SECONDS)
         assert recorder.seen == [export.id, waiting.id]

@@ -21,7 +21,7 @@ from wherry.times import now
 
 @pytest.fixture(autouse=True)
 def without_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker looks for jobs only if it is notified or if one of its own ends."""
+    """A worker looks for jobs only when it is notified or one of its runs ends."""
     monkeypatch.setattr(worker_app, "POLL_SECONDS", 60.0)
 
 
@@ -54,10 +54,10 @@ async def test_owners_take_turns_on_a_worker_with_one_slot(database_url: str) ->
 async def test_jobs_of_another_kind_do_not_delay_a_turn(database_url: str) -> None:
     async with await connect(database_url, name="test") as connection:
         alice, bob = await new_user(connection), await new_user(connection, "bob@example.com")
-        first, *_ = [await submitted(connection, owner_id=alice, kind=kind) for kind in (Kind.EXPORT, Kind.IMPORT)]
-        second = await submitted(connection, owner_id=bob, kind=Kind.EXPORT)
-        turns = dict(await _waiting(connection))
-        assert turns[str(first.id)] == turns[str(second.id)] == 0
+        for owner, kind in [(alice, Kind.EXPORT), (alice, Kind.IMPORT), (bob, Kind.IMPORT), (alice, Kind.IMPORT)]:
+            await submitted(connection, owner_id=owner, kind=kind)
+        cursor = await connection.execute("select priority from wherry.procrastinate_jobs order by id")
+        assert await cursor.fetchall() == [(0,), (0,), (0,), (-1,)]
 
 
 async def test_the_jobs_of_an_owner_stay_in_order_if_new_ones_arrive_while_others_end(database_url: str) -> None:
@@ -145,10 +145,40 @@ async def test_a_failed_delivery_is_repeated_after_the_wait_that_it_asks_for(dat
         async def deliver(self, event_id: str) -> None:
             raise DeliveryFailed("the receiver responds with 500", retry_seconds=1800)
 
-    statement = "select scheduled_at from wherry.procrastinate_jobs where attempts = 1 and status = 'todo'"
-    async with await connect(database_url, name="test") as connection, working(database_url, Failing()) as app:
+    recorder, statement = Failing(), "select status, attempts, scheduled_at from wherry.procrastinate_jobs"
+    async with await connect(database_url, name="test") as connection, working(database_url, recorder) as app:
         await app.tasks["wherry.deliver"].defer_async(event_id="msg_1")
         async with asyncio.timeout(10):
-            while (row := await (await connection.execute(statement)).fetchone()) is None:
+            while (row := await (await connection.execute(statement)).fetchone()) is None or row[:2] != ("todo", 1):
                 pass
-        assert timedelta(minutes=29) < row[0] - now() <= timedelta(minutes=30)
+        assert timedelta(minutes=29) < row[2] - now() <= timedelta(minutes=30)
+        await submitted(connection)  # which the delivery would precede
+        await asyncio.wait_for(recorder.ran.wait(), 10)
+        assert await (await connection.execute(f"{statement} where queue_name = 'webhook'")).fetchone() == row
+
+
+async def test_a_job_starts_as_soon_as_another_ends(database_url: str) -> None:
+    class Stepped(Gated):
+        async def execute(self, job_id: UUID, queue_id: int) -> None:
+            self.gate.clear()
+            await super().execute(job_id, queue_id)
+
+    async with await connect(database_url, name="test") as connection:
+        jobs = [(await submitted(connection)).id for _ in range(10)]
+        stepped = Stepped(jobs)
+        async with working(database_url, stepped, jobs=1):
+            for job in jobs:
+                assert await stepped.next() == job
+                await _is_at_rest(connection)
+                stepped.gate.set()
+
+
+async def _is_at_rest(connection: Connection) -> None:
+    """Wait until the worker has looked for jobs."""
+    statement = (
+        "select from pg_stat_activity where application_name = 'wherry queue' and datname = current_database()"
+        " and state <> 'idle'"
+    )
+    for _ in range(5):
+        while await (await connection.execute(statement)).fetchone() is not None:
+            pass

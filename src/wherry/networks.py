@@ -6,17 +6,27 @@ A server that listens on `::` sees IPv4 clients at IPv6 addresses (RFC 4291, sec
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 HOST_PREFIX = 64
 """Length of the network prefix of which one host can use every address (RFC 4291, section 2.5.4)."""
+
+MAX_CHARACTERS = 45
+"""The length of the longest address, without its zone."""
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def parse_address(text: str) -> IPAddress | None:
     """Parse an address, without its zone; IPv4 inside IPv6 becomes IPv4. None for a host name or a socket's path."""
+    plain = text.partition("%")[0]
+    return _parsed(plain) if len(plain) <= MAX_CHARACTERS else None
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> IPAddress | None:
     try:
-        address = ipaddress.ip_address(text.partition("%")[0])
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address

@@ -7,9 +7,8 @@ from typing import Any, cast
 
 from litestar.datastructures import MutableScopeHeaders
 from litestar.di import Provide
-from litestar.enums import HttpMethod, ScopeType
+from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
-from litestar.middleware import ASGIMiddleware
 from litestar.plugins import ReceiveRoutePlugin
 from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
@@ -25,7 +24,7 @@ def litestar_options() -> dict[str, Any]:
         "exception_handlers": exception_handlers(),
         "dependencies": {"services": Provide(services_of, sync_to_thread=False)},
         "request_class": JSONRequest,
-        "middleware": [RequestIdMiddleware(), HeadMiddleware()],
+        "middleware": [RequestIdMiddleware, HeadMiddleware],
         "plugins": [HeadRoutes()],
         "before_send": [send_request_id, send_allowed_methods],
         "logging_config": None,
@@ -46,20 +45,21 @@ class HeadRoutes(ReceiveRoutePlugin):
         route.methods.add("HEAD")
 
 
-class HeadMiddleware(ASGIMiddleware):
+class HeadMiddleware:
     """Responds to HEAD with the status and headers of GET (RFC 9110, section 9.3.2), unless a route has its own HEAD.
 
     The handler runs as for GET. A stream ends before its first byte.
     """
 
-    scopes = (ScopeType.HTTP,)
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         http_scope = cast(HTTPScope, scope)
         declared = cast(HTTPRouteHandler, scope["route_handler"]).http_methods
         if http_scope["method"] != "HEAD" or "HEAD" in declared:
-            await next_app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         sent = False
 
@@ -77,7 +77,7 @@ class HeadMiddleware(ASGIMiddleware):
         # A copy, because the server reads the original's method to know that the response has no body.
         as_get = http_scope.copy()
         as_get["method"] = HttpMethod.GET
-        await next_app(as_get, receive_until_sent, send_head)
+        await self._app(as_get, receive_until_sent, send_head)
 
 
 async def send_allowed_methods(message: Message, scope: Scope) -> None:

@@ -15,8 +15,6 @@ from typing import Any, cast
 import msgspec
 from litestar import Request
 from litestar.datastructures import Headers, MutableScopeHeaders
-from litestar.enums import ScopeType
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
@@ -139,15 +137,16 @@ def _decoded(body: bytes) -> Any:
         raise MalformedJson("the body is not valid JSON") from error
 
 
-class RequestIdMiddleware(ASGIMiddleware):
+class RequestIdMiddleware:
     """Adds the request's id to every log entry that is written while the request is served."""
 
-    scopes = (ScopeType.HTTP,)
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         with bound_contextvars(requestId=request_id_of(scope)):
-            await next_app(scope, receive, send)
+            await self._app(scope, receive, send)
 
 
 async def send_request_id(message: Message, scope: Scope) -> None:

@@ -83,7 +83,8 @@ from resumed
 select known.kind,
   count(*) filter (where jobs.status = 'queued') as queued,
   count(*) filter (where jobs.status = 'running') as running,
-  extract(epoch from now() - min(jobs.queued_at) filter (where jobs.status = 'queued'))::float8 as oldest_seconds,
+  round(extract(epoch from now() - min(jobs.queued_at) filter (where jobs.status = 'queued')), 1)::float8
+    as oldest_seconds,
   exists(select from wherry.queue_pauses where queue_pauses.kind = known.kind) as paused
 from unnest(%(kinds)s::text[]) with ordinality as known (kind, position)
 left join wherry.jobs on jobs.kind = known.kind and jobs.status in ('queued', 'running')
@@ -94,7 +95,7 @@ order by known.position
 select workers.host,
   workers.pid,
   workers.version,
-  extract(epoch from now() - beating.last_heartbeat)::float8 as heartbeat_age_seconds,
+  round(extract(epoch from now() - beating.last_heartbeat), 1)::float8 as heartbeat_age_seconds,
   array(
     select (held.args ->> 'job_id')::uuid
     from wherry.procrastinate_jobs as held

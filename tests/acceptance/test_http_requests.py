@@ -44,7 +44,6 @@ def _fields(answer: httpx.Response) -> dict[str, str]:
         "/api/v1/jobs/{id}/events",
         "/api/v1/jobs/{id}/deliveries",
         "/api/v1/jobs/{id}/timeline",
-        "/api/v1/queue",
         "/openapi.json",
         "/set-password",
     ],

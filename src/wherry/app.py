@@ -34,7 +34,7 @@ from wherry.http.job_routes import keep_from_caches
 from wherry.http.jobs import job_router
 from wherry.http.queue import queue_router
 from wherry.http.resources import resource_router
-from wherry.http.security import require_transfer_account
+from wherry.http.security import authorize_transfer
 from wherry.http.services import Services
 from wherry.imports.intake import Intake
 from wherry.jobs.feed import JobFeed
@@ -73,7 +73,7 @@ def _transfer_router() -> Router:
     return Router(
         "/api/v1",
         route_handlers=[import_router, export_router, job_router, queue_router, resource_router],
-        guards=[require_transfer_account],
+        before_request=authorize_transfer,
         after_request=keep_from_caches,
         security=[{"token": []}],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -241,6 +242,16 @@ def test_the_description_names_every_route_and_its_refusals(anyone: httpx.Client
     page = {parameter["name"] for parameter in described["/api/v1/exports"]["get"]["parameters"]}
     assert page == {"resource", "format", "limit", "cursor", "filters", "fields", "references"}
     assert described["/api/v1/imports"]["post"]["requestBody"]["content"].keys() >= {"multipart/form-data"}
+
+
+def test_no_route_of_the_api_is_open_to_anonymous_requests(anyone: httpx.Client) -> None:
+    described = anyone.get("/openapi.json").raise_for_status().json()["paths"]
+    routes = [
+        (method, path) for path, methods in described.items() if path.startswith("/api/v1/") for method in methods
+    ]
+    assert ("post", "/api/v1/queue/{kind}/pause") in routes
+    for method, path in routes:
+        problem_of(anyone.request(method, re.sub(r"\{\w+\}", "1", path)), 401, "UNAUTHORIZED")
 
 
 def test_no_description_loads_anything_from_elsewhere(anyone: httpx.Client) -> None:

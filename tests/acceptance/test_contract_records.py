@@ -355,6 +355,7 @@ def test_the_jobs_are_listed_newest_first_page_by_page(
         *(("cursor", text) for text in ("abc", "\0", "1")),
         ("kind", "boat"),
         ("status", "done"),
+        ("resource", "\0"),
         *(("owner", text) for text in ("everybody", "-1", "1e1", "\0", "9" * 5000)),
     ],
 )

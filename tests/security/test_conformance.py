@@ -70,7 +70,12 @@ def known_jobs(unlimited: Service, credentials: dict[str, str]) -> dict[str, str
     with unlimited.capsule_client() as client:
         capsule = client.post("/v1/exports", json=SMALL_GRAPH).raise_for_status().json()["jobId"]
         client.get(f"/v1/exports/{capsule}/events/stream").raise_for_status()
-    return {"/api/v1/imports/": imported["id"], "/api/v1/exports/": exported["id"], "/v1/exports/": capsule}
+    return {
+        "/api/v1/imports/": imported["id"],
+        "/api/v1/exports/": exported["id"],
+        "/api/v1/jobs/": imported["id"],
+        "/v1/exports/": capsule,
+    }
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)
@@ -96,7 +101,7 @@ def test_every_response_about_an_existing_job_is_described(
         for prefix, job_id in known_jobs.items()
     ]
     (tmp_path / "schemathesis.toml").write_text("\n".join(configured))
-    _conform(unlimited, credentials[name], tmp_path, rf"{ROUTES[name]}(imports|exports)/\{{job_id", examples)
+    _conform(unlimited, credentials[name], tmp_path, rf"{ROUTES[name]}(imports|exports|jobs)/\{{job_id", examples)
 
 
 def test_all_routes_are_tested(unlimited: Service) -> None:

@@ -91,7 +91,7 @@ async def list_jobs(request: AccountRequest, services: Injected[Services]) -> Jo
             owner_id,
             kind=asked.kind,
             status=asked.status,
-            resource=None if asked.resource is None else asked.resource.strip().lower(),
+            resource=_resource(asked.resource),
             before=asked.cursor,
             limit=asked.limit + 1,
         )
@@ -117,6 +117,18 @@ def _owner(asked: str | None, caller: Account) -> int | None:
     if owner_id != caller.id and not caller.operator:
         raise Forbidden("only operators may list the jobs of other users")
     return owner_id
+
+
+def _resource(asked: str | None) -> str | None:
+    """The name of the resource, which need not be declared any more: jobs outlive declarations.
+
+    Raises:
+        Invalid: no resource can have this name.
+    """
+    name = None if asked is None else asked.strip().lower()
+    if name is not None and "\0" in name:  # which PostgreSQL refuses in any text
+        raise Invalid("resource must be the name of a resource", field="resource")
+    return name
 
 
 def listed(job: Job, settings: Settings) -> ListedImport | ListedExport:

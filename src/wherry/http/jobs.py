@@ -154,9 +154,9 @@ def _why_not(job: Job) -> str:
             f"(GET /api/v1/imports/{job.id}/rejects/download) and import that file"
         )
     if "removedAt" in (job.source or {}):
-        return "the file of this import is no longer stored: send it again as a new import"
+        return "its source is no longer stored, or its idempotency key was used again: send it as a new import"
     if retryable(job):
-        return "the job was changed in the meantime, or its idempotency key was used again: look at it again"
+        return "the job was changed in the meantime: look at it again"
     code = "" if job.error is None else f" with {job.error['code']}"
     return f"the job has failed{code}, and would again: correct the cause and create a new job"
 

@@ -10,7 +10,7 @@ from litestar.params import PathParameter
 from wherry.database.pools import brief_transaction
 from wherry.errors import NotFound
 from wherry.http.problems import responses
-from wherry.http.security import BY_TOKEN, AccountRequest, require_operator
+from wherry.http.security import BY_TOKEN, AccountRequest, authorize_operator
 from wherry.http.services import Injected, Services
 from wherry.jobs import steering
 from wherry.jobs.states import Kind
@@ -56,6 +56,6 @@ def _kind(name: str) -> Kind:
 queue_router = Router(
     "/queue",
     route_handlers=[get_queue, pause_queue, resume_queue],
-    guards=[require_operator],
+    before_request=authorize_operator,
     tags=["operators"],
 )

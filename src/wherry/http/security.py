@@ -40,6 +40,11 @@ BY_KEY: tuple[type[RequestError], ...] = (Unauthenticated, LimitReached, KeyNotC
 
 
 async def require_account(connection: Connection, _: BaseRouteHandler) -> None:
+    """A guard that calls `authenticate`."""
+    await authenticate(connection)
+
+
+async def authenticate(connection: Connection) -> None:
     """Require the token of an active account. If the path has a `job_id`, the job is read as well."""
     token = credential(connection, USER_SCHEMES)
     job_id = parse_job_id(connection.path_params.get("job_id", ""))
@@ -63,26 +68,35 @@ async def require_open_registration(connection: Connection, _: BaseRouteHandler)
 
 async def require_transfer_role(connection: Connection, _: BaseRouteHandler) -> None:
     """After `require_account`: require a role that may import and export."""
+    _check_transfer_role(connection)
+
+
+def _check_transfer_role(connection: Connection) -> None:
     if connection.user.role not in services_of(connection).settings.transfer_roles:
         raise Forbidden("your role may not import or export")
 
 
-async def require_transfer_account(connection: Connection, handler: BaseRouteHandler) -> None:
-    """Both `require_account` and `require_transfer_role`: litestar copies the handler for every guard."""
-    await require_account(connection, handler)
-    await require_transfer_role(connection, handler)
+async def authorize_transfer(request: Connection) -> None:
+    """What `require_account` and `require_transfer_role` do, as a `before_request` hook.
+
+    litestar copies the handler for each guard, which takes longer than the rest. A router or handler below with a hook
+    of its own must call this one.
+    """
+    await authenticate(request)
+    _check_transfer_role(request)
+
+
+async def authorize_operator(request: Connection) -> None:
+    """The same, and require an operator."""
+    await authorize_transfer(request)
+    if not request.user.operator:
+        raise Forbidden("only operators may do this: `wherry users operator` makes an account one")
 
 
 async def require_admin(connection: Connection, _: BaseRouteHandler) -> None:
     """After `require_account`: require an administrator."""
     if connection.user.role != ADMIN:
         raise Forbidden("only administrators may do this")
-
-
-async def require_operator(connection: Connection, _: BaseRouteHandler) -> None:
-    """After `require_account`: require an operator."""
-    if not connection.user.operator:
-        raise Forbidden("only operators may do this: `wherry users operator` makes an account one")
 
 
 async def require_capsule_key(connection: Connection, _: BaseRouteHandler) -> None:

@@ -94,7 +94,7 @@ claimed as (
 noted as (
   insert into wherry.job_history (job_id, type, round, epoch, meta)
   select id, 'died', before.round, before.epoch,
-         jsonb_build_object('worker', before.worker, 'deaths', claimed.deaths)
+         jsonb_strip_nulls(jsonb_build_object('worker', before.worker, 'deaths', claimed.deaths))
   from before
   join claimed using (id)
   where before.status = 'running'
@@ -164,7 +164,7 @@ where id = %(id)s
 -- name: finish
 -- By the run that has the lease, or by a cancel, which needs none. The event of a webhook has a copy of the job, because
 -- a retry changes the job; it is queued in the same transaction, so that each end has exactly one. Its
--- priority is low, because rows that wait for their next attempt are skipped by whoever looks for a job.
+-- priority is low, so that a fetch reads rows that wait for their next attempt last.
 with ended as (
   update wherry.jobs
   set status = %(status)s,
@@ -204,9 +204,10 @@ logged as (
 announced as (
   insert into wherry.webhook_events (job_id, round, id, url, type, ended_at, data)
   select id, round, 'msg_' || replace(id::text, '-', '') || '_' || round, webhook_url, 'job.' || status, completed_at,
-         to_jsonb(ended) - array[
-           'checkpoint', 'death_checkpoint', 'options', 'fingerprint', 'traceparent', 'webhook_url'
-         ]
+         to_jsonb(ended) - array['checkpoint', 'death_checkpoint', 'fingerprint', 'traceparent', 'webhook_url']
+           || jsonb_build_object(
+             'options', jsonb_strip_nulls(jsonb_build_object('webhookUrl', options -> 'webhookUrl'))
+           )
   from ended
   where webhook_url is not null
   returning id
@@ -311,13 +312,6 @@ where id = %(id)s
   and (expires_at is null or expires_at > now())
 returning *
 
--- name: count_unfinished
-select count(*)
-from wherry.jobs
-where kind = %(kind)s
-  and owner_id is not distinct from %(owner_id)s
-  and status in ('queued', 'running')
-
 -- name: count_queued
 select count(*)
 from wherry.jobs
@@ -359,9 +353,8 @@ where id = %(id)s
 returning pg_notify('wherry_jobs', id::text)
 
 -- name: enqueue
--- Writes the job's queue row, and lets only this row claim the job. Owners take turns: a job comes after those of its kind
--- that its owner has waiting, but not after more than one job of each other owner. Hence its turn is that of the first
--- job that is waiting, or the one after the owner's last.
+-- Writes the job's queue row, and lets only this row claim the job. Owners take turns: the turn of a job is that of the
+-- first waiting job, or one after the owner's last waiting job of its kind, whichever is later.
 with placed as (
   select id,
          kind,

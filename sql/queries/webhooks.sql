@@ -48,6 +48,11 @@ select
       where event_id = webhook_events.id
     ) as attempt
   ) as attempts
-from wherry.webhook_events
-where job_id = %(job_id)s
+from (
+  select *
+  from wherry.webhook_events
+  where job_id = %(job_id)s
+  order by round desc
+  limit %(limit)s
+) as webhook_events
 order by round

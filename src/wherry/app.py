@@ -110,6 +110,7 @@ def _services(settings: Settings) -> Services:
     if mailer is not None:
         closing.callback(mailer.close)
     base_url = settings.public_url or settings.local_url
+    webhook_urls = WebhookUrls(settings)
     accounts, notifications = Accounts(pool, passwords, tokens), Notifications(settings.require_direct_url())
     import_store, export_store, capsule_store = settings.open_roots(Store)
     return Services(
@@ -130,9 +131,9 @@ def _services(settings: Settings) -> Services:
             capsule_store,
             max_body_bytes=settings.memvid_export_max_body_bytes,
             capacity=settings.memvid_export_queue_capacity,
-            webhook_url=settings.webhook_url,
+            webhook_url=webhook_urls.of_job(None),
         ),
-        webhook_urls=WebhookUrls(settings),
+        webhook_urls=webhook_urls,
         notifications=notifications,
         feed=JobFeed(pool, notifications),
         readers=Readers(accounts),

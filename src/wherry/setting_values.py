@@ -23,7 +23,6 @@ PRISMA_PARAMETERS = frozenset(
     {"schema", "connection_limit", "pool_timeout", "socket_timeout", "pgbouncer", "statement_cache_size", "sslaccept"}
 )
 BASE_URL = re.compile(r"https?://[^\s/?#:@][^\s/?#]*(/[^\s?#]*)?", re.IGNORECASE)
-WEBHOOK_URL = re.compile(r"https?://([\w.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?([/?][^\s#]*)?", re.IGNORECASE)
 ORIGIN = re.compile(r"https?://[^\s/?#:@]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 
@@ -76,12 +75,6 @@ def _base_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _webhook_url(url: str) -> str:
-    if not WEBHOOK_URL.fullmatch(url):
-        raise ValueError("must be a URL such as https://host/path?query, without a user name or password")
-    return url
-
-
 def key_of_webhook_secret(secret: str) -> bytes:
     """The key that a webhook secret stands for.
 
@@ -103,9 +96,12 @@ def _webhook_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _hosts_or_any(names: tuple[str, ...]) -> tuple[str, ...]:
+    """An empty list allows any host; other programs call that `*`."""
+    return () if names == ("*",) else _hosts(names)
+
+
 def _hosts(names: tuple[str, ...]) -> tuple[str, ...]:
-    if names == ("*",):  # what other programs call any host; here, that is an empty list
-        return ()
     for name in names:
         if not (HOST_NAME.fullmatch(name) or _is_address(name)):
             raise ValueError(f"must be bare host names (their subdomains are included) or IP addresses, not {name}")
@@ -150,6 +146,7 @@ def is_from_file(annotation: object) -> bool:
 
 
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_hosts)]
+HostsOrAny = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_hosts_or_any)]
 Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_origins)]
 Roles = Annotated[tuple[Role, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
@@ -159,7 +156,6 @@ BindAddress = Annotated[str, BeforeValidator(_unquoted), AfterValidator(_bind_ad
 Secret = Annotated[SecretStr, FromFile]
 StrongSecret = Annotated[SecretStr, AfterValidator(_strong), FromFile]
 WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret), FromFile]
-WebhookUrl = Annotated[str, AfterValidator(_webhook_url), FromFile]
 Count = Annotated[int, Field(ge=1)]
 Bytes = Annotated[int, Field(ge=1)]
 Days = Annotated[int, Field(ge=1, le=MAX_DAYS)]

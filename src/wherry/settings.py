@@ -24,6 +24,7 @@ from wherry.setting_values import (
     Count,
     Days,
     Hosts,
+    HostsOrAny,
     Hours,
     LogLevel,
     Networks,
@@ -36,7 +37,6 @@ from wherry.setting_values import (
     StrongSecret,
     Waits,
     WebhookSecret,
-    WebhookUrl,
     is_from_file,
     key_of_webhook_secret,
 )
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     import_max_records: Count = 1_000_000
     import_max_record_bytes: Bytes = 16 << 20
     import_max_error_bytes: Bytes = 256 << 20
-    import_allowed_hosts: Hosts = ()
+    import_allowed_hosts: HostsOrAny = ()
     import_storage_path: str | None = None
     import_error_report_download_base_url: BaseUrl = ""
     import_retention_hours: Hours = 168
@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     memvid_export_max_body_bytes: Bytes = 512 << 20
 
     # webhooks
-    webhook_url: WebhookUrl | None = None
+    webhook_url: Secret | None = None
     webhook_secret: WebhookSecret | None = None
     webhook_allowed_hosts: Hosts = ()
     webhook_retry_seconds: Waits = (5, 25, 90, 480, 1800, 3600, 7200, 14_400, 28_800, 30_000)
@@ -210,7 +210,7 @@ class Settings(BaseSettings):
         return self.jwt_secret.get_secret_value()
 
     def webhook_key(self) -> bytes | None:
-        """The key that signs webhooks, or None if there are none; raises `Misconfigured` if WEBHOOK_URL lacks it."""
+        """The key that signs webhooks, or None if no secret is set; raises `Misconfigured` if WEBHOOK_URL lacks it."""
         if self.webhook_secret is not None:
             return key_of_webhook_secret(self.webhook_secret.get_secret_value())
         if self.webhook_url is not None:

@@ -24,7 +24,6 @@ from wherry.imports.runner import ImportRunner
 from wherry.jobs.executor import Executor
 from wherry.jobs.retention import Retention
 from wherry.jobs.states import Kind
-from wherry.jobs.view import any_job
 from wherry.jobs.webhook_urls import WebhookUrls
 from wherry.jobs.webhooks import Webhooks
 from wherry.jobs.worker_app import JobServices, WorkerApp
@@ -81,7 +80,7 @@ def make_worker_app(settings: Settings) -> WorkerApp:
                 job_keep=timedelta(days=settings.job_retention_days),
             )
 
-            webhooks = Webhooks(pool, settings.webhook_key(), webhook_urls, any_job, settings.webhook_retry_seconds)
+            webhooks = Webhooks(pool, settings.webhook_key(), webhook_urls, settings.webhook_retry_seconds)
 
             def stop() -> None:
                 executor.stop()

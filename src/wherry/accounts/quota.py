@@ -18,7 +18,6 @@ from wherry.accounts.limits import RatePolicy, Usage
 from wherry.database.pools import Connection, Pool, brief_transaction
 from wherry.database.queries import fetch_one, load
 from wherry.errors import ConcurrentLimit
-from wherry.jobs import ledger
 from wherry.jobs.states import Kind
 from wherry.settings import Settings
 
@@ -34,7 +33,7 @@ def admission(pool: Pool, kind: Kind, owner_id: int) -> AbstractAsyncContextMana
 
 
 async def admit(connection: Connection, kind: Kind, owner_id: int, settings: Settings) -> dict[str, str]:
-    """Count the job that this transaction has created against its owner's limits, in the transaction of `admission`.
+    """Count the job that this transaction has queued against its owner's limits, in the transaction of `admission`.
 
     Returns the RateLimit headers of the response. Not for a replayed job.
 
@@ -51,17 +50,6 @@ async def admit(connection: Connection, kind: Kind, owner_id: int, settings: Set
     if unfinished > limit:
         raise _too_many(kind, limit, [limits.returned(usage)])  # the rollback returns it
     return limits.headers([usage])
-
-
-async def admit_retry(connection: Connection, kind: Kind, owner_id: int, settings: Settings) -> None:
-    """Count a job that was queued again among its owner's unfinished jobs, in the transaction of `admission`.
-
-    Raises:
-        LimitReached: there are too many.
-    """
-    _, limit = _limits(kind, settings)
-    if await ledger.count_unfinished(connection, kind, owner_id) > limit:
-        raise _too_many(kind, limit, [])
 
 
 @cache

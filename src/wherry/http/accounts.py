@@ -29,7 +29,7 @@ from wherry.errors import (
     UserNotFound,
 )
 from wherry.http.api_tokens import create_api_token, list_api_tokens, revoke_api_token
-from wherry.http.described import Described
+from wherry.http.described import LIMITS, Described
 from wherry.http.job_routes import keep_from_caches
 from wherry.http.password_page import password_page
 from wherry.http.problems import JSON_BODY, responses
@@ -48,7 +48,6 @@ from wherry.times import Time, rfc3339
 
 MAX_BODY_BYTES = 64 << 10
 SECURITY: list[dict[str, list[str]]] = [{"token": []}]
-LIMITS = ("RateLimit", "RateLimit-Policy")
 logger = structlog.get_logger(__name__)
 
 # Required strings of bodies are declared as optional, so that an absent or null one is reported as blank.

@@ -49,7 +49,8 @@ _FIELDS_OF: Mapping[str, Sequence[str]] = {
 }
 """Header fields, by status, that responses have on every route."""
 
-QUEUED_FIELDS = {202: ("Location", "RateLimit", "RateLimit-Policy"), 200: ("Location", "Idempotent-Replayed")}
+LIMITS = ("RateLimit", "RateLimit-Policy")
+QUEUED_FIELDS = {202: ("Location", *LIMITS), 200: ("Location", "Idempotent-Replayed")}
 REPLAYED = {200: "The same request was received before: its job is returned, with `Idempotent-Replayed: true`."}
 CANCELLING = {202: "The job is running, and will stop at its next checkpoint."}
 

@@ -12,10 +12,10 @@ from litestar import Response, Router, delete, get, post
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from wherry.accounts.models import Account
-from wherry.accounts.quota import admission, admit_retry
-from wherry.errors import ConcurrentLimit, JobFinished, JobNotFound, JobNotRetryable
+from wherry.accounts.quota import admission, admit
+from wherry.errors import ConcurrentLimit, JobFinished, JobNotFound, JobNotRetryable, LimitReached
 from wherry.http.deliveries import list_deliveries
-from wherry.http.described import CANCELLING, Described
+from wherry.http.described import CANCELLING, LIMITS, Described
 from wherry.http.job_events import watch_job
 from wherry.http.job_list import list_jobs
 from wherry.http.job_routes import cancel_job, cancelled, may_steer, provide_job, shown_to
@@ -55,17 +55,17 @@ class TimelineEvent(Struct, rename="camel", kw_only=True):
     progress: Annotated[float | UnsetType, Meta(description="`checkpoint`: a percentage.")] = UNSET
     reason: Annotated[Text, Meta(description="`rescued`, `released`: why.")] = UNSET
     by: Annotated[
-        int | UnsetType | None,
+        int | UnsetType,
         Meta(description="`cancel_requested`, `retried`, `ended` by a cancel: the user who requested it."),
     ] = UNSET
     status: Annotated[
-        str | int | UnsetType | None,
+        str | int | UnsetType,
         Meta(description="`ended`: the job's status. `webhook`: the status of the response."),
     ] = UNSET
-    code: Annotated[str | UnsetType | None, Meta(description="`ended`: the code of the job's error.")] = UNSET
+    code: Annotated[Text, Meta(description="`ended`: the code of the job's error.")] = UNSET
     id: Annotated[Text, Meta(description="`webhook`: the id of the event.")] = UNSET
     attempt: Annotated[Count, Meta(description="`webhook`: the number of the attempt.")] = UNSET
-    error: Annotated[str | UnsetType | None, Meta(description="`webhook`: why the attempt failed.")] = UNSET
+    error: Annotated[Text, Meta(description="`webhook`: why the attempt failed.")] = UNSET
 
 
 class Timeline(Struct):
@@ -113,13 +113,14 @@ async def cancel_any_job(
 @post(
     "/jobs/{job_id:str}/retry",
     status_code=202,
+    described=Described(fields={202: LIMITS}),
     response_description="The job is queued again.",
-    responses=responses(*BY_TOKEN, JobNotFound, JobNotRetryable, ConcurrentLimit),
+    responses=responses(*BY_TOKEN, JobNotFound, JobNotRetryable, LimitReached, ConcurrentLimit),
 )
-async def retry_job(request: AccountRequest, job: Injected[Job], services: Injected[Services]) -> JobAnswer:
+async def retry_job(request: AccountRequest, job: Injected[Job], services: Injected[Services]) -> Response[JobAnswer]:
     """Retry a job that was cancelled or failed for a reason that may pass. It continues from its checkpoint.
 
-    It counts among its owner's unfinished jobs, but not as a new one.
+    To the limits of its owner, it counts as a new job.
     """
     if job.owner_id is None:
         raise JobNotRetryable(_why_not(job))
@@ -127,8 +128,8 @@ async def retry_job(request: AccountRequest, job: Injected[Job], services: Injec
         retried = await queue.retry(connection, job, request.user.id)
         if retried is None:
             raise JobNotRetryable(_why_not(job))
-        await admit_retry(connection, job.kind, job.owner_id, services.settings)
-    return _answer(request.user, retried)
+        headers = await admit(connection, job.kind, job.owner_id, services.settings)
+    return Response(_answer(request.user, retried), headers=headers)
 
 
 def _answer(reader: Account, job: Job) -> JobAnswer:

@@ -1,4 +1,4 @@
-"""Reads what became of the webhooks of a job."""
+"""Reads the attempts to deliver the webhooks of a job."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import msgspec
 
 from wherry.database.pools import Connection
 from wherry.database.queries import fetch_all, load
+
+MAX_DELIVERIES = 100
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Delivery:
 
 
 async def deliveries_of(connection: Connection, job_id: UUID) -> list[Delivery]:
-    """A job's events, oldest first."""
-    rows = await fetch_all(connection, load("webhooks")["deliveries"], {"job_id": job_id})
+    """A job's events, oldest first; if there are many, the newest `MAX_DELIVERIES`."""
+    values = {"job_id": job_id, "limit": MAX_DELIVERIES}
+    rows = await fetch_all(connection, load("webhooks")["deliveries"], values)
     return msgspec.convert(rows, list[Delivery])

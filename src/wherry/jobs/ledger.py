@@ -243,12 +243,6 @@ async def expire_artifact(connection: Connection, job_id: UUID) -> Job | None:
     return None if row is None else job_of(row)
 
 
-async def count_unfinished(connection: Connection, kind: Kind, owner_id: int | None) -> int:
-    """How many of the owner's jobs of this kind are queued or running."""
-    row = await _one(connection, "count_unfinished", kind=kind, owner_id=owner_id)
-    return int(row["count"]) if row else 0
-
-
 async def count_queued(connection: Connection, kind: Kind) -> int:
     """How many jobs of this kind are queued."""
     row = await _one(connection, "count_queued", kind=kind)

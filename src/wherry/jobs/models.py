@@ -94,7 +94,6 @@ class Job:
     completed_at: datetime | None
     round: int = 1
     cancel_requested_at: datetime | None = None
-    webhook_url: str | None = None
     request_id: str | None = None
 
     @property

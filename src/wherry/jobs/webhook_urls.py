@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from wherry.errors import Invalid
+from wherry.errors import Invalid, Misconfigured, UrlNotAllowed
 from wherry.settings import Settings
 from wherry.storage.addresses import Address, host_of, is_allowed_host, is_public, judge
 
@@ -27,10 +27,14 @@ class WebhookTarget:
 
 
 class WebhookUrls:
-    """The rules for the URLs of webhooks. Raises `Misconfigured` if `WEBHOOK_URL` is set without a secret."""
+    """The rules for the URLs of webhooks.
+
+    Raises:
+        Misconfigured: `WEBHOOK_URL` cannot be used, or is set without a secret.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._operators = settings.webhook_url
+        self._operators = None if settings.webhook_url is None else _usable(settings.webhook_url.get_secret_value())
         self._allowed_hosts = settings.webhook_allowed_hosts
         self._are_signed = settings.webhook_key() is not None
 
@@ -66,6 +70,13 @@ class WebhookUrls:
             return True
         # To `is_allowed_host`, an empty list allows every host.
         return bool(self._allowed_hosts) and is_allowed_host(host_of(httpx.URL(url)), self._allowed_hosts)
+
+
+def _usable(url: str) -> str:
+    try:
+        return judge(url, (), _anywhere, field="WEBHOOK_URL")
+    except UrlNotAllowed as error:
+        raise Misconfigured(error.detail) from error
 
 
 def _anywhere(_address: Address) -> bool:

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import time
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from wherry.database.pools import Pool
 from wherry.database.queries import fetch_one, load
 from wherry.errors import DeliveryFailed, ErrorCode, SendingFailed, UrlNotAllowed
 from wherry.jobs.models import Job
+from wherry.jobs.view import any_job, for_operator
 from wherry.jobs.webhook_urls import WebhookUrls
 from wherry.storage.outgoing import send
 from wherry.times import rfc3339
@@ -32,8 +33,8 @@ ATTEMPT_SECONDS = 10.0
 
 GONE = 410
 
-_LEFT_OUT: dict[str, Any] = {"options": {}, "source": None, "checkpoint": None}
-"""Columns that a snapshot may lack."""
+_LEFT_OUT: dict[str, Any] = {"checkpoint": None}
+"""Columns that a snapshot lacks."""
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +55,6 @@ class Webhooks:
         pool: of the database.
         key: signs the requests; None if no secret is set.
         urls: where webhooks may be sent to.
-        shape: what a webhook says of a job.
         waits: the seconds before each further attempt. After the last one, the event has failed.
         attempt_seconds: see `ATTEMPT_SECONDS`.
     """
@@ -64,7 +64,6 @@ class Webhooks:
         pool: Pool,
         key: bytes | None,
         urls: WebhookUrls,
-        shape: Callable[[Job], object],
         waits: Sequence[float],
         *,
         attempt_seconds: float = ATTEMPT_SECONDS,
@@ -72,7 +71,6 @@ class Webhooks:
         self._pool = pool
         self._key = key
         self._urls = urls
-        self._shape = shape
         self._waits = list(waits)
         self._attempt_seconds = attempt_seconds
 
@@ -95,7 +93,7 @@ class Webhooks:
     async def _attempt(self, event: Mapping[str, Any]) -> _Result:
         if self._key is None:
             return _Result(None, "The server has no secret to sign the webhook with")
-        body = self._body(event)
+        body = _body(event)
         try:
             target = self._urls.target(event["url"])
             async with (
@@ -119,16 +117,6 @@ class Webhooks:
         except httpx.HTTPError:
             return _Result(None, "The connection failed or broke")
 
-    def _body(self, event: Mapping[str, Any]) -> bytes:
-        """The same bytes at every attempt."""
-        return msgspec.json.encode(
-            {
-                "type": event["type"],
-                "timestamp": rfc3339(event["ended_at"]),
-                "data": self._shape(job_of_snapshot(event["data"])),
-            }
-        )
-
     async def _record(self, event_id: str, result: _Result, duration_ms: int) -> None:
         values = {
             "id": event_id,
@@ -143,6 +131,13 @@ class Webhooks:
             recorded = await fetch_one(connection, load("webhooks")["record_attempt"], values)
         if recorded is not None and recorded["retry_seconds"] is not None:
             raise DeliveryFailed(result.error or "", retry_seconds=recorded["retry_seconds"])
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    """The same bytes at every attempt. The operator's URL gets what an operator may see of the job."""
+    job = any_job(job_of_snapshot(event["data"]))
+    data = job if job.webhook_url is not None else for_operator(job)
+    return msgspec.json.encode({"type": event["type"], "timestamp": rfc3339(event["ended_at"]), "data": data})
 
 
 def _judged(response: httpx.Response) -> _Result:

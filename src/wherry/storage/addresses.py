@@ -91,6 +91,12 @@ def host_of(url: httpx.URL) -> str:
     return url.raw_host.decode("ascii").rstrip(".")
 
 
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL, without path and query, which may contain secrets."""
+    parts = httpx.URL(url)
+    return f"{parts.scheme}://{parts.netloc.decode('ascii')}"
+
+
 def is_allowed_host(host: str, allowed_hosts: Sequence[str]) -> bool:
     """Whether a host is one of these names or a subdomain of one. An empty list allows all."""
     names = [name.rstrip(".").lower() for name in allowed_hosts]

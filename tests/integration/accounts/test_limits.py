@@ -116,7 +116,7 @@ async def test_concurrent_requests_never_exceed_the_limit_of_unfinished_jobs(poo
         try:
             async with quota.admission(pool, kind, owner_id) as connection:
                 await ledger.create(connection, new)
-                await quota.admit_retry(connection, kind, owner_id, settings)
+                await quota.admit(connection, kind, owner_id, settings)
         except LimitReached as refused:
             return int(refused.headers["Retry-After"]) if refused.code == "CONCURRENT_LIMIT" else -1
         return 0

@@ -317,7 +317,6 @@ async def test_a_page_has_only_the_owners_jobs_newest_first(connection: Connecti
     rest = await ledger.page_of_jobs(connection, alice, before=page[-1].id, limit=2)
     assert [job.id for job in rest] == [mine[0].id]
     assert await ledger.page_of_jobs(connection, alice, kind=Kind.EXPORT, limit=2) == []
-    assert await ledger.count_unfinished(connection, Kind.IMPORT, alice) == 3
 
 
 async def test_everybodys_jobs_and_those_of_one_resource_can_be_listed(connection: Connection) -> None:

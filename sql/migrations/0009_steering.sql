@@ -1,11 +1,10 @@
 -- The timeline of jobs, retries, pauses, workers, and webhooks. Adds only, so that older processes go on working.
 
 -- `round` is one more than the number of retries. `queue_id` is the only queue row that may claim the job; null allows any.
--- `turn` is the priority of that row. `worker` is the host and the process id of the worker that claimed it last.
+-- `worker` is the host and the process id of the worker that claimed it last.
 alter table jobs
   add column round integer not null default 1,
   add column queue_id bigint,
-  add column turn integer,
   add column queued_at timestamptz not null default now(),
   add column worker text,
   add column webhook_url text;
@@ -35,6 +34,14 @@ insert into job_history (job_id, ts, type, round, epoch, meta)
 select id, completed_at, 'ended', 1, epoch, jsonb_build_object('status', status)
 from jobs
 where completed_at is not null;
+
+-- The priority of the queue row that an owner's last job got; 0 is the owner of jobs without one.
+create table queue_turns (
+  kind text not null,
+  owner_id integer not null,
+  turn integer not null,
+  constraint queue_turns_pkey primary key (kind, owner_id)
+);
 
 create table queue_pauses (
   kind text not null,

@@ -231,6 +231,7 @@ with released as (
   where id = %(id)s
     and epoch = %(epoch)s
     and status = 'running'
+    and cancel_requested_at is null
   returning *
 ),
 noted as (
@@ -354,36 +355,49 @@ returning pg_notify('wherry_jobs', id::text)
 
 -- name: enqueue
 -- Writes the job's queue row, and lets only this row claim the job. Owners take turns: the turn of a job is that of the
--- first waiting job, or one after the owner's last waiting job of its kind, whichever is later.
+-- first row that can be fetched, or one after the owner's last job of its kind, whichever is later. An owner's last turn
+-- no longer counts once the owner has no unfinished job and the others have moved past it.
 with placed as (
-  select id,
-         kind,
-         least(
-           coalesce(
-             (
-               select priority
-               from wherry.procrastinate_jobs
-               where status = 'todo'
-                 and task_name = %(task)s
-               order by priority desc, procrastinate_jobs.id
-               limit 1
-             ),
-             0
-           ),
-           (
-             select min(others.turn) - 1
+  select jobs.id,
+         jobs.kind,
+         coalesce(jobs.owner_id, 0) as owner_id,
+         coalesce(least(front.priority, case when last.counts then last.turn - 1 end), 0) as turn
+  from wherry.jobs
+  left join lateral (
+    select priority
+    from wherry.procrastinate_jobs as waiting
+    where status = 'todo'
+      and task_name = %(task)s
+      and (scheduled_at is null or scheduled_at <= now())
+      and not exists (select from wherry.queue_pauses where queue_pauses.kind = queue_name)
+    order by priority desc, waiting.id
+    limit 1
+  ) as front on true
+  left join lateral (
+    select turn,
+           turn >= front.priority or exists (
+             select
              from wherry.jobs as others
              where others.kind = jobs.kind
                and (others.owner_id = jobs.owner_id or (others.owner_id is null and jobs.owner_id is null))
-               and others.status = 'queued'
+               and others.status in ('queued', 'running')
                and others.id <> jobs.id
-           )
-         ) as turn
-  from wherry.jobs
-  where id = %(id)s
+           ) as counts
+    from wherry.queue_turns
+    where queue_turns.kind = jobs.kind
+      and queue_turns.owner_id = coalesce(jobs.owner_id, 0)
+  ) as last on true
+  where jobs.id = %(id)s
+),
+remembered as (
+  insert into wherry.queue_turns (kind, owner_id, turn)
+  select kind, owner_id, turn
+  from placed
+  on conflict (kind, owner_id) do update
+  set turn = excluded.turn
 ),
 queued as (
-  select placed.id, placed.turn, queue_id
+  select placed.id, queue_id
   from placed
   cross join unnest(wherry.procrastinate_defer_jobs_v1(array[
     (placed.kind, %(task)s, placed.turn, null, null, jsonb_build_object('job_id', placed.id), null)
@@ -391,8 +405,7 @@ queued as (
   ])) as queue_id
 )
 update wherry.jobs
-set queue_id = queued.queue_id,
-    turn = queued.turn
+set queue_id = queued.queue_id
 from queued
 where jobs.id = queued.id
 
@@ -452,7 +465,7 @@ from retired
 update wherry.jobs
 set source = source || jsonb_build_object('removedAt', now())
 where id = %(id)s
-  and completed_at is not null
+  and completed_at <= now() - %(keep)s::interval
 returning id
 
 -- name: delete_ended
@@ -466,3 +479,4 @@ where id = any(array(
   order by completed_at
   limit %(limit)s
 ))
+  and completed_at < now() - %(keep)s::interval  -- a retry that was committed meanwhile clears it

@@ -1,19 +1,26 @@
 -- name: fetch
--- What procrastinate's function does, except that it skips paused kinds and the owners who have had their share, and that
--- it ignores procrastinate's locks, which wherry does not use. `limit 1` in the join, and a result instead of a condition,
+-- What procrastinate's function does, except that it skips paused kinds, owners who have had their share, and tasks of
+-- newer versions, and that it ignores procrastinate's locks, which wherry does not use. `limit 1` in the join, and a result instead of a condition,
 -- keep the planner from reading all jobs or all rows first, because it believes that hardly any owner is not full.
 with candidate as (
   select waiting.id, job.owner_id
   from wherry.procrastinate_jobs as waiting
   left join lateral (
-    select owner_id, owner_id = any(%(full_owners)s::integer[]) as is_full
+    select owner_id,
+           owner_id = any(
+             case when waiting.queue_name = 'webhook' then %(full_receivers)s::integer[] else %(full_owners)s end
+           ) as is_full
     from wherry.jobs
-    where id = (waiting.args ->> 'job_id')::uuid
+    where id = coalesce(
+      (waiting.args ->> 'job_id')::uuid,
+      (select job_id from wherry.webhook_events where webhook_events.id = waiting.args ->> 'event_id')
+    )
     limit 1
   ) as job on true
   where waiting.status = 'todo'
     and (waiting.scheduled_at is null or waiting.scheduled_at <= now())
     and waiting.queue_name = any(%(queues)s::varchar[])
+    and waiting.task_name = any(%(tasks)s::varchar[])
     and not exists (select from wherry.queue_pauses where kind = waiting.queue_name)
     and job.is_full is not true
   order by waiting.priority desc, waiting.id
@@ -63,6 +70,7 @@ where status in ('queued', 'running')
     where procrastinate_jobs.status in ('todo', 'doing')
       and procrastinate_jobs.args ->> 'job_id' = jobs.id::text
   )
+for update skip locked
 
 -- name: pause
 insert into wherry.queue_pauses (kind, paused_by)

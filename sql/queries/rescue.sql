@@ -2,10 +2,12 @@
 select pg_try_advisory_xact_lock(%(key)s)
 
 -- name: held_by
+-- Without those of periodic tasks, because the next one may be waiting already.
 select id, args ->> 'job_id' as job_id
 from wherry.procrastinate_jobs
 where status = 'doing'
   and worker_id = %(worker_id)s
+  and queueing_lock is null
 
 -- name: queue_deliveries
 -- Of webhook events without a queue row: a worker that does not know of webhooks has taken it.

@@ -23,6 +23,7 @@ where expired.ctid = any(array(
   from {table} as rows
   join wherry.jobs on jobs.id = rows.job_id
   where jobs.completed_at < now() - %(import_keep)s::interval
+    and coalesce(jobs.source ? 'removedAt', true)  -- otherwise the job can still be retried
   limit %(limit)s
 ))
 

@@ -347,7 +347,7 @@ CAPSULE_TOO_LARGE = "CAPSULE_TOO_LARGE"
 
 
 class JobCancelled(WherryError):
-    """The owner cancelled the job, and the runner has stopped at a checkpoint."""
+    """A cancel was requested, and the runner has stopped at a checkpoint."""
 
 
 class JobReleased(WherryError):

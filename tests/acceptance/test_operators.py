@@ -205,6 +205,23 @@ def test_a_retry_counts_among_the_unfinished_jobs_of_its_owner(waiting: People) 
     assert waiting.alice.get(f"/api/v1/jobs/{job_id}").json()["job"]["status"] == "cancelled"
 
 
+def test_a_retry_counts_against_the_limit_of_an_hour(database_url: str, tmp_path: Path) -> None:
+    """Otherwise, retries and cancels in turn could call a webhook without end."""
+    limit = {"IMPORT_RATE_LIMIT_PER_HOUR": "2"}
+    with (
+        forked_service(database_url, tmp_path, workers=0, TRANSFER_ROLES="user,admin", **limit) as running,
+        people_of(running, database_url) as people,
+    ):
+        path = f"/api/v1/jobs/{alices_import(people, 'limited')['id']}"
+        people.alice.delete(path).raise_for_status()
+        retried = people.alice.post(f"{path}/retry")
+        assert retried.status_code == 202
+        assert retried.headers["RateLimit"].startswith('"imports";r=0;')
+        people.alice.delete(path).raise_for_status()
+        problem_of(people.alice.post(f"{path}/retry"), 429, "RATE_LIMITED")
+        assert people.alice.get(path).json()["job"]["status"] == "cancelled"
+
+
 def test_only_operators_see_pause_and_resume_the_queue(people: People) -> None:
     routes = [("GET", "/api/v1/queue"), *(("POST", f"/api/v1/queue/import/{verb}") for verb in ("pause", "resume"))]
     for method, path in routes:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import psycopg
 import structlog
 
 from wherry.accounts.models import Account
@@ -50,8 +49,8 @@ class Readers:
             await asyncio.sleep(CHECK_SECONDS)
             try:
                 await self._check(frozenset(self._readers))
-            except psycopg.Error as error:
-                log.warning("the readers of event streams could not be checked", error=str(error))
+            except Exception:
+                log.exception("the readers of event streams could not be checked")
 
     async def _check(self, readers: frozenset[Reader]) -> None:
         if not readers:

@@ -167,7 +167,10 @@ async def cancel_capsule(job: Injected[Job], services: Injected[Services]) -> Ca
 async def _live(services: Services, job_id: UUID, since: int) -> AsyncIterator[ServerSentEventMessage]:
     async def look() -> tuple[list[Event], bool]:
         async with services.pool.connection() as connection:
-            entries = await events_since(connection, job_id, since, MAX_EVENTS)
+            entries = page = await events_since(connection, job_id, since, MAX_EVENTS)
+            while len(page) == MAX_EVENTS:
+                page = await events_since(connection, job_id, page[-1].seq, MAX_EVENTS)
+                entries = [*entries, *page]
             job = await ledger.get(connection, job_id)
         # A missing job has ended: retention may have removed it while it was being watched.
         return entries, job is None or (job.finished and job.last_event_seq <= max([since, *(e.seq for e in entries)]))

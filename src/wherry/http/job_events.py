@@ -88,5 +88,8 @@ def _shown(account: Account, job: Job, settings: Settings) -> ListedImport | Lis
 
 
 def _version(job: Job) -> int:
-    """Grows with every change of the job: microseconds since 1970."""
-    return round(job.updated_at.timestamp() * 1_000_000)
+    """Differs after every change of an unfinished job, and grows from round to round: microseconds since 1970.
+
+    An ended job has one version, although its artifact expires later.
+    """
+    return round((job.completed_at or job.updated_at).timestamp() * 1_000_000)

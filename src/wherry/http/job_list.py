@@ -29,6 +29,7 @@ from wherry.texts import whole_number
 MAX_JOBS = 200
 DEFAULT_JOBS = 50
 EVERYBODY = "all"
+MAX_ID = 2**31 - 1
 
 
 class ListedImport(ImportJob, kw_only=True, tag_field="kind", tag="import"):
@@ -112,7 +113,7 @@ def _owner(asked: str | None, caller: Account) -> int | None:
     if asked is None:
         return caller.id
     owner_id = whole_number(asked)
-    if owner_id is None and asked != EVERYBODY:
+    if asked != EVERYBODY and (owner_id is None or owner_id > MAX_ID):
         raise Invalid(f"owner must be the id of a user, or {EVERYBODY}", field="owner")
     if owner_id != caller.id and not caller.operator:
         raise Forbidden("only operators may list the jobs of other users")

@@ -85,7 +85,7 @@ class Executor:
         run, job = Run(claim.job, claim.lease, self._pool), claim.job
         with lines_of(job) as lines:
             lines.started()
-            end = _too_many_deaths(job) if job.deaths >= MAX_DEATHS else await self._until_stopped(run)
+            end = _end_before_start(job) or await self._until_stopped(run)
             settling = asyncio.create_task(self._settle(run, end, lines), name=f"settle {job.id}")
             await self._despite_stop(settling, asyncio.Event())
             settling.result()
@@ -232,7 +232,12 @@ CRASHED = _failed(
 )
 
 
-def _too_many_deaths(job: Job) -> _End:
-    place = "its beginning" if job.checkpoint is None else f"checkpoint {job.checkpoint}"
-    message = f"The job's worker died {job.deaths} times in a row at {place}; it will not be retried"
+def _end_before_start(job: Job) -> _End | None:
+    """How a claimed job ends that is not to be run, or None."""
+    if job.cancel_requested_at is not None:
+        return _End(CANCELLED)
+    if job.deaths < MAX_DEATHS:
+        return None
+    place = "its beginning" if job.checkpoint is None else "the same checkpoint"
+    message = f"The job's worker died {job.deaths} times in a row at {place}; it will not be run again by itself"
     return _End(_failed(JobFailed(ErrorCode.INTERNAL_ERROR, message, detail={"checkpoint": job.checkpoint})))

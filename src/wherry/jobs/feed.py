@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
-import psycopg
 import structlog
 
 from wherry.database.pools import Pool
@@ -20,8 +19,10 @@ from wherry.jobs import ledger
 from wherry.jobs.models import Job
 from wherry.jobs.notifications import Notifications
 
-LOOK_SECONDS = 0.02
+LOOK_SECONDS = 0.005
 """The time between two looks, in which changes add up."""
+
+RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -75,10 +76,11 @@ class JobFeed:
             changed, self._changed = self._changed & self._watched.keys(), set()
             try:
                 await self._look(changed)
-            except psycopg.Error as error:
-                log.warning("jobs could not be read for their event streams", error=str(error))
+            except Exception:
+                log.exception("jobs could not be read for their event streams")
                 self._changed |= changed
                 self._due.set()
+                await asyncio.sleep(RETRY_SECONDS)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self, job_ids: set[UUID]) -> None:

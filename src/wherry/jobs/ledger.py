@@ -46,7 +46,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Position:
-    """A job's counters and progress, and whether its owner has requested that it be cancelled."""
+    """A job's counters and progress, and whether a cancel was requested."""
 
     cancel_requested: bool
     success_count: int
@@ -150,7 +150,7 @@ async def look(connection: Connection, lease: Lease) -> Position:
 
 
 async def finish(connection: Connection, lease: Lease, outcome: Outcome) -> Job:
-    """Finish the job. If its owner has requested a cancel, a job that would have succeeded ends as cancelled."""
+    """Finish the job. If a cancel was requested, a job that would have succeeded ends as cancelled."""
     ended = await _end(connection, lease.job_id, outcome, Status.RUNNING, epoch=lease.epoch)
     if ended is None:
         cancelled = replace(CANCELLED, total_records=outcome.total_records)
@@ -175,8 +175,12 @@ async def _end(
 
 
 async def release(connection: Connection, lease: Lease, reason: str = "") -> Job:
-    """Queue the unfinished job again. A new run continues from its checkpoint, under a new lease."""
-    return job_of(await _fenced(connection, "release", lease, reason=reason))
+    """Queue the unfinished job again, or end it if a cancel was requested.
+
+    A new run continues from its checkpoint, under a new lease.
+    """
+    row = await _one(connection, "release", id=lease.job_id, epoch=lease.epoch, reason=reason)
+    return await finish(connection, lease, CANCELLED) if row is None else job_of(row)
 
 
 async def restart(connection: Connection, lease: Lease) -> None:
@@ -254,9 +258,9 @@ async def retire_artifact(connection: Connection, job_id: UUID) -> None:
     await _one(connection, "retire_artifact", id=job_id)
 
 
-async def retire_source(connection: Connection, job_id: UUID) -> bool:
-    """Record that the source of an ended job is removed; return whether the job has ended, and was not retried."""
-    return await _one(connection, "retire_source", id=job_id) is not None
+async def retire_source(connection: Connection, job_id: UUID, keep: timedelta) -> bool:
+    """Record that a source is removed, if its job ended at least `keep` ago and was not retried; return whether."""
+    return await _one(connection, "retire_source", id=job_id, keep=keep) is not None
 
 
 async def delete_ended(connection: Connection, keep: timedelta, limit: int) -> int:

@@ -1,7 +1,7 @@
 """The queue's job manager: what procrastinate lacks on its tables.
 
-Rows are fetched by turns, into slots, and only from kinds that are not paused. A worker registers its host, its process
-id and its version.
+A worker fetches a row only if it has a free slot; owners take turns, and paused kinds wait. Each worker registers its
+host, its process id and its version.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ class FencedJobManager(JobManager):
 
     Attributes:
         slots: those of the worker that runs.
+        tasks: the names of the tasks that it knows.
     """
 
     def __init__(self, connector: BaseAsyncConnector) -> None:
         super().__init__(connector)
         self.slots = Slots(1, ())
+        self.tasks: list[str] = []
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> QueueJob | None:
         """Fetch the row whose turn it is, if there is a slot for it. The slots know the worker's queues."""
@@ -42,7 +44,12 @@ class FencedJobManager(JobManager):
         if not queues:
             return None
         rows = await self.connector.execute_query_all_async(
-            query=load("queue")["fetch"], queues=queues, full_owners=self.slots.full_owners(), worker_id=worker_id
+            query=load("queue")["fetch"],
+            queues=queues,
+            tasks=self.tasks,
+            full_owners=self.slots.full_owners(),
+            full_receivers=self.slots.full_receivers(),
+            worker_id=worker_id,
         )
         if not rows:
             return None

@@ -82,7 +82,8 @@ class ListeningJobManager(FencedJobManager):
     def _chance(self) -> tuple[object, ...]:
         """What a fetch depends on; it is worth another try when this has changed, which it does every second."""
         now = int(asyncio.get_running_loop().time())
-        return self.slots.open_queues(), self.slots.full_owners(), self._notifications, now
+        full = self.slots.full_owners(), self.slots.full_receivers()
+        return self.slots.open_queues(), full, self._notifications, now
 
     async def free(self, job: QueueJob) -> None:
         """Free the slot of a run that has ended, and have the worker look for the next job."""

@@ -13,6 +13,7 @@ from uuid import UUID
 import psycopg
 import structlog
 from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Status as QueueStatus
 from procrastinate.manager import JobManager
 from procrastinate.psycopg_connector import PsycopgConnector
 from procrastinate.worker import Worker
@@ -46,6 +47,8 @@ async def keep_rescuing(manager: JobManager, worker: Worker, in_hand: Container[
         except (ConnectorException, psycopg.OperationalError) as error:
             # After a short outage the next round succeeds; if the outage lasts, the worker itself ends.
             log.warning("rescue skipped", error=str(error.__cause__ or error))
+        except Exception:
+            log.exception("rescue failed")
 
 
 async def rescue_stalled(manager: JobManager, stalled_seconds: float) -> int:
@@ -58,7 +61,10 @@ async def rescue_stalled(manager: JobManager, stalled_seconds: float) -> int:
         stalled = list(await manager.get_stalled_jobs(seconds_since_heartbeat=stalled_seconds))
         await _note(connection, [job.task_kwargs.get("job_id") for job in stalled], "its worker is gone")
         for job in stalled:
-            await manager.retry_job(job)
+            if job.queueing_lock is None:
+                await manager.retry_job(job)
+            else:  # the next one of a periodic task may be waiting already
+                await manager.finish_job(job, QueueStatus.FAILED, delete_job=True)
         unqueued = await (await connection.execute(load("queue")["unqueued"])).fetchall()
         await _note(connection, [job_id for (job_id,) in unqueued], "it has no queue row")
         for (job_id,) in unqueued:
@@ -91,7 +97,7 @@ async def rescue_forgotten(
 
 
 async def _note(connection: Connection, job_ids: Collection[object], reason: str) -> None:
-    """Tell why these jobs are queued again, before another worker can claim them. Other tasks have no job."""
+    """Record why these jobs are queued again, before another worker can claim them. Other tasks have no job."""
     known = [UUID(str(job_id)) for job_id in job_ids if job_id is not None]
     for job_id in known:
         log.warning("job is queued again", jobId=str(job_id), reason=reason)

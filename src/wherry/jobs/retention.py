@@ -75,10 +75,12 @@ class Retention:
         for row in rows:
             # The row first: otherwise the job could be retried without its source. If this is interrupted, the file
             # belongs to no job, and a later sweep removes it.
+            kind = Kind(row["kind"])
+            keep = self.import_keep if kind is Kind.IMPORT else timedelta(0)
             async with self.pool.connection() as connection:
-                is_spent = await ledger.retire_source(connection, row["id"])
+                is_spent = await ledger.retire_source(connection, row["id"], keep)
             if is_spent:
-                await self.sources[Kind(row["kind"])].delete(row["key"])
+                await self.sources[kind].delete(row["key"])
         return len(rows)
 
     async def _delete(self, query: str, table: str) -> int:

@@ -80,7 +80,7 @@ class Run:
         """Continue only if the job is not cancelled and the worker is not stopping.
 
         Raises:
-            JobCancelled: the owner has cancelled the job.
+            JobCancelled: a cancel was requested.
             JobReleased: the worker is stopping.
         """
         log_progress(position)
@@ -98,9 +98,9 @@ class Run:
             self.require_wanted(await ledger.look(connection, self.lease))
 
     def require_wanted(self, position: Position) -> None:
-        """Raise `JobCancelled` if the owner has cancelled the job."""
+        """Raise `JobCancelled` if a cancel was requested."""
         if position.cancel_requested:
-            raise JobCancelled(f"job {self.job.id} was cancelled by its owner")
+            raise JobCancelled(f"job {self.job.id} was cancelled")
 
     def _require_worker(self) -> None:
         if self.stopping.is_set():

@@ -17,11 +17,10 @@ SIDE_SLOTS = sum(SIDE_LIMITS.values())
 
 
 class Slots:
-    """The slots of a worker: so many for jobs, and `SIDE_SLOTS` for other tasks.
+    """The slots of a worker: `jobs` for jobs, and `SIDE_SLOTS` for other tasks.
 
-    Slow jobs get at most half of those for jobs, unless the worker has one slot or only slow queues. An owner gets the
-    last one only if no other job of theirs is in hand: somebody else's job then starts at once, however many jobs the
-    owner has queued.
+    Slow jobs get at most half of those for jobs, unless the worker has one slot or only slow queues. The last one is for
+    an owner for whom the worker runs no other job: such a job then starts at once, however many jobs others have queued.
 
     Args:
         jobs: how many jobs the worker runs at a time.
@@ -45,13 +44,19 @@ class Slots:
 
     def full_owners(self) -> list[int]:
         """The owners that may not have another job now."""
-        jobs = [owner for queue, owner in self._in_hand.values() if queue in {*Kind}]
-        if len(jobs) < self._jobs - 1:
-            return []
-        return sorted({owner for owner in jobs if owner is not None})
+        return self._full({*Kind}, self._jobs)
+
+    def full_receivers(self) -> list[int]:
+        """The owners for whose jobs no other webhook may be sent now: their receivers may be slow."""
+        return self._full({WEBHOOKS}, SIDE_LIMITS[WEBHOOKS])
+
+    def _full(self, queues: Collection[str], limit: int) -> list[int]:
+        """Those of the rows in these queues that the worker runs, if only the last slot is free."""
+        owners = [owner for queue, owner in self._in_hand.values() if queue in queues]
+        return sorted({owner for owner in owners if owner is not None}) if len(owners) >= limit - 1 else []
 
     def take(self, job: QueueJob, owner_id: int | None) -> None:
-        """Record that a row was fetched. `owner_id` is None for a job of nobody, and for other tasks."""
+        """Record that a row was fetched. `owner_id` is that of its job, or of the webhook's job, or None."""
         self._in_hand[job.id, job.attempts] = job.queue, owner_id
 
     def free(self, job: QueueJob) -> None:

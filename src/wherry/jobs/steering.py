@@ -29,11 +29,11 @@ class WorkerState(Struct, rename="camel"):
     pid: int | None
     version: str | None
     heartbeat_age_seconds: float
-    jobs: Annotated[list[UUID], Meta(description="The jobs that it has in hand.")]
+    jobs: Annotated[list[UUID], Meta(description="The jobs that it is running.")]
 
 
 class QueueOverview(Struct):
-    """What waits and what runs, and where."""
+    """The queue and its workers."""
 
     kinds: dict[Kind, KindState]
     workers: list[WorkerState]

@@ -14,7 +14,12 @@ from wherry.jobs.models import Job, retryable
 from wherry.jobs.states import Kind, Status
 from wherry.times import Time, rfc3339
 
-PRIVATE = frozenset({"idempotency_key", "file_name", "source_url", "filters", "download_url", "webhook_url"})
+PRIVATE = frozenset(
+    {
+        *("idempotency_key", "file_name", "source_url", "webhook_url", "filters", "download_url"),
+        *("columns", "records_at", "warnings"),
+    }
+)
 """Fields that may contain what only the job's owner should see: names of files, secrets in URLs, values of records."""
 
 Shown = TypeVar("Shown", bound="AnyJob | RecordsJob")

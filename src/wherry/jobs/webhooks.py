@@ -93,8 +93,8 @@ class Webhooks:
     async def _attempt(self, event: Mapping[str, Any]) -> _Result:
         if self._key is None:
             return _Result(None, "The server has no secret to sign the webhook with")
-        body = _body(event)
         try:
+            body = _body(event)
             target = self._urls.target(event["url"])
             async with (
                 asyncio.timeout(self._attempt_seconds),
@@ -116,6 +116,9 @@ class Webhooks:
             return _Result(None, f"The URL did not respond within {self._attempt_seconds:g} seconds")
         except httpx.HTTPError:
             return _Result(None, "The connection failed or broke")
+        except Exception:
+            log.exception("a webhook could not be sent", webhookId=event["id"])
+            return _Result(None, "An internal error; the server's log has the details")
 
     async def _record(self, event_id: str, result: _Result, duration_ms: int) -> None:
         values = {

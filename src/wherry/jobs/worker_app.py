@@ -67,7 +67,7 @@ class JobServices:
 
     Attributes:
         execute: runs a job to its end; called with its id and that of its queue row.
-        deliver: sends the webhook of an event, which is called with its id.
+        deliver: delivers a webhook event; called with its id.
         retain: removes what has expired.
         stop: called once when the process is told to stop. Jobs are then to end at their next checkpoint.
     """
@@ -216,6 +216,7 @@ class WorkerApp(procrastinate.App):
         while not stopping.is_set():
             worker = self._worker(**options)
             queues = worker.queues or {*Kind, *(task.queue for task in self.tasks.values())}
+            self.job_manager.tasks = sorted(self.tasks)
             self.job_manager.slots = Slots(worker.concurrency, set(queues), self._slow)
             worker.concurrency += SIDE_SLOTS
             await self._run_until_stopped(worker, stopping)

@@ -60,15 +60,17 @@ async def _only_event(connection: Connection, job: Job) -> Mapping[str, Any]:
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.PARTIAL, Status.FAILED, Status.CANCELLED])
 async def test_a_run_that_ends(connection: Connection, status: Status) -> None:
-    job = await submitted(connection, webhook_url=URL, options={"secret": 1}, source={"key": "k"}, fingerprint="f")
+    job = await submitted(
+        connection, webhook_url=URL, options={"secret": 1, "webhookUrl": URL}, source={"key": "k"}, fingerprint="f"
+    )
     claim = await _claim(connection, job.id)
     ended = await ledger.finish(connection, claim.lease, Outcome(status=status, message="Done"))
     event = await _only_event(connection, job)
     assert (event["type"], event["ended_at"]) == (f"job.{status}", ended.completed_at)
     data = event["data"]
     assert (data["id"], data["status"], data["message"], data["epoch"]) == (str(job.id), status, "Done", 1)
-    private = {"checkpoint", "death_checkpoint", "options", "fingerprint", "traceparent", "webhook_url"}
-    assert not private & data.keys()
+    assert not {"checkpoint", "death_checkpoint", "fingerprint", "traceparent", "webhook_url"} & data.keys()
+    assert data["options"] == {"webhookUrl": URL}
 
 
 async def test_a_queued_job_that_is_cancelled(connection: Connection) -> None:

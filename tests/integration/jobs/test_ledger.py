@@ -345,5 +345,5 @@ async def test_a_job_is_claimed_only_through_its_newest_queue_row(connection: Co
 
 async def test_a_job_of_an_older_version_is_claimed_through_any_queue_row(connection: Connection) -> None:
     job = await submitted(connection)
-    await connection.execute("update wherry.jobs set queue_id = null, turn = null")
+    await connection.execute("update wherry.jobs set queue_id = null")
     assert await ledger.claim(connection, job.id, queue_id=7) is not None

@@ -14,7 +14,7 @@ from wherry.database.pools import Connection, connect
 from wherry.jobs import history, ledger, rescue
 from wherry.jobs.models import Job, Outcome
 from wherry.jobs.states import Status
-from wherry.jobs.worker_app import WorkerApp
+from wherry.jobs.worker_app import RETENTION, WorkerApp
 
 WORKER = "insert into wherry.procrastinate_workers (last_heartbeat) values (now() - %s * interval '1 s') returning id"
 HELD = "update wherry.procrastinate_jobs set status = 'doing', worker_id = %s where args ->> 'job_id' = %s returning id"
@@ -122,3 +122,19 @@ async def test_a_worker_that_is_gone_is_no_longer_described(connection: Connecti
         await connection.execute(described, [worker])
     await rescue.rescue_stalled(app.job_manager, 20)
     assert await _value(connection, "select array_agg(worker_id) from wherry.workers") == [alive]
+
+
+async def test_the_periodic_task_of_a_dead_worker_does_not_keep_jobs_from_being_rescued(
+    connection: Connection, app: WorkerApp
+) -> None:
+    retention = app.tasks[RETENTION]
+    await retention.defer_async(timestamp=1)
+    worker = await _value(connection, WORKER, 60)
+    await connection.execute("update wherry.procrastinate_jobs set status = 'doing', worker_id = %s", [worker])
+    await retention.defer_async(timestamp=2)
+    job = await submitted(connection)
+    await _held(connection, job, silent_for=60)
+    await rescue.rescue_stalled(app.job_manager, 20)
+    assert await _reasons(connection, job) == ["its worker is gone"]
+    query: LiteralString = "select array_agg(status::text) from wherry.procrastinate_jobs where task_name = %s"
+    assert await _value(connection, query, RETENTION) == ["todo"]

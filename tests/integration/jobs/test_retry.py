@@ -104,14 +104,14 @@ async def test_an_unfinished_job_cannot_be_retried(connection: Connection) -> No
 
 async def test_a_job_without_its_source_cannot_be_retried(connection: Connection) -> None:
     ended = await _ended(connection, CANCELLED, source={"key": "k"})
-    assert await ledger.retire_source(connection, ended.id)
+    assert await ledger.retire_source(connection, ended.id, timedelta(0))
     assert await _retried(connection, ended) is None
 
 
 async def test_the_source_of_a_retried_job_is_not_removed(connection: Connection) -> None:
     ended = await _ended(connection, CANCELLED, source={"key": "k"})
     await _retried(connection, ended)
-    assert not await ledger.retire_source(connection, ended.id)
+    assert not await ledger.retire_source(connection, ended.id, timedelta(0))
     job = await ledger.get(connection, ended.id)
     assert job is not None
     assert job.source == {"key": "k"}

@@ -12,7 +12,7 @@ from tests.factories import new_user, submitted
 from tests.integration.jobs.working import Gated, Recorder, working
 from wherry.database.pools import Connection, connect
 from wherry.errors import DeliveryFailed
-from wherry.jobs import ledger, worker_app
+from wherry.jobs import ledger, steering, worker_app
 from wherry.jobs.models import Outcome
 from wherry.jobs.slots import SIDE_LIMITS, WEBHOOKS
 from wherry.jobs.states import Kind, Status
@@ -73,14 +73,45 @@ async def test_the_jobs_of_an_owner_stay_in_order_if_new_ones_arrive_while_other
         assert waiting[:4] == [posted[3], newcomers[0], posted[4], newcomers[1]]
 
 
+async def test_owners_who_post_their_next_job_when_one_ends_do_not_overtake_those_who_posted_all_at_once(
+    database_url: str,
+) -> None:
+    async with await connect(database_url, name="test") as connection:
+        alice, *others = [await new_user(connection, f"{name}@example.com") for name in ("alice", "b", "c", "d")]
+        owner_of = {str((await submitted(connection, owner_id=alice)).id): alice for _ in range(5)}
+        for owner in others:
+            owner_of[str((await submitted(connection, owner_id=owner)).id)] = owner
+        ran = []
+        for _ in range(12):
+            owner = owner_of[await _run_first(connection)]
+            ran.append(owner)
+            if owner != alice:
+                owner_of[str((await submitted(connection, owner_id=owner)).id)] = owner
+        assert ran[4:] == [alice, *others] * 2, ran
+
+
+async def test_a_job_of_a_paused_kind_does_not_keep_newcomers_at_its_turn(database_url: str) -> None:
+    async with await connect(database_url, name="test") as connection:
+        alice, bob = await new_user(connection), await new_user(connection, "bob@example.com")
+        await submitted(connection, owner_id=bob, kind=Kind.EXPORT)
+        await steering.pause(connection, Kind.EXPORT, bob)
+        for _ in range(3):
+            await submitted(connection, owner_id=alice)
+        for _ in range(2):
+            await _run_first(connection, Kind.IMPORT)
+        newcomer = await submitted(connection, owner_id=bob)
+        turns = dict(await _waiting(connection))
+        assert turns[str(newcomer.id)] == -2
+
+
 async def test_deliveries_that_wait_do_not_change_a_turn(database_url: str) -> None:
     async with await connect(database_url, name="test") as connection:
         ended = await submitted(connection, webhook_url="https://example.com")
         await ledger.cancel(connection, ended.id)
         job = await submitted(connection)
-        turns = await _waiting(connection)
-        assert turns[-1][0] is None, "whoever looks for a job finds it before the deliveries"
-        assert (str(job.id), 0) in turns
+        *jobs, (delivery, _) = await _waiting(connection)
+        assert delivery is None, "a fetch finds the jobs first"
+        assert [job_id for job_id, _ in jobs] == [str(ended.id), str(job.id)]
 
 
 async def _waiting(connection: Connection) -> list[tuple[str, int]]:
@@ -89,12 +120,18 @@ async def _waiting(connection: Connection) -> list[tuple[str, int]]:
     return await (await connection.execute(query)).fetchall()
 
 
-async def _run_first(connection: Connection) -> None:
-    job_id, _ = (await _waiting(connection))[0]
-    claim = await ledger.claim(connection, UUID(job_id))
+async def _run_first(connection: Connection, *kinds: Kind) -> str:
+    """Run the first job of these kinds, or of any; returns its id."""
+    query = (
+        "delete from wherry.procrastinate_jobs where id = (select id from wherry.procrastinate_jobs"
+        " where queue_name = any(%s) order by priority desc, id limit 1) returning args ->> 'job_id'"
+    )
+    row = await (await connection.execute(query, [list(kinds or Kind)])).fetchone()
+    assert row is not None
+    claim = await ledger.claim(connection, UUID(row[0]))
     assert claim is not None
-    await connection.execute("delete from wherry.procrastinate_jobs where args ->> 'job_id' = %s", [job_id])
     await ledger.finish(connection, claim.lease, Outcome(status=Status.SUCCEEDED))
+    return str(row[0])
 
 
 class Hanging(Recorder):
@@ -182,3 +219,39 @@ async def _is_at_rest(connection: Connection) -> None:
     for _ in range(5):
         while await (await connection.execute(statement)).fetchone() is not None:
             pass
+
+
+async def test_a_task_of_a_newer_version_is_left_to_its_workers(database_url: str) -> None:
+    recorder = Recorder()
+    async with (
+        await connect(database_url, name="test") as connection,
+        working(database_url, recorder, jobs=1) as app,
+    ):
+        await app.configure_task("wherry.of_a_newer_version", queue=Kind.IMPORT, priority=1).defer_async()
+        await submitted(connection)
+        await asyncio.wait_for(recorder.ran.wait(), 10)
+        row = await (
+            await connection.execute(
+                "select status from wherry.procrastinate_jobs where task_name = 'wherry.of_a_newer_version'"
+            )
+        ).fetchone()
+        assert row == ("todo",)
+
+
+async def test_the_slow_receivers_of_one_owner_do_not_keep_anothers_webhook_waiting(database_url: str) -> None:
+    hanging = Hanging()
+    async with await connect(database_url, name="test") as connection:
+        alice, bob = await new_user(connection), await new_user(connection, "bob@example.com")
+        for owner in [*[alice] * 5, bob]:
+            job = await submitted(connection, owner_id=owner, webhook_url="https://example.com")
+            await ledger.cancel(connection, job.id)
+        events = await (
+            await connection.execute(
+                "select webhook_events.id, owner_id from wherry.webhook_events join wherry.jobs on jobs.id = job_id"
+            )
+        ).fetchall()
+        owners = dict(events)
+        async with working(database_url, hanging):
+            begun = [await asyncio.wait_for(hanging.begun.get(), 10) for _ in range(SIDE_LIMITS[WEBHOOKS])]
+            assert sorted(owners[event] for event in begun) == [alice, alice, bob]
+            hanging.gate.set()

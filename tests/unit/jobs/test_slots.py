@@ -86,3 +86,12 @@ def test_a_row_that_is_fetched_again_before_its_run_has_ended_keeps_its_slot() -
     slots.take(_row(0, "import", attempts=1), 1)
     slots.free(_row(0, "import"))
     assert slots.full_owners() == [1]
+
+
+@pytest.mark.parametrize(("owners", "full"), [([1], []), ([1, 1], [1]), ([1, 2], [1, 2]), ([1, None], [1])])
+def test_the_last_slot_for_webhooks_is_for_an_owner_whose_receivers_hold_none(
+    owners: list[int | None], full: list[int]
+) -> None:
+    slots = _slots(*[(WEBHOOKS, owner) for owner in owners])
+    assert slots.full_receivers() == full
+    assert slots.full_owners() == []

@@ -73,16 +73,17 @@ def test_an_operator_sees_neither_names_nor_urls_nor_values(settings: Settings) 
     secret = "s3cret"
     private: dict[str, Any] = {
         "idempotency_key": secret,
-        "webhook_url": secret,
         "error": {**ERROR, "detail": {"x": secret}},
     }
     source = {"fileName": secret, "url": f"https://{secret}"}
+    mapped = {"webhookUrl": secret, "columns": {secret: "name"}, "recordsAt": secret}
     done = {"status": Status.SUCCEEDED, "artifact": {"fileName": secret, "key": secret}}
-    options = parse_export({"resource": "users", "filters": {"email": f"{secret}@example.com"}}, TABLES).options()
+    filtered = parse_export({"resource": "users", "filters": {"email": f"{secret}@example.com"}}, TABLES).options()
+    options = {**filtered, "webhookUrl": secret}
     for shown in (
-        for_operator(any_job(job(Kind.IMPORT, source=source, **private))),
-        for_operator(any_job(job(Kind.EXPORT, **done, **private))),
-        for_operator(import_job(job(Kind.IMPORT, source=source, **private))),
+        for_operator(any_job(job(Kind.IMPORT, source=source, options=mapped, **private))),
+        for_operator(any_job(job(Kind.EXPORT, options=options, **done, **private))),
+        for_operator(import_job(job(Kind.IMPORT, source=source, options=mapped, **private))),
         for_operator(export_job(job(Kind.EXPORT, options=options, **done, **private), settings)),
     ):
         assert secret not in msgspec.json.encode(shown).decode()

@@ -15,13 +15,15 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
 import psycopg
 
 from tests.benchmarks.requests import database
@@ -35,45 +37,72 @@ from wherry.jobs
 where idempotency_key like %s
 """
 
-numbers = count(1)
+Connect = Callable[[], "Client"]
+
+numbers = count(1000)
 
 
-def _form(number: int) -> dict[str, object]:
-    record = json.dumps({"id": number, "email": f"{number}@example.com", "name": "N", "role": "admin"}).encode()
-    return {"files": {"file": ("records.ndjson", record)}, "data": {"resource": "users"}}
+class Client:
+    """Sends requests over one connection, and costs little: client, API, worker and PostgreSQL share the machine."""
+
+    def __init__(self, url: str, token: str) -> None:
+        parts = urlsplit(url)
+        self._address = parts.hostname, parts.port
+        self._head = f"Host: {parts.netloc}\r\nAuthorization: {token}\r\n"
+
+    async def __aenter__(self) -> Client:
+        self._reader, self._writer = await asyncio.open_connection(*self._address)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
+
+    async def post(self, path: str, body: bytes = b"", **headers: str) -> Any:
+        """Send a POST; returns the JSON of the response."""
+        given = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+        head = f"POST {path} HTTP/1.1\r\n{self._head}{given}Content-Length: {len(body)}\r\n\r\n"
+        self._writer.write(head.encode() + body)
+        answer = await self._reader.readuntil(b"\r\n\r\n")
+        length = int(answer.lower().partition(b"content-length: ")[2].split(b"\r", 1)[0])
+        content = await self._reader.readexactly(length)
+        assert answer.split(b" ", 2)[1][:1] == b"2", content
+        return json.loads(content)
+
+    async def post_import(self, series: str) -> str:
+        """Post an import of one record; returns its id."""
+        number = next(numbers)
+        record = {"id": number, "email": f"{number}@example.com", "name": "N", "role": "admin"}
+        key = {"Idempotency_Key": f"{series}-{number}", "Content_Type": "application/x-ndjson"}
+        answer = await self.post("/api/v1/imports?resource=users", json.dumps(record).encode(), **key)
+        return str(answer["importJob"]["id"])
+
+    async def wait_for_end(self, job_id: str) -> None:
+        """Follow the events of a job until it has ended. Afterwards, the connection cannot be used again."""
+        self._writer.write(f"GET /api/v1/jobs/{job_id}/events HTTP/1.1\r\n{self._head}\r\n".encode())
+        await self._reader.readuntil(b"event: finished")
 
 
-async def _post(client: httpx.AsyncClient, series: str) -> str:
-    number = next(numbers) + 1000
-    answer = await client.post("/api/v1/imports", headers={"Idempotency-Key": f"{series}-{number}"}, **_form(number))  # type: ignore[arg-type]
-    return str(answer.raise_for_status().json()["importJob"]["id"])
-
-
-async def _wait_for_end(client: httpx.AsyncClient, job_id: str) -> None:
-    async with client.stream("GET", f"/api/v1/jobs/{job_id}/events") as events:
-        async for line in events.aiter_lines():
-            if line == "event: finished":
-                return
-    raise AssertionError("the stream ended without an end of the job")
-
-
-async def one_after_the_other(client: httpx.AsyncClient, jobs: int) -> list[float]:
+async def one_after_the_other(connect: Connect, jobs: int) -> list[float]:
     """The sorted times of imports of one record, in seconds."""
     times = []
-    for _ in range(jobs):
-        started = time.perf_counter()
-        await _wait_for_end(client, await _post(client, "single"))
-        times.append(time.perf_counter() - started)
+    async with connect() as poster:
+        for _ in range(jobs):
+            async with connect() as follower:
+                started = time.perf_counter()
+                await follower.wait_for_end(await poster.post_import("single"))
+                times.append(time.perf_counter() - started)
     return sorted(times)
 
 
-async def post_all(client: httpx.AsyncClient, jobs: int, connections: int, series: str) -> None:
+async def post_all(connect: Connect, jobs: int, connections: int, series: str) -> None:
     """Post imports of one record over so many connections."""
     rest = iter(range(jobs))
 
     async def post_some() -> None:
-        for _ in rest:
-            await _post(client, series)
+        async with connect() as client:
+            for _ in rest:
+                await client.post_import(series)
 
     await asyncio.gather(*(post_some() for _ in range(connections)))
 
@@ -96,25 +125,22 @@ def span(url: str, series: str) -> tuple[float, float]:
 async def measure(running: Service, url: str, jobs: int, connections: int, runs: int) -> None:
     """Print everything."""
     with running.admin() as admin:
-        headers = dict(admin.headers)
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    async with httpx.AsyncClient(
-        base_url=running.url, headers=headers, limits=limits, timeout=120, trust_env=False
-    ) as client:
-        await one_after_the_other(client, WARM)
-        for run in range(runs):
-            times = await one_after_the_other(client, 200)
-            print(f"one after the other: p50 {times[100] * 1e3:.1f} ms, p95 {times[190] * 1e3:.1f} ms", flush=True)
-            await post_all(client, jobs, connections, f"burst{run}")
-            wait_until_ended(url)
-            whole, _ = span(url, f"burst{run}")
-            print(f"at once: {jobs} jobs in {whole:.2f} s, {jobs / whole:.0f}/s", flush=True)
-            (await client.post("/api/v1/queue/import/pause")).raise_for_status()
-            await post_all(client, jobs, connections, f"held{run}")
-            (await client.post("/api/v1/queue/import/resume")).raise_for_status()
-            wait_until_ended(url)
-            _, worked = span(url, f"held{run}")
-            print(f"waiting: {jobs} jobs in {worked:.2f} s, {jobs / worked:.0f}/s", flush=True)
+        connect = partial(Client, running.url, admin.headers["Authorization"])
+    await one_after_the_other(connect, WARM)
+    for run in range(runs):
+        times = await one_after_the_other(connect, 200)
+        print(f"one after the other: p50 {times[100] * 1e3:.1f} ms, p95 {times[190] * 1e3:.1f} ms", flush=True)
+        await post_all(connect, jobs, connections, f"burst{run}")
+        wait_until_ended(url)
+        whole, _ = span(url, f"burst{run}")
+        print(f"at once: {jobs} jobs in {whole:.2f} s, {jobs / whole:.0f}/s", flush=True)
+        async with connect() as operator:
+            await operator.post("/api/v1/queue/import/pause")
+            await post_all(connect, jobs, connections, f"held{run}")
+            await operator.post("/api/v1/queue/import/resume")
+        wait_until_ended(url)
+        _, worked = span(url, f"held{run}")
+        print(f"waiting: {jobs} jobs in {worked:.2f} s, {jobs / worked:.0f}/s", flush=True)
 
 
 @contextmanager

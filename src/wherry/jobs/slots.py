@@ -19,8 +19,8 @@ SIDE_SLOTS = sum(SIDE_LIMITS.values())
 class Slots:
     """The slots of a worker: `jobs` for jobs, and `SIDE_SLOTS` for other tasks.
 
-    Slow jobs get at most half of those for jobs, unless the worker has one slot or only slow queues. The last one is for
-    an owner for whom the worker runs no other job: such a job then starts at once, however many jobs others have queued.
+    Slow jobs get at most half of those for jobs, unless the worker has one slot or only slow queues. The last one is
+    for an owner for whom the worker runs no other job: such a job starts at once, however many jobs others have queued.
 
     Args:
         jobs: how many jobs the worker runs at a time.

@@ -26,7 +26,6 @@ from wherry.jobs.models import CANCELLED, Job, Outcome
 from wherry.jobs.run_log import RunLog, lines_of
 from wherry.jobs.runs import Run, Runner
 from wherry.jobs.states import Kind, Status
-from wherry.waiting import end_task
 
 MAX_DEATHS = 3
 """A job whose workers died this many times in a row at one checkpoint is assumed to be the cause."""
@@ -59,8 +58,8 @@ class Executor:
     def stop(self) -> None:
         """Have every run end at its next checkpoint, or be cancelled after `STOP_SECONDS`; claim no more jobs."""
         self._is_stopping = True
-        for stopping in self._guarded.values():
-            stopping.set()
+        for task in self._guarded:
+            self._limit(task)
 
     async def execute(self, job_id: UUID, queue_id: int | None = None) -> None:
         """Run a job to its end, if its queue row may claim it.
@@ -112,15 +111,19 @@ class Executor:
         """Wait for a task. After `stop`, or a cancel of this wait, `stopping` is set and it has `STOP_SECONDS` left."""
         self._guarded[task] = stopping
         if self._is_stopping:
-            stopping.set()
-        limit = asyncio.create_task(_end_after_stop(task, stopping), name=f"limit of {task.get_name()}")
+            self._limit(task)
         while not task.done():
             try:
                 await asyncio.wait([task])
             except asyncio.CancelledError:
-                stopping.set()
-        limit.cancel()
+                self._limit(task)
         del self._guarded[task]
+
+    def _limit(self, task: asyncio.Task[Any]) -> None:
+        stopping = self._guarded[task]
+        if not stopping.is_set():
+            stopping.set()
+            asyncio.get_running_loop().call_later(STOP_SECONDS, task.cancel)
 
     async def _attempt(self, run: Run) -> _End:
         try:
@@ -199,12 +202,6 @@ class _End:
     result: Outcome | JobReleased | None
     what: str = ""
     cause: Exception | None = None
-
-
-async def _end_after_stop(task: asyncio.Task[Any], stopping: asyncio.Event) -> None:
-    await stopping.wait()
-    await asyncio.wait([task], timeout=STOP_SECONDS)
-    await end_task(task)
 
 
 async def _written(connection: Connection, run: Run, result: Outcome | JobReleased | None) -> Job:

@@ -1,4 +1,4 @@
-"""Groups decoded records into batches. Splitting and decoding are done in a thread.
+"""Groups decoded records into batches. Unless the file is small, splitting and decoding are done in a thread.
 
 A batch is full when it has `size` records or 8 MiB of text.
 """
@@ -14,6 +14,9 @@ from wherry.imports.models import Batch, RawRecord
 from wherry.imports.readers.model import Splitter
 
 BATCH_BYTES = 8 << 20
+
+SMALL_BYTES = 1 << 14
+"""Up to so much text is decoded on the event loop: for a tiny file, a thread costs more than decoding."""
 
 
 class Batches:
@@ -34,6 +37,7 @@ class Batches:
         self._max_records = max_records
         self._batch: Batch = []
         self._bytes = 0
+        self._read = 0
 
     async def read(self) -> AsyncGenerator[Batch]:
         """Every batch in order.
@@ -44,6 +48,7 @@ class Batches:
         failure: JobFailed | None = None
         try:
             async for chunk in self._chunks:
+                self._read += len(chunk)
                 async for batch in self._full_batches(self._decoder.prepared(self._splitter.feed(chunk))):
                     yield batch
             async for batch in self._full_batches(self._decoder.prepared(self._splitter.finish())):
@@ -58,8 +63,11 @@ class Batches:
             raise failure
 
     async def _full_batches(self, records: Iterator[RawRecord]) -> AsyncIterator[Batch]:
-        while not await asyncio.to_thread(self._fill, records):
+        while not await self._filled(records):
             yield self._take()
+
+    async def _filled(self, records: Iterator[RawRecord]) -> bool:
+        return self._fill(records) if self._read <= SMALL_BYTES else await asyncio.to_thread(self._fill, records)
 
     def _fill(self, records: Iterator[RawRecord]) -> bool:
         """Decode until the batch is full; return True if the records ran out first."""

@@ -37,6 +37,9 @@ from wherry.waiting import end_task, with_ticks
 LOOK_SECONDS = 1.0
 """How often a run checks, during a long step, whether to continue."""
 
+SMALL_BATCH = 100
+"""Batches up to this size are not encoded ahead: for a few records, a thread costs more than it saves."""
+
 
 class ImportRunner:
     """The runner of the kind `import`. A job uses one or two connections throughout, and occasionally another one."""
@@ -179,7 +182,7 @@ async def _read_ahead(
 
     async def read() -> Batch | None:
         batch = await anext(batches, None)
-        if batch is not None:
+        if batch is not None and len(batch) > SMALL_BATCH:
             await asyncio.to_thread(encode, batch)
         return batch
 

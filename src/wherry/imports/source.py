@@ -23,6 +23,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _UTF32_MARK = b"\xff\xfe\0\0"
 _HEAD_BYTES = 4  # enough for every byte-order mark and magic number
+_BEGINNING_BYTES = 1 << 14  # read first, so that a small source is read only once
 
 SMALLEST_RECORD_BYTES = 2
 """The size of the smallest record with an id: a line of csv that consists of a digit."""
@@ -66,6 +67,7 @@ class SourceText:
         self._max_bytes = max_bytes
         self._charset = charset
         self._may_be_utf16 = may_be_utf16
+        self._beginning = b""
         self.progress = ReadingProgress()
 
     async def exists(self) -> bool:
@@ -79,7 +81,7 @@ class SourceText:
             JobFailed: FILE_READ_ERROR if it is missing or damaged, FILE_TOO_LARGE, ENCODING_ERROR if it is UTF-16.
             Unavailable: the storage does not respond.
         """
-        head = await self._head()
+        head = self._beginning = await self._read_beginning()
         make_inflater = inflater_for(head)
         encoding = await self._encoding(head, make_inflater)
         if encoding is not None:
@@ -95,12 +97,12 @@ class SourceText:
         async for chunk in text:
             yield chunk
 
-    async def _head(self) -> bytes:
+    async def _read_beginning(self) -> bytes:
         size = await self._store.size(self._key)
         if size is None:
             raise _gone()
         self.progress = ReadingProgress(size=size)
-        return b"".join([chunk async for chunk in self._store.read(self._key, 0, min(size, _HEAD_BYTES))])
+        return b"".join([chunk async for chunk in self._store.read(self._key, 0, min(size, _BEGINNING_BYTES))])
 
     async def _encoding(self, head: bytes, make_inflater: type[Inflater] | None) -> str | None:
         """The encoding, if it is not UTF-8. A byte-order mark overrides the one that was named."""
@@ -119,6 +121,10 @@ class SourceText:
     async def _stored(self, start: int) -> AsyncIterator[bytes]:
         if start >= self.progress.size:
             return  # the run resumes after the last record, and the store does not accept an empty range
+        if len(self._beginning) == self.progress.size:
+            self.progress.read += self.progress.size - start
+            yield self._beginning[start:]
+            return
         try:
             async for chunk in self._store.read(self._key, start):
                 self.progress.read += len(chunk)

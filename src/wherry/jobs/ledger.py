@@ -17,6 +17,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from wherry.database.pools import Connection
 from wherry.database.queries import fetch_all, fetch_one, load
 from wherry.errors import ErrorCode, KeyReused, LeaseLost
@@ -297,5 +299,4 @@ def _position_of(row: Mapping[str, Any]) -> Position:
 
 def job_of(row: Mapping[str, Any]) -> Job:
     """The job in a row with all of its columns."""
-    values = {name: row[name] for name in JOB_COLUMNS}
-    return Job(**{**values, "kind": Kind(values["kind"]), "status": Status(values["status"])})
+    return msgspec.convert(row, Job)

@@ -22,8 +22,9 @@ from wherry.users
 where id = %(id)s
 
 -- name: with_job
--- An account and, if there is one with this id, a job, whoever owns it.
-select {columns}
+-- An account and, if there is one with this id, a job, whoever owns it: one value, as its many columns
+-- would take longer to read.
+select {columns}, row_to_json(jobs)::text
 from wherry.users
 left join wherry.jobs on jobs.id = %(job_id)s
 where users.id = %(user_id)s

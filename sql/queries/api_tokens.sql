@@ -34,7 +34,7 @@ noted as (
   where api_tokens.id = held.token_id
     and (last_used_at is null or last_used_at < now() - interval '1 minute')
 )
-select {columns}
+select {columns}, row_to_json(jobs)::text
 from held as users
 left join wherry.jobs on jobs.id = %(job_id)s
 

@@ -5,13 +5,14 @@ Values must already be validated. Every function works in the caller's transacti
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
 from functools import cache
-from typing import Any, LiteralString, TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
+import msgspec
 from psycopg import sql
 from psycopg.errors import UniqueViolation
 
@@ -20,7 +21,6 @@ from wherry.accounts.validation import refuse_taken
 from wherry.database.pools import Connection
 from wherry.database.queries import fetch_one, load
 from wherry.errors import DatabaseUnavailable
-from wherry.jobs.ledger import JOB_COLUMNS, job_of
 from wherry.jobs.models import Job
 from wherry.times import now
 
@@ -31,7 +31,9 @@ Caller: TypeAlias = tuple[Account, Job | None]
 """Who sent a request, and the job that it is about, if any. The job may be somebody else's."""
 
 _COLUMNS = tuple(column.name for column in fields(Account))
-_USER_COLUMNS = [sql.Identifier("users", name) for name in _COLUMNS]
+_USER_COLUMNS = sql.SQL(", ").join(sql.Identifier("users", name) for name in _COLUMNS)
+# as in `pools`, numbers that are too large for a float become infinite
+_read_job = msgspec.json.Decoder(Job, float_hook=float).decode
 
 
 async def is_empty(connection: Connection) -> bool:
@@ -119,7 +121,7 @@ async def find_live(
     connection: Connection, user_ids: Collection[int], token_hashes: Collection[bytes]
 ) -> tuple[dict[int, Account], dict[bytes, Account]]:
     """Those of these accounts that are active, by id, and the active owners of these API tokens, by hash."""
-    query = _format(load("api_tokens")["live_callers"], _USER_COLUMNS)
+    query = _with_columns("api_tokens", "live_callers")
     cursor = await connection.execute(query, {"user_ids": list(user_ids), "token_hashes": list(token_hashes)})
     by_id, by_token = {}, {}
     for token_hash, *columns in await cursor.fetchall():
@@ -193,20 +195,16 @@ def _profile(given: Registration | Changes) -> dict[str, object]:
 
 @cache
 def _with_columns(subject: str, query: str) -> bytes:
-    """A query of callers. Its columns are in a fixed order, because rows as dictionaries take twice the time."""
-    return _format(load(subject)[query], [*_USER_COLUMNS, *(sql.Identifier("jobs", name) for name in JOB_COLUMNS)])
-
-
-def _format(query: LiteralString, columns: Sequence[sql.Composable]) -> bytes:
-    return sql.SQL(query).format(columns=sql.SQL(", ").join(columns)).as_bytes()
+    """A query with the columns of accounts in a fixed order, because rows as dictionaries take twice the time."""
+    return sql.SQL(load(subject)[query]).format(columns=_USER_COLUMNS).as_bytes()
 
 
 async def _caller(connection: Connection, query: bytes, values: Mapping[str, object]) -> Caller | None:
     row = await (await connection.execute(query, values)).fetchone()
     if row is None:
         return None
-    account, job = row[: len(_COLUMNS)], dict(zip(JOB_COLUMNS, row[len(_COLUMNS) :], strict=True))
-    return Account(*account), None if job["id"] is None else job_of(job)
+    *account, job = row
+    return Account(*account), None if job is None else _read_job(job)
 
 
 def account_of(row: Mapping[str, Any]) -> Account:

@@ -27,8 +27,6 @@ from wherry.jobs.models import CANCELLED, Advance, Job, Lease, NewJob, Outcome, 
 from wherry.jobs.states import UNFINISHED, Kind, Status, sources
 
 RELEASES_KEY = ErrorCode.URL_FETCH_FAILED.name
-JOB_COLUMNS = tuple(column.name for column in fields(Job))
-"""What `job_of` needs of a row."""
 
 _FINAL_EVENTS = {
     Status.SUCCEEDED: "job_completed",

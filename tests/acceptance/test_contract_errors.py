@@ -251,7 +251,10 @@ def test_no_route_of_the_api_is_open_to_anonymous_requests(anyone: httpx.Client)
     ]
     assert ("post", "/api/v1/queue/{kind}/pause") in routes
     for method, path in routes:
-        problem_of(anyone.request(method, re.sub(r"\{\w+\}", "1", path)), 401, "UNAUTHORIZED")
+        refused = anyone.request(method, re.sub(r"\{\w+\}", "1", path))
+        assert refused.status_code == 401, (method, path)
+        if method != "head":
+            problem_of(refused, 401, "UNAUTHORIZED")
 
 
 def test_no_description_loads_anything_from_elsewhere(anyone: httpx.Client) -> None:

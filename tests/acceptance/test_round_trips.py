@@ -66,4 +66,4 @@ def test_an_import_of_a_few_records_takes_few_round_trips(proxy: CountingProxy, 
         import_file(client, "users", RECORD, key=f"k{number}")
     before = proxy.counts["wherry api"]
     import_file(client, "users", RECORD, key="another")
-    assert proxy.counts["wherry api"] - before <= 8
+    assert proxy.counts["wherry api"] - before <= 6

@@ -48,6 +48,7 @@ from wherry.jobs.models import Job, new_job_id
 from wherry.jobs.states import Kind
 from wherry.storage.addresses import judge
 from wherry.tables.registry import find_table, importable_by
+from wherry.texts import whole_number
 
 MAX_FORM_OVERHEAD = 1 << 20
 MAX_JSON_BYTES = 1 << 20
@@ -127,6 +128,8 @@ class ImportQuery(Struct, rename="camel"):
     file_name: Annotated[str | None, Meta(description=f"{IF_FILE}its name, used to detect its format.")] = None
 
 
+SMALL_BODY_BYTES = 1 << 16
+
 FILE_FIELDS = tuple(each.encode_name for each in msgspec.structs.fields(ImportQuery))
 FIELDS = FILE_FIELDS[:-1]
 
@@ -143,8 +146,15 @@ async def hand_in(request: AccountRequest, services: Services) -> tuple[Job, boo
     assert key is not None
     owner_id = request.user.id
     with services.uploads.counted(owner_id) as to_come:
-        await check_before_upload(services.pool, Kind.IMPORT, owner_id, key, services.settings, to_come=to_come)
+        if not _is_small(request):
+            await check_before_upload(services.pool, Kind.IMPORT, owner_id, key, services.settings, to_come=to_come)
         return await _take_in(request, services, key)
+
+
+def _is_small(request: AccountRequest) -> bool:
+    """Whether it takes less to receive the body, even if its job is refused then, than to check this beforehand."""
+    declared = whole_number(request.headers.get("Content-Length", ""))
+    return declared is not None and declared <= SMALL_BODY_BYTES
 
 
 async def _take_in(request: AccountRequest, services: Services, key: str) -> tuple[Job, bool, dict[str, str]]:

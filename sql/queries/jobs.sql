@@ -44,8 +44,19 @@ where id = any(%(ids)s)
 -- name: page
 select *
 from wherry.jobs
-where (%(owner_id)s::integer is null or owner_id = %(owner_id)s)
+where owner_id = %(owner_id)s
   and (%(kind)s::text is null or kind = %(kind)s)
+  and (%(status)s::text is null or status = %(status)s)
+  and (%(resource)s::text is null or resource = %(resource)s)
+  and (%(before)s::uuid is null or id < %(before)s)
+order by id desc
+limit %(limit)s
+
+-- name: page_of_everybody
+-- A statement of its own, so that the one above always uses the index on owners.
+select *
+from wherry.jobs
+where (%(kind)s::text is null or kind = %(kind)s)
   and (%(status)s::text is null or status = %(status)s)
   and (%(resource)s::text is null or resource = %(resource)s)
   and (%(before)s::uuid is null or id < %(before)s)

@@ -20,7 +20,7 @@ from wherry.worker import make_worker_app
 def worker(*, concurrency: Annotated[int | None, Parameter(name=["--concurrency", "-c"])] = None) -> None:
     """Run imports, exports and capsules from the queue, until SIGTERM or Ctrl-C.
 
-    The same as `procrastinate --app=wherry.worker.app worker`. Start as many as you like, on any number of hosts. A
+    `procrastinate --app=wherry.worker.app worker` does the same. Start as many as you like, on any number of hosts. A
     worker that is stopped finishes its current batches and gives its jobs back; if one is killed, others take over its
     jobs within 45 s.
 

@@ -106,7 +106,8 @@ async def page_of_jobs(
         "before": before,
         "limit": limit,
     }
-    return [job_of(row) for row in await fetch_all(connection, load("jobs")["page"], values)]
+    query = load("jobs")["page_of_everybody" if owner_id is None else "page"]
+    return [job_of(row) for row in await fetch_all(connection, query, values)]
 
 
 async def claim(connection: Connection, job_id: UUID, *, queue_id: int | None = None, worker: str = "") -> Claim | None:

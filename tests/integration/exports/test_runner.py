@@ -146,15 +146,20 @@ async def until_no_session(exports: Exports) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_a_cancelled_job_ends_within_a_statement_and_leaves_no_file(exports: Exports) -> None:
-    await exports.fill(10)
-    job = await exports.submit(resource="comments")
+async def cancelled_while_it_reads(exports: Exports, job: Job) -> Job:
+    """Run an export of comments, and cancel it before it has read them."""
     async with Blocked(exports, "comments") as block:
         running = asyncio.create_task(exports.execute(job))
         await block.until_waiting()
         async with exports.pool.connection() as connection, connection.transaction():
             await ledger.cancel(connection, job.id)
-        ended = await asyncio.wait_for(running, 5)
+        return await asyncio.wait_for(running, 5)
+
+
+async def test_a_cancelled_job_ends_within_a_statement_and_leaves_no_file(exports: Exports) -> None:
+    await exports.fill(10)
+    job = await exports.submit(resource="comments")
+    ended = await cancelled_while_it_reads(exports, job)
     assert ended.status is Status.CANCELLED
     assert await exports.keys() == []
     await asyncio.wait_for(until_no_session(exports), 5)
@@ -302,12 +307,7 @@ async def test_an_export_whose_owner_lost_the_role_meanwhile_leaves_no_file(expo
 async def test_a_retried_export_starts_over(exports: Exports) -> None:
     await exports.fill(10)
     job = await exports.submit(resource="comments")
-    async with Blocked(exports, "comments") as block:
-        running = asyncio.create_task(exports.execute(job))
-        await block.until_waiting()
-        async with exports.pool.connection() as connection, connection.transaction():
-            await ledger.cancel(connection, job.id)
-        cancelled = await asyncio.wait_for(running, 5)
+    cancelled = await cancelled_while_it_reads(exports, job)
     async with exports.pool.connection() as connection, connection.transaction():
         assert await retry(connection, cancelled, None) is not None
     ended = await exports.execute(job)

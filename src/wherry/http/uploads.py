@@ -146,7 +146,8 @@ async def hand_in(request: AccountRequest, services: Services) -> tuple[Job, boo
     assert key is not None
     owner_id = request.user.id
     with services.uploads.counted(owner_id) as to_come:
-        if not _is_small(request):
+        few = services.settings.import_concurrent_limit_user // 2
+        if to_come > few or not _is_small(request):
             await check_before_upload(services.pool, Kind.IMPORT, owner_id, key, services.settings, to_come=to_come)
         return await _take_in(request, services, key)
 

@@ -48,8 +48,10 @@ CANCEL_SECONDS = 1.0
 CUT_SECONDS = 2.0
 """How long a worker that stops, and runs no task any more, waits for its queue: normally, that takes milliseconds."""
 
-SESSION_OPTIONS = f"-c search_path={SCHEMA} -c plan_cache_mode=force_generic_plan"
-"""procrastinate's queries do not name a schema. Planning the statement that fetches takes longer than running it."""
+SESSION_OPTIONS = f"-c search_path={SCHEMA} -c plan_cache_mode=force_generic_plan -c synchronous_commit=off"
+"""procrastinate's queries do not name a schema. Planning the statement that fetches takes longer than running it. And
+only the ledger waits for the disk: if the server crashes and forgets who holds a row, or that its run has ended, rescue
+queues the row again, and the ledger knows whether its job has ended."""
 
 TCP_USER_TIMEOUT_MS = 10_000
 """How long the kernel repeats packets that are not acknowledged; by default, a quarter of an hour. Only the queue's

@@ -23,7 +23,7 @@ DECOYS = (
     *("users", "articles", "comments", "jobs", "import_errors", "job_events", "password_links", "login_addresses"),
     *("rate_limits", "api_tokens", "wherry_migrations", "procrastinate_jobs", "procrastinate_workers"),
     *("procrastinate_events", "procrastinate_periodic_defers", "job_history", "queue_pauses", "workers"),
-    *("webhook_events", "webhook_attempts"),
+    *("webhook_events", "webhook_attempts", "queue_turns"),
 )
 """Names of wherry's tables."""
 

@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from wherry.database.pools import Connection
 from wherry.database.queries import load
 from wherry.errors import ErrorCode, JobFailed
+from wherry.imports.copying import copying
 from wherry.imports.merge import Tally
 from wherry.imports.models import FILE_INDEX, Place, RecordError
 from wherry.jobs.ledger import Position
@@ -142,7 +143,7 @@ class Bookkeeper:
 async def _write_errors(connection: Connection, job_id: UUID, errors: Sequence[RecordError]) -> None:
     if not errors:
         return
-    async with connection.cursor() as cursor, cursor.copy(load("imports")["copy_errors"]) as copy:
+    async with copying(connection, load("imports")["copy_errors"].encode()) as copy:
         copy.set_types(["uuid", "int8", "text", "int2", "text", "text", "text", "jsonb", "jsonb"])
         for error in errors:
             value = None if error.value is None else Jsonb(error.value, _encode)

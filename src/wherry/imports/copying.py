@@ -7,7 +7,8 @@ thread that reads it, while the server writes the current one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import filterfalse
 from operator import itemgetter
@@ -23,6 +24,7 @@ from psycopg.adapt import AdaptersMap, Dumper, Transformer
 from psycopg.pq import Format
 from psycopg.types.string import BytesBinaryDumper
 
+from wherry.database.pools import Connection
 from wherry.imports.models import Batch
 from wherry.tables.derivation import shape_of
 from wherry.tables.model import Table
@@ -31,6 +33,22 @@ from wherry.tables.shape import Row
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 _NULL = b"null"
+
+
+@asynccontextmanager
+async def copying(connection: Connection, query: bytes) -> AsyncIterator[psycopg.AsyncCopy]:
+    """COPY to a table.
+
+    Raises:
+        OperationalError: the connection was lost. psycopg takes what a pooler then sends for results of two queries.
+    """
+    try:
+        async with connection.cursor() as cursor, cursor.copy(query) as copy:
+            yield copy
+    except psycopg.ProgrammingError as error:
+        if connection.broken:
+            raise psycopg.OperationalError("the connection was lost before COPY began") from error
+        raise
 
 
 class _JsonDumper(Dumper):

@@ -25,6 +25,7 @@ from wherry.imports.copying import (
     Copied,
     Places,
     RowEncoder,
+    copying,
     given,
     grouped,
     highest_of,
@@ -371,7 +372,7 @@ class Merger:
 
     async def _copy(self, connection: Connection, copied: Copied, highest: dict[str, int]) -> None:
         query = statements.copy(self._table, copied.columns).encode()
-        async with connection.cursor() as cursor, cursor.copy(query) as copy:
+        async with copying(connection, query) as copy:
             await copy.write(copied.data)
         for name, value in copied.highest.items():
             _raise(highest, name, value)

@@ -33,7 +33,12 @@ MAX_DEATHS = 3
 STOP_SECONDS = 8.0
 """How long a runner may take to finish its batch when the worker stops."""
 
-CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+CONNECTION_ERRORS = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,  # after the process was suspended
+    PoolTimeout,
+)
 RECONNECT_SECONDS = 30.0
 
 T = TypeVar("T")

@@ -98,9 +98,10 @@ async def test_an_outcome_that_the_database_refuses_fails_the_job(pool: Pool) ->
     assert (job.status, (job.error or {})["code"], job.epoch) == (Status.FAILED, "INTERNAL_ERROR", 1)
 
 
-async def test_a_lost_connection_releases_the_job(pool: Pool) -> None:
+@pytest.mark.parametrize("error", [psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout])
+async def test_a_lost_connection_releases_the_job(pool: Pool, error: type[psycopg.Error]) -> None:
     async def work(run: Run) -> Outcome:
-        raise psycopg.OperationalError("server closed the connection unexpectedly")
+        raise error("server closed the connection unexpectedly")
 
     job_id = await _submit(pool)
     with pytest.raises(JobReleased):

@@ -66,24 +66,15 @@ async def require_open_registration(connection: Connection, _: BaseRouteHandler)
         raise Forbidden("registration is closed (REGISTRATION=closed): an operator can run `wherry users create`")
 
 
-async def require_transfer_role(connection: Connection, _: BaseRouteHandler) -> None:
-    """After `require_account`: require a role that may import and export."""
-    _check_transfer_role(connection)
-
-
-def _check_transfer_role(connection: Connection) -> None:
-    if connection.user.role not in services_of(connection).settings.transfer_roles:
-        raise Forbidden("your role may not import or export")
-
-
 async def authorize_transfer(request: Connection) -> None:
-    """What `require_account` and `require_transfer_role` do, as a `before_request` hook.
+    """Require an account with a role that may import and export: a `before_request` hook.
 
-    litestar copies the handler for each guard, which takes longer than the rest. A router or handler below with a hook
-    of its own must call this one.
+    It is no guard, because litestar copies the handler for each guard, which takes longer than the rest. It is not
+    called if a handler, or a router in between, has another hook; that one must call it.
     """
     await authenticate(request)
-    _check_transfer_role(request)
+    if request.user.role not in services_of(request).settings.transfer_roles:
+        raise Forbidden("your role may not import or export")
 
 
 async def authorize_operator(request: Connection) -> None:

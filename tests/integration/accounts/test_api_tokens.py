@@ -19,12 +19,12 @@ from tests.integration.accounts.test_login import log_in
 from tests.problems import NEVER, problem_of
 from wherry.accounts import repository
 from wherry.accounts.models import Account
-from wherry.http.security import require_account, require_admin, require_transfer_role
+from wherry.http.security import authorize_transfer, require_account, require_admin
 
 PATH = "/api/user/tokens"
 
 
-@get("/api/v1/transfer", guards=[require_account, require_transfer_role])
+@get("/api/v1/transfer", before_request=authorize_transfer)
 async def transfer(request: Request[Account, Any, Any]) -> str:
     return request.user.username
 

@@ -13,12 +13,12 @@ from litestar.params import JSONBody
 
 from tests.accounts_app import Running, bearer, register, running
 from wherry.accounts.models import Account
-from wherry.http.security import require_account, require_capsule_key, require_transfer_role
+from wherry.http.security import authorize_transfer, require_capsule_key
 
 KEY = "the-static-key-of-these-tests-0123456789"
 
 
-@post("/api/v1/transfer", guards=[require_account, require_transfer_role])
+@post("/api/v1/transfer", before_request=authorize_transfer)
 async def transfer(request: Request[Account, Any, Any], data: JSONBody[dict[str, Any]]) -> str:
     return request.user.username
 

@@ -24,12 +24,12 @@ from wherry.jobs.models import Job
 from wherry.jobs.states import Kind, Status
 from wherry.jobs.view import AnyJob, any_job
 from wherry.settings import Settings
+from wherry.tables.builtin.rules import MAX_ID
 from wherry.texts import whole_number
 
 MAX_JOBS = 200
 DEFAULT_JOBS = 50
 EVERYBODY = "all"
-MAX_ID = 2**31 - 1
 
 
 class ListedImport(ImportJob, kw_only=True, tag_field="kind", tag="import"):

@@ -114,8 +114,7 @@ async def cancel_job(services: Services, job: Job, by: int | None = None) -> Job
     """
     cancel = ledger.cancel_now if job.kind is Kind.CAPSULE else ledger.cancel
     async with brief_transaction(services.pool) as connection:
-        await cancel(connection, job.id, by)
-        job = await ledger.get(connection, job.id) or job
+        job = await cancel(connection, job.id, by) or job
     if job.kind is Kind.CAPSULE and job.status is Status.CANCELLED and job.source is not None:
         await services.capsule_store.delete(job.source["key"])
     return job

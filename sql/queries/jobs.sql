@@ -70,8 +70,8 @@ where id = %(id)s
 for no key update
 
 -- name: claim
--- A job that runs is claimed only after its worker was found dead. Only its newest queue row may claim a job that was
--- retried: otherwise the row of an earlier round would take the job from its new worker.
+-- A job that runs is claimed only after its worker was found dead. Only its newest queue row may claim a job: otherwise
+-- the row of an earlier round would take a retried job from its new worker.
 with before as (
   select *
   from wherry.jobs

@@ -364,7 +364,7 @@ class SendingFailed(WherryError):
 
 
 class DeliveryFailed(WherryError):
-    """A webhook was not delivered, and is to be sent again after `retry_seconds`."""
+    """A webhook was not delivered, and will be sent again after `retry_seconds`."""
 
     def __init__(self, message: str, *, retry_seconds: float) -> None:
         super().__init__(message)

@@ -78,7 +78,7 @@ class Webhooks:
         """Try once to deliver an event that is still pending, and record the attempt.
 
         Raises:
-            DeliveryFailed: it was not delivered, and is to be tried again.
+            DeliveryFailed: it was not delivered, and will be sent again.
         """
         async with self._pool.connection() as connection:
             event = await fetch_one(connection, load("webhooks")["event"], {"id": event_id})

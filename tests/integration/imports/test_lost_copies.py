@@ -1,4 +1,4 @@
-"""A connection that the server has closed is known as such, even if it breaks where a COPY begins."""
+"""A connection that the server has closed is known as such, even if it breaks just before a COPY."""
 
 from __future__ import annotations
 
